@@ -1,0 +1,45 @@
+# Every target sets up what it needs: a virtual environment in .venv with the pinned requirements.
+#   make demo    the main job, end to end, on simulators of Plex and Stash
+#   make test    the test suite                make lint   ruff and mypy
+#   make bench   the benchmark                 make clean  back to a fresh checkout
+
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+STAMP := $(VENV)/.requirements
+RUN := $(BIN)/python -X utf8
+
+.PHONY: demo test lint format bench clean
+
+$(STAMP): requirements-dev.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'PlexSync needs Python 3.10 or newer; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(RUN) -c "open('$(STAMP)', 'w').close()"
+
+demo: $(STAMP)
+	@$(RUN) PlexSync.py demo
+
+test: $(STAMP)
+	$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(STAMP)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: $(STAMP)
+	$(RUN) -m benchmarks $(ARGS)
+
+
+clean:
+	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('.venv', '.mypy_cache', '.ruff_cache', '.pytest_cache', '.hypothesis', 'dist')]"
