@@ -1,0 +1,54 @@
+"""Secrets are told to a `Redactor` on arrival, and everything that is logged or stored passes through it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from urllib.parse import quote, quote_plus
+
+#: Shorter values are left alone: masking "1" or "abc" would only garble the text.
+_SHORTEST = 6
+_NAMED = re.compile(
+    r"(?i)(x-plex-token|plex_token|plextoken|api_?key|sessioncookie|session|cookie)(['\"]?\s*[=:]\s*['\"]?)([^\s&'\",;}]+)"
+)
+
+
+def mask(secret: str) -> str:
+    """Return `secret` as it may be shown: its first and last four characters at most."""
+    return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 16 else "…"
+
+
+class Redactor:
+    """Knows the secrets of this process and takes them out of texts."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, str] = {}
+
+    def add(self, *secrets: str | None) -> None:
+        """Learn secrets; they are masked as they are and as they look inside a URL."""
+        for secret in secrets:
+            if secret and len(secret) >= _SHORTEST:
+                for form in (secret, quote(secret, safe=""), quote_plus(secret)):
+                    self._secrets[form] = mask(secret)
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the known secrets, nor values that are named like one."""
+        for secret, shown in sorted(self._secrets.items(), key=lambda pair: -len(pair[0])):
+            text = text.replace(secret, shown)
+        return _NAMED.sub(_mask_named, text)
+
+
+def _mask_named(found: re.Match[str]) -> str:
+    name, sign, value = found.groups()
+    return f"{name}{sign}{value if '…' in value else mask(value)}"
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats a record, its traceback included, on one line each and without secrets."""
+
+    def __init__(self, redactor: Redactor, fmt: str) -> None:
+        super().__init__(fmt)
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.redact(super().format(record))
