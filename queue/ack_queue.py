@@ -1,0 +1,105 @@
+"""`JobQueue`: persist-queue's SQLiteAckQueue with merging, due times and counts that see other processes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+
+import persistqueue.serializers.json
+from persistqueue.sqlackqueue import SQLiteAckQueue
+
+import queue.table as table
+from common.files import make_private_dir
+from common.sqlite import MEMORY, connect
+from queue.models import SyncJob
+
+#: Finished rows that are kept for the statistics.
+KEPT_ROWS = 1000
+
+
+class JobQueue(SQLiteAckQueue):
+    """The queue in one folder. Many processes put; one takes: the holder of the worker's lock."""
+
+    # persist-queue opens both in its __init__; its annotations don't say so
+    _getter: sqlite3.Connection  # type: ignore[assignment]
+    _putter: sqlite3.Connection  # type: ignore[assignment]
+
+    def __init__(self, path: str, *, auto_resume: bool = False) -> None:
+        """Open `<path>/data.db`, made where it is missing.
+
+        Args:
+            auto_resume: make jobs in progress wait again. Only for the holder of the worker's lock: another
+                process's job would be done twice.
+
+        Raises:
+            sqlite3.Error: the file is no database, or locked for long.
+            OSError: it can't be written.
+        """
+        self._resuming = auto_resume
+        if path != MEMORY:
+            make_private_dir(path)
+        super().__init__(path, multithreading=True, auto_resume=auto_resume, serializer=persistqueue.serializers.json)
+
+    def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:
+        file = path if path == MEMORY else os.path.join(path, self.db_file_name)
+        connection = connect(file, timeout=timeout, any_thread=multithreading)
+        table.install(connection)
+        if self._resuming:  # before persist-queue does: the index forbids it to make a second waiting job
+            table.resume(connection)
+            self._resuming = False
+        return connection
+
+    def _count(self) -> int:
+        return 0  # opening must not count a long table; `size` asks when somebody wants to know
+
+    @property
+    def size(self) -> int:
+        """How many jobs wait, those of other processes included."""
+        with self.tran_lock:
+            return table.count(self._putter)["pending"]
+
+    def put(self, item: SyncJob) -> int:
+        """Add a job, or merge it into the one of its key that waits; return its row id."""
+        with self.tran_lock:
+            row_id = table.put(self._putter, item)
+        self.put_event.set()
+        return row_id
+
+    def take(self, now: float | None = None) -> SyncJob | None:
+        """Hand out the next job that is due (`pqid` is its row id), or None."""
+        with self.tran_lock:
+            taken = table.take(self._putter, time.time() if now is None else now)
+        if taken is None:
+            return None
+        row_id, job = taken
+        job["pqid"] = row_id
+        return job
+
+    def release(self, job: SyncJob) -> None:
+        """Let a job that was taken wait again, with the retry state that it now carries."""
+        with self.tran_lock:
+            table.release(self._putter, job["pqid"], job)
+        self.put_event.set()
+
+    def next_due(self) -> float | None:
+        """When the first waiting job is due in epoch seconds (0: at once), or None when none waits."""
+        with self.tran_lock:
+            return table.next_due(self._putter)
+
+    def counts(self, *, due_at: float | None = None) -> dict[str, int]:
+        """See `queue.table.count`."""
+        with self.tran_lock:
+            return table.count(self._putter, due_at=due_at)
+
+    def version(self) -> int:
+        """A number that changes when another process has written; costs microseconds."""
+        return int(self._getter.execute("PRAGMA data_version").fetchone()[0])
+
+    def tidy(self) -> None:
+        """Drop finished rows but the newest `KEPT_ROWS`."""
+        while self.counts()["completed"] > 2 * KEPT_ROWS:
+            self.clear_acked_data(max_delete=KEPT_ROWS, keep_latest=KEPT_ROWS)
+
+    def __bool__(self) -> bool:
+        return True  # an empty queue is a queue

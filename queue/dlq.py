@@ -1,0 +1,153 @@
+"""Dead letters: jobs that a person, or a change in Plex, must help on. Kept in `dlq.db`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from common.files import make_private_dir
+from common.sqlite import connect, write
+from queue.models import SyncJob
+
+DATABASE = "dlq.db"
+_DAY = 86_400.0
+_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS dead_letters ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, scene_id INTEGER, job TEXT NOT NULL, error_type TEXT NOT NULL,"
+    " error_message TEXT NOT NULL, stack_trace TEXT NOT NULL, details TEXT, retry_count INTEGER NOT NULL,"
+    " failed_at REAL NOT NULL, job_key TEXT, enqueued_at REAL)",
+    # A worker that dies between the dead letter and the queue does the job again: still one letter.
+    "CREATE UNIQUE INDEX IF NOT EXISTS one_letter_per_job ON dead_letters(job_key, enqueued_at)",
+    "CREATE INDEX IF NOT EXISTS letters_of_scene ON dead_letters(scene_id)",
+    "CREATE INDEX IF NOT EXISTS letters_by_time ON dead_letters(failed_at)",
+)
+
+
+class DeadLetterQueue:
+    """The dead letters of one data directory; may be used from any thread."""
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        *,
+        redact: Callable[[str], str] = str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Open `<data_dir>/dlq.db`, made where it is missing.
+
+        Args:
+            redact: takes secrets out of a text before it is stored.
+            now: the clock, in epoch seconds.
+
+        Raises:
+            sqlite3.Error: the file is no database, or locked for long.
+            OSError: it can't be written.
+        """
+        folder = os.fspath(data_dir)
+        make_private_dir(folder)
+        self.db_path = os.path.join(folder, DATABASE)
+        self._redact = redact
+        self._now = now
+        self._connection = connect(self.db_path, any_thread=True)
+        self._connection.row_factory = sqlite3.Row
+        self._lock = threading.Lock()
+        _install(self._connection)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def add(self, job: SyncJob, error: BaseException, retry_count: int) -> int:
+        """Store a job with what went wrong; on disk when this returns the letter's id.
+
+        An `error.details` (anything JSON) is kept as it is: the candidates of an ambiguous match, say.
+        """
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        details = getattr(error, "details", None)
+        values = (
+            job.get("scene_id"),
+            self._redact(json.dumps({key: value for key, value in job.items() if key != "pqid"})),
+            type(error).__name__,
+            self._redact(str(error)),
+            self._redact(trace),
+            None if details is None else self._redact(json.dumps(details)),
+            retry_count,
+            self._now(),
+            job.get("job_key"),
+            job.get("enqueued_at"),
+        )
+        with self._lock, write(self._connection) as connection:
+            cursor = connection.execute(
+                "INSERT OR REPLACE INTO dead_letters (scene_id, job, error_type, error_message, stack_trace, details,"
+                " retry_count, failed_at, job_key, enqueued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def get_recent(self, limit: int = 10) -> list[dict[str, Any]]:
+        """Return the newest letters, newest first."""
+        return self._select("ORDER BY failed_at DESC, id DESC LIMIT ?", limit)
+
+    def get_by_id(self, dlq_id: int) -> dict[str, Any] | None:
+        """Return one letter, its full `job` included, or None."""
+        found = self._select("WHERE id = ?", dlq_id)
+        return found[0] if found else None
+
+    def get_by_error(self, error_type: str) -> list[dict[str, Any]]:
+        """Return the letters with this error type, oldest first."""
+        return self._select("WHERE error_type = ? ORDER BY id", error_type)
+
+    def get_count(self) -> int:
+        with self._lock:
+            return int(self._connection.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
+
+    def count_by_error(self) -> dict[str, int]:
+        """Return error type → number of letters, most first."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT error_type, count(*) FROM dead_letters GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
+            return dict(rows)
+
+    def delete_older_than(self, days: float = 30) -> int:
+        """Delete letters older than `days` days; return how many."""
+        return self._delete("failed_at < ?", self._now() - days * _DAY)
+
+    def delete_scene(self, scene_id: int) -> int:
+        """Delete the letters of a scene that was synced after all, or is gone; return how many."""
+        with self._lock:  # a look first: most scenes have none, and looking writes nothing
+            found = self._connection.execute("SELECT 1 FROM dead_letters WHERE scene_id = ?", (scene_id,)).fetchone()
+        return self._delete("scene_id = ?", scene_id) if found else 0
+
+    def _select(self, rest: str, value: float | str) -> list[dict[str, Any]]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT * FROM dead_letters {rest}", (value,)).fetchall()
+        return [_letter(row) for row in rows]
+
+    def _delete(self, where: str, value: float) -> int:
+        with self._lock, write(self._connection) as connection:
+            return connection.execute(f"DELETE FROM dead_letters WHERE {where}", (value,)).rowcount
+
+
+def _install(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0] >= _VERSION:
+        return
+    with write(connection):
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={_VERSION}")
+
+
+def _letter(row: sqlite3.Row) -> dict[str, Any]:
+    letter = dict(row)
+    letter["job"] = json.loads(letter["job"])
+    letter["details"] = json.loads(letter["details"]) if letter["details"] else None
+    return letter

@@ -1,0 +1,49 @@
+"""Opens the queue of a data directory and closes it again."""
+
+from __future__ import annotations
+
+import os
+
+from common.files import make_private_dir
+from queue.ack_queue import JobQueue
+from queue.inbox import QUEUE_DIR
+
+
+class QueueManager:
+    """Owns the queue of one data directory."""
+
+    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, auto_resume: bool = False) -> None:
+        """Open the queue in `<data_dir>/queue`.
+
+        Args:
+            data_dir: default: the plugin's own data directory (`PlexSync.get_plugin_data_dir`).
+            auto_resume: see `JobQueue`; only for the holder of the worker's lock.
+
+        Raises:
+            sqlite3.Error: the file is no database, or locked for long.
+            OSError: it can't be written.
+        """
+        if data_dir is None:
+            from PlexSync import get_plugin_data_dir  # the entry decides; whoever has it already passes it
+
+            data_dir = get_plugin_data_dir()
+        self.data_dir = os.fspath(data_dir)
+        self.queue_path = os.path.join(self.data_dir, QUEUE_DIR)
+        make_private_dir(self.data_dir)
+        self._queue: JobQueue | None = JobQueue(self.queue_path, auto_resume=auto_resume)
+
+    def get_queue(self) -> JobQueue:
+        """Return the queue.
+
+        Raises:
+            RuntimeError: after `shutdown`.
+        """
+        if self._queue is None:
+            raise RuntimeError("the queue was shut down")
+        return self._queue
+
+    def shutdown(self) -> None:
+        """Close the queue's connections; jobs stay on disk. May be called twice."""
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None

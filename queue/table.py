@@ -1,0 +1,174 @@
+"""The rules of the queue, as SQL on persist-queue's own table `ack_queue_default`.
+
+Every function takes an open connection and is one transaction. They add what persist-queue has not: at most
+one waiting job per key, kept so by the database, and due times that cost nothing to wait for. Loaded by the
+hook, so it needs nothing but sqlite3 and json (importing persist-queue costs as much as all of the hook).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+
+from common.sqlite import write
+from queue.models import merge_jobs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from queue.models import SyncJob
+
+# persist-queue's states (persistqueue.sqlackqueue.AckStatus): 0 is new, 1 is new again.
+READY, TAKEN, DONE, FAILED = 1, 2, 5, 9
+
+_VERSION = 1
+_KEY = "json_extract(CAST(data AS TEXT), '$.job_key')"
+_DUE = "coalesce(json_extract(CAST(data AS TEXT), '$.next_retry_at'), 0)"
+_CREATE_TABLE = (  # as persist-queue does it
+    "CREATE TABLE IF NOT EXISTS ack_queue_default"
+    " (_id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, timestamp FLOAT, status INTEGER)"
+)
+_CREATE_INDEXES = (
+    f"CREATE UNIQUE INDEX IF NOT EXISTS one_waiting_job ON ack_queue_default({_KEY}) WHERE status < 2",
+    f"CREATE INDEX IF NOT EXISTS due_jobs ON ack_queue_default({_DUE}, _id) WHERE status < 2",
+    "CREATE INDEX IF NOT EXISTS started_jobs ON ack_queue_default(status) WHERE status >= 2",
+)
+
+
+def install(connection: sqlite3.Connection) -> None:
+    """Create the table and its indexes where they are missing."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] >= _VERSION:
+        return
+    with write(connection):
+        connection.execute(_CREATE_TABLE)
+        _fold_twins(connection, below=TAKEN)
+        for statement in _CREATE_INDEXES:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={_VERSION}")
+
+
+def put(connection: sqlite3.Connection, job: SyncJob) -> int:
+    """Add `job`, or merge it into the job with its key that waits; return the row's id."""
+    with write(connection):
+        waiting = _waiting(connection, job["job_key"])
+        if waiting is None:
+            return _insert(connection, job)
+        row_id, older = waiting
+        _set_data(connection, row_id, merge_jobs(older, job))
+        return row_id
+
+
+def take(connection: sqlite3.Connection, now: float) -> tuple[int, SyncJob] | None:
+    """Hand out the next job that is due at `now` (epoch seconds): fresh ones in order, then retries."""
+    with write(connection):
+        row = connection.execute(
+            f"SELECT _id, data FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ? ORDER BY {_DUE}, _id LIMIT 1",
+            (now,),
+        ).fetchone()
+        if row is None:
+            return None
+        _set_status(connection, row[0], TAKEN)
+        return row[0], _loads(row[1])
+
+
+def release(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
+    """Let a taken job wait again, with the retry state that `job` now carries, in its own row.
+
+    If an edit came in meanwhile, a job of its key waits already: that one takes over, and this row is done.
+    """
+    with write(connection):
+        waiting = _waiting(connection, job.get("job_key", ""))
+        if waiting is None:
+            _set_data(connection, row_id, job)
+            _set_status(connection, row_id, READY)
+        else:
+            _set_data(connection, waiting[0], merge_jobs(job, waiting[1]))
+            _set_status(connection, row_id, DONE)
+
+
+def resume(connection: sqlite3.Connection) -> None:
+    """Prepare for persist-queue's `auto_resume`: a taken job whose key also waits is merged into that one."""
+    with write(connection):
+        _fold_twins(connection, below=DONE)
+
+
+def next_due(connection: sqlite3.Connection) -> float | None:
+    """Return when the first waiting job is due, in epoch seconds (0: at once), or None when none waits."""
+    row = connection.execute(
+        f"SELECT {_DUE} FROM ack_queue_default WHERE status < 2 ORDER BY {_DUE}, _id LIMIT 1"
+    ).fetchone()
+    return None if row is None else float(row[0])
+
+
+def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dict[str, int]:
+    """Return how many jobs are `pending`, `in_progress`, `completed` and `failed`.
+
+    Args:
+        due_at: count as pending only what is due at that moment (epoch seconds).
+    """
+    limit = float("inf") if due_at is None else due_at
+    pending = connection.execute(
+        f"SELECT count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?", (limit,)
+    ).fetchone()[0]
+    started = dict(
+        connection.execute("SELECT status, count(*) FROM ack_queue_default WHERE status >= 2 GROUP BY status")
+    )
+    return {
+        "pending": pending,
+        "in_progress": started.get(TAKEN, 0),
+        "completed": started.get(DONE, 0),
+        "failed": started.get(FAILED, 0),
+    }
+
+
+def _fold_twins(connection: sqlite3.Connection, *, below: int) -> None:
+    """Merge jobs of one key, among those whose status is less than `below`, into the newest of them."""
+    newest: dict[str, tuple[int, SyncJob]] = {}
+    rows = connection.execute(
+        f"SELECT _id, data FROM ack_queue_default WHERE status < ? AND {_KEY} IN"
+        f" (SELECT {_KEY} FROM ack_queue_default WHERE status < ? GROUP BY 1 HAVING count(*) > 1) ORDER BY _id",
+        (below, below),
+    ).fetchall()
+    for row_id, data in rows:
+        job = _loads(data)
+        key = job["job_key"]
+        if key in newest:
+            older_id, older = newest[key]
+            _set_status(connection, older_id, DONE)
+            job = merge_jobs(older, job)
+            _set_data(connection, row_id, job)
+        newest[key] = (row_id, job)
+
+
+def _waiting(connection: sqlite3.Connection, key: str) -> tuple[int, SyncJob] | None:
+    row = connection.execute(
+        f"SELECT _id, data FROM ack_queue_default WHERE {_KEY} = ? AND status < 2", (key,)
+    ).fetchone()
+    return None if row is None else (row[0], _loads(row[1]))
+
+
+def _insert(connection: sqlite3.Connection, job: SyncJob) -> int:
+    cursor = connection.execute(
+        "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, ?, ?)",
+        (_dumps(job), time.time(), 0),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _set_data(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
+    connection.execute("UPDATE ack_queue_default SET data = ? WHERE _id = ?", (_dumps(job), row_id))
+
+
+def _set_status(connection: sqlite3.Connection, row_id: int, status: int) -> None:
+    connection.execute("UPDATE ack_queue_default SET status = ? WHERE _id = ?", (status, row_id))
+
+
+def _dumps(job: SyncJob) -> bytes:
+    stored = {key: value for key, value in job.items() if key != "pqid"}
+    return json.dumps(stored, separators=(",", ":")).encode("ascii")
+
+
+def _loads(data: bytes) -> SyncJob:
+    job: SyncJob = json.loads(data)
+    return job

@@ -1,0 +1,159 @@
+"""When each scene was last synced: `sync_timestamps.json`, a journal beside it, and the rule of "newer".
+
+Saving must not cost more as the file grows. So a save appends one line to the journal, and the journal is
+folded into the file when that is cheap: while the file is small, or once as much was appended as it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from common.files import append_private, replace_private, set_aside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FILE = "sync_timestamps.json"
+JOURNAL = "sync_timestamps.journal"
+#: Bytes up to which the file is simply written anew.
+_SMALL = 16_384
+
+
+def load_sync_timestamps(data_dir: str | os.PathLike[str]) -> dict[int, float]:
+    """Return scene id → epoch seconds of its last sync. Writes nothing: hooks read while the worker writes.
+
+    A broken file or line is left out: that costs a sync too many, never an edit.
+    """
+    folder = os.fspath(data_dir)
+    try:
+        stored = _read(os.path.join(folder, FILE))
+    except ValueError:
+        stored = {}
+    for scene_id, moment in _journal(os.path.join(folder, JOURNAL)):
+        if moment is None:
+            stored.pop(scene_id, None)
+        else:
+            stored[scene_id] = moment
+    return stored
+
+
+def save_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int, timestamp: float) -> None:
+    """Record when the version of a scene that was synced was read (epoch seconds).
+
+    Raises:
+        OSError: it can't be written.
+    """
+    _append(os.fspath(data_dir), scene_id, float(timestamp))
+
+
+def forget_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int) -> None:
+    """Drop a scene that Stash no longer has.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    _append(os.fspath(data_dir), scene_id, None)
+
+
+def is_synced(updated_at: float | str | None, last_synced_at: float | None) -> bool:
+    """Whether a scene that was changed at `updated_at` was synced after that.
+
+    Args:
+        updated_at: epoch seconds, or RFC 3339 as Stash writes it; without a fraction it means that whole
+            second, so its end counts. None or unreadable: now.
+        last_synced_at: epoch seconds; None: never.
+    """
+    if last_synced_at is None or updated_at is None:
+        return False
+    moment = updated_at if isinstance(updated_at, (int, float)) else parse_time(updated_at)
+    return moment is not None and moment <= last_synced_at
+
+
+def parse_time(text: str) -> float | None:
+    """Return an RFC 3339 time in epoch seconds (the end of its second when it has no fraction), or None."""
+    from datetime import datetime, timezone  # not on the hook's usual way
+
+    whole, dot, rest = text.strip().replace("Z", "+00:00").replace("z", "+00:00").partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    try:
+        moment = datetime.fromisoformat(whole + rest[len(digits) :])
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp() + (float(f"0.{digits}") if dot and digits else 1.0)
+
+
+def _append(folder: str, scene_id: int, moment: float | None) -> None:
+    journal, file = os.path.join(folder, JOURNAL), os.path.join(folder, FILE)
+    append_private(journal, json.dumps([scene_id, moment]) + "\n")
+    size = _size(file)
+    if size <= _SMALL or _size(journal) >= size:
+        _fold(folder)
+
+
+def _fold(folder: str) -> None:
+    """Write file and journal as one file. A kill between the two steps leaves lines that say the same twice."""
+    file = os.path.join(folder, FILE)
+    try:
+        _read(file)
+    except ValueError:
+        set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
+    merged = load_sync_timestamps(folder)
+    replace_private(file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()}))
+    os.unlink(os.path.join(folder, JOURNAL))
+
+
+def _read(file: str) -> dict[int, float]:
+    """Raises ValueError when the file is not what it should be."""
+    try:
+        with open(file, encoding="utf-8") as stored:
+            content = json.load(stored)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{FILE} holds no object")
+    return {int(scene_id): _moment(moment) for scene_id, moment in content.items()}
+
+
+def _journal(file: str) -> Iterator[tuple[int, float | None]]:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    scene_id, moment = json.loads(line)
+                    yield int(scene_id), None if moment is None else _moment(moment)
+                except (ValueError, TypeError):  # the last line of a process that was killed
+                    continue
+    except FileNotFoundError:
+        return
+
+
+def _moment(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"no time: {value!r}")
+    return float(value)
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0
+
+
+class LazyTimestamps:
+    """The timestamps of a data directory, read when somebody first asks: a hook seldom needs them."""
+
+    def __init__(self, data_dir: str) -> None:
+        self._data_dir = data_dir
+        self._loaded: Mapping[int, float] | None = None
+
+    def get(self, scene_id: int) -> float | None:
+        """Return epoch seconds of the scene's last sync, or None."""
+        if self._loaded is None:
+            self._loaded = load_sync_timestamps(self._data_dir)
+        return self._loaded.get(scene_id)
