@@ -1,0 +1,248 @@
+"""Stash's GraphQL over HTTP. Queries are constant texts; values travel as variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from stash.connection import StashConnection
+from stash.records import Scene, read_scene
+from stash.settings import PLUGIN_ID
+from validation.errors import PermanentError, TransientError
+
+#: Seconds to connect and between two bytes of an answer.
+TIMEOUT = (5.0, 30.0)
+#: Largest cover that is taken, in bytes.
+_LARGEST_COVER = 32 * 1024 * 1024
+_PAGE = 500
+_UNAUTHORIZED = (401, 403)
+
+SCENE_FIELDS = """
+    id title details date director rating100 organized updated_at
+    studio { name } performers { name } tags { name } groups { group { name } }
+    files { path size } paths { screenshot }
+"""
+_FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FIELDS} }} }}"
+_NEWEST = """
+query PlexSyncNewest {
+  findScenes(filter: {per_page: 1, sort: "updated_at", direction: DESC}) { scenes { updated_at } }
+}
+"""
+_UPDATED_SINCE = """
+query PlexSyncUpdated($since: String!, $page: Int!, $per_page: Int!) {
+  findScenes(
+    scene_filter: {updated_at: {value: $since, modifier: GREATER_THAN}}
+    filter: {page: $page, per_page: $per_page, sort: "id", direction: ASC}
+  ) { scenes { id updated_at } }
+}
+"""
+_SETTINGS = "query PlexSyncSettings($ids: [ID!]) { configuration { plugins(include: $ids) } }"
+_API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
+_VERSION = "query PlexSyncVersion { version { version } }"
+
+
+class StashUnavailable(TransientError):
+    """Stash does not answer, or not with what it should. Passing, like every outage."""
+
+
+class StashRefused(TransientError):
+    """Stash refuses our session. The next hook brings a new one."""
+
+
+class StashQueryError(PermanentError):
+    """Stash rejects the query itself: its version and ours don't go together."""
+
+
+class StashClient:
+    """One conversation with Stash. Not for use from two threads at once."""
+
+    def __init__(
+        self,
+        connection: Callable[[], StashConnection | None],
+        *,
+        learn_secret: Callable[[str | None], object] = lambda secret: None,
+        session: requests.Session | None = None,
+    ) -> None:
+        """Connect on first use.
+
+        Args:
+            connection: returns the latest connection that a hook left; asked again when Stash refuses ours.
+            learn_secret: is told the session cookie and the API key, to keep them out of logs.
+        """
+        self._latest_connection = connection
+        self._learn_secret = learn_secret
+        self._session = session or requests.Session()
+        self._session.trust_env = False  # Stash is on this machine or next to it: no proxy, no .netrc
+        self._connection: StashConnection | None = None
+
+    def find_scene(self, scene_id: int) -> Scene | None:
+        """Return the scene as it is now, or None when Stash has none.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        answer = self.query(_FIND_SCENE, {"id": str(scene_id)})["findScene"]
+        return None if answer is None else read_scene(answer)
+
+    def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
+        """Yield (id, updated_at) of the scenes that were changed after `moment` (epoch seconds), by id.
+
+        Stash compares times as text in its own offset; so ask in that offset, and for somewhat more than an
+        hour too much, as a clock change would hide one; the caller sorts out what is too old.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        newest = self.query(_NEWEST)["findScenes"]["scenes"]
+        if not newest:
+            return
+        offset = datetime.fromisoformat(newest[0]["updated_at"].replace("Z", "+00:00")).tzinfo
+        since = (datetime.fromtimestamp(moment, offset) - timedelta(minutes=61)).isoformat(timespec="seconds")
+        page = 1
+        while True:
+            variables = {"since": since, "page": page, "per_page": _PAGE}
+            scenes = self.query(_UPDATED_SINCE, variables)["findScenes"]["scenes"]
+            for scene in scenes:
+                yield int(scene["id"]), scene["updated_at"]
+            if len(scenes) < _PAGE:
+                return
+            page += 1
+
+    def plugin_settings(self, plugin_id: str = PLUGIN_ID) -> dict[str, Any]:
+        """Return what the user set on the plugin's settings page; keys that were never touched are absent.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        plugins = self.query(_SETTINGS, {"ids": [plugin_id]})["configuration"]["plugins"] or {}
+        return dict(plugins.get(plugin_id) or {})
+
+    def fetch_cover(self, scene: Scene) -> bytes | None:
+        """Return the scene's cover as bytes that are a picture, or None when it has none.
+
+        Stash answers a missing cover with a drawing (SVG), and an expired login with a page.
+
+        Raises:
+            StashUnavailable, StashRefused
+        """
+        if not scene.cover:
+            return None
+        parts = urlsplit(scene.cover)  # absolute, with the address that we asked by; only path and query count
+        response = self._send("GET", f"{parts.path}?{parts.query}")
+        if response.is_redirect:
+            raise StashRefused("Stash asks for a login instead of showing the cover")
+        if response.status_code >= 500:
+            raise StashUnavailable(f"Stash answered {response.status_code} to the request for a cover")
+        content = response.content
+        return content if response.ok and len(content) <= _LARGEST_COVER and is_picture(content) else None
+
+    def check(self) -> str:
+        """Return Stash's version: the cheapest question that proves address and login.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        return str(self.query(_VERSION)["version"]["version"])
+
+    def query(self, text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask Stash and return `data`.
+
+        Raises:
+            StashUnavailable: no answer, or not a GraphQL one.
+            StashRefused: our session is not, or no longer, valid.
+            StashQueryError: Stash rejects the query.
+        """
+        response = self._send("POST", "/graphql", json={"query": text, "variables": variables or {}})
+        try:
+            content = response.json()
+            errors, data = content.get("errors"), content.get("data")
+        except (ValueError, AttributeError):
+            raise StashUnavailable(
+                f"{self._address} answered {response.status_code} and no GraphQL; is it Stash?"
+            ) from None
+        if response.status_code in (400, 422):
+            raise StashQueryError(f"Stash rejects PlexSync's query: {_messages(errors)}")
+        if errors or not isinstance(data, dict):
+            raise StashUnavailable(f"Stash could not answer ({response.status_code}): {_messages(errors)}")
+        return data
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Send one request; when Stash refuses the session, once more with the latest that a hook left."""
+        if self._connection is None:
+            self._log_in()
+        response = self._request(method, path, arguments)
+        if response.status_code in _UNAUTHORIZED:
+            self._log_in()
+            response = self._request(method, path, arguments)
+        if response.status_code in _UNAUTHORIZED:
+            raise StashRefused(f"Stash refuses the session of PlexSync ({response.status_code}); save any scene in it")
+        return response
+
+    def _request(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                self._address + path,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                headers={"Accept": "application/json" if method == "POST" else "image/*"},
+                # Stash's own certificate is for another name than the loopback address that we use.
+                verify=False if self._is_loopback else None,
+                **arguments,
+            )
+        except requests.RequestException as error:
+            raise StashUnavailable(f"Stash does not answer at {self._address}: {type(error).__name__}") from error
+
+    def _log_in(self) -> None:
+        """Take the latest connection, and with its fresh cookie ask for the API key, which does not expire."""
+        connection = self._latest_connection()
+        if connection is None:
+            raise StashRefused("PlexSync does not know where Stash is yet; save any scene in Stash")
+        self._connection = connection
+        self._session.cookies.clear()
+        self._session.headers.pop("ApiKey", None)
+        if connection.cookie:
+            name, value = connection.cookie
+            self._learn_secret(value)
+            self._session.cookies.set(name, value)
+        response = self._request("POST", "/graphql", {"json": {"query": _API_KEY}})
+        if response.ok:
+            key = _api_key(response)
+            if key:
+                self._learn_secret(key)
+                self._session.headers["ApiKey"] = key
+
+    @property
+    def _address(self) -> str:
+        assert self._connection is not None
+        return self._connection.url
+
+    @property
+    def _is_loopback(self) -> bool:
+        host = urlsplit(self._address).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether the bytes are a JPEG, PNG, GIF or WebP picture."""
+    return (
+        content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
+        or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+    )  # fmt: skip
+
+
+def _api_key(response: requests.Response) -> str:
+    try:
+        return str(response.json()["data"]["configuration"]["general"]["apiKey"] or "")
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _messages(errors: Any) -> str:
+    if not isinstance(errors, list):
+        return "no data"
+    return "; ".join(str(error.get("message") if isinstance(error, dict) else error) for error in errors)[:500]
