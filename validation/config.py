@@ -1,0 +1,189 @@
+"""PlexSync's settings: their types, defaults and ranges, and one clear sentence for each mistake."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from common.redaction import mask
+
+_TRUE = frozenset(("true", "1", "yes", "on", "y", "t"))
+_FALSE = frozenset(("false", "0", "no", "off", "n", "f"))
+_DEFAULT_PORT = 32400
+
+log = logging.getLogger("plexsync.config")
+
+
+def _switch(value: Any) -> Any:
+    """Stash hands over what was typed or stored: true, "true", 1 …"""
+    word = str(value).strip().casefold()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("must be on or off (true or false)")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        value = value.strip().replace(",", ".")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number") from None
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError("must be a number")
+    return int(number) if number.is_integer() else number
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+
+
+class PlexSyncConfig(BaseModel):
+    """The settings, checked. Make one with `validate_config`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    plex_url: str
+    plex_token: str = Field(repr=False)
+    plex_libraries: tuple[str, ...] = ()
+    #: (path in Stash, path in Plex), as typed
+    path_mappings: tuple[tuple[str, str], ...] = ()
+
+    enabled: Switch = True
+    strict_matching: Switch = True
+    preserve_plex_edits: Switch = False
+    only_organized: Switch = False
+    lock_fields: Switch = True
+    trigger_plex_scan: Switch = False
+
+    max_retries: Annotated[int, BeforeValidator(_number), Field(ge=1, le=20)] = 5
+    #: seconds
+    poll_interval: Annotated[float, BeforeValidator(_number), Field(ge=0.1, le=60)] = 1.0
+    #: seconds
+    plex_connect_timeout: Annotated[float, BeforeValidator(_number), Field(ge=1, le=30)] = 5.0
+    #: seconds
+    plex_read_timeout: Annotated[float, BeforeValidator(_number), Field(ge=5, le=120)] = 30.0
+    dlq_retention_days: Annotated[int, BeforeValidator(_number), Field(ge=1, le=365)] = 30
+
+    sync_title: Switch = True
+    sync_details: Switch = True
+    sync_date: Switch = True
+    sync_studio: Switch = True
+    sync_performers: Switch = True
+    sync_tags: Switch = True
+    sync_collections: Switch = True
+    sync_poster: Switch = True
+    sync_rating: Switch = False
+
+    @field_validator("plex_url", mode="before")
+    @classmethod
+    def _check_url(cls, value: Any) -> str:
+        url = str(value).strip().rstrip("/")
+        if "://" not in url:
+            url = f"http://{url}"
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError when it is no number
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(c.isspace() for c in url):
+            raise ValueError("must be an address such as http://192.168.1.10:32400")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("must be an address only, without user, query or fragment")
+        return url
+
+    @field_validator("plex_token", mode="before")
+    @classmethod
+    def _check_token(cls, value: Any) -> str:
+        token = str(value).strip()
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("must be a Plex token: letters, digits, - and _")
+        return token
+
+    @field_validator("plex_libraries", mode="before")
+    @classmethod
+    def _split_libraries(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        return tuple(name.strip() for name in names if str(name).strip())
+
+    @field_validator("path_mappings", mode="before")
+    @classmethod
+    def _split_mappings(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(_mapping(part) for part in value.replace("\n", ";").split(";") if part.strip())
+
+    def log_config(self) -> None:
+        """Log the settings in effect, the token masked."""
+        shown = self.model_dump() | {"plex_token": mask(self.plex_token)}
+        log.info("Settings: %s", ", ".join(f"{key}={value!r}" for key, value in shown.items()))
+
+
+def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None, str | None]:
+    """Return (config, None), or (None, one line that names the settings that are wrong, their values and ranges).
+
+    Unset, empty, blank and (for a number, where it makes no sense) 0 mean the default. Where `plex_url` and
+    `plex_token` are unset, `plexHost`, `plexPort` and `plexToken` of the older community plugin stand in.
+    """
+    given = _with_legacy({key: value for key, value in settings.items() if _says_something(key, value)})
+    try:
+        return PlexSyncConfig.model_validate(given), None
+    except ValidationError as error:
+        return None, "; ".join(_sentence(problem) for problem in error.errors(include_url=False))
+
+
+def _says_something(key: str, value: Any) -> bool:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return False
+    return key not in _NUMBERS or isinstance(value, bool) or str(value).strip() not in ("0", "0.0", "nan", "NaN")
+
+
+def _with_legacy(given: dict[str, Any]) -> dict[str, Any]:
+    if "plex_url" not in given and "plexHost" in given:
+        host = str(given["plexHost"]).strip().rstrip("/")
+        host = host if "://" in host else f"http://{host}"
+        port = str(given.get("plexPort") or _DEFAULT_PORT).strip()
+        bare = host.count(":") == 1 or host.endswith("]")
+        given["plex_url"] = f"{host}:{port}" if bare else host
+    if "plex_token" not in given and "plexToken" in given:
+        given["plex_token"] = given["plexToken"]
+    return given
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    stash, arrow, plex = (part.strip() for part in text.partition("=>"))
+    if not (stash and arrow and plex):
+        raise ValueError(f"{text.strip()!r} must look like /path/in/stash => /path/in/plex")
+    return stash, plex
+
+
+def _sentence(problem: Any) -> str:
+    """Say which setting is wrong, its value and its range."""
+    setting = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return f"{setting} is not set: enter it in Stash under Settings > Plugins > PlexSync"
+    value = problem.get("input")
+    shown = mask(str(value)) if "token" in setting else f"{str(value)[:120]!r}"
+    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    low_high = _NUMBERS.get(setting)
+    if low_high:
+        whole = "a whole number" if PlexSyncConfig.model_fields[setting].annotation is int else "a number"
+        reason = f"must be {whole} from {low_high[0]} to {low_high[1]}"
+    return f"{setting} is {shown}: {reason}"
+
+
+def _ranges() -> dict[str, tuple[float, float]]:
+    ranges = {}
+    for name, field in PlexSyncConfig.model_fields.items():
+        bounds = {
+            key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if getattr(rule, key, None)
+        }
+        if bounds:
+            ranges[name] = (bounds["ge"], bounds["le"])
+    return ranges
+
+
+_NUMBERS = _ranges()

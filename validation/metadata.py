@@ -1,0 +1,100 @@
+"""A scene's metadata, checked and made fit for Plex."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from validation.sanitizers import sanitize_for_plex, sanitize_summary
+
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
+
+
+def _names(value: Any) -> Any:
+    """Clean a list of names: no empty ones, none twice, upper and lower case alike (as Plex sees tags)."""
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        return value
+    kept: dict[str, str] = {}
+    for one in value:
+        name = sanitize_for_plex(one.get("name") if isinstance(one, dict) else one)
+        kept.setdefault(name.casefold(), name)
+    kept.pop("", None)
+    return tuple(kept.values())
+
+
+def _name(value: Any) -> Any:
+    value = value.get("name") if isinstance(value, dict) else value
+    return sanitize_for_plex(value) if value is None or isinstance(value, str) else value
+
+
+def _summary(value: Any) -> Any:
+    return sanitize_summary(value) if value is None or isinstance(value, str) else value
+
+
+def _date(value: Any) -> Any:
+    """Accept what Stash allows: a year, a month or a day (pkg/models/date.go)."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()[:10]
+    found = _DATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"no date: {value!r}")
+    year, month, day = (int(part) if part else None for part in found.groups())
+    datetime.date(year or 1, month or 1, day or 1)  # raises ValueError when there is no such day
+    return "-".join(f"{part:02d}" for part in (year, month, day) if part is not None)
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class SyncMetadata(BaseModel):
+    """What PlexSync brings from a scene to Plex. Empty strings and tuples mean that Stash has nothing there."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    scene_id: Annotated[int, Field(gt=0)] | None = None
+    path: str | None = None
+    title: Name = ""
+    details: Annotated[str, BeforeValidator(_summary)] = ""
+    #: YYYY, YYYY-MM or YYYY-MM-DD
+    date: Annotated[str | None, BeforeValidator(_date)] = None
+    #: 0 to 100
+    rating100: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None, validation_alias=AliasChoices("rating100", "rating")
+    )
+    studio: Name = ""
+    director: Name = ""
+    performers: Names = ()
+    tags: Names = ()
+    groups: Names = Field(default=(), validation_alias=AliasChoices("groups", "collections", "movies"))
+    organized: bool = False
+
+    @property
+    def year(self) -> int | None:
+        """The year of the date."""
+        return int(self.date[:4]) if self.date else None
+
+    @property
+    def day(self) -> str | None:
+        """The date when it names a day: Plex gets no invented ones."""
+        return self.date if self.date and len(self.date) == len("YYYY-MM-DD") else None
+
+
+def validate_metadata(data: dict[str, Any]) -> tuple[SyncMetadata | None, str | None]:
+    """Return (metadata, None), or (None, one line that says which field is wrong and why)."""
+    try:
+        return SyncMetadata.model_validate(data), None
+    except ValidationError as error:
+        return None, "; ".join(_sentence(problem) for problem in error.errors(include_url=False))
+
+
+def _sentence(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "metadata"
+    return f"{field}: {problem['msg']} (got {str(problem.get('input'))[:80]!r})"

@@ -1,0 +1,119 @@
+"""Text as Plex should get it. Pure functions on strings."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: Longest title, studio or name, and longest summary, in characters.
+NAME_LENGTH = 255
+SUMMARY_LENGTH = 10_000
+
+_ZWNJ, _ZWJ = "\u200c", "\u200d"
+_TAG_SPACE, _TAG_END = 0xE0020, 0xE007F  # the letters inside a flag emoji such as Scotland's
+_KEPT_FORMAT = frozenset((_ZWNJ, _ZWJ))
+_TYPOGRAPHY = str.maketrans(
+    {
+        "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'",
+        "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u201f": '"', "\u2033": '"',
+        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2015": "-", "\u2212": "-",
+        "\u2026": "...",
+    }
+)  # fmt: skip
+_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS_AND_LINES = re.compile(r"\s+")
+_LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
+_AROUND_LINES = re.compile(r" ?\n ?")
+_MANY_LINES = re.compile(r"\n{3,}")
+#: A cut moves back to a blank that lies past this share of the allowed length.
+_WORD_SHARE = 0.8
+
+
+def sanitize_for_plex(text: str | None, max_length: int = NAME_LENGTH, *, keep_newlines: bool = False) -> str:
+    """Return `text` as Plex should get it.
+
+    NFC; no control or format characters but the joiners that scripts and emoji need; typographic quotes,
+    dashes and the ellipsis in ASCII; white space collapsed; at most `max_length` characters, cut at a word's
+    end where one lies past 80 %, and never inside a letter with its marks or an emoji sequence.
+
+    Args:
+        keep_newlines: keep line breaks (a summary), at most one empty line in a row.
+    """
+    if not text or max_length <= 0:
+        return ""
+    text = _clean(str(text), keep_newlines)
+    return _cut(text, max_length) if len(text) > max_length else text
+
+
+def sanitize_summary(text: str | None) -> str:
+    """Return `text` as a summary for Plex: line breaks kept, at most 10,000 characters."""
+    return sanitize_for_plex(text, SUMMARY_LENGTH, keep_newlines=True)
+
+
+def _clean(text: str, keep_newlines: bool) -> str:
+    """One pass may uncover work for another (a mark that a removed character held apart): until nothing changes."""
+    while True:
+        cleaned = _LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text)).translate(_TYPOGRAPHY)
+        cleaned = "".join(char for char in cleaned if _is_kept(char))
+        if keep_newlines:
+            cleaned = _MANY_LINES.sub("\n\n", _AROUND_LINES.sub("\n", _BLANKS.sub(" ", cleaned)))
+        else:
+            cleaned = _BLANKS_AND_LINES.sub(" ", cleaned)
+        cleaned = unicodedata.normalize("NFC", cleaned.strip())
+        if cleaned == text:
+            return cleaned
+        text = cleaned
+
+
+def _is_kept(char: str) -> bool:
+    category = unicodedata.category(char)
+    if category in ("Cs", "Co", "Cn"):  # lone surrogates; private and unassigned ones may be a newer emoji
+        return category == "Cn" and ord(char) & 0xFFFE != 0xFFFE
+    if category == "Cc":
+        return char in "\n\t"
+    if category == "Cf":
+        return char in _KEPT_FORMAT or _TAG_SPACE <= ord(char) <= _TAG_END
+    return True
+
+
+def _cut(text: str, max_length: int) -> str:
+    end = max_length
+    while end > 0 and _belongs_together(text, end):
+        end -= 1
+    if end == 0:  # one endless sequence: better cut than nothing
+        end = max_length
+    if not text[end].isspace():
+        blank = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))
+        if blank > max_length * _WORD_SHARE:
+            end = blank
+    return text[:end].rstrip()
+
+
+def _belongs_together(text: str, index: int) -> bool:
+    """Whether a cut before `text[index]` would split what a reader sees as one character (a part of UAX #29)."""
+    here, before = text[index], text[index - 1]
+    if _extends(here) or before == _ZWJ:
+        return True
+    if _is_flag_letter(here):  # flags are pairs: split only between pairs
+        run = index
+        while run > 0 and _is_flag_letter(text[run - 1]):
+            run -= 1
+        return (index - run) % 2 == 1
+    return _is_hangul_part(here) and (_is_hangul_part(before) or 0xAC00 <= ord(before) <= 0xD7A3)
+
+
+def _extends(char: str) -> bool:
+    return (
+        char in (_ZWJ, _ZWNJ)
+        or unicodedata.category(char) in ("Mn", "Me", "Mc")
+        or 0x1F3FB <= ord(char) <= 0x1F3FF  # skin tones
+        or _TAG_SPACE <= ord(char) <= _TAG_END
+    )
+
+
+def _is_flag_letter(char: str) -> bool:
+    return 0x1F1E6 <= ord(char) <= 0x1F1FF
+
+
+def _is_hangul_part(char: str) -> bool:
+    return 0x1100 <= ord(char) <= 0x11FF or 0xA960 <= ord(char) <= 0xA97F or 0xD7B0 <= ord(char) <= 0xD7FF
