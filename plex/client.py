@@ -1,0 +1,161 @@
+"""The connection to Plex: made on first use, with time limits on every request and a few quick attempts."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
+
+import requests
+from plexapi.exceptions import NotFound
+from plexapi.server import PlexServer
+
+from plex import listing
+from plex.exceptions import PlexNotFound, PlexRejected, translated
+
+#: Attempts at a request when the network fails, and the pause before the second, in seconds; it doubles.
+ATTEMPTS = 3
+FIRST_PAUSE = 0.1
+_NETWORK_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+
+
+class PlexSession(requests.Session):
+    """Carries every request of plexapi: time limits, quick attempts, no redirects to strangers, our own name."""
+
+    def __init__(
+        self,
+        timeout: tuple[float, float],
+        headers: dict[str, str],
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Args:
+        timeout: seconds to connect, and between two bytes of an answer.
+        headers: go before plexapi's own, which name the machine's MAC address.
+        """
+        super().__init__()
+        self._limits = timeout
+        self._own_headers = headers
+        self._sleep = sleep
+        self.attempts = ATTEMPTS
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request; edits may be sent again, as sending one twice does the same as once."""
+        kwargs["timeout"] = self._limits
+        kwargs["allow_redirects"] = False  # requests would hand the token on to another host
+        kwargs["headers"] = {**(kwargs.get("headers") or {}), **self._own_headers}
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return super().request(method, url, *args, **kwargs)
+            except _NETWORK_ERRORS:
+                if attempt >= self.attempts:
+                    raise
+                self._sleep(FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(1, 1.5))
+        raise AssertionError("unreachable")
+
+
+class PlexClient:
+    """One conversation with a Plex server. Not for use from two threads at once."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            connect_timeout: seconds.
+            read_timeout: seconds between two bytes of an answer.
+        """
+        self.url = url.rstrip("/")
+        self._token = token
+        self._session = PlexSession((connect_timeout, read_timeout), _identity(self.url), sleep)
+        self._server: Any = None
+
+    @property
+    def server(self) -> Any:
+        """The `plexapi.server.PlexServer`; connects when it is first read.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError: see `plex.exceptions`.
+        """
+        if self._server is None:
+            with translated():
+                self._server = self._connect()
+        return self._server
+
+    def get_library(self, name: str) -> Any:
+        """Return the library section with this name.
+
+        Raises:
+            PlexNotFound: there is none.
+        """
+        with translated():
+            wanted = name.strip().casefold()
+            for section in self._sections():
+                if section.title.strip().casefold() == wanted:
+                    return section
+        raise PlexNotFound(f"Plex has no library named {name!r}")
+
+    def libraries(self, names: tuple[str, ...] = ()) -> list[Any]:
+        """Return the named sections, or without names every one of type movie.
+
+        Raises:
+            PlexNotFound: one of the names is not there.
+        """
+        if names:
+            return [self.get_library(name) for name in names]
+        with translated():
+            return [section for section in self._sections() if section.type == "movie"]
+
+    def probe(self) -> None:
+        """Ask one cheap question that proves address, token and health; never more than one request.
+
+        Raises:
+            PlexTemporaryError: Plex is down, starting up or unwell.
+            PlexRejected: it rejects the token, or is no Plex.
+        """
+        attempts, self._session.attempts = self._session.attempts, 1
+        try:
+            if self._server is None:
+                self.server  # noqa: B018 - connecting is the question
+            else:
+                listing.query(self._server, "/library/sections")
+        finally:
+            self._session.attempts = attempts
+
+    def close(self) -> None:
+        self._session.close()
+        self._server = None
+
+    def _sections(self) -> list[Any]:
+        """All sections, asked for anew: plexapi never forgets the ones it has seen."""
+        library = self.server.library
+        library.reload()
+        return list(library.sections())
+
+    def _connect(self) -> Any:
+        try:
+            server: Any = PlexServer(self.url, self._token, session=self._session)  # type: ignore[no-untyped-call]
+        except (ParseError, NotFound):
+            raise PlexRejected(f"{self.url} answers, but not as Plex does: check plex_url") from None
+        if not server.machineIdentifier:
+            raise PlexRejected(f"{self.url} answers, but is no Plex server: check plex_url")
+        return server
+
+
+def _identity(url: str) -> dict[str, str]:
+    """A client identifier that stays the same: Plex announces a new device for each new one."""
+    return {
+        "X-Plex-Product": "PlexSync",
+        "X-Plex-Device-Name": "PlexSync",
+        "X-Plex-Client-Identifier": str(uuid.uuid5(uuid.NAMESPACE_URL, f"plexsync:{urlsplit(url).netloc}")),
+    }

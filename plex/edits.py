@@ -1,0 +1,181 @@
+"""What to write to an item: pure functions from (what Plex has, what Stash says, what we wrote) to one request.
+
+The rules (README, "What wins"):
+- Stash wins; with `preserve` only what is empty in Plex, or still as we wrote it, is written.
+- What Stash has nothing for is emptied only where Plex still has what we wrote.
+- Of a list, what the user added in Plex stays, once we know what we wrote there ourselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from plex.memory import Written
+from plex.records import PlexItem, format_rating
+from validation.metadata import SyncMetadata
+from validation.sanitizers import sanitize_for_plex
+
+#: Bytes of a summary inside the URL. An edit is all URL, and Plex refuses one of 33 kB (400).
+_LONGEST_SUMMARY = 16_000
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Which fields to write, and how."""
+
+    title: bool = True
+    details: bool = True
+    date: bool = True
+    studio: bool = True
+    performers: bool = True
+    tags: bool = True
+    collections: bool = True
+    poster: bool = True
+    rating: bool = False
+    lock: bool = True
+    preserve: bool = False
+
+
+@dataclass(frozen=True)
+class Edits:
+    """One request's parameters (empty: send nothing), and what is to be remembered once it went through."""
+
+    parameters: Mapping[str, str | int] = field(default_factory=dict)
+    fields: Mapping[str, str | list[str]] = field(default_factory=dict)
+    #: Plex field → (what it had, what it gets), for logs and previews
+    changes: Mapping[str, tuple[object, object]] = field(default_factory=dict)
+
+
+def plan_edits(item: PlexItem, metadata: SyncMetadata, stem: str, written: Written, switches: Switches) -> Edits:
+    """Return the edits that bring `item` to what Stash says.
+
+    Args:
+        stem: the file name's stem, which stands in for an empty title.
+        written: what we wrote to this item before.
+    """
+    parameters: dict[str, str | int] = {}
+    remembered: dict[str, str | list[str]] = {}
+    changes: dict[str, tuple[object, object]] = {}
+    for name, wanted, current in _texts(item, metadata, stem, switches):
+        value, ours = _decide_text(wanted, current, written.text(name), switches.preserve)
+        if ours is not None:
+            remembered[name] = ours
+        if value is not None:
+            parameters[f"{name}.value"] = value
+            changes[name] = (current, value)
+    for name, names, present in _lists(item, metadata, switches):
+        target, ours_now = _decide_list(names, present, written.names(name), switches.preserve)
+        if ours_now is not None:
+            remembered[name] = list(ours_now)
+        if target is not None:
+            parameters.update(_list_parameters(name, target, present, item.characters if name == "actor" else {}))
+            changes[name] = (present, target)
+    if switches.lock:
+        parameters.update({f"{name}.locked": 1 for name in changes})
+    # A field whose switch is off keeps its memory for the day it is switched on again.
+    return Edits(parameters, {**_untouched(written, switches), **remembered}, changes)
+
+
+_SWITCH_OF = {
+    "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date", "studio": "studio",
+    "userRating": "rating", "actor": "performers", "genre": "tags", "director": "performers",
+    "collection": "collections",
+}  # fmt: skip
+
+
+def _untouched(written: Written, switches: Switches) -> dict[str, str | list[str]]:
+    return {name: value for name, value in written.fields.items() if not getattr(switches, _SWITCH_OF[name], False)}
+
+
+def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches) -> Iterable[tuple[str, str, str]]:
+    """Yield (Plex field, what Stash says, what Plex has) of each text field that is switched on."""
+    rating = format_rating(None if metadata.rating100 is None else metadata.rating100 / 10)
+    fields = (
+        ("title", metadata.title or sanitize_for_plex(stem), item.title),
+        ("summary", _fit(metadata.details), item.summary),
+        ("originallyAvailableAt", metadata.day or "", item.date),
+        ("year", str(metadata.year or ""), item.year),
+        ("studio", metadata.studio, item.studio),
+        ("userRating", rating, item.rating),
+    )
+    return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
+
+
+def _lists(
+    item: PlexItem, metadata: SyncMetadata, switches: Switches
+) -> Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Yield (Plex tag kind, what Stash says, what Plex has) of each list that is switched on."""
+    directors = (metadata.director,) if metadata.director else ()
+    fields = (
+        ("actor", metadata.performers, item.actors),
+        ("director", directors, item.directors),
+        ("genre", metadata.tags, item.genres),
+        ("collection", metadata.groups, item.collections),
+    )
+    return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
+
+
+def _decide_text(wanted: str, current: str, before: str | None, preserve: bool) -> tuple[str | None, str | None]:
+    """Return (the value to write or None, what to remember as ours or None)."""
+    is_ours = before is not None and current == before
+    if wanted == current:
+        return None, before if is_ours else None
+    if not wanted:
+        return ("", None) if is_ours and current else (None, None)
+    if preserve and current and not is_ours:
+        return None, None
+    return wanted, wanted
+
+
+def _decide_list(
+    wanted: tuple[str, ...], present: tuple[str, ...], before: tuple[str, ...] | None, preserve: bool
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return (the list to write or None, what to remember as ours or None)."""
+    if before is None:
+        if not wanted or (preserve and present):
+            return None, None
+        target = wanted
+    else:
+        ours = _keys(before)
+        theirs = tuple(name for name in present if name.casefold() not in ours)
+        removed_there = ours - _keys(present) if preserve else frozenset()
+        target = _unique((*(name for name in wanted if name.casefold() not in removed_there), *theirs))
+    return (None if _keys(target) == _keys(present) else target), wanted
+
+
+def _list_parameters(
+    name: str, target: tuple[str, ...], present: tuple[str, ...], characters: Mapping[str, str]
+) -> dict[str, str | int]:
+    """Say the list so that it comes out right whether Plex replaces a list or adds to it (which is unproven).
+
+    The whole list by index, and a removal for each present name that is not in it.
+    """
+    parameters: dict[str, str | int] = {}
+    for position, one in enumerate(target):
+        parameters[f"{name}[{position}].tag.tag"] = one
+        if one in characters:
+            parameters[f"{name}[{position}].tagging.text"] = characters[one]
+    kept = _keys(target)
+    gone = [quote(one, safe="") for one in present if one.casefold() not in kept]
+    if gone:  # quoted, as a comma separates names
+        parameters[f"{name}[].tag.tag-"] = ",".join(gone)
+    return parameters
+
+
+def _fit(summary: str) -> str:
+    """Cut a summary that would make the URL too long; non-ASCII takes up to twelve bytes a character there."""
+    while len(quote(summary, safe="")) > _LONGEST_SUMMARY:
+        share = _LONGEST_SUMMARY / len(quote(summary, safe=""))
+        summary = sanitize_for_plex(summary, int(len(summary) * min(share, 0.99)), keep_newlines=True)
+    return summary
+
+
+def _keys(names: Iterable[str]) -> frozenset[str]:
+    """Plex tells names apart without regard to case."""
+    return frozenset(name.casefold() for name in names)
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple({name.casefold(): name for name in reversed(tuple(names))}.values())[::-1]

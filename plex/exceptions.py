@@ -1,0 +1,103 @@
+"""The three exceptions of Plex, and the one door through which everything else becomes one of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from xml.etree.ElementTree import ParseError
+
+import requests
+from plexapi.exceptions import BadRequest, NotFound, PlexApiException, Unauthorized
+from urllib3.exceptions import HTTPError
+
+from validation.errors import PermanentError, TransientError, classify_http_error
+
+#: plexapi keeps the status only in its text: "(503) service_unavailable; <URL> <body>".
+_STATUS = re.compile(r"^\((\d{3})\) ?(\w*)")
+
+
+class PlexTemporaryError(TransientError):
+    """Plex, or the way to it, fails for now."""
+
+    def __init__(self, message: str = "", *, status: int | None = None) -> None:
+        """Args:
+        status: the HTTP status, or None when there was no answer.
+        """
+        super().__init__(message)
+        self.status = status
+
+
+class PlexPermanentError(PermanentError):
+    """Plex refuses the request, and will again."""
+
+    def __init__(self, message: str = "", *, status: int | None = None) -> None:
+        """Args:
+        status: the HTTP status, or None when the request never left.
+        """
+        super().__init__(message)
+        self.status = status
+
+
+class PlexRejected(PlexPermanentError):
+    """A setting is wrong: Plex rejects the token, or what answers is no Plex. It concerns every request."""
+
+
+class PlexNotFound(TransientError):
+    """Plex has no such item (yet)."""
+
+    #: Which files were looked for, in JSON's types; kept in the dead letter.
+    details: object = None
+
+
+def translate_plex_exception(exc: BaseException) -> Exception:
+    """Return the exception of ours that `exc`, from plexapi, requests or urllib3, stands for.
+
+    What is not known is temporary. Texts hold no query: it carries titles and paths.
+    """
+    if isinstance(exc, (PlexTemporaryError, PlexPermanentError, PlexNotFound)):
+        return exc
+    if isinstance(exc, Unauthorized):
+        return PlexRejected("Plex rejects the token (401): check plex_token", status=401)
+    if isinstance(exc, NotFound):
+        return PlexNotFound("Plex has no such item (404)")
+    if isinstance(exc, BadRequest):
+        return _from_status(str(exc))
+    if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+        return PlexRejected(f"Plex's address is not valid ({type(exc).__name__}): check plex_url")
+    if isinstance(exc, requests.Timeout):
+        return PlexTemporaryError(f"Plex did not answer in time ({type(exc).__name__})")
+    if isinstance(exc, (requests.RequestException, HTTPError, OSError)):
+        return PlexTemporaryError(f"Plex can't be reached ({type(exc).__name__})")
+    if isinstance(exc, ParseError):
+        return PlexTemporaryError("Plex's answer is no XML")
+    if isinstance(exc, (PlexApiException, TypeError, AttributeError)):
+        # plexapi raises the last two for a status without a name, and for an empty answer
+        return PlexTemporaryError(f"Plex's answer can't be understood ({type(exc).__name__})")
+    return PlexTemporaryError(f"{type(exc).__name__}: {exc}")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The door: whatever is raised inside leaves as one of the three exceptions.
+
+    Raises:
+        PlexTemporaryError, PlexPermanentError, PlexNotFound
+    """
+    try:
+        yield
+    except (PlexTemporaryError, PlexPermanentError, PlexNotFound):
+        raise
+    except Exception as error:
+        raise translate_plex_exception(error) from error
+
+
+def _from_status(text: str) -> Exception:
+    found = _STATUS.match(text)
+    if found is None:  # plexapi's own complaint about its arguments
+        return PlexPermanentError(f"plexapi refuses the request: {text[:200]}")
+    status, name = int(found.group(1)), found.group(2)
+    message = f"Plex answered {status} {name}".rstrip()
+    if issubclass(classify_http_error(status), TransientError):
+        return PlexTemporaryError(message, status=status)
+    return PlexPermanentError(message, status=status)

@@ -1,0 +1,201 @@
+"""The index of Plex's files: path, size and rating key of every part of the chosen libraries, in SQLite.
+
+Plex has no search by path. So the libraries are listed once, page by page, and then only what changed is
+asked for. The index may be stale at any time: it says where to look, never what to write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from common.sqlite import MEMORY, connect, write
+from plex import listing
+from plex.paths import folded, name_of, normalize
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS files (rating_key INTEGER NOT NULL, section_id INTEGER NOT NULL, path TEXT NOT NULL,"
+    " normal TEXT NOT NULL, folded_name TEXT NOT NULL, size INTEGER, round INTEGER NOT NULL,"
+    " PRIMARY KEY (rating_key, path)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS files_by_path ON files(normal)",
+    "CREATE INDEX IF NOT EXISTS files_by_name ON files(folded_name)",
+    "CREATE INDEX IF NOT EXISTS files_by_section ON files(section_id, rating_key)",
+    # What Plex said of a section when it was last listed
+    "CREATE TABLE IF NOT EXISTS sections (section_id INTEGER PRIMARY KEY, marks TEXT NOT NULL,"
+    " newest INTEGER NOT NULL, round INTEGER NOT NULL, listed_at REAL NOT NULL)",
+)
+#: Attributes of a section that move when its content does (which of them is Plex's own affair).
+_MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
+#: What a listing need not carry for us.
+_LEAN = "excludeElements=Genre,Country,Director,Writer,Role,Collection,Guid,Image,UltraBlurColors&excludeFields=summary"
+_MOVIES = 1
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """One file that Plex knew when the index was brought up to date."""
+
+    rating_key: int
+    section_id: int
+    path: str  # as Plex writes it
+    normal: str
+    size: int | None  # bytes
+
+
+class FileIndex:
+    """The index of one Plex server. Not for use from two threads at once."""
+
+    def __init__(self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time) -> None:
+        """Use the database behind `connection`, or memory."""
+        self._db = connection or connect(MEMORY)
+        self._now = now
+        with write(self._db):
+            for statement in _SCHEMA:
+                self._db.execute(statement)
+
+    def by_path(self, normal: str, section_ids: Iterable[int]) -> list[IndexedFile]:
+        """Return the files with this normalized path."""
+        return self._find("normal = ?", normal, section_ids)
+
+    def by_name(self, name: str, section_ids: Iterable[int]) -> list[IndexedFile]:
+        """Return the files with this name, upper and lower case alike."""
+        return self._find("folded_name = ?", folded(name), section_ids)
+
+    def forget(self, rating_key: int) -> None:
+        """Drop an item that turned out to be gone or elsewhere."""
+        self._db.execute("DELETE FROM files WHERE rating_key = ?", (rating_key,))
+
+    def knows(self, section_ids: Iterable[int]) -> bool:
+        """Whether all these sections were listed before."""
+        listed = {row[0] for row in self._db.execute("SELECT section_id FROM sections")}
+        return listed.issuperset(section_ids)
+
+    def count(self) -> int:
+        """Return the number of files."""
+        return int(self._db.execute("SELECT count(*) FROM files").fetchone()[0])
+
+    def refresh(self, server: Any, section_ids: Iterable[int]) -> bool:
+        """Bring the sections up to date, asking only for what changed; return whether anything had.
+
+        Costs one request when nothing changed.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        wanted = set(section_ids)
+        changed = False
+        for section in listing.query(server, "/library/sections"):
+            section_id = int(section.get("key") or 0)
+            if section_id in wanted and self._refresh_section(server, section_id, _marks(section)):
+                changed = True
+        return changed
+
+    def rebuild(self, server: Any, section_ids: Iterable[int]) -> None:
+        """List the sections whole.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        for section_id in section_ids:
+            self._list_all(server, section_id, marks="")
+
+    def _refresh_section(self, server: Any, section_id: int, marks: str) -> bool:
+        known = self._db.execute("SELECT marks, newest FROM sections WHERE section_id = ?", (section_id,)).fetchone()
+        if known is None:
+            self._list_all(server, section_id, marks)
+            return True
+        if known[0] == marks:
+            return False
+        if not self._list_changed(server, section_id, marks, newest=known[1]):
+            self._list_all(server, section_id, marks)
+        return True
+
+    def _list_all(self, server: Any, section_id: int, marks: str) -> None:
+        """List every item. What the listing does not show any more is dropped at its end, not before."""
+        current = self._db.execute("SELECT round FROM sections WHERE section_id = ?", (section_id,)).fetchone()
+        this_round = (current[0] if current else 0) + 1
+        path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=id&{_LEAN}"
+        newest = 0
+        for page in _chunks(element for element, _ in listing.items(server, path)):
+            newest = max(newest, self._store(section_id, page, this_round))
+        with write(self._db):
+            self._db.execute("DELETE FROM files WHERE section_id = ? AND round < ?", (section_id, this_round))
+            self._remember(section_id, marks, newest, this_round)
+
+    def _list_changed(self, server: Any, section_id: int, marks: str, newest: int) -> bool:
+        """List what was updated since; return whether the index is whole again (else items are gone or unseen)."""
+        path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=updatedAt:desc&{_LEAN}"
+        this_round = self._db.execute("SELECT round FROM sections WHERE section_id = ?", (section_id,)).fetchone()[0]
+        changed: list[Element] = []
+        total = 0
+        for element, total in listing.items(server, path, size=100):  # noqa: B007 - the last total counts
+            if _updated_at(element) < newest:
+                break
+            changed.append(element)
+        newest = max(newest, self._store(section_id, changed, this_round))
+        items = self._db.execute("SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ?", (section_id,))
+        if items.fetchone()[0] != total:
+            return False
+        with write(self._db):
+            self._remember(section_id, marks, newest, this_round)
+        return True
+
+    def _store(self, section_id: int, elements: list[Element], this_round: int) -> int:
+        """Replace what is known of these items; return the newest `updatedAt` among them."""
+        newest = 0
+        with write(self._db):
+            for element in elements:
+                key = int(element.get("ratingKey") or 0)
+                self._db.execute("DELETE FROM files WHERE rating_key = ?", (key,))
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [(key, section_id, *row, this_round) for row in _rows(element)],
+                )
+                newest = max(newest, _updated_at(element))
+        return newest
+
+    def _remember(self, section_id: int, marks: str, newest: int, this_round: int) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO sections VALUES (?, ?, ?, ?, ?)",
+            (section_id, marks, newest, this_round, self._now()),
+        )
+
+    def _find(self, where: str, value: str, section_ids: Iterable[int]) -> list[IndexedFile]:
+        wanted = set(section_ids)
+        rows = self._db.execute(
+            f"SELECT rating_key, section_id, path, normal, size FROM files WHERE {where} ORDER BY rating_key",
+            (value,),
+        )
+        return [file for file in (IndexedFile(*row) for row in rows) if file.section_id in wanted]
+
+
+def _rows(element: Element) -> Iterator[tuple[str, str, str, int | None]]:
+    for part in element.iter("Part"):
+        path = part.get("file")
+        if path:
+            normal = normalize(path)
+            size = part.get("size")
+            yield path, normal, folded(name_of(normal)), int(size) if size else None
+
+
+def _chunks(elements: Iterable[Element], size: int = listing.PAGE) -> Iterator[list[Element]]:
+    chunk: list[Element] = []
+    for element in elements:
+        chunk.append(element)
+        if len(chunk) >= size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _marks(section: Element) -> str:
+    return ",".join(section.get(name) or "" for name in _MARKS)
+
+
+def _updated_at(element: Element) -> int:
+    return int(element.get("updatedAt") or element.get("addedAt") or 0)
