@@ -1,0 +1,58 @@
+"""What becomes of a job that failed by its own fault: a pure function decides, the worker carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plex.exceptions import PlexNotFound
+from queue.models import SyncJob
+from validation.errors import PermanentError, classify_exception
+from worker.backoff import calculate_delay, get_retry_params
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try again: the job with its new retry state, and the delay in seconds."""
+
+    job: SyncJob
+    delay: float
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """To the dead letters, after this many retries."""
+
+    retries: int
+
+
+def decide(
+    error: BaseException,
+    job: SyncJob,
+    now: float,
+    max_retries: int,
+    delay: Callable[[int, float, float], float] = calculate_delay,
+) -> Retry | GiveUp:
+    """Return what to do about `job` after `error`.
+
+    Args:
+        now: epoch seconds.
+        max_retries: for errors without patience of their own.
+        delay: (retries so far, base, cap) → seconds.
+    """
+    kind = type(error).__name__
+    # Another kind of failure starts its own count: patience with a missing file is no patience with a bug.
+    retries = job.get("retry_count", 0) if job.get("last_error_type", kind) == kind else 0
+    base, cap, limit = get_retry_params(error)
+    if not isinstance(error, PlexNotFound):
+        limit = max_retries
+    if issubclass(classify_exception(error), PermanentError) or retries >= limit:
+        return GiveUp(retries)
+    pause = delay(retries, base, cap)
+    retried: SyncJob = {
+        **job,
+        "retry_count": retries + 1,
+        "next_retry_at": now + pause,
+        "last_error_type": kind,
+    }
+    return Retry(retried, pause)

@@ -1,0 +1,65 @@
+"""The worker process: from the lock to the last look at the queue."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+
+from queue.operations import get_stats
+from worker.process import WorkerLock, mark_disabled, mark_enabled
+from worker.workshop import open_worker
+
+log = logging.getLogger("plexsync")
+#: Seconds between two looks at whether the worker's thread still lives.
+_LOOK = 0.5
+
+
+def run_worker(data_dir: str, *, inherited_lock: int | None = None, idle_timeout: float | None = None) -> int:
+    """Be the worker of a data directory until there was nothing to do for a while, or SIGTERM.
+
+    Args:
+        inherited_lock: descriptor of the lock that whoever started us has taken for us.
+        idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
+
+    Returns:
+        The exit status: 0, also when another worker is there already.
+
+    Raises:
+        ValueError: a PLEXSYNC_ variable is wrong.
+        OSError, sqlite3.Error: the data directory can't be used.
+    """
+    lock = WorkerLock(data_dir, inherited=inherited_lock)
+    asked_to_stop = threading.Event()
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
+    while lock.acquire():
+        disabled = _work(data_dir, lock, asked_to_stop, idle_timeout)
+        lock.release()
+        # A hook that saw the lock held has put its job before: so look once more, now that it is free.
+        if asked_to_stop.is_set() or disabled or not get_stats(data_dir)["pending"]:
+            break
+    return 0
+
+
+def _work(data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None) -> bool:
+    """Run a worker's thread to its end; return whether the plugin is switched off."""
+    with open_worker(data_dir, lock, idle_timeout=idle_timeout) as worker:
+        log.info("Worker started")
+        worker.start()
+        _wait(lambda: worker.running, asked_to_stop)
+        worker.stop(timeout=None)  # after the job in hand
+        disabled = worker.gate.disabled
+        (mark_disabled if disabled else mark_enabled)(data_dir)
+        log.info(
+            "Worker ends: %s",
+            "switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle",
+        )
+    return disabled
+
+
+def _wait(alive: Callable[[], bool], asked_to_stop: threading.Event) -> None:
+    while alive() and not asked_to_stop.wait(_LOOK):
+        pass

@@ -1,0 +1,174 @@
+"""One worker per data directory: its lock, its heartbeat and how a hook starts it. Loaded by the hook.
+
+The lock belongs to the operating system, which releases it when the process dies, however it dies. Where it
+can be inherited, the hook that finds it free takes it and hands it to the worker that it starts: fifty hooks
+at once start one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from common.files import open_private
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCK_FILE = "worker.lock"
+ERRORS_FILE = "worker.stderr"
+#: Left, and touched, by a worker that found the plugin switched off.
+DISABLED_FILE = "disabled"
+#: Seconds for which nobody starts a worker again after one found the plugin switched off.
+_REST = 60.0
+#: Seconds without a heartbeat after which a worker that holds the lock counts as hanging. Its longest
+#: step is one request to Plex or Stash (120 s to read, at most) and its retries.
+SILENT_AFTER = 600.0
+
+ALIVE, STARTED, SILENT, DISABLED = "alive", "started", "silent", "disabled"
+
+
+class WorkerLock:
+    """The right to be the worker of a data directory."""
+
+    def __init__(self, data_dir: str, *, inherited: int | None = None) -> None:
+        """Prepare the lock; nothing is held yet.
+
+        Args:
+            inherited: descriptor of the lock file with the lock already held, from the process that started us.
+        """
+        self.path = os.path.join(data_dir, LOCK_FILE)
+        self.descriptor = inherited
+        if inherited is not None:
+            os.set_inheritable(inherited, False)
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; return whether it is held now.
+
+        Raises:
+            OSError: the lock file can't be opened.
+        """
+        if self.descriptor is not None:
+            return True
+        descriptor = open_private(self.path, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self.descriptor = descriptor
+        self.beat()
+        return True
+
+    def release(self) -> None:
+        """Let another process be the worker."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)  # which also unlocks
+            self.descriptor = None
+
+    def beat(self) -> None:
+        """Show that the holder makes progress."""
+        os.utime(self.path)
+
+    def silent_for(self) -> float:
+        """Seconds since the holder's last heartbeat."""
+        try:
+            return time.time() - os.stat(self.path).st_mtime
+        except OSError:
+            return 0.0
+
+
+def ensure_worker(data_dir: str, entry: str) -> str:
+    """Start a worker if none is alive, and don't wait for it.
+
+    Call it after the job is on disk: a worker that is about to leave gives up the lock first and then looks
+    at the queue once more, so one of the two sees the job.
+
+    Args:
+        entry: path of `PlexSync.py`.
+
+    Returns:
+        `ALIVE`, `STARTED`, `SILENT` (it lives but makes no progress) or `DISABLED` (one just found the plugin
+        switched off).
+
+    Raises:
+        OSError: no process could be started.
+    """
+    lock = WorkerLock(data_dir)
+    if not lock.acquire():
+        return SILENT if lock.silent_for() > SILENT_AFTER else ALIVE
+    try:
+        if _disabled_lately(data_dir):
+            return DISABLED
+        _start(data_dir, entry, lock)
+        return STARTED
+    finally:
+        lock.release()
+
+
+def worker_alive(data_dir: str) -> bool:
+    """Whether some process holds the lock."""
+    lock = WorkerLock(data_dir)
+    if not lock.acquire():
+        return True
+    lock.release()
+    return False
+
+
+def mark_disabled(data_dir: str) -> None:
+    """Remember that the plugin is switched off, so that not every save starts a worker that leaves again."""
+    path = os.path.join(data_dir, DISABLED_FILE)
+    os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
+    os.utime(path)
+
+
+def mark_enabled(data_dir: str) -> None:
+    """Forget `mark_disabled`."""
+    try:
+        os.unlink(os.path.join(data_dir, DISABLED_FILE))
+    except FileNotFoundError:
+        return
+
+
+def _disabled_lately(data_dir: str) -> bool:
+    try:
+        return 0 <= time.time() - os.stat(os.path.join(data_dir, DISABLED_FILE)).st_mtime < _REST
+    except OSError:
+        return False
+
+
+def _start(data_dir: str, entry: str, lock: WorkerLock) -> None:
+    """Start a worker with no handle on our stdin, stdout and stderr: Stash waits until stdout is closed."""
+    import functools
+    import subprocess  # only the hook that starts a worker pays for it
+
+    command = [sys.executable or "python3", entry, "worker", "--data-dir", data_dir]
+    errors = open_private(os.path.join(data_dir, ERRORS_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        start = functools.partial(
+            subprocess.Popen,
+            cwd=os.path.dirname(entry) or None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        if sys.platform == "win32":
+            # A lock can't be inherited there: of several workers that start, all but one leave again.
+            lock.release()
+            start(command, creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP)
+        else:
+            assert lock.descriptor is not None
+            command += ["--lock", str(lock.descriptor)]
+            start(command, start_new_session=True, pass_fds=(lock.descriptor,))
+    finally:
+        os.close(errors)
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

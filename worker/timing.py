@@ -1,0 +1,86 @@
+"""The worker's durations and its clock. Both are handed in, so that a test can live through a week at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+IDLE_VARIABLE = "PLEXSYNC_IDLE_TIMEOUT"
+SCALE_VARIABLE = "PLEXSYNC_TIME_SCALE"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Durations in seconds."""
+
+    #: without work, the worker leaves
+    idle_timeout: float = 900.0
+    #: after the circuit breaker opened, until one probe goes out
+    recovery: float = 60.0
+    #: while a setting is wrong: between two looks at the settings
+    settings_check: float = 15.0
+    #: while Plex rejects the settings and they stay the same: between two attempts
+    rejected_retry: float = 600.0
+    #: between two heartbeats
+    heartbeat: float = 30.0
+    #: for which the settings, or the index, count as fresh when a job comes in
+    settings_fresh: float = 5.0
+    index_fresh: float = 60.0
+    #: between two looks for files that Plex did not have
+    revival: float = 600.0
+    #: factor of the delays between retries
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> Timing:
+        """Return the same with every duration but the idle one multiplied: for demo and tests."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "idle_timeout"]
+        return dataclasses.replace(self, **{name: getattr(self, name) * factor for name in names})
+
+
+def timing_from(environ: Mapping[str, str], idle_timeout: float | None = None) -> Timing:
+    """Return the durations with what the environment says.
+
+    Args:
+        idle_timeout: goes before PLEXSYNC_IDLE_TIMEOUT (both in seconds).
+
+    Raises:
+        ValueError: a variable is no positive number.
+    """
+    timing = Timing()
+    idle = idle_timeout if idle_timeout is not None else _positive(environ, IDLE_VARIABLE)
+    if idle is not None:
+        timing = dataclasses.replace(timing, idle_timeout=idle)
+    scale = _positive(environ, SCALE_VARIABLE)
+    return timing if scale is None else timing.scaled(scale)
+
+
+def _positive(environ: Mapping[str, str], variable: str) -> float | None:
+    text = environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ValueError(f"{variable} is {text!r}: must be a positive number")
+    return value
+
+
+class Clock:
+    """The real time."""
+
+    def time(self) -> float:
+        """Epoch seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until the event is set, at most `seconds`; return whether it is."""
+        return event.wait(max(0.0, seconds))

@@ -1,0 +1,62 @@
+"""What keeps the queue and the dead letters small, visible, and not dead for longer than need be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from queue.ack_queue import JobQueue
+from queue.dlq import DeadLetterQueue
+from queue.operations import enqueue
+from worker.reporter import Reporter
+
+#: Jobs between two status lines while there are dead letters, and between two clean-ups of the queue.
+STATUS_EVERY = 10
+TIDY_EVERY = 500
+NOT_FOUND = "PlexNotFound"
+
+
+class Upkeep:
+    """Looks after one queue and its dead letters."""
+
+    def __init__(self, queue: JobQueue, dlq: DeadLetterQueue, reporter: Reporter) -> None:
+        self._queue = queue
+        self._dlq = dlq
+        self._reporter = reporter
+
+    def at_start(self, retention_days: int) -> None:
+        """Drop old dead letters and finished rows, then say how things are."""
+        self._dlq.delete_older_than(retention_days)
+        self._queue.tidy()
+        self.report()
+
+    def after_job(self, done: int) -> None:
+        """Now and then, by the number of jobs done."""
+        if done % STATUS_EVERY == 0:
+            self.report()
+        if done % TIDY_EVERY == 0:
+            self._queue.tidy()
+
+    def report(self) -> None:
+        """Say how many wait and failed, while any have failed."""
+        letters = self._dlq.count_by_error()
+        if letters:
+            reasons = ", ".join(f"{count} {error}" for error, count in letters.items())
+            self._reporter.say("info", f"{self._queue.size} waiting; dead letters: {reasons}")
+
+    def has_unfound(self) -> bool:
+        """Whether scenes were given up because Plex did not have their file."""
+        return NOT_FOUND in self._dlq.count_by_error()
+
+    def take_up_again(self, has_file: Callable[[Sequence[tuple[str, int | None]]], bool]) -> None:
+        """Queue the scenes again whose file Plex has by now.
+
+        Args:
+            has_file: whether Plex has one of these files (path in Stash, size).
+        """
+        for letter in self._dlq.get_by_error(NOT_FOUND):
+            files = [(path, size) for path, size in (letter["details"] or {}).get("files", [])]
+            if has_file(files):
+                scene_id = letter["scene_id"]
+                enqueue(self._queue, scene_id, "metadata", letter["job"].get("data") or {})
+                self._dlq.delete_scene(scene_id)
+                self._reporter.say("info", f"Scene {scene_id}: Plex has its file now")

@@ -1,0 +1,97 @@
+"""Puts a worker together for a data directory: queue, dead letters, index, memory, Stash, settings.
+
+The one place that knows all the parts. Only the holder of the worker's lock may open it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+# Before plexapi is imported: the user's own configuration of it is not about us.
+os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
+
+from urllib3.exceptions import InsecureRequestWarning
+
+from common.files import remove_leftovers
+from common.redaction import Redactor
+from common.sqlite import connect
+from plex.index import FileIndex
+from plex.memory import SyncMemory
+from queue.dlq import DeadLetterQueue
+from queue.manager import QueueManager
+from stash.client import StashClient
+from stash.connection import load_connection
+from worker.logfile import close_log, open_log
+from worker.process import WorkerLock
+from worker.processor import SyncWorker
+from worker.reporter import Reporter
+from worker.settings import load_config
+from worker.timing import timing_from
+
+INDEX_FILE = "index.db"
+MEMORY_FILE = "memory.db"
+
+log = logging.getLogger("plexsync")
+
+
+@contextmanager
+def open_worker(
+    data_dir: str,
+    lock: WorkerLock,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    idle_timeout: float | None = None,
+    tell: Callable[[str, str], object] | None = None,
+) -> Iterator[SyncWorker]:
+    """Open everything in `data_dir` and yield a worker on it that was not started.
+
+    Args:
+        lock: held by the caller: jobs in progress are taken for a dead worker's.
+        idle_timeout: seconds.
+        tell: where (level, text) for a person goes; default: left for the next hook or task.
+
+    Raises:
+        ValueError: a PLEXSYNC_ variable is wrong.
+        OSError, sqlite3.Error: a file in the data directory can't be used.
+    """
+    timing = timing_from(environ, idle_timeout)
+    redactor = Redactor()
+    redactor.add(environ.get("PLEX_TOKEN"))
+    handler = open_log(data_dir, redactor)
+    try:
+        remove_leftovers(data_dir)
+        # Certificates of a loopback address can't be verified; that is said once in the docs, not per request.
+        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+        manager = QueueManager(data_dir, auto_resume=True)
+        dlq = DeadLetterQueue(data_dir, redact=redactor.redact)
+        index = connect(os.path.join(data_dir, INDEX_FILE), any_thread=True)
+        memory = connect(os.path.join(data_dir, MEMORY_FILE), any_thread=True)
+        stash = StashClient(lambda: load_connection(data_dir), learn_secret=redactor.add)
+        reporter = Reporter(data_dir, redact=redactor.redact, tell=tell)
+        worker = SyncWorker(
+            manager.get_queue(),
+            dlq,
+            None,
+            data_dir,
+            stash=stash,
+            load_config=lambda: load_config(stash, lambda: load_connection(data_dir), environ, redactor.add),
+            index=FileIndex(index),
+            memory=SyncMemory(memory),
+            reporter=reporter,
+            heartbeat=lock.beat,
+            timing=timing,
+        )
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            manager.shutdown()
+            dlq.close()
+            index.close()
+            memory.close()
+    finally:
+        close_log(handler)
