@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""PlexSync: what is saved in Stash reaches Plex. The entry of hooks, tasks and the command line.
+
+Stash runs this file for every saved scene and waits for it, so at this level nothing is imported but sys and
+os: each of the three ways below loads what it needs, the hook next to nothing. Importing it only defines.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+    from hooks.session import HookSession
+
+SCRIPT = os.path.abspath(__file__)
+HERE = os.path.dirname(SCRIPT)
+OLDEST_PYTHON = (3, 10)
+#: Where dependencies may be installed beside the plugin: `pip install --target dependencies -r requirements.txt`.
+DEPENDENCIES = os.path.join(HERE, "dependencies")
+
+_session: "HookSession | None" = None
+
+
+def host_queue_package() -> None:
+    """Make `queue.operations` and its kin importable where the standard `queue` was imported before ours."""
+    loaded = sys.modules.get("queue")
+    if loaded is not None and not hasattr(loaded, "__path__"):
+        loaded.__path__ = [os.path.join(HERE, "queue")]
+
+
+def get_plugin_data_dir() -> str:
+    """Return the data directory (contract of the plugin: README, "Where things are kept"), made if missing.
+
+    Raises:
+        OSError: none of the places can be written.
+    """
+    from common.files import make_private_dir
+
+    home = os.path.join(os.path.expanduser("~"), ".stash", "plugins", "PlexSync", "data")
+    problem: OSError | None = None
+    for place in (os.environ.get("STASH_PLUGIN_DATA", "").strip(), home, os.path.join(HERE, "data")):
+        try:
+            if place:
+                make_private_dir(os.path.abspath(place))
+                if os.access(place, os.W_OK | os.X_OK):
+                    return os.path.abspath(place)
+        except OSError as error:
+            problem = error
+    raise problem or PermissionError(f"none of the data directories can be written, the last was {HERE}/data")
+
+
+def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":
+    """Return the settings that an input carries, with PLEX_URL and PLEX_TOKEN where it says nothing.
+
+    Stash's own inputs carry none: the worker asks for what stands on its settings page, which goes first.
+    """
+    from stash.settings import add_environment, carried_settings
+
+    return add_environment(carried_settings(input_data), os.environ)
+
+
+def initialize(config_dict: "dict[str, Any] | None" = None) -> None:
+    """Prepare this process for events: data directory, queue, sync timestamps. Done by the first input.
+
+    Args:
+        config_dict: settings that came with the input, for the worker; unchecked, as a hook has no time to.
+
+    Raises:
+        OSError: no data directory can be written.
+    """
+    global _session
+    host_queue_package()
+    from hooks.session import HookSession
+
+    shutdown()
+    _session = HookSession(get_plugin_data_dir(), config_dict or {})
+
+
+def handle_hook(hook_context: "dict[str, Any]") -> "dict[str, Any]":
+    """Put what a hook says into the queue; return the answer for Stash.
+
+    Raises:
+        hooks.events.EventError: it is no event that PlexSync knows.
+        OSError, sqlite3.Error: the queue can't be written.
+    """
+    if _session is None:
+        initialize()
+    assert _session is not None
+    return _session.handle(hook_context)
+
+
+def shutdown() -> None:
+    """Close what `initialize` opened. May be called at any time."""
+    global _session
+    if _session is not None:
+        _session.close()
+        _session = None
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """Run as Stash does (no arguments, input on stdin) or as a command; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    host_queue_package()
+    if os.path.isdir(DEPENDENCIES) and DEPENDENCIES not in sys.path:
+        sys.path.insert(1, DEPENDENCIES)
+    if arguments or sys.stdin is None or sys.stdin.isatty():
+        from tasks.cli import run_command
+
+        return run_command(arguments)
+    from hooks.plugin import run_plugin
+
+    return run_plugin(sys.modules[__name__])
+
+
+def _leave(status: int) -> "NoReturn":
+    """End at once: tearing Python down, and SQLite's checkpoint, would cost the hook a quarter of its time."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            status = status or 1
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    if sys.version_info < OLDEST_PYTHON:
+        sys.stderr.write("\x01e\x02PlexSync needs Python 3.10 or newer; this is %s\n" % sys.version.split()[0])
+        sys.stdout.write(
+            '{"error": "PlexSync needs Python 3.10 or newer: set it in Settings > System > Python path"}\n'
+        )
+        sys.exit(1)
+    # Who imports PlexSync later must get this module, not a second copy of it.
+    sys.modules.setdefault("PlexSync", sys.modules["__main__"])
+    _leave(main())

@@ -1,0 +1,82 @@
+"""Stash's hook events: which scene, and which of its fields the client sent.
+
+The shapes are Stash's own (internal/api/resolver_mutation_scene.go): one scene's input with nulls, a bulk
+input with `ids`, the list of all inputs of a mass save, or null for a scan.
+"""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+SCENE_UPDATE = "Scene.Update.Post"
+
+#: Input names, of all the shapes, of what Plex can show.
+PLEX_FIELDS = frozenset(
+    (
+        *("title", "details", "date", "rating", "rating100", "organized", "director", "code", "url", "urls"),
+        *("studio", "studio_id", "performers", "performer_ids", "tags", "tag_ids"),
+        *("groups", "group_ids", "movies", "movie_ids", "cover", "cover_image"),
+    )
+)
+_NOT_ABOUT_THE_SCENE = frozenset(("id", "ids", "clientMutationId", "inputFields"))
+_COVERS = frozenset(("cover", "cover_image"))
+#: Characters up to which a value is kept in the job; the worker reads the scene anyway.
+_SMALL = 2_000
+
+
+class EventError(Exception):
+    """The hook context is not one that Stash sends. The text is one line for the user."""
+
+
+def read_scene_update(hook_context: object) -> tuple[int, dict[str, Any]]:
+    """Return scene id and update data: the scene's input, with `inputFields` where Stash sent them.
+
+    Raises:
+        EventError: it is no update of a scene, or names none.
+    """
+    if not isinstance(hook_context, dict):
+        raise EventError(f"hookContext is no object: {type(hook_context).__name__}")
+    kind = hook_context.get("type")
+    if kind != SCENE_UPDATE:
+        raise EventError(f"unknown hook {str(kind)[:80]!r}: PlexSync handles {SCENE_UPDATE}")
+    scene_id = hook_context.get("id")
+    if isinstance(scene_id, bool) or not isinstance(scene_id, int) or scene_id <= 0:
+        raise EventError(f"hookContext has no scene id: {str(scene_id)[:80]!r}")
+    update = dict(_own_input(scene_id, hook_context.get("input")))
+    fields = hook_context.get("inputFields")
+    if isinstance(fields, list):
+        update["inputFields"] = fields
+    return scene_id, update
+
+
+def changed_fields(update_data: Mapping[str, Any]) -> set[str]:
+    """Return the fields that the client sent: those in `inputFields`, or without these all that are not null."""
+    listed = update_data.get("inputFields")
+    if isinstance(listed, list):
+        return {field for field in listed if isinstance(field, str)} - _NOT_ABOUT_THE_SCENE
+    return {field for field, value in update_data.items() if value is not None} - _NOT_ABOUT_THE_SCENE
+
+
+def job_data(update_data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job keeps of an event: the fields sent, with small values; of others only that they were."""
+    return {field: _small(field, update_data.get(field)) for field in sorted(changed_fields(update_data))}
+
+
+def _own_input(scene_id: int, sent: object) -> Mapping[str, Any]:
+    if isinstance(sent, list):  # a mass save: everybody's input, and the context says whose turn it is
+        return next((one for one in sent if isinstance(one, dict) and str(one.get("id")) == str(scene_id)), {})
+    return sent if isinstance(sent, dict) else {}
+
+
+def _small(field: str, value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if field in _COVERS:  # megabytes of base64
+        return True
+    size = len(value) if isinstance(value, str) else len(json.dumps(value))
+    return value if size <= _SMALL else True

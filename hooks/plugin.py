@@ -1,0 +1,119 @@
+"""Run as Stash runs us: one JSON document on stdin, one on stdout, log lines on stderr.
+
+Whatever goes wrong here ends as one line that says what, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from importlib.machinery import PathFinder
+
+from hooks.events import EventError
+from stash.connection import StashConnection, save_connection
+from stash.log import log
+from stash.notices import take_notices
+from stash.plugin_input import InputError, read_input, write_answer
+from worker.process import SILENT, ensure_worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+_REQUIRED = ("persistqueue", "plexapi", "requests", "pydantic")
+
+
+def run_plugin(entry: ModuleType) -> int:
+    """Read the input and run the hook or task that it names; return the exit status.
+
+    Args:
+        entry: the module `PlexSync`.
+    """
+    try:
+        input_data = read_input(sys.stdin.buffer)
+    except InputError as error:
+        return _fail(str(error))
+    arguments = input_data.get("args") or {}
+    if "hookContext" in arguments:
+        return _run_hook(entry, input_data, arguments["hookContext"])
+    if "mode" in arguments:
+        return _run_task(entry, input_data, arguments)
+    return _fail("args holds neither hookContext nor mode: run PlexSync by a hook or a task button of Stash")
+
+
+def missing_packages() -> list[str]:
+    """Return the required packages that this Python can't find; a look into folders, no import."""
+    return [name for name in _REQUIRED if PathFinder.find_spec(name) is None]
+
+
+def how_to_install(entry: ModuleType, missing: list[str]) -> str:
+    """Return one line that says what to do about missing packages."""
+    return (
+        f"Python packages are missing: {', '.join(missing)}. In {entry.HERE} run:"
+        f" {sys.executable or 'python3'} -m pip install --target dependencies -r requirements.txt"
+    )
+
+
+def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
+    try:
+        entry.initialize(entry.extract_config_from_input(input_data))
+        answer = entry.handle_hook(hook_context)
+    except EventError as error:
+        return _fail(str(error))
+    except (OSError, sqlite3.Error) as error:
+        return _fail(f"this edit could not be queued: {explain(error)} Then save the scene again")
+    except Exception as error:  # noqa: BLE001 - a user must never see a traceback
+        return _fail(f"this edit could not be queued: {type(error).__name__}: {error}. Please report this")
+    if not answer["queued"]:
+        write_answer(output=answer)
+        return 0
+    return _after_queueing(entry, input_data, answer)
+
+
+def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[str, Any]) -> int:
+    """The edit is safe; now see to it that somebody works on it. What fails here is said, and loses nothing."""
+    data_dir, settings = entry._session.data_dir, entry._session.settings
+    log("debug", f"Scene {answer['scene_id']}: queued")
+    missing = missing_packages()
+    if missing:
+        return _fail(f"the edit is queued, but {how_to_install(entry, missing)}")
+    try:
+        server = input_data.get("server_connection")
+        if isinstance(server, dict):
+            save_connection(data_dir, StashConnection(server, settings))
+        if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
+            log("warning", f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}")
+    except OSError as error:
+        log("warning", f"the edit is queued, but no worker could be started: {explain(error)}")
+    for level, text in take_notices(data_dir):
+        log(level, text)
+    write_answer(output=answer)
+    return 0
+
+
+def _run_task(entry: ModuleType, input_data: dict[str, Any], arguments: dict[str, Any]) -> int:
+    missing = missing_packages()
+    if missing:
+        return _fail(how_to_install(entry, missing))
+    from tasks.stash_task import run_stash_task  # loads the worker's libraries
+
+    return run_stash_task(entry, input_data, arguments)
+
+
+def explain(error: Exception) -> str:
+    """Return a sentence that says what is wrong with the data directory, and what to do."""
+    text = str(error)
+    if "disk is full" in text or getattr(error, "errno", None) == 28:
+        return f"the disk is full ({text}). Free some space."
+    if "not a database" in text or "malformed" in text:
+        return f"the queue's database is damaged ({text}). Rename the folder queue in the data directory."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror} ({error.filename}). Give Stash's user the right to write there."
+    return f"{type(error).__name__}: {text}."
+
+
+def _fail(text: str) -> int:
+    log("error", text)
+    write_answer(error=text)
+    return 1

@@ -1,0 +1,55 @@
+"""What one hook process holds: the data directory, the queue's inbox, the sync timestamps."""
+
+from __future__ import annotations
+
+from hooks.events import read_scene_update
+from hooks.handlers import on_scene_update
+from queue.inbox import Inbox
+from queue.timestamps import LazyTimestamps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from queue.models import SyncJob
+
+
+class HookSession:
+    """Everything is opened when it is first needed: most events in a scan need nothing."""
+
+    def __init__(self, data_dir: str, settings: dict[str, Any]) -> None:
+        """Open nothing yet.
+
+        Args:
+            settings: settings that came with the input, for the worker.
+        """
+        self.data_dir = data_dir
+        self.settings = settings
+        self.sync_timestamps = LazyTimestamps(data_dir)
+        self._inbox: Inbox | None = None
+
+    def handle(self, hook_context: object) -> dict[str, Any]:
+        """Put what a hook says into the queue; return the answer for Stash.
+
+        Raises:
+            EventError: it is no event that PlexSync knows.
+            OSError, sqlite3.Error: the queue can't be written.
+        """
+        scene_id, update = read_scene_update(hook_context)
+        queued = on_scene_update(scene_id, update, self, data_dir=self.data_dir, sync_timestamps=self.sync_timestamps)
+        return {"scene_id": scene_id, "queued": queued}
+
+    def put(self, job: SyncJob, /) -> int:
+        """Add a job to the queue's inbox.
+
+        Raises:
+            OSError, sqlite3.Error: it can't be written.
+        """
+        if self._inbox is None:
+            self._inbox = Inbox(self.data_dir)
+        return self._inbox.put(job)
+
+    def close(self) -> None:
+        if self._inbox is not None:
+            self._inbox.close()
+            self._inbox = None
