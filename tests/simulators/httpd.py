@@ -1,0 +1,641 @@
+"""A small threaded HTTP/1.1 server for simulators: it logs every request and breaks on demand.
+
+A simulator is a function from `Request` to `Response`; `SimulatedServer` puts it on a port, keeps the
+`RequestLog`, and lets a test order `Faults`: answers that are late, wrong, cut short or never come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import TracebackType
+from urllib.parse import parse_qsl, unquote
+
+MAX_SIZE = 64 << 20
+"""The most bytes that a request's head, and a request's body, may have."""
+
+_RECEIVE = 1 << 16
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_RST_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
+class Headers(Mapping[str, str]):
+    """Header fields, looked up without regard to case."""
+
+    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
+        self._fields = {name.lower(): value for name, value in (fields or {}).items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._fields!r})"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    """Decoded, without the query."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Decoded pairs in their order, blank values kept."""
+    headers: Mapping[str, str] = field(default_factory=Headers)
+    body: bytes = b""
+    target: str = ""
+    """The request target as sent."""
+
+    def first(self, name: str, default: str | None = None) -> str | None:
+        """The first value of a query parameter."""
+        return next((value for key, value in self.query if key == name), default)
+
+
+@dataclass
+class Response:
+    """What to answer."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and what became of it."""
+
+    request: Request
+    status: int
+    """0 when no answer was given (or none yet)."""
+    seconds: float
+    """From the request's arrival to the first byte of its answer."""
+    at: float
+
+
+class RequestLog:
+    """The requests since the start or the last `clear`, oldest first. Thread-safe.
+
+    A request is here from its arrival on, so that one that hangs can be seen hanging; its status is here
+    before the client can read the answer.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._exchanges: dict[int, Exchange] = {}
+        self._next = 0
+
+    def all(self) -> list[Exchange]:
+        with self._changed:
+            return list(self._exchanges.values())
+
+    def matching(self, method: str | None = None, path: str | None = None) -> list[Exchange]:
+        """The exchanges of that method whose path matches that pattern from its beginning."""
+        pattern = re.compile(path) if path is not None else None
+        return [exchange for exchange in self.all() if _matches(exchange.request, method, pattern)]
+
+    def count(self, method: str | None = None, path: str | None = None) -> int:
+        return len(self.matching(method, path))
+
+    def wait_for(
+        self, count: int = 1, method: str | None = None, path: str | None = None, timeout: float = 5.0
+    ) -> bool:
+        """Wait until so many such requests have arrived; False when they don't come in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.count(method, path) >= count, timeout)
+
+    def clear(self) -> None:
+        with self._changed:
+            self._exchanges.clear()
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._exchanges)
+
+    def _arrived(self, request: Request) -> int:
+        with self._changed:
+            self._next += 1
+            self._exchanges[self._next] = Exchange(request, 0, 0.0, time.time())
+            self._changed.notify_all()
+            return self._next
+
+    def _ended(self, number: int, status: int, seconds: float) -> None:
+        with self._changed:
+            arrived = self._exchanges.get(number)
+            if arrived is not None:  # otherwise the log was cleared in between
+                self._exchanges[number] = Exchange(arrived.request, status, seconds, arrived.at)
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Carry the request out late, even if the client has left by then."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Don't answer for so long, or until the rule is removed or the server stops.
+
+    A request whose client has left by then is not carried out.
+    """
+
+    seconds: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Give this answer and don't carry the request out."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Reset the connection; the request is not carried out."""
+
+
+@dataclass(frozen=True)
+class ResetAfter:
+    """Carry the request out, then reset the connection instead of answering."""
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Announce the whole body, send only this share of it, and close."""
+
+    keep: float = 0.5
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Send the body byte by byte."""
+
+    seconds_per_byte: float
+
+
+Fault = Delay | Hang | Answer | Reset | ResetAfter | Truncate | Drip
+
+
+class FaultRule:
+    """A fault and the requests that it is for: what `Faults.add` returns."""
+
+    def __init__(
+        self,
+        owner: Faults,
+        fault: Fault,
+        method: str | None,
+        path: str | None,
+        when: Callable[[Request], bool] | None,
+        times: int | None,
+    ) -> None:
+        self.fault = fault
+        self.left = times
+        """How many more times it happens; None for always."""
+        self._owner = owner
+        self._method = method
+        self._path = re.compile(path) if path is not None else None
+        self._when = when
+
+    def remove(self) -> None:
+        """End it, also for the requests that wait because of it."""
+        self._owner._remove(self)
+
+    def _applies(self, request: Request) -> bool:
+        return (
+            self.left != 0
+            and _matches(request, self._method, self._path)
+            and (self._when is None or self._when(request))
+        )
+
+
+class Faults:
+    """The faults in force, in the order they were added. Thread-safe.
+
+    Delays add up; the first fault of another kind decides. `path` is a pattern that the decoded path must
+    match from its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._rules: list[FaultRule] = []
+        self._stops = 0
+
+    def add(
+        self,
+        fault: Fault,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        when: Callable[[Request], bool] | None = None,
+        times: int | None = None,
+    ) -> FaultRule:
+        rule = FaultRule(self, fault, method, path, when, times)
+        with self._changed:
+            self._rules.append(rule)
+        return rule
+
+    def clear(self) -> None:
+        with self._changed:
+            self._rules.clear()
+            self._changed.notify_all()
+
+    def _remove(self, rule: FaultRule) -> None:
+        with self._changed:
+            if rule in self._rules:
+                self._rules.remove(rule)
+            self._changed.notify_all()
+
+    def _take(self, request: Request) -> list[FaultRule]:
+        """The rules that this request meets: any number of delays, then at most one other."""
+        taken: list[FaultRule] = []
+        with self._changed:
+            for rule in self._rules:
+                if not rule._applies(request):
+                    continue
+                if rule.left is not None:
+                    rule.left -= 1
+                taken.append(rule)
+                if not isinstance(rule.fault, Delay | Hang):
+                    break
+        return taken
+
+    def _wait(self, rule: FaultRule, seconds: float) -> bool:
+        """Wait for that time or until the rule is gone; False when the server stopped meanwhile."""
+        with self._changed:
+            stops = self._stops
+            self._changed.wait_for(lambda: self._stops != stops or rule not in self._rules, seconds)
+            return self._stops == stops
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stops += 1
+            self._changed.notify_all()
+
+
+class SimulatedServer:
+    """Serves a handler on a port of its own; can be stopped and started again, on the same port."""
+
+    def __init__(
+        self,
+        handle: Callable[[Request], Response],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        name: str = "sim",
+        max_request_line: int = 1 << 20,
+        idle_timeout: float | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.log = RequestLog()
+        self.faults = Faults()
+        self.errors: list[BaseException] = []
+        """What the handler raised; a test may assert that it is empty."""
+        self.max_request_line = max_request_line
+        self._handle = handle
+        self._name = name
+        self._idle_timeout = idle_timeout
+        self._lock = threading.Lock()
+        self._acceptor: _Acceptor | None = None
+        self._connections: dict[_Connection, threading.Thread] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._acceptor is not None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        with self._lock:
+            return len(self._connections)
+
+    def start(self) -> None:
+        if self.running:
+            return
+        listener = _listen(self.host, self.port)
+        self.port = listener.getsockname()[1]
+        self._acceptor = _Acceptor(listener, self._adopt, f"{self._name}-accept")
+
+    def stop(self) -> None:
+        """Refuse new connections, close the open ones, and wait for their threads."""
+        with self._lock:
+            acceptor, self._acceptor = self._acceptor, None
+        if acceptor is None:
+            return
+        acceptor.stop()
+        self.faults._stop()
+        with self._lock:
+            open_connections = dict(self._connections)
+        for connection in open_connections:
+            connection.abort()
+        for thread in open_connections.values():
+            if thread is not threading.current_thread():
+                thread.join(10.0)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> SimulatedServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _adopt(self, client: socket.socket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(client, self._idle_timeout)
+        thread = threading.Thread(target=self._serve, args=(connection,), name=f"{self._name}-connection", daemon=True)
+        with self._lock:
+            self._connections[connection] = thread
+        thread.start()
+
+    def _serve(self, connection: _Connection) -> None:
+        try:
+            while self.running and (request := connection.receive()) is not None:
+                if not self._exchange(connection, request):
+                    break
+        except _BadRequest as error:
+            with contextlib.suppress(OSError):
+                connection.send(Response(error.status), close=True)
+        except OSError:
+            pass  # the client left or `stop` closed the connection
+        finally:
+            connection.close()
+            with self._lock:
+                del self._connections[connection]
+
+    def _exchange(self, connection: _Connection, request: Request) -> bool:
+        """Answer one request, or break as ordered; True when the connection goes on."""
+        started = time.perf_counter()
+        number = self.log._arrived(request)
+        rules = self.faults._take(request)
+        if not self._wait_out(connection, rules):
+            return False
+        rule = rules[-1] if rules else None
+        fault = rule.fault if rule is not None else None
+        if isinstance(fault, Reset):
+            connection.reset()
+            return False
+        response = self._answer(request, fault)
+        if isinstance(fault, ResetAfter):
+            connection.reset()
+            return False
+        self.log._ended(number, response.status, time.perf_counter() - started)
+        close = request.headers.get("Connection", "").lower() == "close" or isinstance(fault, Truncate)
+        drip = self._drip(rule) if rule is not None else None
+        connection.send(
+            response,
+            close=close,
+            head_only=request.method == "HEAD",
+            keep=fault.keep if isinstance(fault, Truncate) else 1.0,
+            between_bytes=drip,
+        )
+        return not close
+
+    def _wait_out(self, connection: _Connection, rules: list[FaultRule]) -> bool:
+        """Sit through the delays; False when the request is not to be carried out any more."""
+        for rule in rules:
+            if isinstance(rule.fault, Delay | Hang):
+                if not self.faults._wait(rule, rule.fault.seconds):
+                    return False
+                if isinstance(rule.fault, Hang) and connection.abandoned():
+                    return False
+        return True
+
+    def _drip(self, rule: FaultRule) -> Callable[[], bool] | None:
+        fault = rule.fault
+        if not isinstance(fault, Drip):
+            return None
+        seconds = fault.seconds_per_byte
+        return lambda: self.faults._wait(rule, seconds)
+
+    def _answer(self, request: Request, fault: Fault | None) -> Response:
+        if isinstance(fault, Answer):
+            return Response(fault.status, fault.body, dict(fault.headers))
+        if len(request.method) + len(request.target) + len("  HTTP/1.1") > self.max_request_line:
+            return Response(414)
+        try:
+            return self._handle(request)
+        except Exception as error:  # noqa: BLE001 - kept for the test to see
+            self.errors.append(error)
+            return Response(500)
+
+
+class _BadRequest(Exception):
+    """What came in is no HTTP request that this server takes."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class _Acceptor:
+    """A thread that takes connections from a listening socket until it is told to stop."""
+
+    def __init__(self, listener: socket.socket, adopt: Callable[[socket.socket], None], name: str) -> None:
+        self._listener = listener
+        self._adopt = adopt
+        # Closing a socket does not wake a thread that accepts on it everywhere; a byte on a pair does.
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self._woken in ready:
+                    return
+                with contextlib.suppress(OSError):  # a client that left before it was let in
+                    client, _ = self._listener.accept()
+                    client.setblocking(True)
+                    self._adopt(client)
+
+    def stop(self) -> None:
+        self._wake.send(b"x")
+        self._thread.join(10.0)
+        for sock in (self._listener, self._wake, self._woken):
+            sock.close()
+
+
+class _Connection:
+    """One client's socket: cuts the stream of bytes into requests and sends answers."""
+
+    def __init__(self, client: socket.socket, idle_timeout: float | None) -> None:
+        self._socket = client
+        self._idle_timeout = idle_timeout
+        self._buffer = bytearray()
+
+    def receive(self) -> Request | None:
+        """The next request; None when the client has closed or has been idle for too long."""
+        head = self._head()
+        if head is None:
+            return None
+        line, *fields = head.decode("latin-1").split("\r\n")
+        method, target = _request_line(line)
+        headers = _headers(fields)
+        body = self._body(headers)
+        path, _, query = target.partition("?")
+        pairs = parse_qsl(query, keep_blank_values=True) if query else []
+        return Request(method, unquote(path), tuple(pairs), headers, body, target)
+
+    def send(
+        self,
+        response: Response,
+        *,
+        close: bool,
+        head_only: bool = False,
+        keep: float = 1.0,
+        between_bytes: Callable[[], bool] | None = None,
+    ) -> None:
+        lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
+        lines += [f"{name}: {value}" for name, value in response.headers.items()]
+        lines += [
+            f"Content-Length: {len(response.body)}",
+            f"Connection: {'close' if close else 'keep-alive'}",
+        ]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        body = b"" if head_only else response.body[: int(len(response.body) * keep)]
+        if between_bytes is None:
+            self._socket.sendall(head + body)
+            return
+        self._socket.sendall(head)
+        for index in range(len(body)):
+            if not between_bytes():
+                raise OSError("the server stopped")
+            self._socket.sendall(body[index : index + 1])
+
+    def abandoned(self) -> bool:
+        """Whether the client has closed its side without saying more."""
+        self._socket.setblocking(False)
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        finally:
+            self._socket.setblocking(True)
+
+    def reset(self) -> None:
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+        self._socket.close()
+
+    def abort(self) -> None:
+        """Wake the thread that reads or writes here; callable from another thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            # Without this, bytes left unread would make the close a reset and lose the last answer.
+            self._socket.shutdown(socket.SHUT_WR)
+        self._socket.close()
+
+    def _head(self) -> bytes | None:
+        buffer, searched = self._buffer, 0
+        while (end := buffer.find(b"\r\n\r\n", searched)) < 0:
+            if len(buffer) > MAX_SIZE:
+                raise _BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            searched = max(0, len(buffer) - 3)
+            if not self._more(None if buffer else self._idle_timeout):
+                return None
+        head = bytes(buffer[:end])
+        del buffer[: end + 4]
+        return head
+
+    def _body(self, headers: Headers) -> bytes:
+        if "Transfer-Encoding" in headers:
+            raise _BadRequest(HTTPStatus.LENGTH_REQUIRED)
+        length = headers.get("Content-Length", "0")
+        if not length.isdecimal():
+            raise _BadRequest(HTTPStatus.BAD_REQUEST)
+        size = int(length)
+        if size > MAX_SIZE:
+            raise _BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        if size and headers.get("Expect", "").lower() == "100-continue":
+            self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self._buffer) < size:
+            if not self._more(None):
+                raise ConnectionError("the client left in the middle of a body")
+        body = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return body
+
+    def _more(self, timeout: float | None) -> bool:
+        if self._socket.gettimeout() != timeout:
+            self._socket.settimeout(timeout)
+        try:
+            received = self._socket.recv(_RECEIVE)
+        except TimeoutError:
+            return False
+        self._buffer += received
+        return bool(received)
+
+
+def _request_line(line: str) -> tuple[str, str]:
+    parts = line.split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        raise _BadRequest(HTTPStatus.BAD_REQUEST)
+    return parts[0], parts[1]
+
+
+def _headers(lines: list[str]) -> Headers:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise _BadRequest(HTTPStatus.BAD_REQUEST)
+        fields[name] = value.strip()
+    return Headers(fields)
+
+
+def _matches(request: Request, method: str | None, path: re.Pattern[str] | None) -> bool:
+    return (method is None or request.method == method) and (path is None or path.match(request.path) is not None)
+
+
+def _listen(host: str, port: int, patience: float = 5.0) -> socket.socket:
+    """A listening socket; a port that is still being given up by its last user is waited for."""
+    deadline = time.monotonic() + patience
+    while True:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name != "nt":  # there it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(1024)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            listener.setblocking(False)
+            return listener

@@ -1,0 +1,127 @@
+"""Edits as Plex takes them: everything in the query string of a PUT, checked whole before it is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+from urllib.parse import unquote
+
+from tests.simulators.plex.records import FIELDS, LOCK_ONLY, NUMBER_FIELDS, TAG_KINDS, PlexItem
+from tests.simulators.plex.state import PlexState, folded
+
+IndexedTags = Literal["replace", "add"]
+"""Whether `genre[0].tag.tag=` sets the whole list or adds to it: not proven for the real server."""
+
+_TAG = re.compile(r"(\w+)\[(\d*)\]\.(tag\.tag-|tag\.tag|tag|tagging\.text)")
+
+
+class UnknownFieldError(ValueError):
+    """The item has no such field: Plex answers 400."""
+
+
+class BadValueError(ValueError):
+    """A known field can't hold that: Plex answers 500."""
+
+
+@dataclass
+class TagEdit:
+    """What is to happen to an item's tags of one kind."""
+
+    clear: bool = False
+    remove: list[str] = field(default_factory=list)
+    indexed: dict[int, str] = field(default_factory=dict)
+    roles: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class Edit:
+    """One PUT, understood."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    locks: dict[str, bool] = field(default_factory=dict)
+    tags: dict[str, TagEdit] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def is_edit(name: str) -> bool:
+    """Whether a parameter says what to write; the others say where."""
+    return "." in name or "[" in name
+
+
+def parse_edit(query: Iterable[tuple[str, str]]) -> Edit:
+    edit = Edit(parameters={name: value for name, value in query if is_edit(name)})
+    for name, value in edit.parameters.items():
+        base, _, what = name.rpartition(".")
+        if what == "value" and base in FIELDS:
+            edit.values[base] = _checked(base, value)
+        elif what == "locked" and base in (*FIELDS, *TAG_KINDS, *LOCK_ONLY):
+            edit.locks[base] = _flag(value)
+        else:
+            _parse_tag(edit, name, value)
+    return edit
+
+
+def apply_edit(state: PlexState, item: PlexItem, edit: Edit, *, indexed_tags: IndexedTags, lock_on_edit: bool) -> None:
+    locks = dict.fromkeys((*edit.values, *edit.tags), True) if lock_on_edit else {}
+    locks |= edit.locks
+    item.locked |= {name for name, locked in locks.items() if locked}
+    item.locked -= {name for name, locked in locks.items() if not locked}
+    state.set_values(item, edit.values)
+    for kind, change in edit.tags.items():
+        _apply_tags(state, item, kind, change, indexed_tags)
+    state.touch(item)
+
+
+def _parse_tag(edit: Edit, name: str, value: str) -> None:
+    match = _TAG.fullmatch(name)
+    if match is None or match[1] not in TAG_KINDS:
+        raise UnknownFieldError(name)
+    kind, index, what = match.groups()
+    change = edit.tags.setdefault(kind, TagEdit())
+    if index and what == "tag.tag":
+        change.indexed[int(index)] = value
+    elif index and what == "tagging.text":
+        change.roles[int(index)] = value
+    elif not index and what == "tag.tag-":
+        # Clients quote each name once more, so that a comma inside one survives the split.
+        change.remove += [unquote(each) for each in value.split(",")]
+    elif not index and what == "tag" and not value:
+        change.clear = True
+    else:
+        raise UnknownFieldError(name)
+
+
+def _apply_tags(state: PlexState, item: PlexItem, kind: str, change: TagEdit, indexed_tags: IndexedTags) -> None:
+    removed = {folded(name) for name in change.remove}
+    present = [] if change.clear else [n for n in item.tags.get(kind, ()) if folded(n) not in removed]
+    wanted = [change.indexed[index] for index in sorted(change.indexed)]
+    if indexed_tags == "replace" and wanted:
+        present = []
+    roles = {name: role for name, role in item.roles.items() if name in present}
+    roles |= {change.indexed[index]: role for index, role in change.roles.items() if index in change.indexed}
+    state.set_tags(item, kind, [*present, *wanted], roles)
+
+
+def _checked(name: str, value: str) -> str:
+    try:
+        if name == "originallyAvailableAt" and value:
+            if date.fromisoformat(value).isoformat() != value:
+                raise ValueError(value)
+        elif name in ("year", "addedAt") and value:
+            return str(int(value))
+        elif name in NUMBER_FIELDS and value:
+            return str(float(value))
+    except ValueError as error:
+        raise BadValueError(f"{name}={value}") from error
+    if name == "addedAt":  # the one that can't be unset
+        raise BadValueError(f"{name}=")
+    return value
+
+
+def _flag(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise BadValueError(value)
+    return value == "1"

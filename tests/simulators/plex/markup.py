@@ -1,0 +1,243 @@
+"""Writes Plex's XML: numeric references for every apostrophe, line break and non-ASCII character."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.simulators.plex.records import Part, PlexItem, PlexLibrary
+from tests.simulators.plex.state import PlexState
+
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+_SPECIAL = re.compile("[&<>\"'\n\r\t]|[^\x00-\x7f]")
+_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+
+_ELEMENTS = {
+    "genre": "Genre",
+    "country": "Country",
+    "collection": "Collection",
+    "director": "Director",
+    "writer": "Writer",
+    "actor": "Role",
+    "producer": "Producer",
+    "similar": "Similar",
+    "label": "Label",
+}
+_SHOWN_IN_LISTINGS = {"genre": 2, "country": 2, "collection": 2, "director": 2, "writer": 2, "actor": 3}
+"""Listings cut tags short without notice, and leave the other kinds out."""
+
+_BEFORE_TYPE = ("editionTitle", "studio")
+_AFTER_TYPE = (
+    "title",
+    "titleSort",
+    "originalTitle",
+    "contentRating",
+    "summary",
+    "rating",
+    "audienceRating",
+    "userRating",
+    "year",
+    "tagline",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client wants left out of, or put into, each item."""
+
+    without_elements: frozenset[str] = frozenset()
+    without_fields: frozenset[str] = frozenset()
+    with_guids: bool = False
+
+
+def escape(text: str) -> str:
+    return _SPECIAL.sub(lambda match: _NAMED.get(match[0]) or f"&#{ord(match[0])};", text)
+
+
+def attributes_text(attributes: Mapping[str, object]) -> str:
+    """Attributes as they stand in a tag; those that are None are left out."""
+    return "".join(
+        [
+            f' {name}="{value}"' if isinstance(value, int) else f' {name}="{escape(str(value))}"'
+            for name, value in attributes.items()
+            if value is not None
+        ]
+    )
+
+
+def element(name: str, attributes: Mapping[str, object], *children: str, more: str = "") -> str:
+    """An element; `more` is the text of further attributes."""
+    written = attributes_text(attributes) + more
+    if not children:
+        return f"<{name}{written}/>\n"
+    return f"<{name}{written}>\n{''.join(children)}</{name}>\n"
+
+
+def container(attributes: dict[str, object], children: Iterable[str] = ()) -> bytes:
+    return (DECLARATION + element("MediaContainer", attributes, *children)).encode("ascii")
+
+
+_PICTURE = attributes_text(
+    {
+        "bitrate": 6000,
+        "width": 1920,
+        "height": 1080,
+        "aspectRatio": "1.78",
+        "audioChannels": 2,
+        "audioCodec": "aac",
+        "videoCodec": "h264",
+        "videoResolution": "1080",
+        "videoFrameRate": "24p",
+    }
+)
+
+
+def library_element(library: PlexLibrary) -> str:
+    kind = library.type
+    return element(
+        "Directory",
+        {
+            "allowSync": 1,
+            "art": f"/:/resources/{kind}-fanart.jpg",
+            "composite": f"/library/sections/{library.key}/composite/{library.scanned_at}",
+            "filters": 1,
+            "refreshing": int(library.scans > 0),
+            "thumb": f"/:/resources/{kind}.png",
+            "key": library.key,
+            "type": kind,
+            "title": library.title,
+            "agent": library.agent,
+            "scanner": "Plex Movie" if kind == "movie" else f"Plex {kind.title()} Scanner",
+            "language": "en-US",
+            "uuid": library.uuid,
+            "updatedAt": library.updated_at,
+            "createdAt": library.created_at,
+            "scannedAt": library.scanned_at,
+            "content": 1,
+            "directory": 1,
+            "contentChangedAt": library.content_changed_at,
+            "hidden": 0,
+        },
+        *(
+            element("Location", {"id": library.key * 100 + index, "path": path})
+            for index, path in enumerate(library.locations)
+        ),
+    )
+
+
+def listed_item(item: PlexItem, options: Options) -> str:
+    """An item as listings show it: partial. Kept until the item changes."""
+    if item.rendered is None or item.rendered[0] != options:
+        text = element("Video", _attributes(item, options), *_listed_children(item, options))
+        item.rendered = (options, text)
+    return item.rendered[1]
+
+
+def full_item(state: PlexState, item: PlexItem, options: Options) -> str:
+    """An item as `/library/metadata/N` shows it: everything."""
+    library = item.library
+    attributes = _attributes(item, options) | {
+        "librarySectionTitle": library.title,
+        "librarySectionID": library.key,
+        "librarySectionKey": f"/library/sections/{library.key}",
+    }
+    return element("Video", attributes, *_full_children(state, item, options))
+
+
+def _attributes(item: PlexItem, options: Options) -> dict[str, object]:
+    values, key = item.values, item.rating_key
+    attributes: dict[str, object] = {
+        "ratingKey": key,
+        "key": f"/library/metadata/{key}",
+        "guid": f"local://{key}",
+        **{name: values.get(name) for name in _BEFORE_TYPE},
+        "type": "movie",
+        **{name: values.get(name) for name in _AFTER_TYPE},
+        "thumb": f"/library/metadata/{key}/thumb/{item.updated_at}",
+        "art": f"/library/metadata/{key}/art/{item.updated_at}",
+        "duration": sum(part.duration for part in item.media[0].parts),
+        "originallyAvailableAt": values.get("originallyAvailableAt"),
+        "addedAt": item.added_at,
+        "updatedAt": item.updated_at,
+    }
+    if attributes["titleSort"] == attributes["title"]:
+        attributes["titleSort"] = None
+    for name in options.without_fields:
+        attributes.pop(name, None)
+    return attributes
+
+
+def _listed_children(item: PlexItem, options: Options) -> Iterator[str]:
+    if "Media" not in options.without_elements:
+        yield from _media(item, streams=False, without_parts="Part" in options.without_elements)
+    for kind, limit in _SHOWN_IN_LISTINGS.items():
+        name = _ELEMENTS[kind]
+        if name not in options.without_elements:
+            yield from (element(name, {"tag": tag}) for tag in item.tags.get(kind, ())[:limit])
+    if options.with_guids and "Guid" not in options.without_elements:
+        yield from (element("Guid", {"id": guid}) for guid in item.guids)
+
+
+def _full_children(state: PlexState, item: PlexItem, options: Options) -> Iterator[str]:
+    left_out = options.without_elements
+    if "Media" not in left_out:
+        yield from _media(item, streams="Stream" not in left_out, without_parts="Part" in left_out)
+    for kind, name in _ELEMENTS.items():
+        if name not in left_out:
+            yield from _full_tags(state, item, kind, name)
+    if "Guid" not in left_out:
+        yield from (element("Guid", {"id": guid}) for guid in item.guids)
+    if "Field" not in left_out:
+        yield from (element("Field", {"locked": 1, "name": name}) for name in sorted(item.locked))
+
+
+def _full_tags(state: PlexState, item: PlexItem, kind: str, name: str) -> Iterator[str]:
+    for tag in item.tags.get(kind, ()):
+        number = state.tag_id(kind, tag)
+        role = item.roles.get(tag) if kind == "actor" else None
+        yield element(name, {"id": number, "filter": f"{kind}={number}", "tag": tag, "role": role})
+
+
+def _media(item: PlexItem, *, streams: bool, without_parts: bool) -> Iterator[str]:
+    for media in item.media:
+        attributes = {
+            "id": media.id,
+            "duration": sum([part.duration for part in media.parts]),
+            "container": _suffix(media.parts[0].file),
+        }
+        parts = [] if without_parts else [_part(part, streams) for part in media.parts]
+        yield element("Media", attributes, *parts, more=_PICTURE)
+
+
+def _part(part: Part, streams: bool) -> str:
+    suffix = _suffix(part.file)
+    attributes: dict[str, object] = {
+        "id": part.id,
+        "key": f"/library/parts/{part.id}/{part.modified_at}/file.{suffix}",
+        "duration": part.duration,
+        "file": part.file,
+        "size": part.size,
+        "container": suffix,
+    }
+    children = [_stream(part, 1, "h264", "1080p"), _stream(part, 2, "aac", "Stereo")] if streams else []
+    return element("Part", attributes, *children)
+
+
+def _stream(part: Part, kind: int, codec: str, title: str) -> str:
+    return element(
+        "Stream",
+        {
+            "id": part.id * 10 + kind,
+            "streamType": kind,
+            "default": 1,
+            "codec": codec,
+            "index": kind - 1,
+            "displayTitle": f"{title} ({codec.upper()})",
+        },
+    )
+
+
+def _suffix(path: str) -> str:
+    return path.rpartition(".")[2].lower()

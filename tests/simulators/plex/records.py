@@ -1,0 +1,197 @@
+"""What the simulated server knows: libraries, items with their files, locks and posters, what was written.
+
+`PlexItem` and `PlexLibrary` are live: what a client edits is seen on them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+TEXT_FIELDS = (
+    "title",
+    "titleSort",
+    "originalTitle",
+    "editionTitle",
+    "studio",
+    "contentRating",
+    "summary",
+    "tagline",
+)
+NUMBER_FIELDS = ("year", "rating", "audienceRating", "userRating", "addedAt")
+FIELDS = (*TEXT_FIELDS, "originallyAvailableAt", *NUMBER_FIELDS)
+"""The fields of a movie that a client may set."""
+
+LOCK_ONLY = ("thumb", "art", "theme", "clearLogo")
+
+TAG_KINDS = (
+    "genre",
+    "country",
+    "collection",
+    "director",
+    "writer",
+    "actor",
+    "producer",
+    "label",
+    "similar",
+)
+
+ITEM_TYPES = {"movie": 1, "show": 2, "artist": 8, "photo": 13}
+"""Kinds of libraries and the number of their items' type."""
+
+
+@dataclass(slots=True)
+class Part:
+    """One file of an item."""
+
+    id: int
+    file: str
+    size: int
+    duration: int
+    modified_at: int
+
+
+@dataclass(slots=True)
+class Media:
+    """One version of an item: one file, or several for CD1, CD2 ..."""
+
+    id: int
+    parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Poster:
+    """An uploaded poster; without data when the server was to fetch it and got nothing."""
+
+    key: str
+    data: bytes
+
+
+@dataclass(slots=True, eq=False)
+class PlexLibrary:
+    """A section."""
+
+    key: int
+    title: str
+    type: str
+    agent: str
+    locations: list[str]
+    created_at: int
+    updated_at: int
+    scanned_at: int
+    uuid: str
+    content_changed_at: int = 0
+    """A counter, not a time."""
+    scans: int = 0
+    """How many scans are running."""
+    items: dict[int, PlexItem] = field(default_factory=dict, repr=False)
+    collections: dict[str, int] = field(default_factory=dict, repr=False)
+    """Rating keys of the collections, by folded name."""
+
+
+@dataclass(slots=True, eq=False)
+class PlexItem:
+    """A movie: its values under Plex's own names, its tags by kind."""
+
+    rating_key: int
+    library: PlexLibrary = field(repr=False)
+    media: list[Media]
+    added_at: int
+    updated_at: int
+    values: dict[str, str]
+    """Texts and numbers as the XML says them; what is unset is absent, but for the summary."""
+    tags: dict[str, list[str]] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    """Character names by actor."""
+    locked: set[str] = field(default_factory=set)
+    guids: tuple[str, ...] = ()
+    posters: list[Poster] = field(default_factory=list, repr=False)
+    poster: Poster | None = field(default=None, repr=False)
+    """The selected one; None for the picture that Plex made itself."""
+    agent_metadata: dict[str, object] = field(default_factory=dict, repr=False)
+    """What the agent says on a refresh, by field name and tag kind; without it, the file's stem."""
+    rendered: tuple[object, str] | None = field(default=None, repr=False)
+    """The listing's XML and the options that it was made with, until the item changes."""
+
+    @property
+    def title(self) -> str:
+        return self.values["title"]
+
+    @property
+    def summary(self) -> str:
+        return self.values["summary"]
+
+    @property
+    def studio(self) -> str | None:
+        return self.values.get("studio")
+
+    @property
+    def year(self) -> int | None:
+        return int(self.values["year"]) if "year" in self.values else None
+
+    @property
+    def originally_available_at(self) -> str | None:
+        return self.values.get("originallyAvailableAt")
+
+    @property
+    def user_rating(self) -> float | None:
+        return float(self.values["userRating"]) if "userRating" in self.values else None
+
+    @property
+    def genres(self) -> list[str]:
+        return list(self.tags.get("genre", ()))
+
+    @property
+    def collections(self) -> list[str]:
+        return list(self.tags.get("collection", ()))
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.tags.get("label", ()))
+
+    @property
+    def actors(self) -> list[str]:
+        return list(self.tags.get("actor", ()))
+
+    @property
+    def directors(self) -> list[str]:
+        return list(self.tags.get("director", ()))
+
+    @property
+    def parts(self) -> list[Part]:
+        return [part for media in self.media for part in media.parts]
+
+    @property
+    def paths(self) -> list[str]:
+        return [part.file for part in self.parts]
+
+    @property
+    def path(self) -> str:
+        """The first file."""
+        return self.media[0].parts[0].file
+
+
+class DiskFile(NamedTuple):
+    """A file that a scan can find."""
+
+    size: int
+    modified_at: int
+    agent_metadata: Mapping[str, object]
+
+
+class Write(NamedTuple):
+    """An edit that was carried out, once for each item that it touched."""
+
+    rating_key: int
+    parameters: dict[str, str]
+    at: float
+
+
+class Upload(NamedTuple):
+    """A poster that was uploaded; with `url` it was to be fetched by the server and has no data."""
+
+    rating_key: int
+    data: bytes
+    at: float
+    url: str | None = None

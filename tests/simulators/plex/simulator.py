@@ -1,0 +1,305 @@
+"""`PlexSimulator`: a library, the endpoints over it, and the server that offers them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+
+from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
+from tests.simulators.plex.edits import IndexedTags
+from tests.simulators.plex.records import DiskFile, PlexItem, PlexLibrary, Upload, Write
+from tests.simulators.plex.routes import Behaviour, Routes
+from tests.simulators.plex.scans import Scanner
+from tests.simulators.plex.state import PlexState
+
+
+class PlexSimulator:
+    """A Plex Media Server for tests.
+
+    Start it (`with PlexSimulator(...) as plex:`), give it libraries and items, and point a client at `url`.
+    `settings` holds what may be changed while it runs: tokens, `starting_up`, `indexed_tags` and so on.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str = "plex-token",
+        friendly_name: str = "Simulated Plex",
+        machine_identifier: str = "0123456789abcdef0123456789abcdef01234567",
+        version: str = "1.41.5.9522-a96edc606",
+        indexed_tags: IndexedTags = "replace",
+        lock_on_edit: bool = False,
+        skip_unknown_ids: bool = False,
+        max_page: int | None = None,
+        max_request_line: int = 32_768,
+        scan_delay: float = 0.05,
+        clock: Callable[[], float] = time.time,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.token = token
+        self.settings = Behaviour(
+            friendly_name=friendly_name,
+            machine_identifier=machine_identifier,
+            version=version,
+            valid_tokens={token},
+            indexed_tags=indexed_tags,
+            lock_on_edit=lock_on_edit,
+            skip_unknown_ids=skip_unknown_ids,
+            max_page=max_page,
+            max_request_line=max_request_line,
+        )
+        self._state = PlexState(clock)
+        self._scanner = Scanner(self._state, scan_delay)
+        routes = Routes(self._state, self._scanner, self.settings)
+        # The real server closes connections that were idle for 20 seconds.
+        self.server = SimulatedServer(routes.handle, host=host, port=port, name="plex", idle_timeout=20.0)
+
+    # -- the server --
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def log(self) -> RequestLog:
+        return self.server.log
+
+    @property
+    def faults(self) -> Faults:
+        return self.server.faults
+
+    @property
+    def valid_tokens(self) -> set[str]:
+        return self.settings.valid_tokens
+
+    @property
+    def shared_tokens(self) -> set[str]:
+        return self.settings.shared_tokens
+
+    @property
+    def starting_up(self) -> bool:
+        return self.settings.starting_up
+
+    @starting_up.setter
+    def starting_up(self, value: bool) -> None:
+        self.settings.starting_up = value
+
+    @property
+    def machine_identifier(self) -> str:
+        return self.settings.machine_identifier
+
+    def start(self) -> None:
+        self.server.start()
+
+    def stop(self) -> None:
+        self.server.stop()
+        self._scanner.cancel()
+
+    def __enter__(self) -> PlexSimulator:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- libraries and items --
+
+    def add_library(
+        self,
+        title: str,
+        locations: Sequence[str] = (),
+        *,
+        type: str = "movie",
+        agent: str = "tv.plex.agents.none",
+    ) -> PlexLibrary:
+        with self._state.lock:
+            return self._state.add_library(title, locations, type, agent)
+
+    def rename_library(self, library: PlexLibrary, title: str) -> None:
+        with self._state.lock:
+            library.title = title
+            library.updated_at = self._state.now()
+            self._state.touch_library(library)
+
+    def add_item(
+        self,
+        library: PlexLibrary,
+        path: str,
+        *,
+        size: int = 1_000_000,
+        title: str | None = None,
+        summary: str = "",
+        studio: str | None = None,
+        year: int | None = None,
+        originally_available_at: str | None = None,
+        genres: Iterable[str] = (),
+        actors: Iterable[str] = (),
+        directors: Iterable[str] = (),
+        writers: Iterable[str] = (),
+        producers: Iterable[str] = (),
+        countries: Iterable[str] = (),
+        collections: Iterable[str] = (),
+        labels: Iterable[str] = (),
+        values: Mapping[str, object] | None = None,
+        locked: Iterable[str] = (),
+        guids: Iterable[str] = (),
+        parts: Iterable[str] = (),
+        versions: Iterable[str] = (),
+        duration: int = 1_200_000,
+        added_at: float | None = None,
+        agent_metadata: Mapping[str, object] | None = None,
+    ) -> PlexItem:
+        """An item and its files on the disk.
+
+        `parts` are the further files of the same version (CD2 …), `versions` are further versions of one file
+        each; `values` are any other fields under Plex's names; `agent_metadata` is what a refresh will say.
+        """
+        fields = {
+            "title": title,
+            "summary": summary,
+            "studio": studio,
+            "year": year,
+            "originallyAvailableAt": originally_available_at,
+        }
+        tags = {
+            "genre": genres,
+            "actor": actors,
+            "director": directors,
+            "writer": writers,
+            "producer": producers,
+            "country": countries,
+            "collection": collections,
+            "label": labels,
+        }
+        files = [[path, *parts], *([version] for version in versions)]
+        with self._state.lock:
+            now = self._state.now()
+            item = self._state.add_item(
+                library,
+                [[(file, size) for file in version] for version in files],
+                values={k: v for k, v in fields.items() if v is not None} | dict(values or {}),
+                tags={kind: names for kind, names in tags.items() if names},
+                added_at=now if added_at is None else int(added_at),
+                duration=duration,
+                agent_metadata=agent_metadata or {},
+                guids=tuple(guids),
+            )
+            item.locked |= set(locked)
+            for file in item.paths:
+                self._state.files.setdefault(file, DiskFile(size, item.added_at, item.agent_metadata))
+            return item
+
+    def add_items(self, library: PlexLibrary, paths: Iterable[str], **common: object) -> list[PlexItem]:
+        """Many items, one for each path; the keywords of `add_item` go for all of them."""
+        with self._state.lock:
+            return [self.add_item(library, path, **common) for path in paths]  # type: ignore[arg-type]
+
+    def item(self, rating_key: int) -> PlexItem:
+        """The item of that key; KeyError when there is none."""
+        return self._state.items[rating_key]
+
+    def items(self, library: PlexLibrary) -> list[PlexItem]:
+        with self._state.lock:
+            return list(library.items.values())
+
+    def find(self, path: str) -> PlexItem | None:
+        """The item that has this file, the first if several libraries hold it."""
+        with self._state.lock:
+            return next(iter(self._state.at_path(path)), None)
+
+    def collections(self, library: PlexLibrary) -> list[str]:
+        with self._state.lock:
+            return [name for _, name in self._state.vocabulary(library, "collection")]
+
+    def remove_item(self, rating_key: int) -> None:
+        """The item goes, and its files with it."""
+        with self._state.lock:
+            item = self._state.items[rating_key]
+            self._state.remove_item(item)
+            for path in item.paths:
+                if not self._state.at_path(path):
+                    self._state.files.pop(path, None)
+
+    def move_file(self, rating_key: int, new_path: str) -> None:
+        """The item's first file moves and Plex keeps the item."""
+        with self._state.lock:
+            item = self._state.items[rating_key]
+            part = item.parts[0]
+            self._state.files[new_path] = self._state.files.pop(part.file)
+            self._state.move_part(item, part, new_path)
+
+    def replace_item(self, path: str) -> PlexItem:
+        """The item of this file is dropped and found again: same path, new key, no edits."""
+        with self._state.lock:
+            old = self._state.at_path(path)[0]
+            self._state.remove_item(old)
+            return self._state.add_item(
+                old.library,
+                [[(part.file, part.size) for part in media.parts] for media in old.media],
+                values={},
+                tags={},
+                added_at=old.added_at,
+                duration=old.parts[0].duration,
+                agent_metadata=old.agent_metadata,
+            )
+
+    # -- the disk, scans and refreshes --
+
+    @property
+    def files(self) -> dict[str, DiskFile]:
+        """What lies on the server's disk, by path."""
+        return self._state.files
+
+    def add_file(
+        self,
+        path: str,
+        size: int = 1_000_000,
+        *,
+        modified_at: float | None = None,
+        agent_metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """A file that becomes an item with the next scan of a section over it."""
+        with self._state.lock:
+            stamp = self._state.now() if modified_at is None else int(modified_at)
+            self._state.files[path] = DiskFile(size, stamp, agent_metadata or {})
+
+    def remove_file(self, path: str) -> None:
+        """Its item stays until the next scan."""
+        with self._state.lock:
+            del self._state.files[path]
+
+    @property
+    def scan_delay(self) -> float:
+        return self._scanner.delay
+
+    @scan_delay.setter
+    def scan_delay(self, seconds: float) -> None:
+        self._scanner.delay = seconds
+
+    def scan(self, library: PlexLibrary, path: str | None = None) -> None:
+        """Start a scan as a client or Plex itself would; `settle` waits for its end."""
+        self._scanner.request_scan(library, path)
+
+    def settle(self, timeout: float = 10.0) -> bool:
+        """Wait until no scan and no refresh is under way; False if that takes too long."""
+        return self._scanner.wait_until_idle(timeout)
+
+    def refresh_item(self, rating_key: int) -> None:
+        """Refresh an item's metadata here and now: what is not locked is overwritten."""
+        with self._state.lock:
+            self._state.refresh(self._state.items[rating_key])
+
+    # -- what clients did --
+
+    @property
+    def writes(self) -> list[Write]:
+        """The edits and ratings carried out, one entry for each item that was touched."""
+        return self._state.writes
+
+    @property
+    def uploads(self) -> list[Upload]:
+        return self._state.uploads

@@ -1,0 +1,270 @@
+"""The library's state and every way to change it, with the bookkeeping that Plex does on the side."""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tests.simulators.plex.records import (
+    FIELDS,
+    ITEM_TYPES,
+    TAG_KINDS,
+    DiskFile,
+    Media,
+    Part,
+    PlexItem,
+    PlexLibrary,
+    Poster,
+    Upload,
+    Write,
+)
+
+_ARTICLE = re.compile(r"(?:the|an|a)\s+(?=\S)", re.IGNORECASE)
+_SEPARATOR = re.compile(r"[\\/]")
+
+
+def folded(name: str) -> str:
+    """A tag's name as SQLite's NOCASE compares it: only the ASCII letters lose their case."""
+    return name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def stem(path: str) -> str:
+    """A file's name without folder and suffix, whichever system the path is from."""
+    name = _SEPARATOR.split(path)[-1]
+    return name.rpartition(".")[0] or name
+
+
+def sort_title(title: str) -> str:
+    """The `titleSort` that Plex derives: no leading article, no accents."""
+    bare = _ARTICLE.sub("", title, count=1) if _ARTICLE.match(title) else title
+    if bare.isascii():
+        return bare
+    decomposed = unicodedata.normalize("NFD", bare)
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a path is that folder or inside it; case matters, as on Plex's own disk."""
+    folder = folder.rstrip("/\\")
+    return path.startswith(folder) and path[len(folder) : len(folder) + 1] in ("", "/", "\\")
+
+
+class PlexState:
+    """Libraries, items, tags and files. Hold `lock` around anything that must not be seen half done."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.libraries: dict[int, PlexLibrary] = {}
+        self.items: dict[int, PlexItem] = {}
+        self.files: dict[str, DiskFile] = {}
+        self.writes: list[Write] = []
+        self.uploads: list[Upload] = []
+        self._by_path: dict[str, list[PlexItem]] = {}
+        self._tag_ids: dict[tuple[str, str], tuple[int, str]] = {}
+        self._tag_uses: Counter[tuple[int, str, str]] = Counter()
+        self._last_key = 0
+        self._last_change = 1000
+
+    def now(self) -> int:
+        return int(self.clock())
+
+    # -- libraries --
+
+    def add_library(self, title: str, locations: Sequence[str], kind: str, agent: str) -> PlexLibrary:
+        if kind not in ITEM_TYPES:
+            raise ValueError(f"a library's type is one of {', '.join(ITEM_TYPES)}")
+        key = max(self.libraries, default=0) + 1
+        now = self.now()
+        library = PlexLibrary(
+            key, title, kind, agent, list(locations), now, now, now, str(uuid.UUID(int=0xC0DE0000 + key))
+        )
+        self.libraries[key] = library
+        self.touch_library(library)
+        return library
+
+    def touch_library(self, library: PlexLibrary) -> None:
+        self._last_change += 1
+        library.content_changed_at = self._last_change
+
+    # -- items --
+
+    def new_key(self) -> int:
+        self._last_key += 1
+        return self._last_key
+
+    def add_item(
+        self,
+        library: PlexLibrary,
+        versions: Sequence[Sequence[tuple[str, int]]],
+        *,
+        values: Mapping[str, object],
+        tags: Mapping[str, Iterable[str]],
+        added_at: int,
+        duration: int,
+        agent_metadata: Mapping[str, object],
+        guids: tuple[str, ...] = (),
+    ) -> PlexItem:
+        """A new item; `versions` are lists of (path, size)."""
+        if library.type != "movie":
+            raise ValueError("only movie libraries hold items here")
+        media = [
+            Media(
+                self.new_key(),
+                [Part(self.new_key(), path, size, duration, added_at) for path, size in version],
+            )
+            for version in versions
+        ]
+        item = PlexItem(
+            self.new_key(),
+            library,
+            media,
+            added_at,
+            self.now(),
+            {},
+            guids=guids,
+            agent_metadata={**agent_metadata},
+        )
+        self.set_values(item, {"title": stem(item.path), "summary": "", **values})
+        for kind, names in tags.items():
+            self.set_tags(item, kind, names)
+        self.items[item.rating_key] = library.items[item.rating_key] = item
+        for path in item.paths:
+            self._by_path.setdefault(path, []).append(item)
+        self.touch_library(library)
+        return item
+
+    def at_path(self, path: str) -> list[PlexItem]:
+        """The items that have that file: several when libraries overlap."""
+        return list(self._by_path.get(path, ()))
+
+    def remove_item(self, item: PlexItem) -> None:
+        for kind in TAG_KINDS:
+            self.set_tags(item, kind, ())
+        for path in item.paths:
+            self._forget_path(item, path)
+        del self.items[item.rating_key], item.library.items[item.rating_key]
+        self.touch_library(item.library)
+
+    def move_part(self, item: PlexItem, part: Part, path: str) -> None:
+        self._forget_path(item, part.file)
+        part.file = path
+        self._by_path.setdefault(path, []).append(item)
+        self.touch(item)
+
+    def touch(self, item: PlexItem) -> None:
+        """The item has changed."""
+        item.updated_at = self.now()
+        item.rendered = None
+        self.touch_library(item.library)
+
+    def set_values(self, item: PlexItem, values: Mapping[str, object]) -> None:
+        """Set fields by Plex's names; None and "" clear. The sort title follows the title if it may."""
+        item.rendered = None
+        for name, value in values.items():
+            if name not in FIELDS:
+                raise ValueError(f"no field of a movie: {name}")
+            text = "" if value is None else str(value)
+            if name == "addedAt":
+                item.added_at = int(text)
+            elif text or name in ("title", "summary"):
+                item.values[name] = text
+            else:
+                item.values.pop(name, None)
+        derive = "title" in values and "titleSort" not in item.locked and not values.get("titleSort")
+        if derive or "titleSort" not in item.values:
+            item.values["titleSort"] = sort_title(item.title)
+
+    def _forget_path(self, item: PlexItem, path: str) -> None:
+        holders = self._by_path[path]
+        holders.remove(item)
+        if not holders:
+            del self._by_path[path]
+
+    # -- tags --
+
+    def set_tags(self, item: PlexItem, kind: str, names: Iterable[str], roles: Mapping[str, str] | None = None) -> None:
+        """Give an item exactly these tags of a kind, each in the spelling that came first."""
+        if kind not in TAG_KINDS:
+            raise ValueError(f"no kind of tag: {kind}")
+        before = item.tags.pop(kind, [])
+        after = list(dict.fromkeys(self._tag(kind, name)[1] for name in names if name))
+        if after:
+            item.tags[kind] = after
+        if kind == "actor":
+            known = {folded(name): role for name, role in (roles or {}).items()}
+            item.roles = {name: known[folded(name)] for name in after if known.get(folded(name))}
+        self._count_uses(item.library, kind, before, -1)
+        self._count_uses(item.library, kind, after, +1)
+        item.rendered = None
+
+    def tag_id(self, kind: str, name: str) -> int:
+        return self._tag(kind, name)[0]
+
+    def vocabulary(self, library: PlexLibrary, kind: str) -> list[tuple[int, str]]:
+        """The tags of a kind in use in a library: (id, name) by name."""
+        used = [key for section, k, key in self._tag_uses if (section, k) == (library.key, kind)]
+        return sorted((self._tag_ids[kind, key] for key in used), key=lambda tag: folded(tag[1]))
+
+    def uses(self, library: PlexLibrary, kind: str, name: str) -> int:
+        return self._tag_uses[library.key, kind, folded(name)]
+
+    def collection_key(self, library: PlexLibrary, name: str) -> int:
+        return library.collections[folded(name)]
+
+    def _tag(self, kind: str, name: str) -> tuple[int, str]:
+        key = (kind, folded(name))
+        known = self._tag_ids.get(key)
+        if known is None:
+            spelling = name[:1].upper() + name[1:] if kind == "label" else name
+            known = self._tag_ids[key] = (len(self._tag_ids) + 1, spelling)
+        return known
+
+    def _count_uses(self, library: PlexLibrary, kind: str, names: Iterable[str], step: int) -> None:
+        for name in names:
+            key = (library.key, kind, folded(name))
+            self._tag_uses[key] += step
+            if not self._tag_uses[key]:
+                del self._tag_uses[key]
+        if kind == "collection":
+            self._follow_collections(library, names)
+
+    def _follow_collections(self, library: PlexLibrary, names: Iterable[str]) -> None:
+        """A collection begins with its first item and ends with its last."""
+        for name in names:
+            if not self.uses(library, "collection", name):
+                library.collections.pop(folded(name), None)
+            elif folded(name) not in library.collections:
+                library.collections[folded(name)] = self.new_key()
+
+    # -- metadata and posters --
+
+    def refresh(self, item: PlexItem) -> None:
+        """Let the agent overwrite whatever is not locked."""
+        says = item.agent_metadata
+        values = {"title": stem(item.path), "summary": ""} | {name: says[name] for name in FIELDS if name in says}
+        agents_own = [name for name in FIELDS if name not in ("titleSort", "userRating", "addedAt")]
+        free = {name: values.get(name) for name in agents_own if name not in item.locked}
+        self.set_values(item, free)
+        for kind in TAG_KINDS:
+            if kind not in item.locked:
+                names = says.get(kind, ())
+                if not isinstance(names, list | tuple):
+                    raise TypeError(f"the agent's tags are a list: {kind}")
+                self.set_tags(item, kind, names)
+        if "thumb" not in item.locked:
+            item.poster = None
+        self.touch(item)
+
+    def select_poster(self, item: PlexItem, poster: Poster) -> None:
+        """Add it unless it is there already, show it, and lock the thumb."""
+        known = next((each for each in item.posters if each.key == poster.key), None)
+        if known is None:
+            item.posters.append(poster)
+        item.poster = known or poster
+        item.locked.add("thumb")
+        self.touch(item)

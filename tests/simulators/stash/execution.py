@@ -1,0 +1,137 @@
+"""Executes GraphQL documents; each is parsed and checked once and then kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    execute,
+    get_operation_ast,
+    parse,
+    validate,
+    visit,
+)
+from graphql.execution import ExecutionResult
+from graphql.execution.values import get_variable_values
+
+from tests.simulators.stash.plugins import Caller
+from tests.simulators.stash.resolvers import resolve_field
+
+
+@dataclass(frozen=True)
+class Outcome:
+    body: dict[str, Any]
+    valid: bool
+    """False when the document or its variables were refused, so that nothing was executed."""
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    document: DocumentNode | None
+    errors: list[dict[str, Any]]
+    inside_objects: frozenset[str] = frozenset()
+    """Variables that stand in literal input objects."""
+
+
+class Executor:
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(
+        self, text: str, variables: Mapping[str, Any] | None, operation_name: str | None, caller: Caller
+    ) -> Outcome:
+        compiled = self._compiled.get(text)
+        if compiled is None:
+            compiled = self._compiled[text] = self._compile(text)
+        if compiled.document is None:
+            return _refused(compiled.errors)
+        operation = get_operation_ast(compiled.document, operation_name or None)
+        if operation is None:
+            return _refused([{"message": f"operation {operation_name or ''} not found"}])
+        values = {**_nulls(operation, compiled.inside_objects), **(variables or {})}
+        problems = get_variable_values(self._schema, operation.variable_definitions or (), values)
+        if isinstance(problems, list):
+            return _refused([_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in problems])
+        result = execute(
+            self._schema,
+            compiled.document,
+            context_value=caller,
+            variable_values=values,
+            operation_name=operation_name or None,
+            field_resolver=resolve_field,
+            is_awaitable=_never,
+        )
+        assert isinstance(result, ExecutionResult)
+        body: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            body = {"errors": [_formatted(error) for error in result.errors], **body}
+        return Outcome(body, True)
+
+    def _compile(self, text: str) -> _Compiled:
+        try:
+            document = parse(text)
+        except GraphQLError as error:
+            return _Compiled(None, [_formatted(error, "GRAPHQL_PARSE_FAILED")])
+        errors = validate(self._schema, document)
+        if errors:
+            return _Compiled(None, [_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in errors])
+        finder = _VariablesInObjects()
+        visit(document, finder)
+        return _Compiled(document, [], frozenset(finder.names))
+
+
+class _VariablesInObjects(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self._depth = 0
+
+    def enter_object_value(self, *_: Any) -> None:
+        self._depth += 1
+
+    def leave_object_value(self, *_: Any) -> None:
+        self._depth -= 1
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        if self._depth:
+            self.names.add(node.name.value)
+
+
+def _nulls(operation: OperationDefinitionNode, names: frozenset[str]) -> dict[str, None]:
+    """In Stash an unset variable in a literal input object is an explicit null: it clears the field."""
+    return {
+        definition.variable.name.value: None
+        for definition in operation.variable_definitions or ()
+        if definition.variable.name.value in names
+        and definition.default_value is None
+        and definition.type.kind != "non_null_type"
+    }
+
+
+def _refused(errors: list[dict[str, Any]]) -> Outcome:
+    return Outcome({"errors": errors, "data": None}, False)
+
+
+def _formatted(error: GraphQLError, code: str | None = None) -> dict[str, Any]:
+    formatted: dict[str, Any] = {"message": error.message}
+    if error.path:
+        formatted["path"] = error.path
+    if code is not None:
+        formatted["locations"] = [
+            {"line": location.line, "column": location.column} for location in error.locations or ()
+        ]
+        formatted["extensions"] = {"code": code}
+    return formatted
+
+
+def _never(_: Any) -> TypeGuard[Awaitable[Any]]:
+    return False

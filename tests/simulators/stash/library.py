@@ -1,0 +1,305 @@
+"""What a Stash holds: scenes and their neighbours, as records that are replaced, never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone, tzinfo
+from typing import Any, Generic, TypeVar
+
+Names = Iterable[str | int]
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    id: int
+    path: str
+    size: int = 0
+    mod_time: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    duration: float = 60.0
+    width: int = 1920
+    height: int = 1080
+    frame_rate: float = 25.0
+    bit_rate: int = 1_000_000
+    format: str = "mp4"
+    video_codec: str = "h264"
+    audio_codec: str = "aac"
+    parent_folder_id: int = 1
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def basename(self) -> str:
+        return re.split(r"[/\\]", self.path)[-1]
+
+    @property
+    def fingerprints(self) -> list[dict[str, str]]:
+        return [{"type": kind, "value": value} for kind, value in self.hashes.items()]
+
+
+FileSpec = VideoFile | str | tuple[str, int] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What performers, studios, tags and groups have in common."""
+
+    id: int
+    name: str
+    created_at: str
+    updated_at: str
+    urls: tuple[str, ...] = ()
+    rating100: int | None = None
+    favorite: bool = False
+    tag_ids: tuple[int, ...] = ()
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Performer(Entity):
+    disambiguation: str = ""
+    gender: str | None = None
+    birthdate: str | None = None
+    alias_list: tuple[str, ...] = ()
+    custom_fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Studio(Entity):
+    parent_id: int | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tag(Entity):
+    sort_name: str = ""
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group(Entity):
+    aliases: str = ""
+    duration: int | None = None
+    date: str | None = None
+    director: str = ""
+    synopsis: str = ""
+    studio_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    id: int
+    created_at: str
+    updated_at: str
+    title: str = ""
+    code: str = ""
+    details: str = ""
+    director: str = ""
+    date: str | None = None
+    rating100: int | None = None
+    organized: bool = False
+    urls: tuple[str, ...] = ()
+    studio_id: int | None = None
+    performer_ids: tuple[int, ...] = ()
+    tag_ids: tuple[int, ...] = ()
+    group_ids: tuple[tuple[int, int | None], ...] = ()
+    """Each with its scene_index."""
+    stash_ids: tuple[Mapping[str, Any], ...] = ()
+    files: tuple[VideoFile, ...] = ()
+    cover: bytes | None = field(default=None, repr=False)
+    o_counter: int = 0
+    play_count: int = 0
+    play_duration: float = 0.0
+    resume_time: float = 0.0
+    last_played_at: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The primary file's; "" without a file."""
+        return self.files[0].path if self.files else ""
+
+
+class NotFound(LookupError):
+    """There is no such record."""
+
+
+E = TypeVar("E", bound=Entity)
+
+
+class Shelf(Generic[E]):
+    """The entities of one kind, by id and by name."""
+
+    def __init__(self, make: type[E], now: Callable[[], str]) -> None:
+        self.make = make
+        self._now = now
+        self._next_id = 0
+        self._by_id: dict[int, E] = {}
+        self._by_name: dict[str, int] = {}
+
+    def add(self, name: str, **fields: Any) -> E:
+        if name in self._by_name:
+            raise ValueError(f"{self.make.__name__.lower()} with name {name!r} already exists")
+        self._next_id += 1
+        now = self._now()
+        return self._put(self.make(self._next_id, name, now, now, **fields))
+
+    def change(self, entity_id: int, **fields: Any) -> E:
+        before = self.get(entity_id)
+        if fields.get("name", before.name) != before.name:
+            if fields["name"] in self._by_name:
+                raise ValueError(f"{self.make.__name__.lower()} {fields['name']!r} already exists")
+            del self._by_name[before.name]
+        return self._put(replace(before, updated_at=self._now(), **fields))
+
+    def remove(self, entity_id: int) -> None:
+        del self._by_name[self._by_id.pop(self.get(entity_id).id).name]
+
+    def get(self, entity_id: int) -> E:
+        if entity_id not in self._by_id:
+            raise NotFound(f"{self.make.__name__.lower()} with id {entity_id} not found")
+        return self._by_id[entity_id]
+
+    def find(self, entity_id: int) -> E | None:
+        return self._by_id.get(entity_id)
+
+    def all(self) -> list[E]:
+        return list(self._by_id.values())
+
+    def id_of(self, name_or_id: str | int) -> int:
+        """An id as it is, a name's id; a new entity for a new name."""
+        if isinstance(name_or_id, int):
+            return self.get(name_or_id).id
+        if name_or_id not in self._by_name:
+            self.add(name_or_id)
+        return self._by_name[name_or_id]
+
+    def _put(self, entity: E) -> E:
+        self._by_id[entity.id] = entity
+        self._by_name[entity.name] = entity.id
+        return entity
+
+
+class Library:
+    """All records. Writers hold `lock`; readers take a record, which stays as it is."""
+
+    def __init__(self, clock: Callable[[], float], zone: tzinfo | None = None) -> None:
+        self.lock = threading.RLock()
+        self._clock = clock
+        self._zone = zone
+        self._scenes: dict[int, Scene] = {}
+        self._next_scene = 0
+        self._next_file = 0
+        self.performers = Shelf(Performer, self.now)
+        self.studios = Shelf(Studio, self.now)
+        self.tags = Shelf(Tag, self.now)
+        self.groups = Shelf(Group, self.now)
+
+    def now(self) -> str:
+        return self.timestamp(self._clock())
+
+    def timestamp(self, moment: float | str | datetime) -> str:
+        """RFC 3339 in whole seconds with the local offset; a text stays as it is."""
+        if isinstance(moment, str):
+            return moment
+        if not isinstance(moment, datetime):
+            moment = datetime.fromtimestamp(int(moment), timezone.utc)
+        text = moment.astimezone(self._zone).isoformat(timespec="seconds")
+        return text.replace("+00:00", "Z")  # as Go writes it
+
+    def add_scene(
+        self,
+        *,
+        studio: str | int | None = None,
+        performers: Names = (),
+        tags: Names = (),
+        groups: Names = (),
+        files: Iterable[FileSpec] = (),
+        created_at: float | str | datetime | None = None,
+        updated_at: float | str | datetime | None = None,
+        **fields: Any,
+    ) -> Scene:
+        with self.lock:
+            self._next_scene += 1
+            now = self._clock()
+            scene = Scene(
+                self._next_scene,
+                self.timestamp(now if created_at is None else created_at),
+                self.timestamp(now if updated_at is None else updated_at),
+                studio_id=None if studio is None else self.studios.id_of(studio),
+                performer_ids=tuple(sorted({self.performers.id_of(name) for name in performers})),
+                tag_ids=tuple(dict.fromkeys(self.tags.id_of(name) for name in tags)),
+                group_ids=tuple((self.groups.id_of(name), None) for name in groups),
+                files=tuple(self.make_file(file) for file in files),
+                **{**fields, "urls": tuple(fields.get("urls", ()))},
+            )
+            self._scenes[scene.id] = scene
+            return scene
+
+    def make_file(self, spec: FileSpec) -> VideoFile:
+        """A file from a path, a path and a size, or a mapping of fields; a file as it is."""
+        if isinstance(spec, VideoFile):
+            return spec
+        if isinstance(spec, str):
+            spec = {"path": spec}
+        elif isinstance(spec, tuple):
+            spec = {"path": spec[0], "size": spec[1]}
+        self._next_file += 1
+        now = self.now()
+        oshash = hashlib.sha256(spec["path"].encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        known = {"mod_time": now, "created_at": now, "updated_at": now, "hashes": {"oshash": oshash}}
+        return VideoFile(id=self._next_file, **{**known, **spec})
+
+    def scene(self, scene_id: int) -> Scene:
+        found = self._scenes.get(scene_id)
+        if found is None:
+            raise NotFound(f"scene with id {scene_id} not found")
+        return found
+
+    def find_scene(self, scene_id: int) -> Scene | None:
+        return self._scenes.get(scene_id)
+
+    def scenes(self) -> list[Scene]:
+        return list(self._scenes.values())
+
+    def change_scene(self, scene_id: int, *, touch: bool = True, **fields: Any) -> Scene:
+        """Replace fields; `touch` also sets updated_at."""
+        with self.lock:
+            if touch:
+                fields.setdefault("updated_at", self.now())
+            changed = replace(self.scene(scene_id), **fields)
+            self._scenes[scene_id] = changed
+            return changed
+
+    def remove_scene(self, scene_id: int) -> Scene:
+        with self.lock:
+            gone = self.scene(scene_id)
+            del self._scenes[scene_id]
+            return gone
+
+    def forget(self, kind: str, entity_id: int) -> None:
+        """Remove an entity from every scene; like Stash, without touching updated_at."""
+        with self.lock:
+            for scene in self.scenes():
+                changes = _without(scene, kind, entity_id)
+                if changes:
+                    self.change_scene(scene.id, touch=False, **changes)
+
+
+def _without(scene: Scene, kind: str, entity_id: int) -> dict[str, Any]:
+    if kind == "studio":
+        return {"studio_id": None} if scene.studio_id == entity_id else {}
+    if kind == "group":
+        left: tuple[Any, ...] = tuple(entry for entry in scene.group_ids if entry[0] != entity_id)
+        return {"group_ids": left} if left != scene.group_ids else {}
+    name = f"{kind}_ids"
+    ids: tuple[int, ...] = getattr(scene, name)
+    return {name: tuple(id_ for id_ in ids if id_ != entity_id)} if entity_id in ids else {}
+
+
+def unix(timestamp: str) -> int:
+    return int(datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp())

@@ -1,0 +1,288 @@
+"""findScenes: filters, sorting and paging as Stash does them in SQL."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tests.simulators.stash.library import Library, Scene
+
+Predicate = Callable[[Scene], bool]
+Criterion = Mapping[str, Any]
+
+DEFAULT_PER_PAGE = 25
+
+
+class QueryError(ValueError):
+    """Stash refuses this query."""
+
+
+def find(library: Library, filter_: Criterion, scene_filter: Criterion | None, rng: random.Random) -> list[Scene]:
+    """All scenes that match, in the order asked for; paging is for `page`."""
+    predicate = _matching(scene_filter or {}, library)
+    scenes = [scene for scene in library.scenes() if predicate(scene)]
+    if words := (filter_.get("q") or "").lower().split():
+        scenes = [scene for scene in scenes if _mentions(scene, words)]
+    return _sorted(library, scenes, filter_.get("sort"), filter_.get("direction") == "DESC", rng)
+
+
+def page(scenes: list[Scene], filter_: Criterion) -> list[Scene]:
+    """One page: 25 by default, none for 0, all for a negative number."""
+    per_page = filter_.get("per_page")
+    per_page = DEFAULT_PER_PAGE if per_page is None else per_page
+    if per_page < 0:
+        return scenes
+    number = max(filter_.get("page") or 1, 1)
+    return scenes[(number - 1) * per_page : number * per_page]
+
+
+# --- sorting
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A key for the natural order: numbers by their value, case ignored."""
+    parts = re.findall(r"\d+|\D+", text.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+SORTS: dict[str, Callable[[Library, Scene], Any]] = {
+    "bitrate": lambda _, scene: max((file.bit_rate for file in scene.files), default=0),
+    "code": lambda _, scene: scene.code.lower(),
+    "created_at": lambda _, scene: scene.created_at,
+    "date": lambda _, scene: scene.date or "",
+    "duration": lambda _, scene: max((file.duration for file in scene.files), default=0.0),
+    "file_count": lambda _, scene: len(scene.files),
+    "file_mod_time": lambda _, scene: max((file.mod_time for file in scene.files), default=""),
+    "filesize": lambda _, scene: max((file.size for file in scene.files), default=0),
+    "last_played_at": lambda _, scene: scene.last_played_at or "",
+    "o_counter": lambda _, scene: scene.o_counter,
+    "organized": lambda _, scene: scene.organized,
+    "path": lambda _, scene: scene.path.lower(),
+    "performer_count": lambda _, scene: len(scene.performer_ids),
+    "play_count": lambda _, scene: scene.play_count,
+    "play_duration": lambda _, scene: scene.play_duration,
+    "rating": lambda _, scene: scene.rating100 or 0,
+    "resume_time": lambda _, scene: scene.resume_time,
+    "studio": lambda library, scene: (
+        library.studios.get(scene.studio_id).name.lower() if scene.studio_id is not None else ""
+    ),
+    "tag_count": lambda _, scene: len(scene.tag_ids),
+    "title": lambda _, scene: natural(scene.title or (scene.files[0].basename if scene.files else "")),
+    "updated_at": lambda _, scene: scene.updated_at,
+}
+UNSIMULATED_SORTS = {
+    "framerate", "group_scene_number", "interactive", "interactive_speed", "last_o_at", "movie_scene_number",
+    "perceptual_similarity",
+}  # fmt: skip
+
+
+def _sorted(
+    library: Library, scenes: list[Scene], sort: str | None, descending: bool, rng: random.Random
+) -> list[Scene]:
+    if sort == "id":
+        return sorted(scenes, key=lambda scene: scene.id, reverse=descending)
+    # Nothing else is a total order, and without a sort there is none at all: every query may differ.
+    rng.shuffle(scenes)
+    if not sort or sort.startswith("random"):
+        return scenes
+    if sort in UNSIMULATED_SORTS:
+        raise NotImplementedError(f"the simulator does not sort by {sort}")
+    if sort not in SORTS:
+        raise QueryError(f"invalid sort: {sort}")
+    key = SORTS[sort]
+    scenes.sort(key=lambda scene: natural(scene.title))
+    return sorted(scenes, key=lambda scene: key(library, scene), reverse=descending)
+
+
+# --- filters
+
+
+def _matching(scene_filter: Criterion, library: Library) -> Predicate:
+    """All criteria of a filter hold, or what stands under its OR does."""
+    found = [
+        _PREDICATES[name](criterion, library)
+        for name, criterion in scene_filter.items()
+        if criterion is not None and name != "OR"
+    ]
+    holds = _all_of([predicate for predicate in found if predicate is not None])
+    if scene_filter.get("OR") is None:
+        return holds
+    otherwise = _matching(scene_filter["OR"], library)
+    return lambda scene: holds(scene) or otherwise(scene)
+
+
+def _all_of(predicates: list[Predicate]) -> Predicate:
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda scene: all(predicate(scene) for predicate in predicates)
+
+
+def _not(criterion: Criterion, library: Library) -> Predicate:
+    inner = _matching(criterion, library)
+    return lambda scene: not inner(scene)
+
+
+def _text(values: Callable[[Scene], Iterable[str]], *, words: bool = True) -> Callable[..., Predicate]:
+    """A string criterion; it holds when one of the values meets it."""
+
+    def build(criterion: Criterion, _: Library) -> Predicate:
+        value, modifier = criterion["value"], criterion["modifier"]
+        if modifier in ("IS_NULL", "NOT_NULL"):
+            return lambda scene: any(values(scene)) == (modifier == "NOT_NULL")
+        wanted = modifier.replace("NOT_EQUALS", "EQUALS").replace("NOT_MATCHES", "MATCHES")
+        wanted = wanted.replace("EXCLUDES", "INCLUDES")
+        matches = _text_matcher(value, wanted, words)
+        negated = wanted != modifier
+        return lambda scene: any(map(matches, values(scene))) != negated
+
+    return build
+
+
+def _text_matcher(value: str, modifier: str, words: bool) -> Callable[[str], bool]:
+    if modifier == "EQUALS":  # SQL's LIKE: `%` and `_` in a value are wildcards
+        return _like(value)
+    if modifier == "INCLUDES":
+        quoted = len(value) > 1 and value[0] == value[-1] == '"'
+        parts = [value.strip('"')] if quoted or not words else value.split()
+        likes = [_like(f"%{part}%") for part in parts]
+        return lambda text: any(like(text) for like in likes)
+    if modifier == "MATCHES_REGEX":
+        pattern = re.compile(value)
+        return lambda text: pattern.search(text) is not None
+    raise QueryError(f"unsupported string modifier {modifier}")
+
+
+def _like(value: str) -> Callable[[str], bool]:
+    wildcards = {"%": ".*", "_": "."}
+    pattern = "".join(wildcards.get(character) or re.escape(character) for character in value)
+    compiled = re.compile(pattern, re.IGNORECASE | re.ASCII | re.DOTALL)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def _ordered(value_of: Callable[[Scene], Any]) -> Callable[..., Predicate]:
+    """A number, date or timestamp criterion; the last two compare as text, like everything in SQLite."""
+
+    def build(criterion: Criterion, _: Library) -> Predicate:
+        holds = _comparison(criterion["modifier"], criterion["value"], criterion.get("value2"))
+        if criterion["modifier"] in ("IS_NULL", "NOT_NULL"):
+            return lambda scene: holds(value_of(scene))
+        return lambda scene: (value := value_of(scene)) is not None and holds(value)
+
+    return build
+
+
+def _comparison(modifier: str, first: Any, second: Any) -> Callable[[Any], bool]:
+    upper = first if second is None else second
+    comparisons: dict[str, Callable[[Any], bool]] = {
+        "EQUALS": lambda value: value == first,
+        "NOT_EQUALS": lambda value: value != first,
+        "GREATER_THAN": lambda value: value > first,
+        "LESS_THAN": lambda value: value < first,
+        "BETWEEN": lambda value: first <= value <= upper,
+        "NOT_BETWEEN": lambda value: not first <= value <= upper,
+        "IS_NULL": lambda value: value is None,
+        "NOT_NULL": lambda value: value is not None,
+    }
+    if modifier not in comparisons:
+        raise QueryError(f"unsupported modifier {modifier}")
+    return comparisons[modifier]
+
+
+Expand = Callable[[Library, int, int], set[int]]
+
+
+def _multi(
+    ids_of: Callable[[Scene], Iterable[int]], expand: Expand = lambda _, id_, __: {id_}
+) -> Callable[..., Predicate | None]:
+    """A criterion over related objects; `expand` adds those below an id, for hierarchies."""
+
+    def build(criterion: Criterion, library: Library) -> Predicate | None:
+        modifier, depth = criterion["modifier"], criterion.get("depth") or 0
+        if modifier in ("IS_NULL", "NOT_NULL"):
+            return lambda scene: any(True for _ in ids_of(scene)) == (modifier == "NOT_NULL")
+        wanted = [expand(library, int(id_), depth) for id_ in criterion.get("value") or ()]
+        unwanted = {int(id_) for id_ in criterion.get("excludes") or ()}
+        if modifier == "EXCLUDES":
+            unwanted, wanted = unwanted.union(*wanted), []
+        if not wanted and not unwanted:
+            return None
+        enough = all if modifier in ("INCLUDES_ALL", "EQUALS") else any
+
+        def holds(scene: Scene) -> bool:
+            ids = set(ids_of(scene))
+            if modifier == "EQUALS" and len(ids) != len(wanted):
+                return False
+            return not ids & unwanted and (not wanted or enough(bool(ids & group) for group in wanted))
+
+        return holds
+
+    return build
+
+
+def _studio_and_below(library: Library, studio_id: int, depth: int) -> set[int]:
+    found, level = {studio_id}, {studio_id}
+    while depth and level:
+        level = {studio.id for studio in library.studios.all() if studio.parent_id in level} - found
+        found |= level
+        depth -= 1
+    return found
+
+
+def _boolean(value_of: Callable[[Scene], bool]) -> Callable[..., Predicate]:
+    return lambda wanted, _: lambda scene: value_of(scene) == wanted
+
+
+def _missing(name: str, _: Library) -> Predicate:
+    checks: dict[str, Predicate] = {
+        "title": lambda scene: not scene.title,
+        "code": lambda scene: not scene.code,
+        "details": lambda scene: not scene.details,
+        "director": lambda scene: not scene.director,
+        "date": lambda scene: scene.date is None,
+        "rating": lambda scene: scene.rating100 is None,
+        "url": lambda scene: not scene.urls,
+        "cover": lambda scene: scene.cover is None,
+        "studio": lambda scene: scene.studio_id is None,
+        "performers": lambda scene: not scene.performer_ids,
+        "tags": lambda scene: not scene.tag_ids,
+        "group": lambda scene: not scene.group_ids,
+        "movie": lambda scene: not scene.group_ids,
+    }
+    if name not in checks:
+        raise QueryError(f"unsupported is_missing {name!r}")
+    return checks[name]
+
+
+def _mentions(scene: Scene, words: list[str]) -> bool:
+    text = "\n".join([scene.title, scene.details, *(file.path for file in scene.files)]).lower()
+    return all(word in text for word in words)
+
+
+_PREDICATES: dict[str, Callable[..., Predicate | None]] = {
+    "AND": _matching,
+    "NOT": _not,
+    "id": _ordered(lambda scene: scene.id),
+    "title": _text(lambda scene: (scene.title,)),
+    "code": _text(lambda scene: (scene.code,)),
+    "details": _text(lambda scene: (scene.details,)),
+    "director": _text(lambda scene: (scene.director,)),
+    "url": _text(lambda scene: scene.urls),
+    "path": _text(lambda scene: [file.path for file in scene.files], words=False),
+    "file_count": _ordered(lambda scene: len(scene.files)),
+    "rating100": _ordered(lambda scene: scene.rating100),
+    "organized": _boolean(lambda scene: scene.organized),
+    "play_count": _ordered(lambda scene: scene.play_count),
+    "o_counter": _ordered(lambda scene: scene.o_counter),
+    "tag_count": _ordered(lambda scene: len(scene.tag_ids)),
+    "performer_count": _ordered(lambda scene: len(scene.performer_ids)),
+    "studios": _multi(lambda scene: () if scene.studio_id is None else (scene.studio_id,), _studio_and_below),
+    "performers": _multi(lambda scene: scene.performer_ids),
+    "tags": _multi(lambda scene: scene.tag_ids),
+    "groups": _multi(lambda scene: [group_id for group_id, _ in scene.group_ids]),
+    "date": _ordered(lambda scene: scene.date),
+    "created_at": _ordered(lambda scene: scene.created_at),
+    "updated_at": _ordered(lambda scene: scene.updated_at),
+    "is_missing": _missing,
+}

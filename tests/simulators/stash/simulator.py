@@ -1,0 +1,434 @@
+"""A Stash to test against: its data, GraphQL over HTTP, and the plugins it runs."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from graphql import GraphQLError, GraphQLInputObjectType
+from graphql.utilities import coerce_input_value, validate_input_value
+
+from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
+from tests.simulators.stash import events
+from tests.simulators.stash.events import HookContext
+from tests.simulators.stash.execution import Executor
+from tests.simulators.stash.jobs import Job, JobQueue
+from tests.simulators.stash.library import Entity, FileSpec, Library, Names, Scene, Shelf
+from tests.simulators.stash.mutations import Mutations
+from tests.simulators.stash.pluginlog import LogLine
+from tests.simulators.stash.plugins import Caller, PluginHost, RequestCancelled
+from tests.simulators.stash.resolvers import Account, Services, make_schema
+from tests.simulators.stash.runner import HookRun, Runner
+from tests.simulators.stash.sessions import COOKIE, Session, Sessions
+from tests.simulators.stash.web import ClientLeft, Web
+
+Moment = float | str | datetime
+
+
+class GraphQLFailure(Exception):
+    """The answer had errors."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body
+
+
+@dataclass(frozen=True)
+class SaveResult:
+    """What a save did besides saving."""
+
+    hooks: list[HookRun] = field(default_factory=list)
+    blocked_seconds: float = 0.0
+    """How long whoever saved had to wait."""
+    cancelled: bool = False
+
+
+class StashSimulator:
+    """See the package's docstring for how to use it."""
+
+    def __init__(
+        self,
+        plugins_dir: str | Path,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        api_key: str = "",
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+        zone: tzinfo | None = None,
+        max_session_age: float = 3600,
+        python_path: str = sys.executable,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        connection: Mapping[str, Any] | None = None,
+        external_host: str = "",
+        version: str = "v0.30.0",
+        seed: int = 0,
+    ) -> None:
+        """`connection` overrides what plugins are told of the server: `host`, `scheme`, `port`, `cookie`."""
+        directory = Path(plugins_dir).resolve()
+        config_file = directory.parent / "config.yml"
+        self.rng = random.Random(seed)
+        self.account = Account(username or "", password or "", api_key)
+        self.library = Library(clock, zone)
+        self.sessions = Sessions(clock, max_session_age)
+        self.jobs = JobQueue(clock)
+        self.server = SimulatedServer(lambda request: self._web.handle(request), port=port, name="stash")
+        self.plugins = PluginHost(
+            directory,
+            Runner(Path(cwd) if cwd is not None else directory.parent, python_path, dict(env or {})),
+            self.sessions,
+            self.jobs,
+            {"folder": str(directory.parent), **(connection or {})},
+            lambda: self.server.port,
+        )
+        self.mutations = Mutations(self.library, self.plugins, self.rng)
+        self._schema = make_schema(
+            Services(
+                self.library,
+                self.mutations,
+                self.plugins,
+                self.jobs,
+                self.sessions,
+                self.account,
+                self.rng,
+                config_file,
+                directory,
+                version,
+                new_api_key=lambda: f"sim.{secrets.token_urlsafe(24)}",
+            )
+        )
+        self._web = Web(
+            self.library,
+            Executor(self._schema),
+            self.sessions,
+            self.account,
+            client_left=self._client_left,
+            external_host=external_host,
+        )
+
+    # --- the server
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def log(self) -> RequestLog:
+        return self.server.log
+
+    @property
+    def faults(self) -> Faults:
+        return self.server.faults
+
+    def start(self) -> None:
+        self.server.start()
+
+    def stop(self) -> None:
+        """Refuse connections, stop all jobs, kill the plugins at work; the data stays."""
+        self.jobs.stop_all()
+        self.plugins.kill_all()
+        self.server.stop()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> StashSimulator:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- who may ask
+
+    def set_credentials(self, username: str, password: str) -> None:
+        self.account.username, self.account.password = username, password
+
+    def set_api_key(self, api_key: str) -> None:
+        self.account.api_key = api_key
+
+    def invalidate_sessions(self) -> None:
+        self.sessions.invalidate()
+
+    def cookie(self) -> str:
+        """The value of a session cookie as a login now gives it."""
+        return self.sessions.make(Session(self.account.username))
+
+    def graphql(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Ask over HTTP as a logged-in browser; the data, or GraphQLFailure when there are errors."""
+        body = json.dumps({"query": query, "variables": dict(variables or {})}).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Cookie": f"{COOKIE}={self.cookie()}",
+        }
+        request = urllib.request.Request(f"{self.url}/graphql", body, headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request) as response:
+                status, answer = response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            raise GraphQLFailure(error.code, error.read().decode("utf-8", "replace")) from error
+        if answer.get("errors"):
+            raise GraphQLFailure(status, answer)
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    # --- the data, without any hook
+
+    def add_scene(
+        self,
+        title: str = "",
+        *,
+        details: str = "",
+        date: str | None = None,
+        code: str = "",
+        director: str = "",
+        rating100: int | None = None,
+        organized: bool = False,
+        urls: Iterable[str] = (),
+        studio: str | int | None = None,
+        performers: Names = (),
+        tags: Names = (),
+        groups: Names = (),
+        files: Iterable[FileSpec] = (),
+        cover: bytes | None = None,
+        created_at: Moment | None = None,
+        updated_at: Moment | None = None,
+    ) -> Scene:
+        return self.library.add_scene(
+            title=title, details=details, date=date, code=code, director=director, rating100=rating100,
+            organized=organized, urls=urls, studio=studio, performers=performers, tags=tags, groups=groups,
+            files=files, cover=cover, created_at=created_at, updated_at=updated_at,
+        )  # fmt: skip
+
+    def add_performer(self, name: str, **fields: Any) -> int:
+        return self.library.performers.add(name, **fields).id
+
+    def add_studio(self, name: str, parent: str | int | None = None, **fields: Any) -> int:
+        if parent is not None:
+            fields["parent_id"] = self.library.studios.id_of(parent)
+        return self.library.studios.add(name, **fields).id
+
+    def add_tag(self, name: str, **fields: Any) -> int:
+        return self.library.tags.add(name, **fields).id
+
+    def add_group(self, name: str, **fields: Any) -> int:
+        return self.library.groups.add(name, **fields).id
+
+    def scene(self, scene_id: int | str) -> Scene:
+        """The scene as it is now; KeyError-like NotFound when it is gone."""
+        return self.library.scene(int(scene_id))
+
+    def change_silently(self, scene_id: int | str, **fields: Any) -> Scene:
+        """Change a scene and its updated_at without any hook, as Auto Tag does."""
+        fields.setdefault("updated_at", self.library.now())
+        return self._change(scene_id, fields)
+
+    def move_file(self, scene_id: int | str, path: str) -> Scene:
+        """A moved folder: other paths, no hook, the same updated_at."""
+        first, *others = self.scene(scene_id).files
+        return self._change(scene_id, {"files": (replace(first, path=path), *others)})
+
+    def set_cover(self, scene_id: int | str, cover: bytes | None) -> Scene:
+        """A new cover by a generate job: no hook, but a new updated_at."""
+        return self.change_silently(scene_id, cover=cover)
+
+    def _change(self, scene_id: int | str, fields: Mapping[str, Any]) -> Scene:
+        changes = {key: value for key, value in fields.items() if key not in _RELATED}
+        for key in set(fields) & set(_RELATED):
+            changes |= self._related(key, fields[key])
+        if "files" in changes:
+            changes["files"] = tuple(map(self.library.make_file, changes["files"]))
+        if "updated_at" in changes:
+            changes["updated_at"] = self.library.timestamp(changes["updated_at"])
+        return self.library.change_scene(int(scene_id), touch=False, **changes)
+
+    def _related(self, key: str, value: Any) -> dict[str, Any]:
+        """Names or ids of neighbours as fields of a scene."""
+        shelf: Shelf[Any] = getattr(self.library, _RELATED[key])
+        with self.library.lock:
+            if key == "studio":
+                return {"studio_id": None if value is None else shelf.id_of(value)}
+            ids = tuple(dict.fromkeys(shelf.id_of(one) for one in value))
+        if key == "groups":
+            return {"group_ids": tuple((id_, None) for id_ in ids)}
+        return {f"{key[:-1]}_ids": tuple(sorted(ids)) if key == "performers" else ids}
+
+    # --- plugins
+
+    @property
+    def plugin_log(self) -> list[LogLine]:
+        return self.plugins.log
+
+    def set_plugin_settings(self, plugin_id: str, settings: Mapping[str, Any]) -> None:
+        """Replace all settings of a plugin."""
+        self.plugins.settings[plugin_id] = dict(settings)
+
+    def plugin_settings(self, plugin_id: str) -> dict[str, Any] | None:
+        """None when the plugin has no stored settings."""
+        return self.plugins.settings.get(plugin_id)
+
+    def hook_input(self, context: HookContext, plugin_id: str | None = None) -> dict[str, Any]:
+        """The exact stdin document of a hook, with a fresh session cookie; the first plugin's by default."""
+        manifest = self.plugins.manifests[plugin_id or next(iter(self.plugins.manifests))]
+        hooks = manifest.hooks_for(context.type)
+        connection = self.plugins.connection(manifest, self._caller())
+        return events.hook_input(context, connection, hooks[0].default_args if hooks else {})
+
+    def run_task(self, plugin_id: str, task_name: str | None = None, args: Mapping[str, Any] | None = None) -> Job:
+        return self.plugins.start_task(plugin_id, task_name, args, self._caller())
+
+    def run_operation(self, plugin_id: str, args: Mapping[str, Any] | None = None) -> Any:
+        return self.plugins.run_operation(plugin_id, args, self._caller())
+
+    # --- saves, with their hooks
+
+    def save_scene(self, scene_id: int | str, *, caller: Caller | None = None, **fields: Any) -> SaveResult:
+        """The edit page: only the given fields are sent. Neighbours by `tag_ids=` or by `tags=` names."""
+        input_ = self._input("SceneUpdateInput", {"id": str(scene_id), **self._named(fields)})
+        return self._timed(self.mutations.scene_update, input_, caller)
+
+    def bulk_save(self, scene_ids: Iterable[int | str], *, caller: Caller | None = None, **fields: Any) -> SaveResult:
+        """The bulk edit dialog; lists are `{"ids": …, "mode": "ADD"}`, or names or ids to SET."""
+        named = {
+            key: {"ids": value, "mode": "SET"} if isinstance(value, list) and key.endswith("_ids") else value
+            for key, value in self._named(fields, groups="group_ids").items()
+        }
+        input_ = self._input("BulkSceneUpdateInput", {"ids": [str(id_) for id_ in scene_ids], **named})
+        return self._timed(self.mutations.bulk_scene_update, input_, caller)
+
+    def tagger_save(self, inputs: Sequence[Mapping[str, Any]], *, caller: Caller | None = None) -> SaveResult:
+        """A mass save in which each scene has an input of its own."""
+        checked = [
+            self._input("SceneUpdateInput", {**self._named(input_), "id": str(input_["id"])}) for input_ in inputs
+        ]
+        return self._timed(self.mutations.scenes_update, checked, caller)
+
+    def scan_update(self, scene_id: int | str) -> SaveResult:
+        """A scan that finds a changed file: a hook without input."""
+        self.scene(scene_id)
+        return self._fired(events.scan_update(int(scene_id)))
+
+    def scan_create(self, **fields: Any) -> tuple[Scene, SaveResult]:
+        """A scan that finds a new file: a scene without a cover, and its hook."""
+        scene = self.add_scene(**fields)
+        return scene, self._fired(events.scene_create(scene.id))
+
+    def identify(self, scene_id: int | str, **fields: Any) -> SaveResult:
+        """The identify job: saved, then a hook with the input that was built from the changes."""
+        input_ = self._input("SceneUpdateInput", {"id": str(scene_id), **self._named(fields)})
+        with_hooks = self.plugins.execute_hooks
+        return self._timed(
+            lambda _, caller: (
+                self.mutations.change_scene(input_), with_hooks(events.identify(input_), caller)
+            ), input_, None,
+        )  # fmt: skip
+
+    def destroy_scene(self, scene_id: int | str, *, delete_file: bool = False) -> SaveResult:
+        input_ = {"id": str(scene_id), "delete_file": delete_file, "delete_generated": True}
+        return self._timed(self.mutations.scene_destroy, input_, None)
+
+    def rename_performer(self, performer: str | int, name: str) -> SaveResult:
+        return self._rename("Performer", performer, name)
+
+    def rename_studio(self, studio: str | int, name: str) -> SaveResult:
+        return self._rename("Studio", studio, name)
+
+    def rename_tag(self, tag: str | int, name: str) -> SaveResult:
+        return self._rename("Tag", tag, name)
+
+    def rename_group(self, group: str | int, name: str) -> SaveResult:
+        return self._rename("Group", group, name)
+
+    def _rename(self, kind: str, entity: str | int, name: str) -> SaveResult:
+        entity_id = self.mutations.shelf(kind).id_of(entity)
+        input_ = {"id": str(entity_id), "name": name}
+
+        def update(input_: Mapping[str, Any], caller: Caller) -> Entity:
+            return self.mutations.entity_update(kind, input_, caller)
+
+        return self._timed(update, input_, None)
+
+    def _fired(self, context: HookContext) -> SaveResult:
+        return self._timed(lambda _, caller: self.plugins.execute_hooks(context, caller), None, None)
+
+    def _timed(self, mutation: Callable[[Any, Caller], Any], input_: Any, caller: Caller | None) -> SaveResult:
+        caller = caller or self._caller()
+        started = time.perf_counter()
+        cancelled = False
+        try:
+            mutation(input_, caller)
+        except RequestCancelled:
+            cancelled = True
+        return SaveResult(list(caller.runs), time.perf_counter() - started, cancelled)
+
+    def _caller(self) -> Caller:
+        return Caller(self.account.username, base_url=self.url)
+
+    def _named(self, fields: Mapping[str, Any], groups: str = "groups") -> dict[str, Any]:
+        """Neighbours given by name become the ids that Stash's input takes."""
+        named = {key: value for key, value in fields.items() if key not in _RELATED}
+        for key in set(fields) & set(_RELATED):
+            value = fields[key]
+            if key == "groups" and value and isinstance(next(iter(value)), Mapping):
+                named[key] = value
+                continue
+            ((attribute, ids),) = self._related(key, value).items()
+            if key == "groups":
+                entries = [str(id_) for id_, _ in ids]
+                named[groups] = entries if groups != "groups" else [{"group_id": id_} for id_ in entries]
+            elif key == "studio":
+                named[attribute] = None if ids is None else str(ids)
+            else:
+                named[attribute] = [str(id_) for id_ in ids]
+        return named
+
+    def _input(self, type_name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Checked against the schema, as a request's input is."""
+        type_ = self._schema.type_map[type_name]
+        assert isinstance(type_, GraphQLInputObjectType)
+        given = {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+        validate_input_value(given, type_, _refuse_input)
+        checked: dict[str, Any] = coerce_input_value(given, type_)
+        return checked
+
+    def _client_left(self) -> ClientLeft:
+        """Whether the client of the request that this thread serves has closed its connection."""
+        serving = [
+            connection
+            for connection, thread in list(self.server._connections.items())
+            if thread is threading.current_thread()
+        ]
+
+        def left() -> bool:
+            try:
+                return any(connection.abandoned() for connection in serving)
+            except OSError:
+                return True
+
+        return left
+
+
+_RELATED = {"studio": "studios", "performers": "performers", "tags": "tags", "groups": "groups"}
+
+
+def _refuse_input(error: GraphQLError, path: Sequence[str | int]) -> None:
+    raise TypeError(f"{'.'.join(map(str, path))}: {error.message}")
