@@ -86,10 +86,15 @@ def handle_hook(hook_context: "dict[str, Any]") -> "dict[str, Any]":
         hooks.events.EventError: it is no event that PlexSync knows.
         OSError, sqlite3.Error: the queue can't be written.
     """
+    return current_session().handle(hook_context)
+
+
+def current_session() -> "HookSession":
+    """Return what `initialize` opened; it is called first where it was not yet."""
     if _session is None:
         initialize()
     assert _session is not None
-    return _session.handle(hook_context)
+    return _session
 
 
 def shutdown() -> None:

@@ -73,7 +73,8 @@ def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) 
 
 def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[str, Any]) -> int:
     """The edit is safe; now see to it that somebody works on it. What fails here is said, and loses nothing."""
-    data_dir, settings = entry._session.data_dir, entry._session.settings
+    session = entry.current_session()
+    data_dir = session.data_dir
     log("debug", f"Scene {answer['scene_id']}: queued")
     missing = missing_packages()
     if missing:
@@ -81,7 +82,7 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     try:
         server = input_data.get("server_connection")
         if isinstance(server, dict):
-            save_connection(data_dir, StashConnection(server, settings))
+            save_connection(data_dir, StashConnection(server, session.settings))
         if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
             log("warning", f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}")
     except OSError as error:

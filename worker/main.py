@@ -36,6 +36,7 @@ def run_worker(data_dir: str, *, inherited_lock: int | None = None, idle_timeout
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
     while lock.acquire():
+        lock.sign()
         disabled = _work(data_dir, lock, asked_to_stop, idle_timeout)
         lock.release()
         # A hook that saw the lock held has put its job before: so look once more, now that it is free.

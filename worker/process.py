@@ -63,6 +63,13 @@ class WorkerLock:
         self.beat()
         return True
 
+    def sign(self) -> None:
+        """Write our process id into the lock file, for people; who is alive is told by the lock alone."""
+        assert self.descriptor is not None
+        if sys.platform != "win32":  # there, the locked bytes are the file's first
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, str(os.getpid()).encode("ascii"), 0)
+
     def release(self) -> None:
         """Let another process be the worker."""
         if self.descriptor is not None:
@@ -116,6 +123,15 @@ def worker_alive(data_dir: str) -> bool:
         return True
     lock.release()
     return False
+
+
+def worker_pid(data_dir: str) -> int | None:
+    """Return the process id that the last worker wrote down, or None; it may have ended since."""
+    try:
+        with open(os.path.join(data_dir, LOCK_FILE), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
 
 
 def mark_disabled(data_dir: str) -> None:

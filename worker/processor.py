@@ -24,6 +24,7 @@ from plex.matcher import (
     find_plex_items_with_confidence,
 )
 from plex.memory import SyncMemory
+from plex.scans import Scans
 from plex.writer import write_item
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
@@ -97,6 +98,7 @@ class SyncWorker:
         self._clock = clock or Clock()
         self._timing = timing or Timing()
         self._delay = delay
+        self._scans = Scans(self._clock.monotonic)
         self._upkeep = Upkeep(queue, dlq, self._reporter)
         self.gate = Gate(
             config,
@@ -329,6 +331,8 @@ class SyncWorker:
             )
         except PlexNotFound as error:
             error.details = {"files": files}
+            if config.trigger_plex_scan:
+                self._request_scan(sections, files[0][0], config)
             raise
         if confidence is MatchConfidence.HIGH:
             return item
@@ -338,6 +342,11 @@ class SyncWorker:
             raise AmbiguousMatch(text, described)
         self._reporter.tell("warning", f"{text}. Synced to the first, as strict_matching is off")
         return candidates[0]
+
+    def _request_scan(self, sections: list[Any], path: str, config: PlexSyncConfig) -> None:
+        folder = self._scans.request(sections, path, config.path_mappings)
+        if folder is not None:
+            self._reporter.say("info", f"Plex was asked to scan {folder}")
 
     def _update_metadata(
         self, plex_item: Any, data: SyncMetadata | Mapping[str, Any], *, cover: bytes | None = None
