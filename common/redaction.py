@@ -8,8 +8,9 @@ from urllib.parse import quote, quote_plus
 
 #: Shorter values are left alone: masking "1" or "abc" would only garble the text.
 _SHORTEST = 6
+# What follows such a name and looks like a secret. "The session: Live" is a title, "session=MTc2…" is none.
 _NAMED = re.compile(
-    r"(?i)(x-plex-token|plex_token|plextoken|api_?key|sessioncookie|session|cookie)(['\"]?\s*[=:]\s*['\"]?)([^\s&'\",;}]+)"
+    r"(?i)(x-plex-token|plex_?token|api_?key|sessioncookie|session(?==)|cookie(?==))(['\"]?\s*[=:]\s*['\"]?)([\w\-+/=.|%]{8,})"
 )
 
 

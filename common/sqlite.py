@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MEMORY = ":memory:"
 #: Seconds a statement waits for another process's transaction.
 BUSY_TIMEOUT = 10.0
+#: Bytes of the write-ahead log that stay on disk once their content is in the database.
+_JOURNAL_LIMIT = 4_194_304
 
 
 def connect(path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False) -> sqlite3.Connection:
@@ -36,6 +38,7 @@ def connect(path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = Fals
     try:
         _use_wal(connection, timeout)
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}")
     except BaseException:
         connection.close()
         raise

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCENE_UPDATE = "Scene.Update.Post"
+#: The scene is gone: the worker will find that out, and forget it.
+SCENE_DESTROY = "Scene.Destroy.Post"
 
 #: Input names, of all the shapes, of what Plex can show.
 PLEX_FIELDS = frozenset(
@@ -33,17 +35,17 @@ class EventError(Exception):
     """The hook context is not one that Stash sends. The text is one line for the user."""
 
 
-def read_scene_update(hook_context: object) -> tuple[int, dict[str, Any]]:
-    """Return scene id and update data: the scene's input, with `inputFields` where Stash sent them.
+def read_scene_event(hook_context: object) -> tuple[str, int, dict[str, Any]]:
+    """Return the kind of event, the scene's id, and its input, with `inputFields` where Stash sent them.
 
     Raises:
-        EventError: it is no update of a scene, or names none.
+        EventError: it is none of the events that PlexSync handles, or names no scene.
     """
     if not isinstance(hook_context, dict):
         raise EventError(f"hookContext is no object: {type(hook_context).__name__}")
     kind = hook_context.get("type")
-    if kind != SCENE_UPDATE:
-        raise EventError(f"unknown hook {str(kind)[:80]!r}: PlexSync handles {SCENE_UPDATE}")
+    if kind not in (SCENE_UPDATE, SCENE_DESTROY):
+        raise EventError(f"unknown hook {str(kind)[:80]!r}: PlexSync handles {SCENE_UPDATE} and {SCENE_DESTROY}")
     scene_id = hook_context.get("id")
     if isinstance(scene_id, bool) or not isinstance(scene_id, int) or scene_id <= 0:
         raise EventError(f"hookContext has no scene id: {str(scene_id)[:80]!r}")
@@ -51,7 +53,7 @@ def read_scene_update(hook_context: object) -> tuple[int, dict[str, Any]]:
     fields = hook_context.get("inputFields")
     if isinstance(fields, list):
         update["inputFields"] = fields
-    return scene_id, update
+    return kind, scene_id, update
 
 
 def changed_fields(update_data: Mapping[str, Any]) -> set[str]:

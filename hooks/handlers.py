@@ -34,7 +34,7 @@ def on_scene_update(
     """Put a job for an updated scene into the queue, or merge it into the one that waits.
 
     Args:
-        update_data: the scene's input as Stash sends it; see `hooks.events.read_scene_update`.
+        update_data: the scene's input as Stash sends it; see `hooks.events.read_scene_event`.
         data_dir: where the sync timestamps are, for when they are not handed in.
         sync_timestamps: scene id → epoch seconds of the last sync.
 

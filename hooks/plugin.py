@@ -76,6 +76,8 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     session = entry.current_session()
     data_dir = session.data_dir
     log("debug", f"Scene {answer['scene_id']}: queued")
+    if session.set_aside:
+        log("error", f"The queue's database was damaged. It is kept as {session.set_aside}, and a new one begun")
     missing = missing_packages()
     if missing:
         return _fail(f"the edit is queued, but {how_to_install(entry, missing)}")
@@ -108,7 +110,7 @@ def explain(error: Exception) -> str:
     if "disk is full" in text or getattr(error, "errno", None) == 28:
         return f"the disk is full ({text}). Free some space."
     if "not a database" in text or "malformed" in text:
-        return f"the queue's database is damaged ({text}). Rename the folder queue in the data directory."
+        return f"the queue's database is damaged and could not be set aside ({text}). Rename the folder it is in."
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror} ({error.filename}). Give Stash's user the right to write there."
     return f"{type(error).__name__}: {text}."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hooks.events import read_scene_update
+from hooks.events import SCENE_DESTROY, read_scene_event
 from hooks.handlers import on_scene_update
 from queue.inbox import Inbox
+from queue.operations import enqueue
 from queue.timestamps import LazyTimestamps
 
 TYPE_CHECKING = False
@@ -35,7 +36,10 @@ class HookSession:
             EventError: it is no event that PlexSync knows.
             OSError, sqlite3.Error: the queue can't be written.
         """
-        scene_id, update = read_scene_update(hook_context)
+        kind, scene_id, update = read_scene_event(hook_context)
+        if kind == SCENE_DESTROY:
+            enqueue(self, scene_id, "metadata", {})
+            return {"scene_id": scene_id, "queued": True}
         queued = on_scene_update(scene_id, update, self, data_dir=self.data_dir, sync_timestamps=self.sync_timestamps)
         return {"scene_id": scene_id, "queued": queued}
 
@@ -48,6 +52,11 @@ class HookSession:
         if self._inbox is None:
             self._inbox = Inbox(self.data_dir)
         return self._inbox.put(job)
+
+    @property
+    def set_aside(self) -> str | None:
+        """Where a damaged queue database was set aside, if one was."""
+        return self._inbox.set_aside if self._inbox else None
 
     def close(self) -> None:
         if self._inbox is not None:

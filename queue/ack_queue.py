@@ -11,8 +11,10 @@ from persistqueue.sqlackqueue import SQLiteAckQueue
 
 import queue.table as table
 from common.files import make_private_dir
-from common.sqlite import MEMORY, connect
+from common.sqlite import MEMORY
+from queue.inbox import DATABASE, open_queue_database
 from queue.models import SyncJob
+from queue.rescue import carry_over
 
 #: Finished rows that are kept for the statistics.
 KEPT_ROWS = 1000
@@ -37,14 +39,17 @@ class JobQueue(SQLiteAckQueue):
             OSError: it can't be written.
         """
         self._resuming = auto_resume
+        self._file = os.path.join(path, DATABASE)
         if path != MEMORY:
             make_private_dir(path)
         super().__init__(path, multithreading=True, auto_resume=auto_resume, serializer=persistqueue.serializers.json)
+        self._identity = _identity(self._file)
+        if auto_resume and path != MEMORY:
+            carry_over(self._file, self._putter)
 
     def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:
-        file = path if path == MEMORY else os.path.join(path, self.db_file_name)
-        connection = connect(file, timeout=timeout, any_thread=multithreading)
-        table.install(connection)
+        file = path if path == MEMORY else self._file
+        connection = open_queue_database(file, timeout=timeout, any_thread=multithreading)
         if self._resuming:  # before persist-queue does: the index forbids it to make a second waiting job
             table.resume(connection)
             self._resuming = False
@@ -92,14 +97,33 @@ class JobQueue(SQLiteAckQueue):
         with self.tran_lock:
             return table.count(self._putter, due_at=due_at)
 
-    def version(self) -> int:
-        """A number that changes when another process has written; costs microseconds."""
-        return int(self._getter.execute("PRAGMA data_version").fetchone()[0])
+    def version(self) -> tuple[int, object]:
+        """Something that changes when another process has written; costs microseconds."""
+        return self._getter.execute("PRAGMA data_version").fetchone()[0], _identity(self._file)
 
     def tidy(self) -> None:
-        """Drop finished rows but the newest `KEPT_ROWS`."""
-        while self.counts()["completed"] > 2 * KEPT_ROWS:
-            self.clear_acked_data(max_delete=KEPT_ROWS, keep_latest=KEPT_ROWS)
+        """Drop finished rows but the newest `KEPT_ROWS`, and give back the disk space they took."""
+        with self.tran_lock:
+            table.drop_finished(self._putter, KEPT_ROWS)
+            table.shrink(self._putter)
+
+    def take_back(self) -> None:
+        """Let all jobs in progress wait again, after they could not be answered for (a full disk, say)."""
+        with self.tran_lock:
+            table.resume(self._putter)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether somebody set our database aside and began another: then this object must be given up."""
+        return self.path != MEMORY and _identity(self._file) != self._identity
 
     def __bool__(self) -> bool:
         return True  # an empty queue is a queue
+
+
+def _identity(file: str) -> object:
+    try:
+        status = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

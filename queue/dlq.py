@@ -73,11 +73,11 @@ class DeadLetterQueue:
         details = getattr(error, "details", None)
         values = (
             job.get("scene_id"),
-            self._redact(json.dumps({key: value for key, value in job.items() if key != "pqid"})),
+            json.dumps(self._clean({key: value for key, value in job.items() if key != "pqid"})),
             type(error).__name__,
             self._redact(str(error)),
             self._redact(trace),
-            None if details is None else self._redact(json.dumps(details)),
+            None if details is None else json.dumps(self._clean(details)),
             retry_count,
             self._now(),
             job.get("job_key"),
@@ -126,6 +126,14 @@ class DeadLetterQueue:
         with self._lock:  # a look first: most scenes have none, and looking writes nothing
             found = self._connection.execute("SELECT 1 FROM dead_letters WHERE scene_id = ?", (scene_id,)).fetchone()
         return self._delete("scene_id = ?", scene_id) if found else 0
+
+    def _clean(self, value: Any) -> Any:
+        """Redact every string inside: the JSON text itself would break under it."""
+        if isinstance(value, str):
+            return self._redact(value)
+        if isinstance(value, dict):
+            return {self._redact(str(key)): self._clean(one) for key, one in value.items()}
+        return [self._clean(one) for one in value] if isinstance(value, (list, tuple)) else value
 
     def _select(self, rest: str, value: float | str) -> list[dict[str, Any]]:
         with self._lock:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # persist-queue's states (persistqueue.sqlackqueue.AckStatus): 0 is new, 1 is new again.
 READY, TAKEN, DONE, FAILED = 1, 2, 5, 9
 
+#: Unused pages (4 KiB each) that are worth the work of giving them back.
+_FREE_PAGES = 256
+
 _VERSION = 1
 _KEY = "json_extract(CAST(data AS TEXT), '$.job_key')"
 _DUE = "coalesce(json_extract(CAST(data AS TEXT), '$.next_retry_at'), 0)"
@@ -87,9 +90,13 @@ def release(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
 
 
 def resume(connection: sqlite3.Connection) -> None:
-    """Prepare for persist-queue's `auto_resume`: a taken job whose key also waits is merged into that one."""
+    """Let all taken jobs wait again; one whose key waits already is merged into that.
+
+    It goes before persist-queue's own `auto_resume`, which knows no keys and then finds nothing left to do.
+    """
     with write(connection):
         _fold_twins(connection, below=DONE)
+        connection.execute("UPDATE ack_queue_default SET status = ? WHERE status = ?", (READY, TAKEN))
 
 
 def next_due(connection: sqlite3.Connection) -> float | None:
@@ -119,6 +126,27 @@ def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dic
         "completed": started.get(DONE, 0),
         "failed": started.get(FAILED, 0),
     }
+
+
+def drop_finished(connection: sqlite3.Connection, keep: int) -> None:
+    """Delete the rows of jobs that are done or failed, but the newest `keep`."""
+    with write(connection):
+        # "status >= 2" word for word: only then SQLite uses the index that is limited so
+        oldest_kept = connection.execute(
+            "SELECT _id FROM ack_queue_default WHERE status >= 2 AND status > 2 ORDER BY _id DESC LIMIT 1 OFFSET ?",
+            (keep,),
+        ).fetchone()
+        if oldest_kept is not None:
+            connection.execute(
+                "DELETE FROM ack_queue_default WHERE status >= 2 AND status > 2 AND _id <= ?", oldest_kept
+            )
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the disk back what deleted rows leave, when that is most of the file."""
+    free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
+    if free > _FREE_PAGES and free > pages / 2:
+        connection.execute("VACUUM")
 
 
 def _fold_twins(connection: sqlite3.Connection, *, below: int) -> None:

@@ -20,6 +20,10 @@ FILE = "sync_timestamps.json"
 JOURNAL = "sync_timestamps.journal"
 #: Bytes up to which the file is simply written anew.
 _SMALL = 16_384
+#: Epoch seconds that no clock shows (the year 5138): JSON knows Infinity, which would mean "synced for ever".
+_END_OF_TIME = 1e11
+#: What reading a broken file may raise; huge numbers and deep nesting among it.
+_BROKEN = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 def load_sync_timestamps(data_dir: str | os.PathLike[str]) -> dict[int, float]:
@@ -30,7 +34,7 @@ def load_sync_timestamps(data_dir: str | os.PathLike[str]) -> dict[int, float]:
     folder = os.fspath(data_dir)
     try:
         stored = _read(os.path.join(folder, FILE))
-    except ValueError:
+    except _BROKEN:
         stored = {}
     for scene_id, moment in _journal(os.path.join(folder, JOURNAL)):
         if moment is None:
@@ -89,7 +93,8 @@ def parse_time(text: str) -> float | None:
 
 def _append(folder: str, scene_id: int, moment: float | None) -> None:
     journal, file = os.path.join(folder, JOURNAL), os.path.join(folder, FILE)
-    append_private(journal, json.dumps([scene_id, moment]) + "\n")
+    # A line break before as well: the line of a writer that was killed may lack its own.
+    append_private(journal, f"\n{json.dumps([scene_id, moment])}\n")
     size = _size(file)
     if size <= _SMALL or _size(journal) >= size:
         _fold(folder)
@@ -100,7 +105,7 @@ def _fold(folder: str) -> None:
     file = os.path.join(folder, FILE)
     try:
         _read(file)
-    except ValueError:
+    except _BROKEN:
         set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
     merged = load_sync_timestamps(folder)
     replace_private(file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()}))
@@ -108,7 +113,7 @@ def _fold(folder: str) -> None:
 
 
 def _read(file: str) -> dict[int, float]:
-    """Raises ValueError when the file is not what it should be."""
+    """Raises one of `_BROKEN` when the file is not what it should be."""
     try:
         with open(file, encoding="utf-8") as stored:
             content = json.load(stored)
@@ -126,14 +131,14 @@ def _journal(file: str) -> Iterator[tuple[int, float | None]]:
                 try:
                     scene_id, moment = json.loads(line)
                     yield int(scene_id), None if moment is None else _moment(moment)
-                except (ValueError, TypeError):  # the last line of a process that was killed
+                except _BROKEN:  # the last line of a process that was killed
                     continue
     except FileNotFoundError:
         return
 
 
 def _moment(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _END_OF_TIME:
         raise ValueError(f"no time: {value!r}")
     return float(value)
 

@@ -19,6 +19,7 @@ TIMEOUT = (5.0, 30.0)
 #: Largest cover that is taken, in bytes.
 _LARGEST_COVER = 32 * 1024 * 1024
 _PAGE = 500
+_MANY = 5_000
 _UNAUTHORIZED = (401, 403)
 
 SCENE_FIELDS = """
@@ -38,6 +39,12 @@ query PlexSyncUpdated($since: String!, $page: Int!, $per_page: Int!) {
     scene_filter: {updated_at: {value: $since, modifier: GREATER_THAN}}
     filter: {page: $page, per_page: $per_page, sort: "id", direction: ASC}
   ) { scenes { id updated_at } }
+}
+"""
+_COUNT = "query PlexSyncCount { findScenes(filter: {per_page: 0}) { count } }"
+_IDS = """
+query PlexSyncIds($page: Int!, $per_page: Int!) {
+  findScenes(filter: {page: $page, per_page: $per_page, sort: "id", direction: ASC}) { scenes { id } }
 }
 """
 _SETTINGS = "query PlexSyncSettings($ids: [ID!]) { configuration { plugins(include: $ids) } }"
@@ -97,10 +104,10 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        newest = self.query(_NEWEST)["findScenes"]["scenes"]
-        if not newest:
+        newest = self.newest_update()
+        if newest is None:
             return
-        offset = datetime.fromisoformat(newest[0]["updated_at"].replace("Z", "+00:00")).tzinfo
+        offset = datetime.fromisoformat(newest.replace("Z", "+00:00")).tzinfo
         since = (datetime.fromtimestamp(moment, offset) - timedelta(minutes=61)).isoformat(timespec="seconds")
         page = 1
         while True:
@@ -109,6 +116,38 @@ class StashClient:
             for scene in scenes:
                 yield int(scene["id"]), scene["updated_at"]
             if len(scenes) < _PAGE:
+                return
+            page += 1
+
+    def newest_update(self) -> str | None:
+        """Return `updated_at` of the scene that was changed last, or None when there is no scene.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        scenes = self.query(_NEWEST)["findScenes"]["scenes"]
+        return str(scenes[0]["updated_at"]) if scenes else None
+
+    def scene_count(self) -> int:
+        """Return how many scenes there are.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        return int(self.query(_COUNT)["findScenes"]["count"])
+
+    def scene_ids(self) -> Iterator[int]:
+        """Yield the ids of all scenes.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        page = 1
+        while True:
+            scenes = self.query(_IDS, {"page": page, "per_page": _MANY})["findScenes"]["scenes"]
+            for scene in scenes:
+                yield int(scene["id"])
+            if len(scenes) < _MANY:
                 return
             page += 1
 

@@ -150,6 +150,11 @@ class Gate:
         where = f" at {self.config.plex_url}" if self.config and who == "Plex" else ""
         self._reporter.tell("warning", f"{who} is down{where}: {error}. Edits are kept, and synced when it is back")
 
+    def pause(self, text: str) -> None:
+        """Nothing can be done for a while, for a reason on our own side."""
+        self._not_before = self._clock.monotonic() + self._timing.settings_check
+        self._reporter.tell("error", text)
+
     def _recover(self, breaker: CircuitBreaker) -> None:
         """One probe after the recovery time; before one of Plex, a look at the settings: its address may be new."""
         if breaker is self.plex:

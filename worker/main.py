@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 
 from queue.operations import get_stats
 from worker.process import WorkerLock, mark_disabled, mark_enabled
+from worker.processor import SyncWorker
 from worker.workshop import open_worker
 
 log = logging.getLogger("plexsync")
 #: Seconds between two looks at whether the worker's thread still lives.
 _LOOK = 0.5
+#: Damaged databases after which the worker leaves: something else is wrong with the disk.
+_MOST_DAMAGES = 3
 
 
 def run_worker(data_dir: str, *, inherited_lock: int | None = None, idle_timeout: float | None = None) -> int:
@@ -35,18 +39,29 @@ def run_worker(data_dir: str, *, inherited_lock: int | None = None, idle_timeout
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
+    damages = 0
     while lock.acquire():
         lock.sign()
-        disabled = _work(data_dir, lock, asked_to_stop, idle_timeout)
+        worker = _work(data_dir, lock, asked_to_stop, idle_timeout)
         lock.release()
+        damages += worker.damage is not None
+        if asked_to_stop.is_set() or worker.gate.disabled or damages > _MOST_DAMAGES:
+            break
         # A hook that saw the lock held has put its job before: so look once more, now that it is free.
-        if asked_to_stop.is_set() or disabled or not get_stats(data_dir)["pending"]:
+        if worker.damage is None and not _anything_waits(data_dir):
             break
     return 0
 
 
-def _work(data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None) -> bool:
-    """Run a worker's thread to its end; return whether the plugin is switched off."""
+def _anything_waits(data_dir: str) -> bool:
+    try:
+        return get_stats(data_dir)["pending"] > 0
+    except sqlite3.Error:  # damaged: opening it again will set it aside
+        return True
+
+
+def _work(data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None) -> SyncWorker:
+    """Run a worker's thread to its end; return the worker, closed."""
     with open_worker(data_dir, lock, idle_timeout=idle_timeout) as worker:
         log.info("Worker started")
         worker.start()
@@ -54,11 +69,8 @@ def _work(data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_
         worker.stop(timeout=None)  # after the job in hand
         disabled = worker.gate.disabled
         (mark_disabled if disabled else mark_enabled)(data_dir)
-        log.info(
-            "Worker ends: %s",
-            "switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle",
-        )
-    return disabled
+        log.info("Worker ends: %s", "switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle")
+    return worker
 
 
 def _wait(alive: Callable[[], bool], asked_to_stop: threading.Event) -> None:

@@ -7,6 +7,7 @@ retries to the dead letters. It doesn't: an outage; the job keeps its place, and
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +30,8 @@ from plex.writer import write_item
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.models import SyncJob
-from queue.operations import ack_job, fail_job, nack_job, save_sync_timestamp
+from queue.operations import ack_job, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
+from queue.rescue import is_damage
 from queue.timestamps import forget_sync_timestamp
 from stash.client import StashClient
 from stash.records import Scene
@@ -37,6 +39,7 @@ from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, SettingsError, TransientError
 from validation.metadata import SyncMetadata, validate_metadata
 from worker.backoff import calculate_delay
+from worker.catch_up import CatchUp
 from worker.circuit_breaker import CircuitBreaker
 from worker.decisions import GiveUp, decide
 from worker.gate import PASSING, REFUSALS, Gate
@@ -65,6 +68,7 @@ class SyncWorker:
         load_config: Callable[[], PlexSyncConfig] | None = None,
         index: FileIndex | None = None,
         memory: SyncMemory | None = None,
+        catch_up: CatchUp | None = None,
         reporter: Reporter | None = None,
         heartbeat: Callable[[], object] = lambda: None,
         clock: Clock | None = None,
@@ -81,6 +85,7 @@ class SyncWorker:
                 of that name counts.
             stash: where scenes are read; None: what the jobs carry is all there is.
             load_config: asks for the settings again; raises SettingsError, StashUnavailable, StashRefused.
+            catch_up: finds edits of which no hook told; None: nobody does.
             heartbeat: called now and then while the worker is not stuck.
             delay: (retries so far, base, cap) → seconds.
         """
@@ -93,6 +98,7 @@ class SyncWorker:
         self._stash = stash
         self._index = index or FileIndex()
         self._memory = memory or SyncMemory()
+        self._catch_up = catch_up
         self._reporter = reporter or Reporter()
         self._heartbeat = heartbeat
         self._clock = clock or Clock()
@@ -115,6 +121,9 @@ class SyncWorker:
         self._sections: list[Any] = []
         self._index_read_at = float("-inf")
         self._revived_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._unanswered = False  # a job in hand could not be answered for
+        self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
         self._suspect: int | None = None  # the row in hand when a server went down
         self._stop = threading.Event()
@@ -148,7 +157,7 @@ class SyncWorker:
         """Work in this thread until `stop`, an idle while, or the plugin is switched off."""
         self._start_up()
         last_work = self._clock.monotonic()
-        while not self._stop.is_set() and not self.gate.disabled:
+        while self._may_go_on():
             self._beat()
             seen = self.queue.version()  # before the look at the queue: what comes in after it ends the wait
             due = self.queue.next_due()
@@ -159,9 +168,11 @@ class SyncWorker:
                     self._pause(self.gate.closed_for())
             elif self._clock.monotonic() - last_work >= self._timing.idle_timeout:
                 return
-            else:
-                self._revive()
+            elif not self._look_around():
                 self._wait_for_work(seen, due)
+
+    def _may_go_on(self) -> bool:
+        return not (self._stop.is_set() or self.gate.disabled or self.damage or self.queue.replaced)
 
     def drain(self, progress: Callable[[int, int], object] = lambda done, left: None) -> bool:
         """Work in this thread until nothing is due; return whether that was reached.
@@ -173,7 +184,7 @@ class SyncWorker:
         """
         self._start_up()
         start, waiting = self.done, self.queue.counts(due_at=self._clock.time())["pending"]
-        while not self._stop.is_set() and self._has_due_job():
+        while self._may_go_on() and self._has_due_job():
             self._beat()
             if self._work_once():
                 done = self.done - start
@@ -195,13 +206,26 @@ class SyncWorker:
         """Deal with one job; return whether one was dealt with."""
         if not self.gate.enter():
             return False
-        job = self.queue.take(self._clock.time())
         before = self.done
-        if job is not None:
-            self._handle(job)
+        try:
+            if self._unanswered:
+                self.queue.take_back()
+                self._unanswered = False
+            job = self.queue.take(self._clock.time())
+            if job is not None:
+                self._handle(job)
+        except (sqlite3.Error, OSError) as error:
+            self._disk_failed(error)
         return self.done > before
 
-    def _wait_for_work(self, seen: int, due: float | None) -> None:
+    def _disk_failed(self, error: sqlite3.Error | OSError) -> None:
+        """Our own files can't be written: no job is lost by that, but none can be answered for either."""
+        self._unanswered = True
+        if is_damage(error):
+            self.damage = error
+        self.gate.pause(f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can")
+
+    def _wait_for_work(self, seen: object, due: float | None) -> None:
         """Wait until a job is due or another process has put one. A waiting retry costs no look at the table."""
         seconds = self._timing.heartbeat if due is None else due - self._clock.time()
         self._pause(min(seconds, self._timing.heartbeat), until=lambda: self.queue.version() != seen)
@@ -236,6 +260,8 @@ class SyncWorker:
                 self._failed(job, error)
             else:
                 self._keep(job, breaker)
+        except (sqlite3.Error, OSError):
+            raise  # our own disk; the network's errors were translated
         except Exception as error:  # noqa: BLE001 - a bug in one scene's data must not end the worker
             self._failed(job, error)
         else:
@@ -431,14 +457,36 @@ class SyncWorker:
         self._plex = None
         self._sections = []
 
-    def _revive(self) -> None:
-        """Now and then, take up again the scenes that were not in Plex when the index now shows their file."""
+    # --- without a job ------------------------------------------------------------------------------------
+
+    def _look_around(self) -> bool:
+        """Now and then, look for edits of which no hook told, and for files that Plex did not have.
+
+        Returns:
+            Whether something was looked for, so that there may be work now.
+        """
         now = self._clock.monotonic()
+        if self._catch_up is not None and now - self._looked_at >= self._timing.catch_up and self.gate.enter():
+            self._looked_at = now
+            return self.gate.guard(self._find_missed)
         if now - self._revived_at >= self._timing.revival and self._upkeep.has_unfound() and self.gate.enter():
             self._revived_at = now
-            self.gate.guard(self._libraries)
-            mappings, sections = self.gate.current().path_mappings, self._section_ids()
-            self._upkeep.take_up_again(lambda files: bool(choose(self._index, files, mappings, sections)))
+            return self.gate.guard(self._find_files)
+        return False
+
+    def _find_missed(self) -> None:
+        assert self._catch_up is not None
+        synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
+        missed = self._catch_up.look(synced)
+        if missed:
+            self._reporter.say("info", f"{missed} scenes were changed without PlexSync being told; queued")
+        for scene_id in self._catch_up.vanished(synced):
+            self._forget(scene_id)
+
+    def _find_files(self) -> None:
+        self._libraries()
+        mappings, sections = self.gate.current().path_mappings, self._section_ids()
+        self._upkeep.take_up_again(lambda files: bool(choose(self._index, files, mappings, sections)))
 
 
 def switches_of(config: PlexSyncConfig) -> Switches:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +22,15 @@ from common.redaction import Redactor
 from common.sqlite import connect
 from plex.index import FileIndex
 from plex.memory import SyncMemory
+from queue.dlq import DATABASE as DLQ_DATABASE
 from queue.dlq import DeadLetterQueue
+from queue.inbox import DATABASE as QUEUE_DATABASE
+from queue.inbox import QUEUE_DIR
 from queue.manager import QueueManager
+from queue.rescue import check_database
 from stash.client import StashClient
 from stash.connection import load_connection
+from worker.catch_up import CatchUp
 from worker.logfile import close_log, open_log
 from worker.process import WorkerLock
 from worker.processor import SyncWorker
@@ -66,6 +72,10 @@ def open_worker(
         remove_leftovers(data_dir)
         # Certificates of a loopback address can't be verified; that is said once in the docs, not per request.
         warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+        for name in (os.path.join(QUEUE_DIR, QUEUE_DATABASE), DLQ_DATABASE, INDEX_FILE, MEMORY_FILE):
+            aside = check_database(os.path.join(data_dir, name))
+            if aside:
+                log.error("The database %s was damaged; it is now %s, and a new one begun", name, aside)
         manager = QueueManager(data_dir, auto_resume=True)
         dlq = DeadLetterQueue(data_dir, redact=redactor.redact)
         index = connect(os.path.join(data_dir, INDEX_FILE), any_thread=True)
@@ -81,6 +91,7 @@ def open_worker(
             load_config=lambda: load_config(stash, lambda: load_connection(data_dir), environ, redactor.add),
             index=FileIndex(index),
             memory=SyncMemory(memory),
+            catch_up=CatchUp(data_dir, stash, manager.get_queue(), now=time.time),
             reporter=reporter,
             heartbeat=lock.beat,
             timing=timing,

@@ -1,0 +1,123 @@
+"""A damaged queue database: set aside under a dated name, never deleted; what can be read is carried over.
+
+Two steps, for two kinds of process. A hook has no time: it renames the files and begins anew. The worker, who
+has, reads what is readable in the old ones and puts it into the new. Loaded by the hook.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+
+import queue.table as table
+from common.files import open_private, set_aside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from queue.models import SyncJob
+
+_BROKEN = ".broken-"
+_CARRIED = ".carried"
+_SIDE_FILES = ("-wal", "-shm")
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error means that the database itself is damaged, not that it is busy or the disk full."""
+    text = str(error)
+    return isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text)
+
+
+def check_database(database: str) -> str | None:
+    """Set a database aside if it is damaged; return its new name, or None when it is well, or not there.
+
+    Reads all of it, so not for hooks.
+    """
+    return set_database_aside(database) if os.path.exists(database) else None
+
+
+def set_database_aside(database: str) -> str | None:
+    """Rename a damaged database and what belongs to it; return its new name.
+
+    Of several processes that find the damage at once one does it; the others get None, and find a new file.
+
+    Raises:
+        OSError: it can't be renamed.
+    """
+    guard = f"{database}.rescue"
+    try:
+        os.close(open_private(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        if time.time() - os.stat(guard).st_mtime < 10:
+            return None
+        os.unlink(guard)  # whoever made it was killed
+        return set_database_aside(database)
+    try:
+        if not _is_damaged(database):
+            return None
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        aside = set_aside(database, stamp)
+        for side in _SIDE_FILES:
+            if os.path.exists(database + side):
+                os.replace(database + side, aside + side)
+        return aside
+    finally:
+        os.unlink(guard)
+
+
+def carry_over(database: str, connection: sqlite3.Connection) -> int:
+    """Put what is readable in set-aside databases into the queue; return how many jobs.
+
+    Only for the holder of the worker's lock.
+
+    Args:
+        connection: the new queue's.
+    """
+    folder, name = os.path.split(database)
+    carried = 0
+    for entry in sorted(os.listdir(folder)):
+        if entry.startswith(name + _BROKEN) and not entry.endswith((*_SIDE_FILES, _CARRIED)):
+            path = os.path.join(folder, entry)
+            for job in _readable_jobs(path):
+                if isinstance(job, dict) and job.get("job_key") and isinstance(job.get("scene_id"), int):
+                    table.put(connection, job)
+                    carried += 1
+            os.replace(path, path + _CARRIED)
+    return carried
+
+
+def _is_damaged(database: str) -> bool:
+    """Look again, once nobody else is at it: another process may have been faster."""
+    try:
+        connection = sqlite3.connect(database, timeout=1)
+        try:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        return is_damage(error)
+
+
+def _readable_jobs(database: str) -> Iterator[SyncJob]:
+    """Yield the unfinished jobs, from the front until the damage, then from the back until it."""
+    import pathlib  # not on the hook's way
+
+    seen: set[int] = set()
+    for order in ("", "DESC"):
+        try:
+            connection = sqlite3.connect(f"{pathlib.Path(database).as_uri()}?mode=ro", uri=True)
+        except sqlite3.Error:
+            return
+        try:
+            rows = connection.execute(f"SELECT _id, data, status FROM ack_queue_default ORDER BY _id {order}")
+            for row_id, data, status in rows:
+                if row_id not in seen and status <= table.TAKEN:
+                    seen.add(row_id)
+                    yield json.loads(data)
+        except (sqlite3.Error, ValueError):
+            continue
+        finally:
+            connection.close()
