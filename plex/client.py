@@ -5,21 +5,22 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 
 import requests
-from plexapi.exceptions import NotFound
 from plexapi.server import PlexServer
 
 from plex import listing
-from plex.exceptions import PlexNotFound, PlexRejected, translated
+from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, translated
 
 #: Attempts at a request when the network fails, and the pause before the second, in seconds; it doubles.
 ATTEMPTS = 3
 FIRST_PAUSE = 0.1
+_FORBIDDEN = 403
 _NETWORK_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
@@ -85,36 +86,35 @@ class PlexClient:
         """The `plexapi.server.PlexServer`; connects when it is first read.
 
         Raises:
-            PlexTemporaryError, PlexPermanentError: see `plex.exceptions`.
+            PlexTemporaryError: Plex is down or starting up.
+            PlexRejected: it rejects the token, or is no Plex.
         """
         if self._server is None:
-            with translated():
+            with _concerning_all():
                 self._server = self._connect()
         return self._server
 
     def get_library(self, name: str) -> Any:
-        """Return the library section with this name.
+        """Return the library section with this name, upper and lower case alike.
 
         Raises:
             PlexNotFound: there is none.
+            PlexRejected, PlexTemporaryError
         """
-        with translated():
-            wanted = name.strip().casefold()
-            for section in self._sections():
-                if section.title.strip().casefold() == wanted:
-                    return section
-        raise PlexNotFound(f"Plex has no library named {name!r}")
+        return self.libraries((name,))[0]
 
     def libraries(self, names: tuple[str, ...] = ()) -> list[Any]:
         """Return the named sections, or without names every one of type movie.
 
         Raises:
             PlexNotFound: one of the names is not there.
+            PlexRejected, PlexTemporaryError
         """
-        if names:
-            return [self.get_library(name) for name in names]
-        with translated():
-            return [section for section in self._sections() if section.type == "movie"]
+        with _concerning_all():
+            sections = self._sections()
+        if not names:
+            return [section for section in sections if section.type == "movie"]
+        return [_named(sections, name) for name in names]
 
     def probe(self) -> None:
         """Ask one cheap question that proves address, token and health; never more than one request.
@@ -128,7 +128,8 @@ class PlexClient:
             if self._server is None:
                 self.server  # noqa: B018 - connecting is the question
             else:
-                listing.query(self._server, "/library/sections")
+                with _concerning_all():
+                    listing.query(self._server, "/library")  # 403 when the token is not the owner's
         finally:
             self._session.attempts = attempts
 
@@ -145,11 +146,34 @@ class PlexClient:
     def _connect(self) -> Any:
         try:
             server: Any = PlexServer(self.url, self._token, session=self._session)  # type: ignore[no-untyped-call]
-        except (ParseError, NotFound):
+        except ParseError:
             raise PlexRejected(f"{self.url} answers, but not as Plex does: check plex_url") from None
         if not server.machineIdentifier:
             raise PlexRejected(f"{self.url} answers, but is no Plex server: check plex_url")
         return server
+
+
+@contextmanager
+def _concerning_all() -> Iterator[None]:
+    """The door for requests that are about no item: what is refused here is refused for every job."""
+    try:
+        with translated():
+            yield
+    except PlexRejected:
+        raise
+    except PlexPermanentError as error:
+        hint = "the token is not the server owner's" if error.status == _FORBIDDEN else "check plex_url"
+        raise PlexRejected(f"{error}: {hint}", status=error.status) from error
+    except PlexNotFound as error:
+        raise PlexRejected("what answers is no Plex (404): check plex_url", status=404) from error
+
+
+def _named(sections: list[Any], name: str) -> Any:
+    for section in sections:
+        if section.title.strip().casefold() == name.strip().casefold():
+            return section
+    there = ", ".join(repr(section.title) for section in sections) or "none"
+    raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
 
 
 def _identity(url: str) -> dict[str, str]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
         data: dict[str, Any]  # what the event said: small values only
         enqueued_at: float  # epoch seconds
         job_key: str  # "scene_<id>"; at most one waiting job per key
-        retry_count: int  # attempts that failed; absent before the first failure
+        retry_count: int  # retries for this kind of error; absent before the first failure
+        attempts: int  # retries for any
         next_retry_at: float  # epoch seconds; absent: at once
         last_error_type: str
         pqid: int  # row id, in memory only: on disk persist-queue would take it for its own
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 else:  # typing would cost the hook milliseconds
     SyncJob = dict
 
-RETRY_FIELDS = ("retry_count", "next_retry_at", "last_error_type")
+RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
 
 
 def create_sync_job(scene_id: int, update_type: str, data: dict[str, Any], *, now: float | None = None) -> SyncJob:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,6 +86,8 @@ class StashClient:
         self._learn_secret = learn_secret
         self._session = session or requests.Session()
         self._session.trust_env = False  # Stash is on this machine or next to it: no proxy, no .netrc
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # we keep the one there is
+        self._cookie: tuple[str, str] | None = None
         self._connection: StashConnection | None = None
 
     def find_scene(self, scene_id: int) -> Scene | None:
@@ -92,8 +96,9 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        answer = self.query(_FIND_SCENE, {"id": str(scene_id)})["findScene"]
-        return None if answer is None else read_scene(answer)
+        data = self.query(_FIND_SCENE, {"id": str(scene_id)})
+        with _understood():
+            return None if data["findScene"] is None else read_scene(data["findScene"])
 
     def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
         """Yield (id, updated_at) of the scenes that were changed after `moment` (epoch seconds), by id.
@@ -107,14 +112,16 @@ class StashClient:
         newest = self.newest_update()
         if newest is None:
             return
-        offset = datetime.fromisoformat(newest.replace("Z", "+00:00")).tzinfo
+        with _understood():
+            offset = datetime.fromisoformat(newest.replace("Z", "+00:00")).tzinfo
         since = (datetime.fromtimestamp(moment, offset) - timedelta(minutes=61)).isoformat(timespec="seconds")
         page = 1
         while True:
             variables = {"since": since, "page": page, "per_page": _PAGE}
-            scenes = self.query(_UPDATED_SINCE, variables)["findScenes"]["scenes"]
-            for scene in scenes:
-                yield int(scene["id"]), scene["updated_at"]
+            data = self.query(_UPDATED_SINCE, variables)
+            with _understood():
+                scenes = [(int(scene["id"]), str(scene["updated_at"])) for scene in data["findScenes"]["scenes"]]
+            yield from scenes
             if len(scenes) < _PAGE:
                 return
             page += 1
@@ -125,8 +132,10 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        scenes = self.query(_NEWEST)["findScenes"]["scenes"]
-        return str(scenes[0]["updated_at"]) if scenes else None
+        data = self.query(_NEWEST)
+        with _understood():
+            scenes = data["findScenes"]["scenes"]
+            return str(scenes[0]["updated_at"]) if scenes else None
 
     def scene_count(self) -> int:
         """Return how many scenes there are.
@@ -134,7 +143,9 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        return int(self.query(_COUNT)["findScenes"]["count"])
+        data = self.query(_COUNT)
+        with _understood():
+            return int(data["findScenes"]["count"])
 
     def scene_ids(self) -> Iterator[int]:
         """Yield the ids of all scenes.
@@ -144,10 +155,11 @@ class StashClient:
         """
         page = 1
         while True:
-            scenes = self.query(_IDS, {"page": page, "per_page": _MANY})["findScenes"]["scenes"]
-            for scene in scenes:
-                yield int(scene["id"])
-            if len(scenes) < _MANY:
+            data = self.query(_IDS, {"page": page, "per_page": _MANY})
+            with _understood():
+                ids = [int(scene["id"]) for scene in data["findScenes"]["scenes"]]
+            yield from ids
+            if len(ids) < _MANY:
                 return
             page += 1
 
@@ -157,8 +169,9 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        plugins = self.query(_SETTINGS, {"ids": [plugin_id]})["configuration"]["plugins"] or {}
-        return dict(plugins.get(plugin_id) or {})
+        data = self.query(_SETTINGS, {"ids": [plugin_id]})
+        with _understood():
+            return dict((data["configuration"]["plugins"] or {}).get(plugin_id) or {})
 
     def fetch_cover(self, scene: Scene) -> bytes | None:
         """Return the scene's cover as bytes that are a picture, or None when it has none.
@@ -185,7 +198,9 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        return str(self.query(_VERSION)["version"]["version"])
+        data = self.query(_VERSION)
+        with _understood():
+            return str(data["version"]["version"])
 
     def query(self, text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask Stash and return `data`.
@@ -204,8 +219,8 @@ class StashClient:
                 f"{self._address} answered {response.status_code} and no GraphQL; is it Stash?"
             ) from None
         if response.status_code in (400, 422):
-            raise StashQueryError(f"Stash rejects PlexSync's query: {_messages(errors)}")
-        if errors or not isinstance(data, dict):
+            raise StashQueryError(f"Stash and this PlexSync don't go together: Stash rejects {_messages(errors)}")
+        if errors or not response.ok or not isinstance(data, dict):
             raise StashUnavailable(f"Stash could not answer ({response.status_code}): {_messages(errors)}")
         return data
 
@@ -222,32 +237,45 @@ class StashClient:
         return response
 
     def _request(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
+        headers = {"Accept": "application/json" if method == "POST" else "image/*"}
+        if self._cookie:
+            headers["Cookie"] = "=".join(self._cookie)
         try:
-            return self._session.request(
+            response = self._session.request(
                 method,
                 self._address + path,
                 timeout=TIMEOUT,
                 allow_redirects=False,
-                headers={"Accept": "application/json" if method == "POST" else "image/*"},
+                headers=headers,
                 # Stash's own certificate is for another name than the loopback address that we use.
                 verify=False if self._is_loopback else None,
                 **arguments,
             )
         except requests.RequestException as error:
-            raise StashUnavailable(f"Stash does not answer at {self._address}: {type(error).__name__}") from error
+            raise StashUnavailable(f"Stash does not answer at {self._address} ({type(error).__name__})") from error
+        self._keep_renewed_cookie(response)
+        return response
+
+    def _keep_renewed_cookie(self, response: requests.Response) -> None:
+        """Each answer renews the session for another hour: who sends the first cookie for ever is out after one."""
+        if self._cookie:
+            renewed = response.cookies.get(self._cookie[0])
+            if renewed:
+                self._use_cookie((self._cookie[0], renewed))
+
+    def _use_cookie(self, cookie: tuple[str, str] | None) -> None:
+        self._cookie = cookie
+        if cookie:
+            self._learn_secret(cookie[1])
 
     def _log_in(self) -> None:
         """Take the latest connection, and with its fresh cookie ask for the API key, which does not expire."""
         connection = self._latest_connection()
         if connection is None:
-            raise StashRefused("PlexSync does not know where Stash is yet; save any scene in Stash")
+            raise StashRefused("PlexSync does not know where Stash is yet: save any scene in Stash")
         self._connection = connection
-        self._session.cookies.clear()
         self._session.headers.pop("ApiKey", None)
-        if connection.cookie:
-            name, value = connection.cookie
-            self._learn_secret(value)
-            self._session.cookies.set(name, value)
+        self._use_cookie(connection.cookie)
         response = self._request("POST", "/graphql", {"json": {"query": _API_KEY}})
         if response.ok:
             key = _api_key(response)
@@ -272,6 +300,15 @@ def is_picture(content: bytes) -> bool:
         content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
         or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
     )  # fmt: skip
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """An answer that has not the shape that was asked for counts as none."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise StashUnavailable(f"Stash's answer can't be understood ({type(error).__name__})") from error
 
 
 def _api_key(response: requests.Response) -> str:

@@ -10,6 +10,9 @@ from queue.models import SyncJob
 from validation.errors import PermanentError, classify_exception
 from worker.backoff import calculate_delay, get_retry_params
 
+#: Retries of one job, whatever the reasons: more than the two kinds together can have one after the other.
+MOST_ATTEMPTS = 40
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -40,19 +43,25 @@ def decide(
         max_retries: for errors without patience of their own.
         delay: (retries so far, base, cap) → seconds.
     """
-    kind = type(error).__name__
-    # Another kind of failure starts its own count: patience with a missing file is no patience with a bug.
-    retries = job.get("retry_count", 0) if job.get("last_error_type", kind) == kind else 0
     base, cap, limit = get_retry_params(error)
     if not isinstance(error, PlexNotFound):
         limit = max_retries
-    if issubclass(classify_exception(error), PermanentError) or retries >= limit:
-        return GiveUp(retries)
+    # Patience with a missing file is no patience with a fault: the two are counted apart, and both together.
+    same_kind = _is_patient(job.get("last_error_type")) is isinstance(error, PlexNotFound)
+    retries = job.get("retry_count", 0) if same_kind else 0
+    attempts = job.get("attempts", 0)
+    if issubclass(classify_exception(error), PermanentError) or retries >= limit or attempts >= MOST_ATTEMPTS:
+        return GiveUp(max(attempts, retries))
     pause = delay(retries, base, cap)
     retried: SyncJob = {
         **job,
         "retry_count": retries + 1,
+        "attempts": attempts + 1,
         "next_retry_at": now + pause,
-        "last_error_type": kind,
+        "last_error_type": type(error).__name__,
     }
     return Retry(retried, pause)
+
+
+def _is_patient(error_type: str | None) -> bool:
+    return error_type == PlexNotFound.__name__

@@ -6,19 +6,22 @@ circuit breaker for each server. It waits for nothing itself: `closed_for` says 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
 from plex.exceptions import PlexNotFound, PlexRejected, PlexTemporaryError
-from stash.client import StashRefused, StashUnavailable
+from stash.client import StashQueryError, StashRefused, StashUnavailable
 from validation.config import PlexSyncConfig
 from validation.errors import SettingsError
 from worker.circuit_breaker import CircuitBreaker, CircuitState
 from worker.reporter import Reporter
 from worker.timing import Clock, Timing
 
+log = logging.getLogger("plexsync")
+
 #: What concerns all jobs until a person corrects it.
-REFUSALS = (SettingsError, PlexRejected, StashRefused)
+REFUSALS = (SettingsError, PlexRejected, StashRefused, StashQueryError)
 #: What passes, and may concern one job or all.
 PASSING = (PlexTemporaryError, StashUnavailable)
 #: Pause after an outage while the breaker is still closed: base and cap, in seconds.
@@ -107,6 +110,8 @@ class Gate:
             self.refuse(error)
         except (*PASSING, PlexNotFound) as error:
             self.fail(self.breaker_of(error), error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker must go on trying
+            self.stumble(error)
         else:
             return True
         return False
@@ -131,7 +136,11 @@ class Gate:
 
     def refuse(self, error: Exception) -> None:
         """A setting is wrong, or a login: nothing is tried until it is corrected, or for a while."""
-        if self.config is not None and not isinstance(error, StashRefused) and self._rejected != self.config:
+        if (
+            self.config is not None
+            and isinstance(error, (SettingsError, PlexRejected))
+            and self._rejected != self.config
+        ):
             self._rejected, self._rejected_at = self.config, self._clock.monotonic()
         self.problem = str(error)
         self._not_before = self._clock.monotonic() + self._timing.settings_check
@@ -154,6 +163,11 @@ class Gate:
         """Nothing can be done for a while, for a reason on our own side."""
         self._not_before = self._clock.monotonic() + self._timing.settings_check
         self._reporter.tell("error", text)
+
+    def stumble(self, error: Exception) -> None:
+        """Something failed that should not have: say where, and try again later."""
+        log.error("Unexpected", exc_info=error)
+        self.pause(f"PlexSync stumbled: {type(error).__name__}: {error}. It tries again; its log has the details")
 
     def _recover(self, breaker: CircuitBreaker) -> None:
         """One probe after the recovery time; before one of Plex, a look at the settings: its address may be new."""

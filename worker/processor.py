@@ -15,7 +15,7 @@ from typing import Any
 from hooks.handlers import unmark_scene_pending
 from plex.client import PlexClient
 from plex.edits import Edits, Switches
-from plex.exceptions import PlexNotFound
+from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.index import FileIndex
 from plex.matcher import (
     AmbiguousMatch,
@@ -125,6 +125,7 @@ class SyncWorker:
         self._unanswered = False  # a job in hand could not be answered for
         self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
+        self._idle_since: float | None = None
         self._suspect: int | None = None  # the row in hand when a server went down
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -155,21 +156,44 @@ class SyncWorker:
 
     def run(self) -> None:
         """Work in this thread until `stop`, an idle while, or the plugin is switched off."""
-        self._start_up()
-        last_work = self._clock.monotonic()
-        while self._may_go_on():
+        self._guarded(self._start_up)
+        self._idle_since = None
+        while self._may_go_on() and not self._idle_for_long():
             self._beat()
-            seen = self.queue.version()  # before the look at the queue: what comes in after it ends the wait
-            due = self.queue.next_due()
-            if due is not None:
-                last_work = self._clock.monotonic()
-            if due is not None and due <= self._clock.time():
-                if not self._work_once():
-                    self._pause(self.gate.closed_for())
-            elif self._clock.monotonic() - last_work >= self._timing.idle_timeout:
-                return
-            elif not self._look_around():
-                self._wait_for_work(seen, due)
+            if not self._guarded(self._round):
+                self._pause(self.gate.closed_for())
+
+    def _round(self) -> None:
+        """Deal with a job if one is due, else look around, else wait for one."""
+        seen = self.queue.version()  # before the look at the queue: what comes in after it ends the wait
+        due = self.queue.next_due()
+        if due is not None:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._clock.monotonic()
+        if due is not None and due <= self._clock.time():
+            if not self._work_once():
+                self._pause(self.gate.closed_for())
+        elif not self._look_around():
+            self._wait_for_work(seen, due)
+
+    def _guarded(self, step: Callable[[], object]) -> bool:
+        """Do something that must not end the worker, whatever happens; return whether it went well."""
+        try:
+            step()
+        except (sqlite3.Error, OSError) as error:  # the network's errors were translated: this is our own disk
+            self._unanswered = True
+            self.damage = error if is_damage(error) else None
+            self.gate.pause(f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can")
+        except Exception as error:  # noqa: BLE001
+            self._unanswered = True
+            self.gate.stumble(error)
+        else:
+            return True
+        return False
+
+    def _idle_for_long(self) -> bool:
+        return self._idle_since is not None and self._clock.monotonic() - self._idle_since >= self._timing.idle_timeout
 
     def _may_go_on(self) -> bool:
         return not (self._stop.is_set() or self.gate.disabled or self.damage or self.queue.replaced)
@@ -186,9 +210,11 @@ class SyncWorker:
         start, waiting = self.done, self.queue.counts(due_at=self._clock.time())["pending"]
         while self._may_go_on() and self._has_due_job():
             self._beat()
-            if self._work_once():
-                done = self.done - start
-                progress(done, max(0, waiting - done))
+            before = self.done
+            if not self._guarded(self._work_once):
+                return False
+            if self.done > before:
+                progress(self.done - start, max(0, waiting - (self.done - start)))
             elif self.gate.disabled or self.gate.problem or not self.gate.plex.can_execute():
                 return False
             else:
@@ -206,24 +232,14 @@ class SyncWorker:
         """Deal with one job; return whether one was dealt with."""
         if not self.gate.enter():
             return False
+        if self._unanswered:
+            self.queue.take_back()
+            self._unanswered = False
         before = self.done
-        try:
-            if self._unanswered:
-                self.queue.take_back()
-                self._unanswered = False
-            job = self.queue.take(self._clock.time())
-            if job is not None:
-                self._handle(job)
-        except (sqlite3.Error, OSError) as error:
-            self._disk_failed(error)
+        job = self.queue.take(self._clock.time())
+        if job is not None:
+            self._handle(job)
         return self.done > before
-
-    def _disk_failed(self, error: sqlite3.Error | OSError) -> None:
-        """Our own files can't be written: no job is lost by that, but none can be answered for either."""
-        self._unanswered = True
-        if is_damage(error):
-            self.damage = error
-        self.gate.pause(f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can")
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:
         """Wait until a job is due or another process has put one. A waiting retry costs no look at the table."""
@@ -254,7 +270,7 @@ class SyncWorker:
         except REFUSALS as error:
             nack_job(self.queue, job)
             self.gate.refuse(error)
-        except PASSING as error:
+        except (*PASSING, PlexPermanentError) as error:
             breaker = self.gate.breaker_of(error)
             if self.gate.is_well(breaker):
                 self._failed(job, error)
