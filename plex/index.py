@@ -51,7 +51,7 @@ class FileIndex:
 
     def __init__(self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time) -> None:
         """Use the database behind `connection`, or memory."""
-        self._db = connection or connect(MEMORY)
+        self._db = connection or connect(MEMORY, any_thread=True)
         self._now = now
         with write(self._db):
             for statement in _SCHEMA:

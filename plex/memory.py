@@ -41,7 +41,7 @@ class SyncMemory:
 
     def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
-        self._db = connection or connect(MEMORY)
+        self._db = connection or connect(MEMORY, any_thread=True)
         self._db.execute(_SCHEMA)
 
     def recall(self, scene_id: int, rating_key: int) -> Written:

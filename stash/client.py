@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -41,6 +43,14 @@ query PlexSyncUpdated($since: String!, $page: Int!, $per_page: Int!) {
     scene_filter: {updated_at: {value: $since, modifier: GREATER_THAN}}
     filter: {page: $page, per_page: $per_page, sort: "id", direction: ASC}
   ) { scenes { id updated_at } }
+}
+"""
+_WITH_NAME = """
+query PlexSyncNamesakes($pattern: String!) {
+  findScenes(
+    scene_filter: {path: {value: $pattern, modifier: EQUALS}}
+    filter: {per_page: 1000, sort: "id", direction: ASC}
+  ) { scenes { id files { path size } } }
 }
 """
 _COUNT = "query PlexSyncCount { findScenes(filter: {per_page: 0}) { count } }"
@@ -125,6 +135,24 @@ class StashClient:
             if len(scenes) < _PAGE:
                 return
             page += 1
+
+    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[tuple[str, int | None]]]]:
+        """Return (id, [(path, size)]) of the scenes whose path ends in the file name of one of `paths`.
+
+        EQUALS is SQL's LIKE in Stash: the pattern has a wildcard before the name, and for all that is not ASCII,
+        which may be composed or not. So there may be a few too many.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        found: dict[int, list[tuple[str, int | None]]] = {}
+        for name in {re.split(r"[\\/]", path)[-1] for path in paths}:
+            pattern = "%" + re.sub(r"[^\x00-\x7f]+", "%", unicodedata.normalize("NFC", name))
+            data = self.query(_WITH_NAME, {"pattern": pattern})
+            with _understood():
+                for scene in data["findScenes"]["scenes"]:
+                    found[int(scene["id"])] = [(file["path"], file["size"]) for file in scene["files"]]
+        return sorted(found.items())
 
     def newest_update(self) -> str | None:
         """Return `updated_at` of the scene that was changed last, or None when there is no scene.

@@ -38,7 +38,8 @@ class Gate:
         load_config: Callable[[], PlexSyncConfig] | None,
         probe_plex: Callable[[], object],
         probe_stash: Callable[[], object],
-        on_new_config: Callable[[], object],
+        on_new_config: Callable[[PlexSyncConfig], object],
+        disconnect: Callable[[], object],
         reporter: Reporter,
         clock: Clock,
         timing: Timing,
@@ -49,7 +50,8 @@ class Gate:
         Args:
             load_config: asks for the settings; raises SettingsError, StashUnavailable, StashRefused.
             probe_plex, probe_stash: ask the server one cheap question; raise what it answers.
-            on_new_config: called when other settings took effect.
+            on_new_config: called when other settings take effect.
+            disconnect: gives up the connection to Plex, which was made with settings that are wrong or outdated.
             delay: (failures so far, base, cap) → seconds.
         """
         self.config = config
@@ -59,6 +61,7 @@ class Gate:
         self._load_config = load_config
         self._probes = {self.plex: probe_plex, self.stash: probe_stash}
         self._on_new_config = on_new_config
+        self._disconnect = disconnect
         self._reporter = reporter
         self._clock = clock
         self._timing = timing
@@ -145,7 +148,7 @@ class Gate:
         self.problem = str(error)
         self._not_before = self._clock.monotonic() + self._timing.settings_check
         self._reporter.tell("error", f"{error}. Edits are kept, and synced once this is corrected")
-        self._on_new_config()
+        self._disconnect()
 
     def fail(self, breaker: CircuitBreaker, error: Exception) -> None:
         """A server is down: a short pause at first, then the breaker opens."""
@@ -201,5 +204,6 @@ class Gate:
             config.log_config()
             self.config = config
             self.plex.reset()
-            self._on_new_config()
+            self._disconnect()
+            self._on_new_config(config)
         self.problem = self._rejected = None

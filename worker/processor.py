@@ -43,6 +43,7 @@ from worker.catch_up import CatchUp
 from worker.circuit_breaker import CircuitBreaker
 from worker.decisions import GiveUp, decide
 from worker.gate import PASSING, REFUSALS, Gate
+from worker.matching import check_claim, describe, found_by_path
 from worker.reporter import Reporter
 from worker.timing import Clock, Timing
 from worker.upkeep import Upkeep
@@ -111,7 +112,8 @@ class SyncWorker:
             load_config=load_config,
             probe_plex=lambda: self._get_plex_client().probe(),
             probe_stash=lambda: stash and stash.check(),
-            on_new_config=self._close_plex,
+            on_new_config=lambda new: self._upkeep.drop_old(new.dlq_retention_days),
+            disconnect=self._close_plex,
             reporter=self._reporter,
             clock=self._clock,
             timing=self._timing,
@@ -222,7 +224,9 @@ class SyncWorker:
         return not self._stop.is_set()
 
     def _start_up(self) -> None:
-        self._upkeep.at_start(self.gate.config.dlq_retention_days if self.gate.config else 30)
+        if self.gate.config is not None:  # else when the settings are known
+            self._upkeep.drop_old(self.gate.config.dlq_retention_days)
+        self._upkeep.at_start()
 
     def _has_due_job(self) -> bool:
         due = self.queue.next_due()
@@ -358,7 +362,9 @@ class SyncWorker:
             PlexNotFound, AmbiguousMatch
         """
         config = self.gate.current()
-        files = [(file.path, file.size) for file in scene.files] if scene else [(metadata.path or "", None)]
+        files: list[tuple[str, int | None]] = [(metadata.path or "", None)]
+        if scene is not None:
+            files = [(file.path, file.size) for file in scene.files]
         if not files or not files[0][0]:
             raise PermanentError("the scene has no file")
         sections = self._libraries()
@@ -376,14 +382,34 @@ class SyncWorker:
             if config.trigger_plex_scan:
                 self._request_scan(sections, files[0][0], config)
             raise
-        if confidence is MatchConfidence.HIGH:
-            return item
-        described = describe_candidates(candidates)
-        text = f"Scene {metadata.scene_id} {metadata.title!r} {files[0][0]} may be any of {_listing(described)}"
-        if config.strict_matching:
-            raise AmbiguousMatch(text, described)
-        self._reporter.tell("warning", f"{text}. Synced to the first, as strict_matching is off")
-        return candidates[0]
+        if confidence is MatchConfidence.LOW:
+            described = describe_candidates(candidates)
+            text = f"Scene {metadata.scene_id} {metadata.title!r} {files[0][0]} may be any of {describe(described)}"
+            item = self._unsure(AmbiguousMatch(text, described), candidates[0])
+        elif scene is not None and not found_by_path(item, files, config.path_mappings):
+            self._check_claim(item, scene.id, files)
+        return item
+
+    def _check_claim(self, item: Any, scene_id: int, files: list[tuple[str, int | None]]) -> None:
+        """An item that was found by file name: ask Stash who else has such a file, unless we did before."""
+        if self._stash is None or self._memory.recall(scene_id, int(item.ratingKey)).fields:
+            return
+        rivals = self._stash.scenes_with_name([path for path, _ in files])
+        try:
+            check_claim(item, scene_id, files, rivals, self.gate.current().path_mappings)
+        except AmbiguousMatch as error:
+            self._unsure(error, item)
+
+    def _unsure(self, error: AmbiguousMatch, first: Any) -> Any:
+        """Return the first candidate where the user said so.
+
+        Raises:
+            AmbiguousMatch: with strict matching.
+        """
+        if self.gate.current().strict_matching:
+            raise error
+        self._reporter.tell("warning", f"{error}. Synced to the first, as strict_matching is off")
+        return first
 
     def _request_scan(self, sections: list[Any], path: str, config: PlexSyncConfig) -> None:
         folder = self._scans.request(sections, path, config.path_mappings)
@@ -541,11 +567,3 @@ def _name(job: SyncJob) -> str:
 
 def _summary(edits: Edits) -> str:
     return f"wrote {', '.join(edits.changes)}" if edits.changes else "in sync"
-
-
-def _listing(candidates: list[dict[str, Any]]) -> str:
-    return "; ".join(
-        f"{one['library']}: {one['title']!r} "
-        + ", ".join(f"{file['path']} ({file['size']} bytes)" for file in one["files"])
-        for one in candidates
-    )

@@ -23,9 +23,12 @@ class Upkeep:
         self._dlq = dlq
         self._reporter = reporter
 
-    def at_start(self, retention_days: int) -> None:
-        """Drop old dead letters and finished rows, then say how things are."""
-        self._dlq.delete_older_than(retention_days)
+    def drop_old(self, days: int) -> None:
+        """Drop dead letters that are older than `days` days."""
+        self._dlq.delete_older_than(days)
+
+    def at_start(self) -> None:
+        """Drop finished rows, then say how things are."""
         self._queue.tidy()
         self.report()
 
