@@ -8,17 +8,20 @@ The rules (README, "What wins"):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from plex.memory import Written
 from plex.records import PlexItem, format_rating
 from validation.metadata import SyncMetadata
 from validation.sanitizers import sanitize_for_plex
 
-#: Bytes of a summary inside the URL. An edit is all URL, and Plex refuses one of 33 kB (400).
-_LONGEST_SUMMARY = 16_000
+#: Bytes of one edit, which is all URL: Plex refuses one of 33 kB (400).
+LONGEST_REQUEST = 28_000
+#: Bytes that a summary has in any case, however long the lists are.
+_SHORTEST_SUMMARY = 2_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def plan_edits(item: PlexItem, metadata: SyncMetadata, stem: str, written: Writt
     parameters: dict[str, str | int] = {}
     remembered: dict[str, str | list[str]] = {}
     changes: dict[str, tuple[object, object]] = {}
+    metadata = _fitting(metadata)
     for name, wanted, current in _texts(item, metadata, stem, switches):
         value, ours = _decide_text(wanted, current, written.text(name), switches.preserve)
         if ours is not None:
@@ -94,7 +98,7 @@ def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches
     rating = format_rating(None if metadata.rating100 is None else metadata.rating100 / 10)
     fields = (
         ("title", metadata.title or sanitize_for_plex(stem), item.title),
-        ("summary", _fit(metadata.details), item.summary),
+        ("summary", metadata.details, item.summary),
         ("originallyAvailableAt", metadata.day or "", item.date),
         ("year", str(metadata.year or ""), item.year),
         ("studio", metadata.studio, item.studio),
@@ -164,12 +168,38 @@ def _list_parameters(
     return parameters
 
 
-def _fit(summary: str) -> str:
-    """Cut a summary that would make the URL too long; non-ASCII takes up to twelve bytes a character there."""
-    while len(quote(summary, safe="")) > _LONGEST_SUMMARY:
-        share = _LONGEST_SUMMARY / len(quote(summary, safe=""))
-        summary = sanitize_for_plex(summary, int(len(summary) * min(share, 0.99)), keep_newlines=True)
-    return summary
+def split_requests(parameters: Mapping[str, str | int]) -> list[dict[str, str | int]]:
+    """Return the parameters of each request: one, but where that would be too long; a field is never split."""
+    requests: list[dict[str, str | int]] = [{}]
+    for field_name in dict.fromkeys(_field_of(key) for key in parameters):
+        group = {key: value for key, value in parameters.items() if _field_of(key) == field_name}
+        if requests[-1] and _length(requests[-1]) + _length(group) > LONGEST_REQUEST:
+            requests.append({})
+        requests[-1].update(group)
+    return requests
+
+
+def _field_of(key: str) -> str:
+    return re.split(r"[.\[]", key, maxsplit=1)[0]
+
+
+def _length(parameters: Mapping[str, str | int]) -> int:
+    return len(urlencode(parameters, quote_via=quote))
+
+
+def _fitting(metadata: SyncMetadata) -> SyncMetadata:
+    """Cut a summary that would make the request too long: non-ASCII takes up to twelve bytes a character.
+
+    What it may have depends on the scene alone, so that the next sync comes to the same.
+    """
+    names = (*metadata.performers, *metadata.tags, *metadata.groups, metadata.director, metadata.studio, metadata.title)
+    others = sum(len(quote(name, safe="")) + len("collection%5B100%5D.tag.tag=&") for name in names)
+    budget = max(_SHORTEST_SUMMARY, LONGEST_REQUEST - 1_000 - others)
+    summary = metadata.details
+    while (length := len(quote(summary, safe=""))) > budget:
+        shorter = int(len(summary) * min(budget / length, 0.99))
+        summary = sanitize_for_plex(summary, shorter, keep_newlines=True)
+    return metadata if summary == metadata.details else metadata.model_copy(update={"details": summary})
 
 
 def _keys(names: Iterable[str]) -> frozenset[str]:

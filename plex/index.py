@@ -53,6 +53,7 @@ class FileIndex:
         """Use the database behind `connection`, or memory."""
         self._db = connection or connect(MEMORY, any_thread=True)
         self._now = now
+        self._refreshed_at = float("-inf")
         with write(self._db):
             for statement in _SCHEMA:
                 self._db.execute(statement)
@@ -66,8 +67,17 @@ class FileIndex:
         return self._find("folded_name = ?", folded(name), section_ids)
 
     def forget(self, rating_key: int) -> None:
-        """Drop an item that turned out to be gone or elsewhere."""
-        self._db.execute("DELETE FROM files WHERE rating_key = ?", (rating_key,))
+        """Drop an item that turned out to be gone or elsewhere; its section is listed again at the next refresh."""
+        with write(self._db):
+            self._db.execute(
+                "UPDATE sections SET marks = '' WHERE section_id IN (SELECT section_id FROM files WHERE rating_key = ?)",
+                (rating_key,),
+            )
+            self._db.execute("DELETE FROM files WHERE rating_key = ?", (rating_key,))
+
+    def age(self) -> float:
+        """Seconds since the last refresh by this object."""
+        return self._now() - self._refreshed_at
 
     def knows(self, section_ids: Iterable[int]) -> bool:
         """Whether all these sections were listed before."""
@@ -87,21 +97,13 @@ class FileIndex:
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         wanted = set(section_ids)
-        changed = False
+        changed, asked_at = False, self._now()
         for section in listing.query(server, "/library/sections"):
             section_id = int(section.get("key") or 0)
             if section_id in wanted and self._refresh_section(server, section_id, _marks(section)):
                 changed = True
+        self._refreshed_at = asked_at
         return changed
-
-    def rebuild(self, server: Any, section_ids: Iterable[int]) -> None:
-        """List the sections whole.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
-        for section_id in section_ids:
-            self._list_all(server, section_id, marks="")
 
     def _refresh_section(self, server: Any, section_id: int, marks: str) -> bool:
         known = self._db.execute("SELECT marks, newest FROM sections WHERE section_id = ?", (section_id,)).fetchone()

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from plex import listing
 from plex.exceptions import PlexNotFound, translated
 from plex.index import FileIndex, IndexedFile
 from plex.paths import map_path, name_of, normalize, shared_folders
@@ -18,6 +19,8 @@ from validation.errors import PermanentError
 
 #: Candidates of an ambiguous scene that are fetched and shown.
 _SHOWN = 20
+#: Looks at an index that turns out to be wrong, each after it was brought up to date.
+_ATTEMPTS = 3
 
 
 class MatchConfidence(enum.Enum):
@@ -45,6 +48,7 @@ def find_plex_items_with_confidence(
     *,
     other_files: Iterable[tuple[str, int | None]] = (),
     index: FileIndex | None = None,
+    fresh_for: float = 0.0,
 ) -> tuple[MatchConfidence, Any | None, list[Any]]:
     """Find the item that has a scene's file.
 
@@ -55,6 +59,7 @@ def find_plex_items_with_confidence(
         file_size: bytes; None: unknown.
         other_files: (path, size) of the scene's further files.
         index: what is known of these sections; None: they are listed for this one question.
+        fresh_for: seconds for which the index need not be brought up to date before a file name decides.
 
     Returns:
         (HIGH, the item, [the item]) or (LOW, None, all candidates). The items are whole and fresh.
@@ -72,9 +77,16 @@ def find_plex_items_with_confidence(
     mappings = tuple(path_mappings)
     if not index.knows(section_ids):
         index.refresh(server, section_ids)
-    items = _look_up(sections[0], index, files, mappings, section_ids)
-    if items is None and index.refresh(server, section_ids):
-        items = _look_up(sections[0], index, files, mappings, section_ids)
+    items = _look_up(sections[0], index, _by_path(index, files, mappings, section_ids))
+    if not items:
+        # A name decides only among all that Plex has by now: a surer candidate may have come since.
+        if items is None or index.age() >= fresh_for:
+            index.refresh(server, section_ids)
+        for _ in range(_ATTEMPTS):
+            items = _look_up(sections[0], index, choose(index, files, mappings, section_ids))
+            if items is not None:
+                break
+            index.refresh(server, section_ids)
     if not items:
         raise PlexNotFound(f"no Plex item has the file {stash_path}")
     return (MatchConfidence.HIGH, items[0], items) if len(items) == 1 else (MatchConfidence.LOW, None, items)
@@ -109,10 +121,10 @@ def choose(
     2. the file name, then the file name ignoring case: of these, a size known on both sides must be equal, and
        those that share the most folders with the scene's path go before the others.
     """
-    wanted = [(map_path(path, mappings)[0], size) for path, size in files]
-    exact = [found for path, _ in wanted for found in index.by_path(path, section_ids)]
+    exact = _by_path(index, files, mappings, section_ids)
     if exact:
         return exact
+    wanted = [(map_path(path, mappings)[0], size) for path, size in files]
     named = [(path, found) for path, size in wanted for found in _named(index, path, size, section_ids)]
     same_case = [(path, found) for path, found in named if name_of(found.normal) == name_of(path)]
     return _nearest(same_case or named)
@@ -132,6 +144,15 @@ def _candidate(item: PlexItem) -> dict[str, Any]:
     }
 
 
+def _by_path(
+    index: FileIndex,
+    files: Sequence[tuple[str, int | None]],
+    mappings: tuple[tuple[str, str], ...],
+    section_ids: Sequence[int],
+) -> list[IndexedFile]:
+    return [found for path, _ in files for found in index.by_path(map_path(path, mappings)[0], section_ids)]
+
+
 def _named(index: FileIndex, path: str, size: int | None, section_ids: Sequence[int]) -> list[IndexedFile]:
     return [
         found
@@ -148,40 +169,40 @@ def _nearest(named: list[tuple[str, IndexedFile]]) -> list[IndexedFile]:
     return [found for count, found in shared if count == most]
 
 
-def _look_up(
-    section: Any,
-    index: FileIndex,
-    files: Sequence[tuple[str, int | None]],
-    mappings: tuple[tuple[str, str], ...],
-    section_ids: Sequence[int],
-) -> list[Any] | None:
-    """Return the items that were chosen, fresh from Plex; None when there are none, or the index was wrong.
+def _look_up(section: Any, index: FileIndex, chosen: list[IndexedFile]) -> list[Any] | None:
+    """Return the items that were chosen, fresh from Plex; None when the index was wrong about one of them.
 
     An item that is gone, or has other files by now, leaves the index.
     """
-    expected: dict[int, set[str]] = {}
-    for file in choose(index, files, mappings, section_ids):
-        expected.setdefault(file.rating_key, set()).add(file.normal)
+    expected: dict[int, set[tuple[str, int | None]]] = {}
+    for file in chosen:
+        expected.setdefault(file.rating_key, set()).add((file.normal, file.size))
     keys = list(expected)[:_SHOWN]
-    items = [item for item in _fetch(section, keys) if expected[int(item.ratingKey)] & _paths(item)]
+    items = [item for item in _fetch(section, keys) if expected[int(item.ratingKey)] & _files(item)]
     stale = set(keys) - {int(item.ratingKey) for item in items}
     for rating_key in stale:
         index.forget(rating_key)
-    return None if stale or not items else items
+    return None if stale else items
 
 
-def _paths(item: Any) -> set[str]:
-    return {normalize(file.path) for file in read_item(item).files}
+def _files(item: Any) -> set[tuple[str, int | None]]:
+    return {(normalize(file.path), file.size) for file in read_item(item).files}
 
 
 def _fetch(section: Any, rating_keys: list[int]) -> list[Any]:
     """Fetch items in one request; where Plex answers 404 for all because one is gone, one by one."""
     if not rating_keys:
         return []
+    path = f"/library/metadata/{','.join(map(str, rating_keys))}"
     try:
-        with translated():
-            return list(section.fetchItems(rating_keys))
+        root = listing.query(section._server, path)
     except PlexNotFound:
         if len(rating_keys) == 1:
             return []
         return [item for key in rating_keys for item in _fetch(section, [key])]
+    with translated():
+        items = list(section.findItems(root, initpath=path))
+    for item in items:
+        if item.librarySectionID is None and root.get("librarySectionID"):
+            item.librarySectionID = int(root.get("librarySectionID") or 0)
+    return items

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from plex.edits import Edits, Switches, plan_edits
+from plex.edits import Edits, Switches, plan_edits, split_requests
 from plex.exceptions import translated
 from plex.memory import Written
 from plex.paths import stem_of
@@ -36,7 +36,8 @@ def write_item(
     edits = plan(item, metadata, written, switches)
     if edits.parameters:
         with translated():
-            plex_item.edit(**edits.parameters)
+            for parameters in split_requests(edits.parameters):
+                plex_item.edit(**parameters)
     poster = _upload(plex_item, item, cover, written, switches)
     return edits, Written(item.rating_key, edits.fields, poster)
 

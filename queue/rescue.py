@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _BROKEN = ".broken-"
 _CARRIED = ".carried"
 _SIDE_FILES = ("-wal", "-shm")
+_GUARD = ".rescue"
+#: Seconds after which a rescue counts as given up.
+_LONGEST_RESCUE = 10.0
 
 
 def is_damage(error: BaseException) -> bool:
@@ -42,30 +45,46 @@ def check_database(database: str) -> str | None:
 def set_database_aside(database: str) -> str | None:
     """Rename a damaged database and what belongs to it; return its new name.
 
-    Of several processes that find the damage at once one does it; the others get None, and find a new file.
+    Of several processes that find the damage at once one does it. The others wait until it is done and get
+    None, as does whoever finds the database well: they only have to open it again.
 
     Raises:
         OSError: it can't be renamed.
     """
-    guard = f"{database}.rescue"
+    guard = database + _GUARD
     try:
         os.close(open_private(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        if time.time() - os.stat(guard).st_mtime < 10:
-            return None
-        os.unlink(guard)  # whoever made it was killed
-        return set_database_aside(database)
+        wait_for_rescue(database)
+        return None
     try:
-        if not _is_damaged(database):
-            return None
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        aside = set_aside(database, stamp)
-        for side in _SIDE_FILES:
-            if os.path.exists(database + side):
-                os.replace(database + side, aside + side)
-        return aside
+        return _rename(database) if _is_damaged(database) else None
     finally:
         os.unlink(guard)
+
+
+def wait_for_rescue(database: str) -> None:
+    """Wait while another process sets the database aside: who opened it meanwhile would begin a new log for it."""
+    guard = database + _GUARD
+    while True:
+        try:
+            age = time.time() - os.stat(guard).st_mtime
+        except FileNotFoundError:
+            return
+        if age > _LONGEST_RESCUE:  # whoever made it was killed
+            try:
+                os.unlink(guard)
+            except FileNotFoundError:
+                return
+        time.sleep(0.005)
+
+
+def _rename(database: str) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for side in _SIDE_FILES:  # first: a new database must not find an old log beside it
+        if os.path.exists(database + side):
+            os.replace(database + side, f"{database}{_BROKEN}{stamp}{side}")
+    return set_aside(database, stamp)
 
 
 def carry_over(database: str, connection: sqlite3.Connection) -> int:
@@ -83,7 +102,7 @@ def carry_over(database: str, connection: sqlite3.Connection) -> int:
             path = os.path.join(folder, entry)
             for job in _readable_jobs(path):
                 if isinstance(job, dict) and job.get("job_key") and isinstance(job.get("scene_id"), int):
-                    table.put(connection, job)
+                    table.put(connection, job, older=True)
                     carried += 1
             os.replace(path, path + _CARRIED)
     return carried

@@ -50,14 +50,18 @@ def install(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version={_VERSION}")
 
 
-def put(connection: sqlite3.Connection, job: SyncJob) -> int:
-    """Add `job`, or merge it into the job with its key that waits; return the row's id."""
+def put(connection: sqlite3.Connection, job: SyncJob, *, older: bool = False) -> int:
+    """Add `job`, or merge it into the job with its key that waits; return the row's id.
+
+    Args:
+        older: the job was there before the one that waits (it was rescued): the other's values go first.
+    """
     with write(connection):
         waiting = _waiting(connection, job["job_key"])
         if waiting is None:
             return _insert(connection, job)
-        row_id, older = waiting
-        _set_data(connection, row_id, merge_jobs(older, job))
+        row_id, present = waiting
+        _set_data(connection, row_id, merge_jobs(job, present) if older else merge_jobs(present, job))
         return row_id
 
 

@@ -376,6 +376,7 @@ class SyncWorker:
                 files[0][1],
                 other_files=files[1:],
                 index=self._index,
+                fresh_for=self._timing.name_fresh,
             )
         except PlexNotFound as error:
             error.details = {"files": files}

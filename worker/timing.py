@@ -29,6 +29,8 @@ class Timing:
     #: for which the settings, or the index, count as fresh when a job comes in
     settings_fresh: float = 5.0
     index_fresh: float = 60.0
+    #: for which the index counts as fresh when a file name, not a path, decides
+    name_fresh: float = 5.0
     #: between two looks for edits of which no hook told
     catch_up: float = 600.0
     #: between two looks for files that Plex did not have
