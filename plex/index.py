@@ -70,7 +70,8 @@ class FileIndex:
         """Drop an item that turned out to be gone or elsewhere; its section is listed again at the next refresh."""
         with write(self._db):
             self._db.execute(
-                "UPDATE sections SET marks = '' WHERE section_id IN (SELECT section_id FROM files WHERE rating_key = ?)",
+                "UPDATE sections SET marks = ''"
+                " WHERE section_id IN (SELECT section_id FROM files WHERE rating_key = ?)",
                 (rating_key,),
             )
             self._db.execute("DELETE FROM files WHERE rating_key = ?", (rating_key,))

@@ -17,6 +17,7 @@ from queue.models import SyncJob
 
 DATABASE = "dlq.db"
 _DAY = 86_400.0
+_AFTER_ALL = 2**62  # no letter has such an id
 _VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS dead_letters ("
@@ -121,11 +122,24 @@ class DeadLetterQueue:
         """Delete letters older than `days` days; return how many."""
         return self._delete("failed_at < ?", self._now() - days * _DAY)
 
-    def delete_scene(self, scene_id: int) -> int:
-        """Delete the letters of a scene that was synced after all, or is gone; return how many."""
+    def delete_scene(self, scene_id: int, *, older_than: int | None = None) -> int:
+        """Delete the letters of a scene that was synced after all, or is gone; return how many.
+
+        Args:
+            older_than: only those before the letter with this id.
+        """
+        where, values = "scene_id = ? AND id < ?", (scene_id, older_than or _AFTER_ALL)
         with self._lock:  # a look first: most scenes have none, and looking writes nothing
-            found = self._connection.execute("SELECT 1 FROM dead_letters WHERE scene_id = ?", (scene_id,)).fetchone()
-        return self._delete("scene_id = ?", scene_id) if found else 0
+            found = self._connection.execute(f"SELECT 1 FROM dead_letters WHERE {where}", values).fetchone()
+        return self._delete(where, *values) if found else 0
+
+    def failed_scenes(self) -> dict[int, float]:
+        """Return scene id → epoch seconds of its latest letter."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT scene_id, max(failed_at) FROM dead_letters WHERE scene_id IS NOT NULL GROUP BY 1"
+            ).fetchall()
+        return {row[0]: row[1] for row in rows}
 
     def _clean(self, value: Any) -> Any:
         """Redact every string inside: the JSON text itself would break under it."""
@@ -140,9 +154,9 @@ class DeadLetterQueue:
             rows = self._connection.execute(f"SELECT * FROM dead_letters {rest}", (value,)).fetchall()
         return [_letter(row) for row in rows]
 
-    def _delete(self, where: str, value: float) -> int:
+    def _delete(self, where: str, *values: float) -> int:
         with self._lock, write(self._connection) as connection:
-            return connection.execute(f"DELETE FROM dead_letters WHERE {where}", (value,)).rowcount
+            return connection.execute(f"DELETE FROM dead_letters WHERE {where}", values).rowcount
 
 
 def _install(connection: sqlite3.Connection) -> None:

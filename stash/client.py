@@ -32,6 +32,7 @@ SCENE_FIELDS = """
     files { path size } paths { screenshot }
 """
 _FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FIELDS} }} }}"
+_FIND_SCENES = f"query PlexSyncScenes($ids: [ID!]) {{ findScenes(ids: $ids) {{ scenes {{ {SCENE_FIELDS} }} }} }}"
 _NEWEST = """
 query PlexSyncNewest {
   findScenes(filter: {per_page: 1, sort: "updated_at", direction: DESC}) { scenes { updated_at } }
@@ -109,6 +110,17 @@ class StashClient:
         data = self.query(_FIND_SCENE, {"id": str(scene_id)})
         with _understood():
             return None if data["findScene"] is None else read_scene(data["findScene"])
+
+    def find_scenes(self, scene_ids: list[int]) -> list[Scene]:
+        """Return several scenes as they are now, in one query.
+
+        Raises:
+            StashUnavailable: also when one of them does not exist: Stash then answers for none.
+            StashRefused, StashQueryError
+        """
+        data = self.query(_FIND_SCENES, {"ids": [str(scene_id) for scene_id in scene_ids]})
+        with _understood():
+            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
     def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
         """Yield (id, updated_at) of the scenes that were changed after `moment` (epoch seconds), by id.

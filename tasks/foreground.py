@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from queue.operations import get_stats
 from stash.log import log
-from worker.process import WorkerLock, ensure_worker, worker_alive
+from worker.process import WorkerLock, ensure_worker
 from worker.workshop import open_worker
 
 #: Seconds between two looks at what a worker has left to do, and without progress before we stop looking.
@@ -32,7 +32,7 @@ def work_off(data_dir: str, entry: str, progress: Progress) -> str | None:
     """
     lock = WorkerLock(data_dir)
     if not lock.acquire():
-        return _follow(data_dir, progress)
+        return _follow(data_dir, entry, progress)
     try:
         with open_worker(data_dir, lock, tell=log) as worker:
             finished = worker.drain(progress)
@@ -48,7 +48,7 @@ def work_off(data_dir: str, entry: str, progress: Progress) -> str | None:
     return None if reason is None else f"{reason}; {left} scenes wait"
 
 
-def _follow(data_dir: str, progress: Progress) -> str | None:
+def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
     """Report the progress of the worker that is alive, until it has nothing left or makes none."""
     start = least = get_stats(data_dir)["pending"]
     last_progress = time.monotonic()
@@ -60,6 +60,7 @@ def _follow(data_dir: str, progress: Progress) -> str | None:
         if left < least:
             least, last_progress = left, time.monotonic()
             progress(start - left, left)
-        if time.monotonic() - last_progress > _PATIENCE or not worker_alive(data_dir):
+        ensure_worker(data_dir, entry)  # in case it has just left, or died
+        if time.monotonic() - last_progress > _PATIENCE:
             return f"{left} scenes wait; the worker in the background goes on with them"
         time.sleep(_LOOK)

@@ -117,7 +117,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
 
 
 def worker_alive(data_dir: str) -> bool:
-    """Whether some process holds the lock."""
+    """Whether some process holds the lock. For a look from outside: a hook at this instant starts no worker."""
     lock = WorkerLock(data_dir)
     if not lock.acquire():
         return True

@@ -30,7 +30,7 @@ from plex.writer import write_item
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.models import SyncJob
-from queue.operations import ack_job, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
+from queue.operations import ack_job, enqueue, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
 from queue.rescue import is_damage
 from queue.timestamps import forget_sync_timestamp
 from stash.client import StashClient
@@ -46,6 +46,7 @@ from worker.gate import PASSING, REFUSALS, Gate
 from worker.matching import check_claim, describe, found_by_path
 from worker.reporter import Reporter
 from worker.timing import Clock, Timing
+from worker.unsettled import Unsettled
 from worker.upkeep import Upkeep
 
 __all__ = ["PermanentError", "SyncWorker", "TransientError"]
@@ -124,6 +125,7 @@ class SyncWorker:
         self._index_read_at = float("-inf")
         self._revived_at = float("-inf")
         self._looked_at = float("-inf")
+        self._unsettled = Unsettled()
         self._unanswered = False  # a job in hand could not be answered for
         self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
@@ -315,8 +317,9 @@ class SyncWorker:
 
     def _give_up(self, job: SyncJob, error: Exception, retries: int) -> None:
         """Dead letter first, then out of the queue: a kill in between leaves both, never none."""
-        self.dlq.add(job, error, retries)
+        letter = self.dlq.add(job, error, retries)
         fail_job(self.queue, job)
+        self.dlq.delete_scene(job["scene_id"], older_than=letter)
         if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose
             self._reporter.say("info", f"{_name(job)}: {error}; taken up again when Plex has it")
         else:
@@ -352,6 +355,8 @@ class SyncWorker:
         edits = self._update_metadata(item, metadata, cover=self._cover(job, scene, item))
         if self._data_dir is not None:
             save_sync_timestamp(self._data_dir, scene_id, read_at)
+        if scene is not None:
+            self._unsettled.add(scene, read_at)
         self.dlq.delete_scene(scene_id)
         self._reporter.say("info", f"{_name(job)}: {_summary(edits)}")
 
@@ -509,6 +514,8 @@ class SyncWorker:
             Whether something was looked for, so that there may be work now.
         """
         now = self._clock.monotonic()
+        if self._unsettled.are_due(self._clock.time()) and self.gate.enter():
+            return self.gate.guard(self._settle)
         if self._catch_up is not None and now - self._looked_at >= self._timing.catch_up and self.gate.enter():
             self._looked_at = now
             return self.gate.guard(self._find_missed)
@@ -517,10 +524,20 @@ class SyncWorker:
             return self.gate.guard(self._find_files)
         return False
 
+    def _settle(self) -> None:
+        assert self._stash is not None
+        read_at = self._clock.time()
+        same, changed = self._unsettled.settle(self._stash)
+        for scene_id in same:
+            if self._data_dir is not None:
+                save_sync_timestamp(self._data_dir, scene_id, read_at)
+        for scene_id in changed:
+            enqueue(self.queue, scene_id, "metadata", {})
+
     def _find_missed(self) -> None:
         assert self._catch_up is not None
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
-        missed = self._catch_up.look(synced)
+        missed = self._catch_up.look({**synced, **self.dlq.failed_scenes()})
         if missed:
             self._reporter.say("info", f"{missed} scenes were changed without PlexSync being told; queued")
         for scene_id in self._catch_up.vanished(synced):

@@ -1,0 +1,58 @@
+"""The main job, end to end: real hooks, a real worker, and simulators of Stash and Plex on this machine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tests.demo.stage import Stage
+from tests.demo.story import tell
+from tests.demo.summary import judge, show
+from tests.demo.world import Prepare, open_world
+
+__all__ = ["run_demo"]
+
+_INTERRUPTED = 130
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+def run_demo(prepare: Prepare = lambda plex: None) -> int:
+    """Show what PlexSync does; return the exit status: 0 when every expected scene is in sync, else 1.
+
+    Args:
+        prepare: called with the simulated Plex before the first save: a test breaks it here.
+    """
+    try:
+        with _ended_by_signals(), open_world(prepare) as world:
+            with Stage(world.snapshot) as stage:
+                tell(world, stage)
+            result = judge(world)
+            show(stage, result, world)
+            return 0 if result.good else 1
+    except KeyboardInterrupt:
+        print("\nStopped. No process and no file is left behind.")
+        return _INTERRUPTED
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let the first signal end the demo in good order, and further ones not disturb that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

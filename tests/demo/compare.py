@@ -1,0 +1,58 @@
+"""Does Plex show what Stash has? Asked of the two simulators themselves, not of PlexSync."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from tests.simulators.plex import PlexItem
+from tests.simulators.stash import StashSimulator
+
+Shown = dict[str, object]
+
+
+def in_stash(stash: StashSimulator, scene_id: int, own_tags: Iterable[str] = ()) -> Shown:
+    """What Plex is to show for a scene; `own_tags` are those that the user gave the item in Plex."""
+    scene, library = stash.scene(scene_id), stash.library
+    date = scene.date or ""
+    return {
+        "title": scene.title or PurePosixPath(scene.path).stem,
+        "summary": scene.details,
+        "studio": library.studios.get(scene.studio_id).name if scene.studio_id else "",
+        "date": date if len(date) == len("YYYY-MM-DD") else "",
+        "year": date[:4],
+        "genres": {*(library.tags.get(tag_id).name for tag_id in scene.tag_ids), *own_tags},
+        "actors": {library.performers.get(performer_id).name for performer_id in scene.performer_ids},
+        "collections": {library.groups.get(group_id).name for group_id, _ in scene.group_ids},
+    }
+
+
+def in_plex(item: PlexItem) -> Shown:
+    return {
+        "title": item.title,
+        "summary": item.summary,
+        "studio": item.studio or "",
+        "date": item.originally_available_at or "",
+        "year": str(item.year or ""),
+        "genres": set(item.genres),
+        "actors": set(item.actors),
+        "collections": set(item.collections),
+    }
+
+
+def differences(wanted: Shown, item: PlexItem | None) -> list[str]:
+    """One line for each field in which Plex does not show what it is to show."""
+    if item is None:
+        return ["Plex has no item for its file"]
+    shown = in_plex(item)
+    return [
+        f"{name}: Stash has {readable(wanted[name])}, Plex {readable(shown[name])}"
+        for name in wanted
+        if wanted[name] != shown[name]
+    ]
+
+
+def readable(value: object) -> str:
+    """A value for a person, on one line."""
+    text = ", ".join(sorted(value)) if isinstance(value, set) else " ".join(str(value).split())
+    return f'"{text}"' if text else "nothing"

@@ -1,0 +1,113 @@
+"""How it ended: counted on the two simulators, on PlexSync's dead letters, and on every hook that ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.demo.catalogue import ALL, TWIN, Sample
+from tests.demo.stage import Stage
+from tests.demo.story import EXPECTED
+from tests.demo.world import World, blocked
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is to be said at the end."""
+
+    in_sync: int
+    differing: dict[Sample, list[str]]
+    letters: list[dict[str, Any]]
+    problems: list[str]
+    saves: int
+    median: float
+    worst: float
+    requests: int
+    writes: int
+
+    @property
+    def good(self) -> bool:
+        return not self.differing and not self.problems
+
+
+def judge(world: World) -> Result:
+    differing = {
+        sample: world.differences(sample) if sample in world.saved else ["it was never saved"]
+        for sample in EXPECTED
+        if not world.in_sync(sample)
+    }
+    # The header tells PlexSync's requests from those of the user's own Plex app.
+    requests = [one.request for one in world.plex.log.all() if one.request.headers.get("X-Plex-Product") == "PlexSync"]
+    median, worst = blocked(world.hooks)
+    return Result(
+        in_sync=len(EXPECTED) - len(differing),
+        differing=differing,
+        letters=world.letters(),
+        problems=_problems(world),
+        saves=len(world.hooks),
+        median=median,
+        worst=worst,
+        requests=len(requests),
+        writes=sum(request.method == "PUT" for request in requests),
+    )
+
+
+def _problems(world: World) -> list[str]:
+    """What must not happen, whatever is in sync."""
+    found = [f"a hook failed: {run.error}" for run in world.hooks if run.error is not None]
+    meant = {item.rating_key for sample in EXPECTED if (item := world.item(sample)) is not None}
+    touched = {write.rating_key for write in world.plex.writes} - meant
+    found += [f'"{world.plex.item(key).title}" in Plex was edited, which nobody asked for' for key in sorted(touched)]
+    for_review = {letter["scene_id"] for letter in world.letters()}
+    if world.ids[TWIN] not in for_review:
+        found.append(f'"{TWIN.title}" is in Plex twice and was not reported for review')
+    given_up = for_review - {world.ids[TWIN]}
+    found += [f"scene {scene_id} was given up" for scene_id in sorted(map(str, given_up))]
+    return found
+
+
+def show(stage: Stage, result: Result, world: World) -> None:
+    stage.heading("Summary")
+    stage.say(
+        f"In sync      {result.in_sync} of {len(EXPECTED)} expected scenes",
+        "bold green" if not result.differing else "bold red",
+    )
+    each = result.requests / max(1, result.in_sync)
+    stage.say(f"For review   {len(result.letters)} of {len(ALL)} scenes", "magenta")
+    stage.say(
+        f"Saves        {result.saves}; each waited {result.median:.0f} ms (median), {result.worst:.0f} ms (worst)"
+    )
+    stage.say(f"Requests     {result.requests} to Plex, {each:.1f} per synced scene; {result.writes} of them edits")
+    titles = {scene_id: sample.name for sample, scene_id in world.ids.items()}
+    for letter in result.letters:
+        _show_letter(stage, letter, titles[letter["scene_id"]])
+    for sample, lines in result.differing.items():
+        _show_block(stage, f'Not in sync: scene {world.ids[sample]} "{sample.name}"', lines, "red")
+    if result.problems:
+        _show_block(stage, "Went wrong:", result.problems, "red")
+    stage.console.print()
+    stage.say(f"Next: {_next_step(result)}", "bold", "")
+
+
+def _show_letter(stage: Stage, letter: dict[str, Any], title: str) -> None:
+    candidates = (letter["details"] or {}).get("candidates", [])
+    reason = f"{len(candidates)} items in Plex may be it" if candidates else letter["error_message"]
+    lines = [
+        f"candidate {one['files'][0]['path']} in library {one['library']} (item {one['rating_key']})"
+        for one in candidates
+    ]
+    heading = f'For review: scene {letter["scene_id"]} "{title}": {reason} ({letter["error_type"]})'
+    _show_block(stage, heading, lines, "magenta")
+
+
+def _show_block(stage: Stage, heading: str, lines: list[str], style: str) -> None:
+    stage.console.print()
+    stage.say(heading, style)
+    for line in lines:
+        stage.say(line, first="      ")
+
+
+def _next_step(result: Result) -> str:
+    if not result.good:
+        return "something is wrong here; 'make test' may show what."
+    return "link this folder into Stash's plugins folder; then Settings > Plugins: Plex address, token, path mappings."
