@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -12,7 +13,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def make_private_dir(path: str) -> None:
-    """Create `path` (and its parents) with mode 0700, whatever the umask.
+    """Create `path`, and its parents where they are missing, with mode 0700, whatever the umask.
 
     Raises:
         OSError: it can't be made, or something else has that name.
@@ -20,13 +21,13 @@ def make_private_dir(path: str) -> None:
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
         if parent and not os.path.isdir(parent):
-            os.makedirs(parent, exist_ok=True)
+            make_private_dir(parent)
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:  # another process was faster
             if not os.path.isdir(path):
                 raise
-    if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
+    if os.name == "posix" and stat.S_IMODE(os.stat(path).st_mode) != 0o700:
         os.chmod(path, 0o700)
 
 
@@ -37,7 +38,7 @@ def open_private(path: str, flags: int) -> int:
         OSError: it can't be opened, or it is a link (ELOOP).
     """
     descriptor = os.open(path, flags | _NO_LINK | _BINARY, 0o600)
-    if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+    if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
         os.fchmod(descriptor, 0o600)
     return descriptor
 
@@ -66,10 +67,16 @@ def ensure_private(path: str) -> None:
 
 
 def append_private(path: str, text: str) -> None:
-    """Add `text` at the end of `path` in one write, so that two writers don't mix their lines."""
+    """Add `text` at the end of `path` in one write, so that two writers don't mix their lines.
+
+    Raises:
+        OSError: it can't be written, or not all of it.
+    """
+    content = text.encode("utf-8")
     descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
-        os.write(descriptor, text.encode("utf-8"))
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     finally:
         os.close(descriptor)
 
@@ -108,8 +115,9 @@ def remove_leftovers(folder: str) -> None:
     """Remove what killed processes left of `replace_private`. Only for the holder of the worker lock."""
     for name in os.listdir(folder):
         pid = name[: -len(".tmp")].rpartition(".")[2] if name.endswith(".tmp") else ""
-        if pid.isdigit() and not _alive(int(pid)):
-            os.unlink(os.path.join(folder, name))
+        if pid.isascii() and pid.isdecimal() and not _alive(int(pid)):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
 
 
 def _alive(pid: int) -> bool:
@@ -117,7 +125,7 @@ def _alive(pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

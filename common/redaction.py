@@ -23,18 +23,21 @@ class Redactor:
     """Knows the secrets of this process and takes them out of texts."""
 
     def __init__(self) -> None:
-        self._secrets: dict[str, str] = {}
+        self._secrets: dict[str, str] = {}  # replaced, never changed: other threads read it
 
     def add(self, *secrets: str | None) -> None:
         """Learn secrets; they are masked as they are and as they look inside a URL."""
-        for secret in secrets:
-            if secret and len(secret) >= _SHORTEST:
-                for form in (secret, quote(secret, safe=""), quote_plus(secret)):
-                    self._secrets[form] = mask(secret)
+        forms = {
+            form: mask(secret)
+            for secret in secrets
+            if secret and len(secret) >= _SHORTEST
+            for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
+        }
+        self._secrets = dict(sorted({**self._secrets, **forms}.items(), key=lambda pair: -len(pair[0])))
 
     def redact(self, text: str) -> str:
         """Return `text` without the known secrets, nor values that are named like one."""
-        for secret, shown in sorted(self._secrets.items(), key=lambda pair: -len(pair[0])):
+        for secret, shown in self._secrets.items():  # the longest first
             text = text.replace(secret, shown)
         return _NAMED.sub(_mask_named, text)
 

@@ -63,7 +63,7 @@ def plan_edits(item: PlexItem, metadata: SyncMetadata, stem: str, written: Writt
     changes: dict[str, tuple[object, object]] = {}
     metadata = _fitting(metadata)
     for name, wanted, current in _texts(item, metadata, stem, switches):
-        value, ours = _decide_text(wanted, current, written.text(name), switches.preserve)
+        value, ours = _decide_text(wanted, current, written.texts(name), switches.preserve)
         if ours is not None:
             remembered[name] = ours
         if value is not None:
@@ -90,7 +90,8 @@ _SWITCH_OF = {
 
 
 def _untouched(written: Written, switches: Switches) -> dict[str, str | list[str]]:
-    return {name: value for name, value in written.fields.items() if not getattr(switches, _SWITCH_OF[name], False)}
+    known = {**written.fields, **(written.pending or {})}
+    return {name: value for name, value in known.items() if not getattr(switches, _SWITCH_OF[name], False)}
 
 
 def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches) -> Iterable[tuple[str, str, str]]:
@@ -121,11 +122,11 @@ def _lists(
     return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
 
 
-def _decide_text(wanted: str, current: str, before: str | None, preserve: bool) -> tuple[str | None, str | None]:
+def _decide_text(wanted: str, current: str, ours: frozenset[str], preserve: bool) -> tuple[str | None, str | None]:
     """Return (the value to write or None, what to remember as ours or None)."""
-    is_ours = before is not None and current == before
+    is_ours = current in ours
     if wanted == current:
-        return None, before if is_ours else None
+        return None, current if is_ours else None
     if not wanted:
         return ("", None) if is_ours and current else (None, None)
     if preserve and current and not is_ours:

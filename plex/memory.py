@@ -11,8 +11,10 @@ from common.sqlite import MEMORY, connect
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS written (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL,"
-    " fields TEXT NOT NULL, cover TEXT)"
+    " fields TEXT NOT NULL, pending TEXT, cover TEXT)"
 )
+
+Fields = Mapping[str, "str | list[str]"]
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,23 @@ class Written:
 
     rating_key: int
     #: Plex field → the text, or the list of names, that was written
-    fields: Mapping[str, str | list[str]] = field(default_factory=dict)
+    fields: Fields = field(default_factory=dict)
+    #: the same of a write that was begun, and of which nobody knows whether Plex has it; None: there is none
+    pending: Fields | None = None
     #: SHA-1 of the cover that went up, in hex
     cover: str | None = None
 
-    def text(self, name: str) -> str | None:
-        """Return the text that was written to a field, or None."""
-        value = self.fields.get(name)
-        return value if isinstance(value, str) else None
+    def texts(self, name: str) -> frozenset[str]:
+        """Return the texts in a field that would be ours: what was written, and what perhaps was."""
+        return frozenset(value for value in self._values(name) if isinstance(value, str))
 
     def names(self, name: str) -> tuple[str, ...] | None:
-        """Return the list that was written to a tag field, or None."""
-        value = self.fields.get(name)
-        return tuple(value) if isinstance(value, list) else None
+        """Return the names in a tag field that are ours, or None when it was never written."""
+        lists = [value for value in self._values(name) if isinstance(value, list)]
+        return tuple(one for value in lists for one in value) if lists else None
+
+    def _values(self, name: str) -> list[str | list[str] | None]:
+        return [self.fields.get(name), (self.pending or {}).get(name)]
 
 
 class SyncMemory:
@@ -47,15 +53,23 @@ class SyncMemory:
     def recall(self, scene_id: int, rating_key: int) -> Written:
         """Return what was written for the scene to this item; nothing, if it was another item."""
         row = self._db.execute(
-            "SELECT fields, cover FROM written WHERE scene_id = ? AND rating_key = ?", (scene_id, rating_key)
+            "SELECT fields, pending, cover FROM written WHERE scene_id = ? AND rating_key = ?", (scene_id, rating_key)
         ).fetchone()
-        return Written(rating_key) if row is None else Written(rating_key, json.loads(row[0]), row[1])
+        if row is None:
+            return Written(rating_key)
+        return Written(rating_key, json.loads(row[0]), json.loads(row[1]) if row[1] else None, row[2])
 
     def remember(self, scene_id: int, written: Written) -> None:
         """Keep what was written; on disk when this returns."""
         self._db.execute(
-            "INSERT OR REPLACE INTO written VALUES (?, ?, ?, ?)",
-            (scene_id, written.rating_key, json.dumps(dict(written.fields)), written.cover),
+            "INSERT OR REPLACE INTO written (scene_id, rating_key, fields, pending, cover) VALUES (?, ?, ?, ?, ?)",
+            (
+                scene_id,
+                written.rating_key,
+                json.dumps(dict(written.fields)),
+                None if written.pending is None else json.dumps(dict(written.pending)),
+                written.cover,
+            ),
         )
 
     def forget(self, scene_id: int) -> None:

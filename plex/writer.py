@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from plex.edits import Edits, Switches, plan_edits, split_requests
@@ -20,14 +22,19 @@ def plan(item: PlexItem, metadata: SyncMetadata, written: Written, switches: Swi
 
 
 def write_item(
-    plex_item: Any, metadata: SyncMetadata, cover: bytes | None, written: Written, switches: Switches
-) -> tuple[Edits, Written]:
-    """Bring an item to what Stash says; return what was sent, and what is to be remembered.
+    plex_item: Any,
+    metadata: SyncMetadata,
+    written: Written,
+    switches: Switches,
+    remember: Callable[[Written], object],
+) -> Edits:
+    """Bring an item's texts and lists to what Stash says; return what was sent.
 
     Args:
         plex_item: a plexapi item; if it comes from a listing it is read whole first.
-        cover: a picture, or None when there is none or it is not to be looked at.
         written: what we wrote to this item before.
+        remember: keeps what is written, on disk: before the write, as nobody may learn whether it got there, and
+            after it.
 
     Raises:
         PlexTemporaryError, PlexPermanentError, PlexNotFound
@@ -35,20 +42,30 @@ def write_item(
     item = read_item(plex_item)
     edits = plan(item, metadata, written, switches)
     if edits.parameters:
+        remember(dataclasses.replace(written, pending=edits.fields))
         with translated():
             for parameters in split_requests(edits.parameters):
                 plex_item.edit(**parameters)
-    poster = _upload(plex_item, item, cover, written, switches)
-    return edits, Written(item.rating_key, edits.fields, poster)
+    after = dataclasses.replace(written, fields=edits.fields, pending=None)
+    if edits.parameters or after != written:
+        remember(after)
+    return edits
 
 
-def _upload(plex_item: Any, item: PlexItem, cover: bytes | None, written: Written, switches: Switches) -> str | None:
-    """Upload a cover that changed; return the hash of the one that Plex has from us now."""
-    if not cover or not switches.poster:
-        return written.cover
+def wants_poster(plex_item: Any, written: Written, switches: Switches) -> bool:
+    """Whether a cover would be uploaded if it were another than the last one."""
+    return switches.poster and not (switches.preserve and written.cover is None and read_item(plex_item).has_poster)
+
+
+def upload_poster(plex_item: Any, cover: bytes, written: Written) -> Written:
+    """Upload a cover unless it is the one that Plex has from us; return what is to be remembered.
+
+    Raises:
+        PlexTemporaryError, PlexPermanentError, PlexNotFound
+    """
     digest = hashlib.sha1(cover, usedforsecurity=False).hexdigest()
-    if digest == written.cover or (switches.preserve and item.has_poster and written.cover is None):
-        return written.cover
+    if digest == written.cover:
+        return written
     with translated():
         plex_item.uploadPoster(filepath=cover)
-    return digest
+    return dataclasses.replace(written, cover=digest)

@@ -170,6 +170,14 @@ def _install(connection: sqlite3.Connection) -> None:
 
 def _letter(row: sqlite3.Row) -> dict[str, Any]:
     letter = dict(row)
-    letter["job"] = json.loads(letter["job"])
-    letter["details"] = json.loads(letter["details"]) if letter["details"] else None
+    letter["job"] = _loads(letter["job"]) or {}
+    letter["details"] = _loads(letter["details"])
     return letter
+
+
+def _loads(text: str | None) -> Any:
+    """One letter that can't be read must not hide the others."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None

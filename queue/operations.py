@@ -84,10 +84,10 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
     """
     file = _database(os.fspath(queue_path))
     if file is None:
-        return {"pending": 0, "in_progress": 0, "completed": 0, "failed": 0}
+        return dict.fromkeys(table.COUNTS, 0)
     connection = sqlite3.connect(file)
     try:
-        return table.count(connection)
+        return table.count(connection) if table.is_installed(connection) else dict.fromkeys(table.COUNTS, 0)
     finally:
         connection.close()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # persist-queue's states (persistqueue.sqlackqueue.AckStatus): 0 is new, 1 is new again.
 READY, TAKEN, DONE, FAILED = 1, 2, 5, 9
 
+COUNTS = ("pending", "in_progress", "completed", "failed")
 #: Unused pages (4 KiB each) that are worth the work of giving them back.
 _FREE_PAGES = 256
 
@@ -40,7 +41,7 @@ _CREATE_INDEXES = (
 
 def install(connection: sqlite3.Connection) -> None:
     """Create the table and its indexes where they are missing."""
-    if connection.execute("PRAGMA user_version").fetchone()[0] >= _VERSION:
+    if is_installed(connection):
         return
     with write(connection):
         connection.execute(_CREATE_TABLE)
@@ -48,6 +49,11 @@ def install(connection: sqlite3.Connection) -> None:
         for statement in _CREATE_INDEXES:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version={_VERSION}")
+
+
+def is_installed(connection: sqlite3.Connection) -> bool:
+    """Whether table and indexes are there: not yet, in a file that another process is just making."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= _VERSION)
 
 
 def put(connection: sqlite3.Connection, job: SyncJob, *, older: bool = False) -> int:

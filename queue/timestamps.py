@@ -6,6 +6,7 @@ folded into the file when that is cheap: while the file is small, or once as muc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -62,18 +63,19 @@ def forget_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int) -> No
     _append(os.fspath(data_dir), scene_id, None)
 
 
-def is_synced(updated_at: float | str | None, last_synced_at: float | None) -> bool:
+def is_synced(updated_at: object, last_synced_at: float | None) -> bool:
     """Whether a scene that was changed at `updated_at` was synced after that.
 
     Args:
         updated_at: epoch seconds, or RFC 3339 as Stash writes it; without a fraction it means that whole
-            second, so its end counts. None or unreadable: now.
+            second, so its end counts. Anything else: now.
         last_synced_at: epoch seconds; None: never.
     """
-    if last_synced_at is None or updated_at is None:
+    if last_synced_at is None or isinstance(updated_at, bool):
         return False
-    moment = updated_at if isinstance(updated_at, (int, float)) else parse_time(updated_at)
-    return moment is not None and moment <= last_synced_at
+    if isinstance(updated_at, str):
+        updated_at = parse_time(updated_at)
+    return isinstance(updated_at, (int, float)) and updated_at <= last_synced_at
 
 
 def parse_time(text: str) -> float | None:
@@ -82,6 +84,8 @@ def parse_time(text: str) -> float | None:
 
     whole, dot, rest = text.strip().replace("Z", "+00:00").replace("z", "+00:00").partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    if len(whole) < len("2024-05-06T10:20:30"):  # a date alone is no time
+        return None
     try:
         moment = datetime.fromisoformat(whole + rest[len(digits) :])
     except ValueError:
@@ -109,7 +113,8 @@ def _fold(folder: str) -> None:
         set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
     merged = load_sync_timestamps(folder)
     replace_private(file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()}))
-    os.unlink(os.path.join(folder, JOURNAL))
+    with contextlib.suppress(FileNotFoundError):  # another process folded as well
+        os.unlink(os.path.join(folder, JOURNAL))
 
 
 def _read(file: str) -> dict[int, float]:

@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--data-dir", help="default: the plugin's own")
     worker.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="default: 900")
     worker.add_argument("--lock", type=int, help=argparse.SUPPRESS)
+    worker.add_argument("--rest", type=float, default=0.0, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
     demo = commands.add_parser("demo", help="show the main job end to end, on simulators of Plex and Stash")
     demo.set_defaults(run=_demo)
@@ -50,7 +51,7 @@ def _worker(chosen: argparse.Namespace) -> int:
     from worker.main import run_worker  # loads the worker's libraries
 
     data_dir = os.path.abspath(chosen.data_dir) if chosen.data_dir else PlexSync.get_plugin_data_dir()
-    return run_worker(data_dir, inherited_lock=chosen.lock, idle_timeout=chosen.idle_timeout)
+    return run_worker(data_dir, inherited_lock=chosen.lock, idle_timeout=chosen.idle_timeout, rest=chosen.rest)
 
 
 def _demo(chosen: argparse.Namespace) -> int:

@@ -20,12 +20,16 @@ _LOOK = 0.5
 _MOST_DAMAGES = 3
 
 
-def run_worker(data_dir: str, *, inherited_lock: int | None = None, idle_timeout: float | None = None) -> int:
+def run_worker(
+    data_dir: str, *, inherited_lock: int | None = None, idle_timeout: float | None = None, rest: float = 0.0
+) -> int:
     """Be the worker of a data directory until there was nothing to do for a while, or SIGTERM.
 
     Args:
         inherited_lock: descriptor of the lock that whoever started us has taken for us.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
+
+        rest: seconds to wait first, holding the lock: the plugin was found switched off a moment ago.
 
     Returns:
         The exit status: 0, also when another worker is there already.
@@ -40,7 +44,9 @@ def run_worker(data_dir: str, *, inherited_lock: int | None = None, idle_timeout
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
     damages = 0
-    while lock.acquire():
+    if rest and lock.acquire():
+        asked_to_stop.wait(rest)
+    while lock.acquire() and not asked_to_stop.is_set():
         lock.sign()
         worker = _work(data_dir, lock, asked_to_stop, idle_timeout)
         lock.release()

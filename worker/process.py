@@ -22,13 +22,15 @@ LOCK_FILE = "worker.lock"
 ERRORS_FILE = "worker.stderr"
 #: Left, and touched, by a worker that found the plugin switched off.
 DISABLED_FILE = "disabled"
-#: Seconds for which nobody starts a worker again after one found the plugin switched off.
-_REST = 60.0
+#: Seconds for which no worker looks again whether the plugin is on, after one found it switched off.
+_REST = 30.0
 #: Seconds without a heartbeat after which a worker that holds the lock counts as hanging. Its longest
 #: step is one request to Plex or Stash (120 s to read, at most) and its retries.
 SILENT_AFTER = 600.0
 
-ALIVE, STARTED, SILENT, DISABLED = "alive", "started", "silent", "disabled"
+ALIVE, STARTED, SILENT = "alive", "started", "silent"
+#: Attempts at a lock that somebody only looks at.
+_LOOKS = 20
 
 
 class WorkerLock:
@@ -54,9 +56,7 @@ class WorkerLock:
         if self.descriptor is not None:
             return True
         descriptor = open_private(self.path, os.O_RDWR | os.O_CREAT)
-        try:
-            _lock(descriptor)
-        except OSError:
+        if not _lock(descriptor):
             os.close(descriptor)
             return False
         self.descriptor = descriptor
@@ -98,8 +98,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
         entry: path of `PlexSync.py`.
 
     Returns:
-        `ALIVE`, `STARTED`, `SILENT` (it lives but makes no progress) or `DISABLED` (one just found the plugin
-        switched off).
+        `ALIVE`, `STARTED` or `SILENT` (it lives but makes no progress).
 
     Raises:
         OSError: no process could be started.
@@ -108,21 +107,22 @@ def ensure_worker(data_dir: str, entry: str) -> str:
     if not lock.acquire():
         return SILENT if lock.silent_for() > SILENT_AFTER else ALIVE
     try:
-        if _disabled_lately(data_dir):
-            return DISABLED
-        _start(data_dir, entry, lock)
+        _start(data_dir, entry, lock, rest=_rest_left(data_dir))
         return STARTED
     finally:
         lock.release()
 
 
 def worker_alive(data_dir: str) -> bool:
-    """Whether some process holds the lock. For a look from outside: a hook at this instant starts no worker."""
-    lock = WorkerLock(data_dir)
-    if not lock.acquire():
-        return True
-    lock.release()
-    return False
+    """Whether some process holds the lock."""
+    try:
+        descriptor = open_private(os.path.join(data_dir, LOCK_FILE), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _look(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def worker_pid(data_dir: str) -> int | None:
@@ -149,19 +149,23 @@ def mark_enabled(data_dir: str) -> None:
         return
 
 
-def _disabled_lately(data_dir: str) -> bool:
+def _rest_left(data_dir: str) -> float:
+    """Seconds that a worker waits before it looks whether the plugin is on again; it keeps others from starting."""
     try:
-        return 0 <= time.time() - os.stat(os.path.join(data_dir, DISABLED_FILE)).st_mtime < _REST
+        since = time.time() - os.stat(os.path.join(data_dir, DISABLED_FILE)).st_mtime
     except OSError:
-        return False
+        return 0.0
+    return _REST - since if 0 <= since < _REST else 0.0
 
 
-def _start(data_dir: str, entry: str, lock: WorkerLock) -> None:
+def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
     """Start a worker with no handle on our stdin, stdout and stderr: Stash waits until stdout is closed."""
     import functools
     import subprocess  # only the hook that starts a worker pays for it
 
     command = [sys.executable or "python3", entry, "worker", "--data-dir", data_dir]
+    if rest:
+        command += ["--rest", f"{rest:.1f}"]
     errors = open_private(os.path.join(data_dir, ERRORS_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         start = functools.partial(
@@ -183,8 +187,37 @@ def _start(data_dir: str, entry: str, lock: WorkerLock) -> None:
         os.close(errors)
 
 
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+if sys.platform == "win32":
+
+    def _lock(descriptor: int) -> bool:
+        """Take the lock, if nobody holds it."""
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    _look = _lock  # there are no shared locks: a look is a short hold
+
+else:
+
+    def _lock(descriptor: int) -> bool:
+        """Take the lock, if nobody holds it; who only looks does not count."""
+        for _ in range(_LOOKS):
+            if _try(descriptor, fcntl.LOCK_EX):
+                return True
+            if not _look(descriptor):
+                return False
+            time.sleep(0.001)
+        return False
+
+    def _look(descriptor: int) -> bool:
+        """Whether nobody holds the lock: any number of processes may share a look."""
+        return _try(descriptor, fcntl.LOCK_SH)
+
+    def _try(descriptor: int, kind: int) -> bool:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

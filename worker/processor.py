@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from hooks.handlers import unmark_scene_pending
@@ -24,9 +25,9 @@ from plex.matcher import (
     describe_candidates,
     find_plex_items_with_confidence,
 )
-from plex.memory import SyncMemory
+from plex.memory import SyncMemory, Written
 from plex.scans import Scans
-from plex.writer import write_item
+from plex.writer import upload_poster, wants_poster, write_item
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.models import SyncJob
@@ -249,7 +250,10 @@ class SyncWorker:
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:
         """Wait until a job is due or another process has put one. A waiting retry costs no look at the table."""
-        seconds = self._timing.heartbeat if due is None else due - self._clock.time()
+        if due is not None:
+            seconds = due - self._clock.time()
+        else:
+            seconds = self._timing.idle_timeout - (self._clock.monotonic() - (self._idle_since or 0.0))
         self._pause(min(seconds, self._timing.heartbeat), until=lambda: self.queue.version() != seen)
 
     def _pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
@@ -352,7 +356,9 @@ class SyncWorker:
             self._reporter.say("debug", f"{_name(job)}: not organized, so not synced")
             return
         item = self._match(metadata, scene)
-        edits = self._update_metadata(item, metadata, cover=self._cover(job, scene, item))
+        edits = self._update_metadata(item, metadata)
+        if scene is not None:
+            self._update_poster(item, scene)
         if self._data_dir is not None:
             save_sync_timestamp(self._data_dir, scene_id, read_at)
         if scene is not None:
@@ -422,40 +428,37 @@ class SyncWorker:
         if folder is not None:
             self._reporter.say("info", f"Plex was asked to scan {folder}")
 
-    def _update_metadata(
-        self, plex_item: Any, data: SyncMetadata | Mapping[str, Any], *, cover: bytes | None = None
-    ) -> Edits:
-        """Write what differs to an item, in one request (one more for a poster), and remember what was written.
+    def _update_metadata(self, plex_item: Any, data: SyncMetadata | Mapping[str, Any]) -> Edits:
+        """Write what differs to an item, in one request, and remember what was written.
 
         Args:
             plex_item: of plexapi.
             data: the scene's metadata.
-            cover: a picture that may have to go up.
 
         Raises:
             PermanentError: the metadata are not valid.
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         metadata = data if isinstance(data, SyncMetadata) else _validated(dict(data))
-        scene_id = metadata.scene_id or 0
-        written = self._memory.recall(scene_id, int(plex_item.ratingKey))
-        edits, remembered = write_item(plex_item, metadata, cover, written, switches_of(self.gate.current()))
-        if scene_id and remembered != written:
-            self._memory.remember(scene_id, remembered)
-        return edits
+        scene_id = metadata.scene_id or 0  # no scene has 0: who hands in metadata alone has no memory
+        written = self._memory.recall(scene_id, int(plex_item.ratingKey)) if scene_id else Written(0)
+        remember = partial(self._memory.remember, scene_id) if scene_id else _forgetful
+        return write_item(plex_item, metadata, written, switches_of(self.gate.current()), remember)
 
-    def _cover(self, job: SyncJob, scene: Scene | None, item: Any) -> bytes | None:
-        """Fetch the cover if it may have changed: the event says so, or says nothing, or we never sent one."""
-        if scene is None or self._stash is None or not self.gate.current().sync_poster:
-            return None
-        fields = (job.get("data") or {}).keys()
-        if (
-            fields
-            and not fields & {"cover_image", "cover"}
-            and self._memory.recall(scene.id, int(item.ratingKey)).cover
-        ):
-            return None
-        return self._stash.fetch_cover(scene)
+    def _update_poster(self, plex_item: Any, scene: Scene) -> None:
+        """Upload the scene's cover if it is another than the last one. Events don't tell: it has to be looked at.
+
+        Raises:
+            StashUnavailable, StashRefused
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        written = self._memory.recall(scene.id, int(plex_item.ratingKey))
+        if self._stash is None or not wants_poster(plex_item, written, switches_of(self.gate.current())):
+            return
+        cover = self._stash.fetch_cover(scene)
+        now = upload_poster(plex_item, cover, written) if cover else written
+        if now != written:
+            self._memory.remember(scene.id, now)
 
     def _forget(self, scene_id: int) -> None:
         """The scene is gone from Stash: so is what we know of it."""
@@ -564,6 +567,10 @@ def switches_of(config: PlexSyncConfig) -> Switches:
         lock=config.lock_fields,
         preserve=config.preserve_plex_edits,
     )
+
+
+def _forgetful(written: Written) -> None:
+    """Remember nothing."""
 
 
 def _metadata(job: SyncJob, scene: Scene | None) -> SyncMetadata:
