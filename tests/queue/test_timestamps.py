@@ -1,0 +1,392 @@
+"""Sync timestamps: never lost by a save, cheap to save, read beside the writer, and the rule of what is newer."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from queue.operations import load_sync_timestamps, save_sync_timestamp
+from queue.timestamps import FILE, JOURNAL, LazyTimestamps, forget_sync_timestamp, is_synced, parse_time
+from tests.queue.support import run_at_once, run_python
+
+NEVER_RAISES = settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write_many(folder: Path, count: int) -> dict[int, float]:
+    stored = {scene: 1_700_000_000.25 + scene for scene in range(count)}
+    (folder / FILE).write_text(json.dumps({str(scene): moment for scene, moment in stored.items()}), encoding="utf-8")
+    return stored
+
+
+# --- saving and loading -------------------------------------------------------------------------------------
+
+
+def test_nothing_saved_is_nothing_and_reading_makes_no_file(folder: Path) -> None:
+    assert load_sync_timestamps(folder) == {}
+    assert load_sync_timestamps(folder / "missing") == {}
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_what_is_saved_is_loaded(folder: Path, kind: type[Any]) -> None:
+    save_sync_timestamp(kind(folder), 5, 1_700_000_000.123456)
+    save_sync_timestamp(kind(folder), 6, 7)
+    assert load_sync_timestamps(kind(folder)) == {5: 1_700_000_000.123456, 6: 7.0}
+    assert all(type(scene) is int and type(moment) is float for scene, moment in load_sync_timestamps(folder).items())
+
+
+def test_the_file_is_an_object_of_scene_ids_and_seconds(folder: Path) -> None:
+    save_sync_timestamp(folder, 5, 100.5)
+    save_sync_timestamp(folder, 6, 200)
+    save_sync_timestamp(folder, 5, 300.5)
+    assert json.loads((folder / FILE).read_text(encoding="utf-8")) == {"5": 300.5, "6": 200.0}
+
+
+def test_a_file_that_others_wrote_is_taken(folder: Path) -> None:
+    (folder / FILE).write_text('{"1": 100, "2": 200.5}', encoding="utf-8")
+    assert load_sync_timestamps(folder) == {1: 100.0, 2: 200.5}
+
+
+def test_the_latest_save_wins_even_with_an_earlier_time(folder: Path) -> None:
+    save_sync_timestamp(folder, 1, 200)
+    save_sync_timestamp(folder, 1, 100)
+    assert load_sync_timestamps(folder) == {1: 100.0}
+
+
+@pytest.mark.parametrize("others", [0, 5_000], ids=["small file", "large file"])
+def test_a_forgotten_scene_is_gone_and_can_come_back(folder: Path, others: int) -> None:
+    write_many(folder, others)
+    save_sync_timestamp(folder, 9_999, 1)
+    forget_sync_timestamp(folder, 9_999)
+    forget_sync_timestamp(folder, 8_888)
+    assert len(load_sync_timestamps(folder)) == others
+    save_sync_timestamp(folder, 9_999, 2)
+    assert load_sync_timestamps(folder)[9_999] == 2
+
+
+# --- cost ---------------------------------------------------------------------------------------------------
+
+
+def test_saving_beside_a_hundred_thousand_entries_appends_and_rewrites_nothing(folder: Path) -> None:
+    stored = write_many(folder, 100_000)
+    before = (folder / FILE).stat()
+    for scene in range(300):
+        save_sync_timestamp(folder, scene, 5.0)
+    after = (folder / FILE).stat()
+    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    assert (folder / JOURNAL).stat().st_size < 300 * 40
+    assert load_sync_timestamps(folder) == stored | dict.fromkeys(range(300), 5.0)
+
+
+def test_the_journal_is_folded_before_it_outgrows_the_file(folder: Path) -> None:
+    expected = write_many(folder, 1_000)
+    limit = 1.1 * (folder / FILE).stat().st_size
+    folds = 0
+    for n in range(3_000):
+        expected[n % 1_000] = 1_800_000_000.25 + n
+        save_sync_timestamp(folder, n % 1_000, expected[n % 1_000])
+        size = (folder / JOURNAL).stat().st_size if (folder / JOURNAL).exists() else 0
+        folds += size == 0
+        assert size <= limit
+    assert 1 <= folds <= 20  # now and then, not each time
+    assert load_sync_timestamps(folder) == expected
+
+
+# --- broken files -------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "half": '{"1": 100.0, "2": 2',
+    "empty": "",
+    "zeros": "\0" * 500,
+    "list": "[1, 2]",
+    "number": "5",
+    "names": '{"one": 1.0}',
+    "texts": '{"1": "yesterday"}',
+    "nulls": '{"1": null}',
+    "endless": '{"1": Infinity}',
+    "enormous": '{"1": 1e999}',
+    "no number": '{"1": NaN}',
+    "too long": '{"1": 1' + "0" * 400 + "}",
+    "much too long": '{"1": 1' + "0" * 5_000 + "}",
+    "too deep": "[" * 10_000,
+}
+every_broken = pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
+
+
+@every_broken
+def test_a_broken_file_costs_only_what_it_held(folder: Path, content: str) -> None:
+    (folder / FILE).write_text(content, encoding="utf-8")
+    assert load_sync_timestamps(folder) == {}
+    assert (folder / FILE).read_text(encoding="utf-8") == content  # a reader leaves it as it is
+    save_sync_timestamp(folder, 5, 100.0)
+    assert load_sync_timestamps(folder) == {5: 100.0}
+
+
+@every_broken
+def test_a_broken_file_is_set_aside_and_not_overwritten(folder: Path, content: str) -> None:
+    (folder / FILE).write_text(content, encoding="utf-8")
+    save_sync_timestamp(folder, 5, 100.0)
+    save_sync_timestamp(folder, 6, 100.0)
+    (aside,) = [file for file in folder.iterdir() if file.name not in (FILE, JOURNAL)]
+    assert aside.name.startswith(FILE)
+    assert aside.read_text(encoding="utf-8") == content
+
+
+def test_a_large_broken_file_is_set_aside_too_in_the_end(folder: Path) -> None:
+    content = '{"1": 100.0, ' + "x" * 20_000
+    (folder / FILE).write_text(content, encoding="utf-8")
+    for scene in range(2_000):
+        save_sync_timestamp(folder, scene, 1.0)
+    assert load_sync_timestamps(folder) == dict.fromkeys(range(2_000), 1.0)
+    assert content in [file.read_text(encoding="utf-8") for file in folder.iterdir()]
+
+
+def test_two_broken_files_in_one_second_are_both_kept(folder: Path) -> None:
+    for n in range(3):
+        (folder / FILE).write_text(f"broken {n}", encoding="utf-8")
+        save_sync_timestamp(folder, n, 1.0)
+    kept = {file.read_text(encoding="utf-8") for file in folder.iterdir() if "broken" in file.name}
+    assert kept == {"broken 0", "broken 1", "broken 2"}
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small file", "large file"])
+@pytest.mark.parametrize("half", ["[1, 12", "[1", "[1, 5.0]", "\0\0\0", '"'])
+def test_a_line_that_a_killed_writer_left_unfinished_spoils_no_later_save(folder: Path, half: str, large: bool) -> None:
+    write_many(folder, 5_000 if large else 0)
+    (folder / JOURNAL).write_text("[7, 70.0]\n" + half, encoding="utf-8")
+    save_sync_timestamp(folder, 9_999, 5.0)
+    save_sync_timestamp(folder, 9_998, 6.0)
+    loaded = load_sync_timestamps(folder)
+    assert (loaded[9_999], loaded[9_998], loaded[7]) == (5.0, 6.0, 70.0)
+
+
+LINES = [
+    "5",
+    "null",
+    "[1]",
+    "[1, 2, 3]",
+    "{}",
+    '["a", 1]',
+    "[1, 1e999]",
+    "[1e999, 1]",
+    "[" * 100_000,
+    f"[1, 1{'0' * 400}]",
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[:12])
+def test_a_broken_line_in_the_journal_costs_only_itself(folder: Path, line: str) -> None:
+    (folder / JOURNAL).write_text(f"[2, 20.0]\n{line}\n[3, 30.0]\n", encoding="utf-8")
+    assert load_sync_timestamps(folder) == {2: 20.0, 3: 30.0}
+    save_sync_timestamp(folder, 4, 40.0)
+    assert load_sync_timestamps(folder) == {2: 20.0, 3: 30.0, 4: 40.0}
+
+
+@NEVER_RAISES
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_whatever_lies_in_the_two_files_loading_and_saving_go_on(
+    tmp_path_factory: pytest.TempPathFactory, file: bytes, journal: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / FILE).write_bytes(file)
+    (folder / JOURNAL).write_bytes(journal)
+    assert all(abs(moment) < float("inf") for moment in load_sync_timestamps(folder).values())
+    save_sync_timestamp(folder, 1, 2.0)
+    assert load_sync_timestamps(folder)[1] == 2.0
+
+
+@NEVER_RAISES
+@given(
+    st.dictionaries(
+        st.text(max_size=3) | st.integers().map(str),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3), st.lists, max_leaves=3
+        ),
+        max_size=3,
+    )
+)
+def test_whatever_json_the_file_holds_loading_and_saving_go_on(
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / FILE).write_text(json.dumps(content), encoding="utf-8")
+    assert all(abs(moment) < float("inf") for moment in load_sync_timestamps(folder).values())
+    save_sync_timestamp(folder, 1, 2.0)
+    assert load_sync_timestamps(folder)[1] == 2.0
+
+
+def test_a_kill_between_file_and_journal_leaves_the_same_times(folder: Path) -> None:
+    """The file is already new, the journal not yet removed."""
+    (folder / FILE).write_text('{"1": 10.0, "2": 20.0}', encoding="utf-8")
+    (folder / JOURNAL).write_text("[1, 10.0]\n[3, null]\n[2, 20.0]\n", encoding="utf-8")
+    assert load_sync_timestamps(folder) == {1: 10.0, 2: 20.0}
+
+
+# --- at once ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("others", [0, 1_000], ids=["small file", "large file"])
+def test_a_reader_beside_the_writer_never_misses_a_scene(folder: Path, others: int) -> None:
+    write_many(folder, others + 1)
+    done = threading.Event()
+    saved = [0]
+
+    def save() -> None:
+        for n in range(1, 650 if others else 150):
+            save_sync_timestamp(folder, 0, float(n))
+            saved[0] = n
+        done.set()
+
+    writer = threading.Thread(target=save)
+    save_sync_timestamp(folder, 0, 0.0)
+    writer.start()
+    missed = older = 0
+    while not done.is_set():
+        floor = saved[0]
+        seen = load_sync_timestamps(folder)
+        missed += len(seen) != others + 1
+        older += seen.get(0, -1.0) < floor
+    writer.join()
+    assert missed == 0
+    if not others:  # beside a large file, a fold between the two reads may cost a sync too many
+        assert older == 0
+
+
+def test_two_processes_that_save_at_once_stop_each_other_never(folder: Path) -> None:
+    """A task in the foreground and a worker that just ends: a save may cost a sync too many, but not fail."""
+    code = (
+        "import sys\n"
+        "from queue.timestamps import save_sync_timestamp\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(150): save_sync_timestamp(sys.argv[1], int(sys.argv[2]), float(n))\n"
+    )
+    run_at_once([("-c", code, str(folder), str(me)) for me in range(3)])
+    save_sync_timestamp(folder, 9, 9.0)
+    assert load_sync_timestamps(folder)[9] == 9.0
+    assert {file.name for file in folder.iterdir()} <= {FILE, JOURNAL}
+
+
+def test_a_hook_reads_the_timestamps_only_when_asked_and_once(folder: Path) -> None:
+    lazy = LazyTimestamps(str(folder))
+    save_sync_timestamp(folder, 1, 5.0)
+    assert lazy.get(1) == 5.0
+    assert lazy.get(2) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes and links are POSIX's")
+@pytest.mark.parametrize("name", [FILE, JOURNAL])
+def test_a_planted_link_is_never_written_through(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "precious"
+    target.write_text('{"1": 1.0}', encoding="utf-8")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / name).symlink_to(target)
+    run_python(  # it may be refused or replaced
+        "-c",
+        "import sys, contextlib; from queue.operations import save_sync_timestamp as save\n"
+        "with contextlib.suppress(OSError): save(sys.argv[1], 2, 2.0)",
+        str(folder),
+    )
+    assert target.read_text(encoding="utf-8") == '{"1": 1.0}'
+
+
+# --- what is newer ------------------------------------------------------------------------------------------
+
+WHOLE = 1_714_989_600.0  # 2024-05-06T10:00:00Z
+TIMES = {
+    "2024-05-06T10:00:00Z": WHOLE + 1,
+    "2024-05-06T10:00:00z": WHOLE + 1,
+    "2024-05-06t10:00:00Z": WHOLE + 1,
+    "2024-05-06 10:00:00Z": WHOLE + 1,
+    " 2024-05-06T10:00:00Z\n": WHOLE + 1,
+    "2024-05-06T10:00:00+00:00": WHOLE + 1,
+    "2024-05-06T12:00:00+02:00": WHOLE + 1,
+    "2024-05-06T04:30:00-05:30": WHOLE + 1,
+    "2024-05-06T10:00:00-00:00": WHOLE + 1,
+    "2024-05-06T10:00:00.5Z": WHOLE + 0.5,
+    "2024-05-06T10:00:00.000Z": WHOLE,
+    "2024-05-06T10:00:00.123456789Z": WHOLE + 0.123456789,
+    "2024-05-06T12:00:00.25+02:00": WHOLE + 0.25,
+    "2024-05-06T04:30:00.75-05:30": WHOLE + 0.75,
+    "1969-12-31T23:59:59.5Z": -0.5,
+}
+
+
+@pytest.mark.parametrize(("text", "moment"), TIMES.items())
+def test_a_time_is_read_as_rfc_3339_says(text: str, moment: float) -> None:
+    assert parse_time(text) == pytest.approx(moment, abs=1e-6)
+
+
+GARBAGE = [
+    "", " ", "yesterday", "1714989600", "2024-13-06T10:00:00Z", "2024-05-06T25:00:00Z", "2024-02-30T10:00:00Z", "null",
+    "2024-05-06", "20240506", "2024-05-06T10", "2024-05-06.5", "0", "Z", ".5", "2024-05-06T10:00:00Zjunk",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", GARBAGE)
+def test_what_is_no_time_counts_as_now(text: str) -> None:
+    assert parse_time(text) is None
+    assert not is_synced(text, 1e10)
+
+
+@NEVER_RAISES
+@given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d*)?(Z|[+-]\d\d:\d\d)?"))
+def test_no_text_whatever_stops_a_hook(text: str) -> None:
+    moment = parse_time(text)
+    assert moment is None or abs(moment) < 1e12
+
+
+@NEVER_RAISES
+@given(
+    st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)),
+    st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+)
+def test_every_moment_with_a_fraction_comes_back_to_the_microsecond(moment: datetime, zone: timezone) -> None:
+    aware = moment.replace(tzinfo=zone)
+    assert parse_time(aware.isoformat(timespec="microseconds")) == pytest.approx(aware.timestamp(), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("updated_at", "last_synced_at", "synced"),
+    [
+        (None, 100.0, False),
+        (None, None, False),
+        (100.0, None, False),
+        (100.0, 100.0, True),
+        (100.0, 100.1, True),
+        (100.1, 100.0, False),
+        (100, 100.0, True),
+        ("2024-05-06T10:00:00Z", WHOLE + 0.5, False),
+        ("2024-05-06T10:00:00Z", WHOLE + 1, True),
+        ("2024-05-06T10:00:00.4Z", WHOLE + 0.5, True),
+        ("2024-05-06T10:00:00.6Z", WHOLE + 0.5, False),
+        ("2024-05-06T10:00:00.5Z", WHOLE + 0.5, True),
+        ("2024-05-06T12:00:00+02:00", WHOLE + 1, True),
+        ("2024-05-06T12:00:00-02:00", WHOLE + 1, False),
+        ("rubbish", 1e10, False),
+        (float("nan"), 1e10, False),
+        (float("inf"), 1e10, False),
+    ],
+)
+def test_an_event_is_old_when_it_happened_at_or_before_the_last_sync(
+    updated_at: float | str | None, last_synced_at: float | None, synced: bool
+) -> None:
+    assert is_synced(updated_at, last_synced_at) is synced
+
+
+@pytest.mark.parametrize("updated_at", [[], {"a": 1}, ["2024-05-06T10:00:00Z"]])
+def test_an_updated_at_of_a_strange_kind_counts_as_now(updated_at: Any) -> None:
+    assert not is_synced(updated_at, 1e10)
