@@ -1,0 +1,1 @@
+"""Tests of what is right: settings, metadata, text for Plex, the classes of errors."""
