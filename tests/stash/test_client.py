@@ -1,0 +1,624 @@
+"""The GraphQL client against a Stash over real HTTP: logins, covers, paging, errors, and secrets that stay in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queue.timestamps import parse_time
+from stash.client import StashClient, StashQueryError, StashRefused, StashUnavailable, is_picture
+from stash.connection import StashConnection
+from tests.simulators.httpd import Answer, Drip, Reset, Truncate
+from tests.simulators.stash import StashSimulator
+from tests.simulators.stash.events import server_connection
+
+HOUR = 3600.0
+JPEG = b"\xff\xd8\xff\xe0" + b"jpeg" * 10
+PNG = b"\x89PNG\r\n\x1a\n" + b"png"
+WEBP = b"RIFF\x00\x00\x00\x00WEBPVP8 "
+GIF = b"GIF89a" + b"gif"
+API_KEY = "api-key-0123456789-abcdef"
+
+
+class Now:
+    def __init__(self) -> None:
+        self.seconds = time.time()
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def now() -> Now:
+    return Now()
+
+
+@pytest.fixture
+def stash(tmp_path: Path, now: Now) -> Iterator[StashSimulator]:
+    plugins = tmp_path / "stash" / "plugins"
+    plugins.mkdir(parents=True)
+    with StashSimulator(plugins_dir=plugins, clock=now) as simulator:
+        yield simulator
+
+
+class Hooks:
+    """The connection that the latest hook left."""
+
+    def __init__(self, stash: StashSimulator) -> None:
+        self._stash = stash
+        self.latest: StashConnection | None = None
+        self.asked = 0
+
+    def leave(self, **changes: Any) -> str:
+        cookie = changes.pop("cookie", None) or self._stash.cookie()
+        server = server_connection(**{"port": self._stash.server.port, "cookie": cookie, **changes})
+        self.latest = StashConnection(server)
+        return str(cookie)
+
+    def __call__(self) -> StashConnection | None:
+        self.asked += 1
+        return self.latest
+
+
+@pytest.fixture
+def hooks(stash: StashSimulator) -> Hooks:
+    hooks = Hooks(stash)
+    hooks.leave()
+    return hooks
+
+
+@pytest.fixture
+def learned() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def client(hooks: Hooks, learned: list[str]) -> Iterator[StashClient]:
+    client = StashClient(hooks, learn_secret=lambda secret: learned.append(secret or ""))
+    yield client
+    client._session.close()
+
+
+# --- scenes
+
+
+def test_a_scene_is_read_with_all_that_plex_may_show(stash: StashSimulator, client: StashClient) -> None:
+    made = stash.add_scene(
+        "A \"title\" with 'quotes' } and {",
+        details="Line one\nLine two",
+        date="2024-05",
+        director="D",
+        rating100=55,
+        organized=True,
+        studio="S",
+        performers=["B", "A"],
+        tags=["T1", "T2"],
+        groups=["G"],
+        files=[("/data/ä b.mp4", 5_000_000_000), ("/data/other.mp4", 7)],
+    )
+
+    scene = client.find_scene(made.id)
+
+    assert scene is not None
+    assert (scene.id, scene.title, scene.details) == (made.id, made.title, "Line one\nLine two")
+    assert (scene.date, scene.director, scene.rating100, scene.organized) == ("2024-05", "D", 55, True)
+    assert (scene.studio, scene.tags, scene.groups) == ("S", ("T1", "T2"), ("G",))
+    assert set(scene.performers) == {"A", "B"}
+    assert [(file.path, file.size) for file in scene.files] == [
+        ("/data/ä b.mp4", 5_000_000_000),
+        ("/data/other.mp4", 7),
+    ]
+
+
+def test_a_bare_scene_has_empty_fields_and_a_missing_one_is_none(stash: StashSimulator, client: StashClient) -> None:
+    scene = client.find_scene(stash.add_scene().id)
+
+    assert scene is not None
+    assert (scene.title, scene.details, scene.date, scene.rating100) == ("", "", None, None)
+    assert (scene.studio, scene.performers, scene.tags, scene.groups, scene.files) == ("", (), (), (), ())
+    assert client.find_scene(4711) is None
+
+
+def test_plugin_settings_are_those_of_the_plugin(stash: StashSimulator, client: StashClient) -> None:
+    assert client.plugin_settings() == {}
+    stash.set_plugin_settings("PlexSync", {"plex_url": "http://x", "max_retries": 3, "enabled": False})
+    stash.set_plugin_settings("Other", {"plex_url": "http://y"})
+
+    assert client.plugin_settings() == {"plex_url": "http://x", "max_retries": 3, "enabled": False}
+
+
+def test_values_travel_as_variables_and_never_in_the_query(stash: StashSimulator, client: StashClient) -> None:
+    for scene_id in (12345, 54321):
+        client.find_scene(scene_id)
+
+    asked = [json.loads(one.request.body) for one in stash.log.matching("POST") if b"findScene(" in one.request.body]
+    assert len({one["query"] for one in asked}) == 1
+    assert [one["variables"] for one in asked] == [{"id": "12345"}, {"id": "54321"}]
+
+
+# --- what was updated since
+
+
+@pytest.mark.parametrize("hours", [-9.5, 0, 2, 13])
+def test_updated_since_finds_what_is_newer_in_whatever_offset_stash_writes(
+    tmp_path: Path, now: Now, hours: float
+) -> None:
+    plugins = tmp_path / "elsewhere" / "plugins"
+    plugins.mkdir(parents=True)
+    with StashSimulator(plugins_dir=plugins, clock=now, zone=timezone(timedelta(hours=hours))) as stash:
+        old = stash.add_scene("old", updated_at=now() - 5 * HOUR)
+        recent = stash.add_scene("recent", updated_at=now() - 0.5 * HOUR)
+        newest = stash.add_scene("newest", updated_at=now())
+        hooks = Hooks(stash)
+        hooks.leave()
+        client = StashClient(hooks)
+
+        found = dict(client.updated_since(now() - HOUR))
+        client._session.close()
+
+    assert set(found) == {recent.id, newest.id}
+    assert old.id not in found
+    assert parse_time(found[newest.id]) == pytest.approx(now(), abs=1.1)
+
+
+def test_updated_since_survives_a_clock_change_that_makes_times_look_older(
+    stash: StashSimulator, client: StashClient, now: Now
+) -> None:
+    summer = stash.add_scene("s", updated_at=now())
+    winter = timezone(timedelta(hours=-1))
+    text = datetime.fromtimestamp(int(now() - 10), winter).isoformat()
+    stash.change_silently(summer.id, updated_at=text)
+    stash.add_scene("after", updated_at=now())
+
+    assert summer.id in dict(client.updated_since(now() - 60))
+
+
+def test_updated_since_reads_all_pages_each_scene_once(stash: StashSimulator, client: StashClient, now: Now) -> None:
+    scenes = [stash.add_scene(f"s{number % 3}") for number in range(1_001)]
+
+    found = [scene_id for scene_id, _ in client.updated_since(now() - HOUR)]
+
+    assert found == [scene.id for scene in scenes]
+
+
+@pytest.mark.parametrize("count", [0, 500])
+def test_updated_since_ends_at_an_empty_library_and_at_a_full_page(
+    stash: StashSimulator, client: StashClient, now: Now, count: int
+) -> None:
+    for _ in range(count):
+        stash.add_scene()
+
+    assert len(list(client.updated_since(now() - HOUR))) == count
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "127.0.0.1", "localhost"])
+def test_the_listening_address_leads_to_this_machine(client: StashClient, hooks: Hooks, host: str) -> None:
+    hooks.leave(host=host)
+
+    assert client.check() == "v0.30.0"
+
+
+@pytest.mark.parametrize("host", ["::", "[::]", "::1", "[::1]"])
+def test_an_ipv6_address_leads_to_this_machine(stash: StashSimulator, host: str) -> None:
+    with _relay(socket.AF_INET6, "::1", stash.server.port) as port:
+        hooks = Hooks(stash)
+        hooks.leave(host=host, port=port)
+        client = StashClient(hooks)
+        assert client.check() == "v0.30.0"
+        client._session.close()
+
+
+def test_a_proxy_of_the_environment_is_not_asked(client: StashClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    assert client.check() == "v0.30.0"
+
+
+class _relay:  # noqa: N801 - reads as a verb
+    """Passes connections on to the simulator, on request through TLS or on IPv6."""
+
+    def __init__(self, family: int, host: str, target: int, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self._target = target
+        self._listener = socket.socket(family)
+        try:
+            self._listener.bind((host, 0))
+        except OSError:
+            self._listener.close()
+            pytest.skip(f"{host} can't be used here")
+        self._listener.listen()
+        self._listener.settimeout(0.05)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._accept)
+
+    def __enter__(self) -> int:
+        self._thread.start()
+        return int(self._listener.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            with client:
+                self._serve(client)
+
+    def _serve(self, client: socket.socket) -> None:
+        """One request, one answer."""
+        try:
+            client.settimeout(5)
+            stream = self._context.wrap_socket(client, server_side=True) if self._context else client
+            with stream, socket.create_connection(("127.0.0.1", self._target)) as server:
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    request += stream.recv(65_536)
+                head, _, body = request.partition(b"\r\n\r\n")
+                length = next(
+                    (
+                        int(line.partition(b":")[2])
+                        for line in head.split(b"\r\n")
+                        if line.lower().startswith(b"content-l")
+                    ),
+                    0,
+                )
+                while len(body) < length:
+                    body += stream.recv(65_536)
+                head = head.replace(b"Connection: keep-alive", b"Connection: close")
+                server.sendall(head + b"\r\n\r\n" + body)
+                while piece := server.recv(65_536):
+                    stream.sendall(piece)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Self-signed, and for another name than the loopback address: as users have them."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not there to make a certificate")
+    file = tmp_path / "stash.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=stash.lan"]
+    subprocess.run([*command, "-keyout", str(file), "-out", str(tmp_path / "crt")], check=True, capture_output=True)
+    file.write_text(file.read_text() + (tmp_path / "crt").read_text())
+    return file
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_a_self_signed_certificate_is_taken_on_the_loopback_address(stash: StashSimulator, certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with _relay(socket.AF_INET, "127.0.0.1", stash.server.port, context) as port:
+        hooks = Hooks(stash)
+        hooks.leave(scheme="https", port=port)
+        client = StashClient(hooks)
+        assert client.check() == "v0.30.0"
+        client._session.close()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a machine's own name may not resolve there")
+def test_a_certificate_is_verified_anywhere_else(stash: StashSimulator, certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    try:
+        own = next(info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET))
+    except OSError:
+        pytest.skip("this machine's name has no address")
+    if str(own).startswith("127."):
+        pytest.skip("this machine has only a loopback address")
+    with _relay(socket.AF_INET, str(own), stash.server.port, context) as port:
+        hooks = Hooks(stash)
+        hooks.leave(scheme="https", host=str(own), port=port)
+        client = StashClient(hooks)
+        with pytest.raises(StashUnavailable, match="SSL"):
+            client.check()
+        client._session.close()
+
+
+# --- logins
+
+
+@pytest.fixture
+def guarded(stash: StashSimulator, hooks: Hooks) -> StashSimulator:
+    """A Stash with a password."""
+    stash.set_credentials("me", "secret")
+    hooks.leave()
+    return stash
+
+
+def cookies_sent(stash: StashSimulator) -> list[list[str]]:
+    """The values of the session cookies of each request."""
+    headers = [one.request.headers.get("Cookie", "") for one in stash.log.all()]
+    return [[part.partition("=")[2] for part in header.split("; ") if part] for header in headers]
+
+
+def test_each_request_carries_one_session_cookie(guarded: StashSimulator, client: StashClient) -> None:
+    """Of several cookies with one name Stash (Go's Request.Cookie) takes the first: the old one."""
+    for _ in range(4):
+        client.check()
+
+    assert [len(values) for values in cookies_sent(guarded)] == [1] * len(guarded.log)
+
+
+def test_the_cookie_that_stash_renews_replaces_the_old_one(
+    guarded: StashSimulator, client: StashClient, now: Now
+) -> None:
+    for _ in range(5):
+        client.check()
+        now.seconds += 0.8 * HOUR
+    sent = [values[0] for values in cookies_sent(guarded)]
+
+    assert len(set(sent)) >= 5, "the first cookie of the request is always the newest"
+    assert {one.status for one in guarded.log.all()} == {200}
+
+
+def test_a_renewed_cookie_replaces_the_old_one_on_localhost_too(
+    guarded: StashSimulator, hooks: Hooks, client: StashClient
+) -> None:
+    hooks.leave(host="localhost")
+    for _ in range(3):
+        client.check()
+
+    assert [len(values) for values in cookies_sent(guarded)] == [1] * len(guarded.log)
+
+
+def test_the_api_key_is_taken_while_the_cookie_is_fresh_and_used_when_it_is_not(
+    guarded: StashSimulator, client: StashClient, now: Now, learned: list[str], hooks: Hooks
+) -> None:
+    guarded.set_api_key(API_KEY)
+    client.check()
+    now.seconds += 30 * HOUR
+
+    assert client.check() == "v0.30.0"
+    assert hooks.asked == 1
+    assert guarded.log.all()[-1].request.headers.get("ApiKey") == API_KEY
+    assert API_KEY in learned, "it must be kept out of logs"
+
+
+def test_an_expired_cookie_is_refused_until_a_hook_leaves_a_fresh_one(
+    guarded: StashSimulator, hooks: Hooks, client: StashClient, now: Now, learned: list[str]
+) -> None:
+    client.check()
+    now.seconds += 2 * HOUR
+    with pytest.raises(StashRefused, match="session"):
+        client.check()
+
+    fresh = hooks.leave()
+
+    assert client.check() == "v0.30.0"
+    assert fresh in learned
+
+
+def test_a_restart_that_forgets_sessions_is_survived_with_the_next_connection(
+    guarded: StashSimulator, hooks: Hooks, client: StashClient
+) -> None:
+    client.check()
+    guarded.invalidate_sessions()
+    guarded.restart()
+    hooks.leave()
+
+    assert client.check() == "v0.30.0"
+
+
+def test_a_regenerated_api_key_is_fetched_anew(guarded: StashSimulator, hooks: Hooks, client: StashClient) -> None:
+    guarded.set_api_key(API_KEY)
+    client.check()
+    guarded.set_api_key("another-key-0123456789")
+    hooks.leave()
+
+    assert client.check() == "v0.30.0"
+    assert guarded.log.all()[-1].request.headers.get("ApiKey") == "another-key-0123456789"
+
+
+def test_another_address_of_stash_is_taken_over(stash: StashSimulator, hooks: Hooks, client: StashClient) -> None:
+    client.check()
+    stash.stop()
+    stash.server.port = 0
+    stash.start()
+    hooks.leave()
+
+    for _ in range(2):  # the old address may fail once; the new one must be taken by then
+        try:
+            assert client.check() == "v0.30.0"
+        except StashUnavailable:
+            continue
+        return
+    raise AssertionError("a Stash that moved to another port is never found again")
+
+
+def test_without_a_connection_the_text_says_what_to_do(hooks: Hooks, client: StashClient) -> None:
+    hooks.latest = None
+
+    with pytest.raises(StashRefused, match="save any scene"):
+        client.check()
+
+
+def test_no_cookie_at_all_is_fine_where_stash_asks_for_none(hooks: Hooks, client: StashClient) -> None:
+    assert hooks.latest is not None
+    hooks.latest.server["SessionCookie"] = None
+
+    assert client.check() == "v0.30.0"
+
+
+# --- covers
+
+
+@pytest.mark.parametrize("picture", [JPEG, PNG, WEBP, GIF])
+def test_a_picture_comes_as_it_is(stash: StashSimulator, client: StashClient, picture: bytes) -> None:
+    scene = client.find_scene(stash.add_scene(cover=picture).id)
+
+    assert scene is not None
+    assert client.fetch_cover(scene) == picture
+
+
+@pytest.mark.parametrize("content", [b"<svg xmlns=''/>", b"<!DOCTYPE html><html>", b"", b"\xff\xd8", b"RIFF....WAVE"])
+def test_what_is_no_picture_is_no_cover(stash: StashSimulator, client: StashClient, content: bytes) -> None:
+    assert not is_picture(content)
+    scene = client.find_scene(stash.add_scene(cover=JPEG).id)
+    assert scene is not None
+    stash.faults.add(Answer(200, content, {"Content-Type": "image/jpeg"}), path=r"/scene/")
+
+    assert client.fetch_cover(scene) is None
+
+
+def test_the_drawing_for_a_missing_cover_is_no_cover(stash: StashSimulator, client: StashClient) -> None:
+    scene = client.find_scene(stash.add_scene().id)
+
+    assert scene is not None
+    assert scene.cover
+    assert client.fetch_cover(scene) is None
+
+
+def test_a_cover_too_big_is_left_out_without_reading_it_all(
+    stash: StashSimulator, client: StashClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stash.client._LARGEST_COVER", 1000)
+    for size, wanted in ((1000, True), (1001, False)):
+        scene = client.find_scene(stash.add_scene(cover=JPEG.ljust(size, b"x")).id)
+        assert scene is not None
+        assert (client.fetch_cover(scene) is not None) is wanted
+
+
+def test_a_cover_asked_for_with_an_expired_cookie_comes_after_a_new_login(
+    guarded: StashSimulator, hooks: Hooks, client: StashClient, now: Now
+) -> None:
+    """Stash sends a browser to the login page, and 401 to nobody."""
+    scene = client.find_scene(guarded.add_scene(cover=JPEG).id)
+    assert scene is not None
+    now.seconds += 2 * HOUR
+    hooks.leave()
+
+    assert client.fetch_cover(scene) == JPEG
+
+
+def test_a_login_page_instead_of_a_cover_is_a_refusal(guarded: StashSimulator, client: StashClient, now: Now) -> None:
+    scene = client.find_scene(guarded.add_scene(cover=JPEG).id)
+    assert scene is not None
+    now.seconds += 2 * HOUR
+
+    with pytest.raises(StashRefused):
+        client.fetch_cover(scene)
+
+
+def test_the_cover_comes_from_the_address_that_we_know_whatever_host_stash_names(tmp_path: Path, now: Now) -> None:
+    plugins = tmp_path / "proxied" / "plugins"
+    plugins.mkdir(parents=True)
+    with StashSimulator(plugins_dir=plugins, clock=now, external_host="https://stash.example.org") as stash:
+        hooks = Hooks(stash)
+        hooks.leave()
+        client = StashClient(hooks)
+        scene = client.find_scene(stash.add_scene(cover=JPEG).id)
+        assert scene is not None
+        assert scene.cover.startswith("https://stash.example.org")
+
+        assert client.fetch_cover(scene) == JPEG
+        client._session.close()
+
+
+# --- errors
+
+
+UNAVAILABLE = {
+    "500": Answer(500, b"oops"),
+    "503": Answer(503),
+    "500 with data": Answer(500, b'{"data": {"version": {"version": "x"}}}'),
+    "page": Answer(200, b"<html>hello</html>"),
+    "null": Answer(200, b"null"),
+    "list": Answer(200, b"[1]"),
+    "number": Answer(200, b"3"),
+    "no data": Answer(200, b'{"data": null}'),
+    "empty data": Answer(200, b'{"data": {}}'),
+    "other data": Answer(200, b'{"data": {"version": 5}}'),
+    "errors": Answer(200, b'{"errors": [{"message": "locked"}], "data": {"version": {"version": "v"}}}'),
+    "redirect": Answer(302, b"", {"Location": "http://127.0.0.1:9/evil"}),
+    "truncated": Truncate(0.5),
+    "reset": Reset(),
+    "not utf-8": Answer(200, b'{"data": "\xff\xfe"}'),
+    "deep": Answer(200, b"[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("fault", UNAVAILABLE.values(), ids=UNAVAILABLE.keys())
+def test_any_other_answer_is_one_exception_of_ours(stash: StashSimulator, client: StashClient, fault: Any) -> None:
+    client.check()
+    stash.faults.add(fault)
+
+    with pytest.raises(StashUnavailable) as caught:
+        client.check()
+
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_a_stopped_stash_is_unavailable_and_its_address_named(stash: StashSimulator, client: StashClient) -> None:
+    stash.stop()
+
+    with pytest.raises(StashUnavailable, match=str(stash.server.port)):
+        client.check()
+
+
+def test_a_query_that_stash_rejects_names_what_it_says(client: StashClient) -> None:
+    with pytest.raises(StashQueryError, match="nonsense"):
+        client.query("query { nonsense }")
+
+
+def test_a_slow_answer_ends_by_the_time_limit(
+    stash: StashSimulator, client: StashClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stash.client.TIMEOUT", (0.2, 0.2))
+    stash.faults.add(Drip(60))
+
+    with pytest.raises(StashUnavailable):
+        client.check()
+
+
+SECRETFUL = {
+    "refused": Answer(401),
+    "500": Answer(500, b"oops"),
+    "reset": Reset(),
+    "garbage": Answer(200, b"<html>"),
+    "rejected": Answer(422, b'{"errors": [{"message": "no"}]}'),
+}
+
+
+@pytest.mark.parametrize("fault", SECRETFUL.values(), ids=SECRETFUL.keys())
+def test_no_exception_text_or_traceback_carries_a_secret(
+    guarded: StashSimulator, hooks: Hooks, client: StashClient, learned: list[str], fault: Any
+) -> None:
+    guarded.set_api_key(API_KEY)
+    cookie = hooks.leave()
+    client.check()
+    guarded.faults.add(fault)
+
+    with pytest.raises((StashUnavailable, StashRefused, StashQueryError)) as caught:
+        client.check()
+
+    text = "".join(traceback.format_exception(caught.value))
+    assert API_KEY not in text
+    assert cookie not in text
+    assert {API_KEY, cookie} <= set(learned)
