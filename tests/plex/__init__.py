@@ -1,0 +1,1 @@
+"""Tests of everything that speaks to Plex: with the real plexapi, over HTTP, against the simulator."""

@@ -1,0 +1,287 @@
+"""One door: whatever plexapi, requests and urllib3 raise leaves as one of three, and tells no secrets."""
+
+from __future__ import annotations
+
+import http.client
+import pkgutil
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from types import ModuleType
+from xml.etree.ElementTree import ParseError
+
+import plexapi
+import plexapi.exceptions
+import pytest
+import requests
+import urllib3.exceptions
+
+from plex import listing
+from plex.client import PlexClient
+from plex.edits import Switches
+from plex.exceptions import (
+    PlexNotFound,
+    PlexPermanentError,
+    PlexRejected,
+    PlexTemporaryError,
+    translate_plex_exception,
+    translated,
+)
+from plex.index import FileIndex
+from plex.memory import Written
+from plex.writer import upload_poster, write_item
+from tests.plex.support import TOKEN, Naps, World, forgetful, scene
+from tests.simulators.httpd import Answer, Fault, Hang, Reset, ResetAfter, Truncate
+from tests.simulators.plex import PlexSimulator
+from validation.errors import PermanentError, TransientError
+
+PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
+URL = f"http://plex:32400/library/sections/1/all?id=7&title.value=Secret%20Title&X-Plex-Token={TOKEN}"
+SECRETS = (TOKEN, "Secret", "title.value", "X-Plex-Token=")
+PERMANENT = {
+    plexapi.exceptions.BadRequest,
+    plexapi.exceptions.Unauthorized,
+    plexapi.exceptions.TwoFactorRequired,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.MissingSchema,
+}
+EITHER = {requests.exceptions.InvalidSchema, requests.exceptions.InvalidHeader}
+
+
+def _exceptions_of(package: ModuleType) -> Iterator[type[Exception]]:
+    """Every exception class that is defined in a package's modules; warnings are never raised as such."""
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if found.name.rpartition(".")[2] not in ("exceptions", "base", "server", "utils"):
+            continue
+        for one in vars(import_module(found.name)).values():
+            if not isinstance(one, type) or not one.__module__.startswith(package.__name__):
+                continue
+            if issubclass(one, Exception) and not issubclass(one, Warning):
+                yield one
+
+
+def _all_exceptions() -> list[type[Exception]]:
+    found = {one for package in (plexapi, requests, urllib3) for one in _exceptions_of(package)}
+    return sorted(found, key=lambda one: f"{one.__module__}.{one.__qualname__}")
+
+
+def _made(kind: type[Exception], text: str) -> Exception:
+    """An exception of any class, whatever its constructor asks for."""
+    made: Exception = kind.__new__(kind, text)
+    return made
+
+
+def _assert_tells_nothing(error: BaseException) -> None:
+    assert not [secret for secret in SECRETS if secret in str(error)], str(error)
+
+
+def test_the_walk_finds_the_classes_that_are_known() -> None:
+    assert {plexapi.exceptions.TwoFactorRequired, requests.ReadTimeout, urllib3.exceptions.MaxRetryError} <= set(
+        _all_exceptions()
+    )
+
+
+@pytest.mark.parametrize("kind", _all_exceptions(), ids=lambda one: f"{one.__module__}.{one.__name__}")
+def test_every_exception_of_the_libraries_becomes_one_of_ours(kind: type[Exception]) -> None:
+    ours = translate_plex_exception(_made(kind, URL))
+    _assert_tells_nothing(ours)
+    if kind in EITHER:
+        assert isinstance(ours, PLEX_ERRORS)
+    elif kind in PERMANENT:
+        assert isinstance(ours, PlexPermanentError)
+    elif issubclass(kind, plexapi.exceptions.NotFound):
+        assert isinstance(ours, PlexNotFound)
+    else:
+        assert isinstance(ours, PlexTemporaryError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ParseError(f"not well-formed: {URL}"),
+        TypeError("'NoneType' object is not subscriptable"),
+        AttributeError("'NoneType' object has no attribute 'attrib'"),
+        OSError(f"no route to {URL}"),
+        ConnectionResetError(104, "reset"),
+        TimeoutError("timed out"),
+        socket.gaierror(-2, "Name or service not known"),
+        ssl.SSLCertVerificationError("certificate verify failed"),
+        http.client.IncompleteRead(b"part"),
+        http.client.InvalidURL(f"URL can't contain control characters. {URL!r}"),
+        ValueError(f"cannot do {URL}"),
+        KeyError(URL),
+        RuntimeError(f"unknown: {URL}"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_other_exceptions_are_temporary_and_tell_no_query(error: Exception) -> None:
+    ours = translate_plex_exception(error)
+    assert isinstance(ours, PlexTemporaryError)
+    _assert_tells_nothing(ours)
+
+
+@pytest.mark.parametrize(
+    "ours", [PlexTemporaryError("a"), PlexPermanentError("b"), PlexRejected("c"), PlexNotFound("d")]
+)
+def test_ours_pass_as_they_are(ours: Exception) -> None:
+    assert translate_plex_exception(ours) is ours
+    with pytest.raises(type(ours)) as caught, translated():
+        raise ours
+    assert caught.value is ours
+
+
+def test_the_door_keeps_the_cause_for_the_stack_trace() -> None:
+    with pytest.raises(PlexTemporaryError) as caught, translated():
+        raise requests.ConnectionError("no")
+    assert isinstance(caught.value.__cause__, requests.ConnectionError)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_the_door_lets_a_stop_through(stop: type[BaseException]) -> None:
+    with pytest.raises(stop), translated():
+        raise stop
+
+
+def test_the_three_belong_to_the_family() -> None:
+    assert issubclass(PlexTemporaryError, TransientError)
+    assert issubclass(PlexNotFound, TransientError)
+    assert issubclass(PlexPermanentError, PermanentError)
+    assert issubclass(PlexRejected, PlexPermanentError)
+
+
+# --- statuses, over HTTP ------------------------------------------------------------------------------------
+
+STATUSES: list[tuple[int, type[Exception]]] = [
+    *((status, PlexPermanentError) for status in (400, 401, 403, 405, 406, 409, 410, 413, 414, 415, 422, 431, 451)),
+    (404, PlexNotFound),
+    *((status, PlexTemporaryError) for status in (408, 425, 429, 500, 501, 502, 503, 504, 505, 507)),
+    *((status, PlexTemporaryError) for status in (508, 520, 521, 522, 524, 525, 527, 530, 598, 599)),
+]
+BODY = f"<html><body>Error at {URL}</body></html>".encode()
+
+
+@pytest.mark.parametrize(("status", "expected"), STATUSES)
+def test_each_status_has_its_exception(
+    plex: PlexSimulator, client: PlexClient, status: int, expected: type[Exception]
+) -> None:
+    server = client.server
+    plex.faults.add(Answer(status, BODY))
+    with pytest.raises(PLEX_ERRORS) as caught:
+        listing.query(server, "/library/metadata/7")
+    assert isinstance(caught.value, expected)
+    _assert_tells_nothing(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 409, 429, 500, 502, 503, 504])
+def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int) -> None:
+    server = client.server
+    plex.faults.add(Answer(status, BODY))
+    with pytest.raises((PlexTemporaryError, PlexPermanentError)) as caught:
+        listing.query(server, "/library/metadata/7")
+    assert getattr(caught.value, "status", None) == status
+    assert str(status) in str(caught.value)
+
+
+def test_a_token_that_may_not_write_is_a_rejected_setting_and_no_fault_of_the_scene(world: World) -> None:
+    """Otherwise each scene of the library goes to the dead letters, one by one, because of the one token."""
+    item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
+    plex_item = world.item(item.rating_key)
+    world.plex.valid_tokens.clear()
+    world.plex.shared_tokens.add(TOKEN)
+    with pytest.raises(PlexRejected):
+        write_item(plex_item, scene(title="New"), Written(item.rating_key), Switches(), forgetful)
+
+
+BROKEN: dict[str, Fault] = {
+    "reset": Reset(),
+    "reset after": ResetAfter(),
+    "truncated": Truncate(0.5),
+    "hang": Hang(),
+    "html": Answer(200, b"<html><body><p>log in</p></body></html>", {"Content-Type": "text/html"}),
+    "bad html": Answer(200, b"<!doctype html><br><p>log in", {"Content-Type": "text/html"}),
+    "empty": Answer(200),
+    "no content": Answer(204),
+    "json": Answer(200, b'{"MediaContainer": {}}', {"Content-Type": "application/json"}),
+    "bad gzip": Answer(200, b"not gzip at all", {"Content-Encoding": "gzip"}),
+    "half xml": Answer(200, b'<?xml version="1.0"?><MediaContainer size="1"><Video', {"Content-Type": "text/xml"}),
+    "maintenance": Answer(200, b'<Response code="503" title="Maintenance"/>', {"Content-Type": "text/xml"}),
+    "bytes": Answer(200, bytes(range(256)), {"Content-Type": "text/xml"}),
+    "bad numbers": Answer(
+        200, b'<MediaContainer size="1" totalSize="1"><Video ratingKey="one" updatedAt="now"/></MediaContainer>'
+    ),
+    "500": Answer(500, BODY),
+    "520": Answer(520, BODY),
+    "599": Answer(599, BODY),
+}
+
+
+def _steps(world: World, rating_key: int) -> dict[str, tuple[str, str, Callable[[], object]]]:
+    """Step → (method, path to break, what is called); everything before the step went well."""
+    plex_item = world.item(rating_key)
+    world.refresh()
+    switches, written = Switches(), Written(rating_key)
+
+    def listed() -> object:
+        world.clock.tick()
+        world.plex.add_item(world.scenes, f"/media/new/{world.clock.now}.mp4")
+        return world.refresh()
+
+    return {
+        "sections": ("GET", "/library", world.client.libraries),
+        "marks": ("GET", "/library/sections$", world.refresh),
+        "listing": ("GET", "/library/sections/1/all", listed),
+        "item": ("GET", "/library/metadata", lambda: world.find("/data/a/One.mp4")),
+        "edit": ("PUT", "/", lambda: write_item(plex_item, scene(title="New"), written, switches, forgetful)),
+        "poster": ("POST", "/", lambda: upload_poster(plex_item, b"picture", written)),
+    }
+
+
+HARMLESS = {
+    "truncated",
+    "html",
+    "bad html",
+    "empty",
+    "no content",
+    "json",
+    "bytes",
+    "half xml",
+    "maintenance",
+    "bad numbers",
+}
+
+
+@pytest.mark.parametrize("step", ["sections", "marks", "listing", "item", "edit", "poster"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_no_foreign_exception_leaves_the_room(
+    plex: PlexSimulator, world: World, naps: Naps, broken: str, step: str
+) -> None:
+    item = plex.add_item(world.scenes, "/media/a/One.mp4")
+    world.client._session._limits = (2.0, 0.15)
+    method, path, call = _steps(world, item.rating_key)[step]
+    rule = plex.faults.add(BROKEN[broken], method=method, path=path)
+    try:
+        call()
+    except PLEX_ERRORS as error:
+        _assert_tells_nothing(error)
+        assert isinstance(error, PlexTemporaryError | PlexRejected), f"a passing fault, but {error!r}"
+    else:
+        without_our_section = (step, broken) == ("marks", "bad numbers")
+        assert without_our_section or (step in ("edit", "poster") and broken in HARMLESS), "taken for a good answer"
+    finally:
+        rule.remove()
+
+
+@pytest.mark.parametrize("broken", [name for name in BROKEN if name not in ("hang", "bad numbers")])
+def test_a_broken_answer_at_any_step_leaves_the_index_usable(
+    plex: PlexSimulator, world: World, index: FileIndex, broken: str
+) -> None:
+    item = plex.add_item(world.scenes, "/media/a/One.mp4", size=5)
+    plex.add_item(world.scenes, "/media/b/One.mp4", size=5)
+    for method, path, call in list(_steps(world, item.rating_key).values())[:4]:
+        rule = plex.faults.add(BROKEN[broken], method=method, path=path)
+        with pytest.raises(PLEX_ERRORS):
+            call()
+        rule.remove()
+    assert world.find("/data/a/One.mp4", 5)[1] == item.rating_key

@@ -1,0 +1,189 @@
+"""A generated library made to mislead: not one wrong item may be found for sure.
+
+Three libraries, few names in many folders, few sizes. Plex then lives on, while the index stands still: files
+move, change their names and their places, items are replaced, removed, added. The oracle knows which file of
+Plex is which scene's, as it made both.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from plex.exceptions import PlexNotFound
+from plex.matcher import MatchConfidence
+from tests.plex.support import World
+from tests.simulators.plex import PlexItem, PlexLibrary
+
+NAMES = ["1.mp4", "01.mp4", "scene.mp4", "Scene.mp4", "SCENE.MP4", "clip [4k].mkv", "Café.mp4", "trailer.mp4"]
+FOLDERS = ["a", "b", "A", "new", "old", "Season 1", "extras"]
+SIZES = [100, 200, 300]
+SITES = 12
+MAPPINGS = (("/data/one", "/plex1"), ("/data/two/", "/plex2"), ("D:\\three", "/plex3"))
+ROOTS = ("/data/one", "/data/two", "D:\\three")
+PLEX_ROOTS = ("/plex1", "/plex2", "/plex3")
+COUNT = 260
+
+
+@dataclass
+class Scene:
+    """One scene of Stash, and the key of its item in Plex (None: Plex does not have it)."""
+
+    path: str
+    size: int
+    plex_path: str
+    key: int | None
+
+
+class Generated:
+    """The two libraries and the truth about them."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.world = world
+        self.libraries: list[PlexLibrary] = [
+            world.plex.add_library(f"Library {number}", [root]) for number, root in enumerate(PLEX_ROOTS, 1)
+        ]
+        self.scenes: list[Scene] = []
+        self._unique_size = 10_000
+        places = {self._place() for _ in range(COUNT * 2)}
+        for number, place in enumerate(sorted(places)[:COUNT]):
+            self._add_scene(place, absent=number % 9 == 0)
+
+    def _place(self) -> tuple[int, str, str]:
+        depth = self.random.randint(0, 2)
+        folders = [f"site{self.random.randrange(SITES)}", *self.random.choices(FOLDERS, k=depth)]
+        return self.random.randrange(3), "/".join(folders), self.random.choice(NAMES)
+
+    def new_size(self) -> int:
+        """A size that no other file has: for files whose path says nothing."""
+        self._unique_size += 1
+        return self._unique_size
+
+    def _add_scene(self, place: tuple[int, str, str], *, absent: bool) -> None:
+        root, folders, name = place
+        size = self.new_size() if absent else self.random.choice(SIZES)
+        path = f"{ROOTS[root]}/{folders}/{name}"
+        plex_path = f"{PLEX_ROOTS[root]}/{folders}/{name}"
+        key = None
+        if not absent:
+            key = self.world.plex.add_item(self.libraries[root], plex_path, size=size).rating_key
+        if root == 2:
+            path = path.replace("/", "\\")
+        self.scenes.append(Scene(path, size, plex_path, key))
+
+    def item(self, scene: Scene) -> PlexItem:
+        assert scene.key is not None
+        return self.world.plex.item(scene.key)
+
+    def mislead(self) -> None:
+        """What happens in Plex behind the index's back; the scenes in Stash follow where a user would."""
+        self.world.clock.tick()
+        present = [scene for scene in self.scenes if scene.key is not None]
+        absent = [scene for scene in self.scenes if scene.key is None]
+        self.random.shuffle(present)
+        portions = [present[start : start + 20] for start in range(0, 120, 20)]
+        self._replace(portions[0])
+        self._remove(portions[1])
+        self._move(portions[2])
+        self._exchange(portions[3])
+        self._add_again(portions[4])
+        for scene in absent[:20]:  # Plex has found them by now
+            root = PLEX_ROOTS.index(scene.plex_path[: len(PLEX_ROOTS[0])])
+            scene.size = self.random.choice(SIZES)
+            scene.key = self.world.plex.add_item(self.libraries[root], scene.plex_path, size=scene.size).rating_key
+
+    def _replace(self, scenes: Sequence[Scene]) -> None:
+        for scene in scenes:
+            scene.key = self.world.plex.replace_item(scene.plex_path).rating_key
+
+    def _remove(self, scenes: Sequence[Scene]) -> None:
+        for scene in scenes:
+            self.world.plex.remove_item(self.item(scene).rating_key)
+            scene.key, scene.size = None, self.new_size()
+
+    def _move(self, scenes: Sequence[Scene]) -> None:
+        """A file moves to a place of its own on the disk: Plex and Stash both see it there."""
+        for scene in scenes:
+            number = self.new_size()
+            name = scene.plex_path.rpartition("/")[2]
+            scene.plex_path = f"/plex1/moved/{number}/{name}"
+            scene.path = f"/data/one/moved/{number}/{name}"
+            self.world.plex.move_file(self.item(scene).rating_key, scene.plex_path)
+
+    def _exchange(self, scenes: Sequence[Scene]) -> None:
+        """Pairs of files take each other's place; the scenes keep their paths, so their items are exchanged."""
+        for one, other in zip(scenes[::2], scenes[1::2], strict=True):
+            first, second = self.item(one), self.item(other)
+            self.world.plex.move_file(first.rating_key, f"/plex1/aside/{first.rating_key}.tmp")
+            self.world.plex.move_file(second.rating_key, one.plex_path)
+            self.world.plex.move_file(first.rating_key, other.plex_path)
+            one.key, other.key = second.rating_key, first.rating_key
+            one.size, other.size = second.parts[0].size, first.parts[0].size
+
+    def _add_again(self, scenes: Sequence[Scene]) -> None:
+        """Removed and found again later, with other items in between."""
+        gone = [(scene, self.item(scene)) for scene in scenes]
+        for _, item in gone:
+            self.world.plex.remove_item(item.rating_key)
+        self.world.clock.tick()
+        for scene, item in gone:
+            number = self.new_size()
+            self.world.plex.add_item(item.library, f"/plex1/filler/{number}.mp4", size=number)
+            scene.key = self.world.plex.add_item(item.library, scene.plex_path, size=scene.size).rating_key
+
+    def check(self, *, mapped: bool, indexed: bool = True, every: int = 1) -> Counter[str]:
+        """Look up the scenes; no wrong item is sure. Return how often each answer came."""
+        answers: Counter[str] = Counter()
+        self.world._sections = None
+        for scene in self.scenes[::every]:
+            try:
+                confidence, key, candidates = self.world.find(
+                    scene.path, scene.size, mappings=MAPPINGS if mapped else (), indexed=indexed
+                )
+            except PlexNotFound:
+                assert scene.key is None, f"{scene} is in Plex"
+                answers["not found"] += 1
+                continue
+            if confidence is MatchConfidence.HIGH:
+                assert key == scene.key, f"WRONG ITEM {key} for {scene}"
+                answers["high"] += 1
+            else:
+                assert key is None
+                assert not mapped, f"{scene} has a mapping, and exactly one item"
+                assert scene.key in candidates, f"{scene} is not among the candidates"
+                answers["low"] += 1
+        return answers
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
+def test_no_wrong_item_is_sure_before_and_after_plex_has_moved_on(world: World, seed: int, mapped: bool) -> None:
+    generated = Generated(world, seed)
+    world.refresh()
+    before = generated.check(mapped=mapped)
+    assert before["high"] > COUNT * 0.6
+    generated.mislead()
+    after = generated.check(mapped=mapped)
+    assert after["high"] > COUNT * 0.6
+    assert after["not found"] > 10
+
+
+@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
+def test_without_an_index_the_answers_are_the_same(world: World, mapped: bool) -> None:
+    generated = Generated(world, 99)
+    generated.mislead()
+    assert generated.check(mapped=mapped, indexed=False, every=12)["high"] > 15
+
+
+@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
+def test_a_life_of_many_small_changes_misleads_nobody(world: World, mapped: bool) -> None:
+    generated = Generated(world, 7)
+    world.refresh()
+    for _ in range(2):
+        generated.mislead()
+        generated.check(mapped=mapped, every=3)

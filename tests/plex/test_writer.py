@@ -1,0 +1,355 @@
+"""Round trips: what was written is what plexapi reads back, whatever Plex makes of lists, and after a refresh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plex.edits import Switches
+from plex.exceptions import PlexNotFound, PlexPermanentError, PlexTemporaryError
+from plex.memory import SyncMemory, Written
+from plex.writer import write_item
+from queue.dlq import DeadLetterQueue
+from queue.manager import QueueManager
+from tests.plex.support import TOKEN, Scribe, World, forgetful, scene
+from tests.simulators.httpd import Answer, ResetAfter
+from tests.simulators.plex import PlexItem, PlexSimulator
+from validation.config import validate_config
+from worker.processor import SyncWorker
+
+EVERYTHING: dict[str, Any] = {
+    "title": "Ein „Titel“ & mehr <b> 100%",
+    "details": "First line\nsecond, with 'quotes' & ümläuts\n\n日本語 👩‍👩‍👧",
+    "date": "2024-05-06",
+    "studio": "Studio; Söhne",
+    "performers": ["Ann, the 1st", 'Bob "B"', "Zoë", "Ann-Marie", "日本 花子", "Six"],
+    "tags": ["A, B", "c&d", "é", "100%", "#5", "emoji 🇩🇪"],
+    "groups": ["Group, One", "Two"],
+    "director": "D'Arcy",
+    "rating100": 85,
+}
+LOCKS = {
+    "title", "summary", "originallyAvailableAt", "year", "studio", "actor", "genre", "collection", "director",
+    "userRating",
+}  # fmt: skip
+ALL_ON = Switches(rating=True)
+AGENT = {"title": "Agent", "summary": "Agent's", "studio": "Agent's", "year": 1999, "genre": ["Agent"], "actor": ["A"]}
+
+
+@pytest.fixture(params=["replace", "add"], autouse=True)
+def indexed_tags(request: pytest.FixtureRequest, plex: PlexSimulator) -> str:
+    """What Plex makes of an indexed list is not proven: both must do."""
+    plex.settings.indexed_tags = request.param
+    return str(request.param)
+
+
+@pytest.fixture
+def item(world: World) -> PlexItem:
+    return world.plex.add_item(world.scenes, "/media/a/One.mp4", agent_metadata=AGENT)
+
+
+@pytest.fixture
+def bystander(world: World) -> Iterator[PlexItem]:
+    """An item that nobody means."""
+    other = world.plex.add_item(world.scenes, "/media/b/One.mp4", title="Mine", genres=["Own"], actors=["Own"])
+    before = (dict(other.values), dict(other.tags), set(other.locked))
+    yield other
+    assert (dict(other.values), dict(other.tags), set(other.locked)) == before
+    assert other.rating_key not in {write.rating_key for write in world.plex.writes}
+
+
+def puts(world: World) -> int:
+    return world.plex.log.count("PUT")
+
+
+def assert_everything(world: World, item: PlexItem, *, locked: bool = True) -> None:
+    read = world.read(item.rating_key)
+    assert read.title == 'Ein "Titel" & mehr <b> 100%'
+    assert read.summary == EVERYTHING["details"]
+    assert (read.date, read.year, read.studio, read.rating) == ("2024-05-06", "2024", "Studio; Söhne", "8.5")
+    assert sorted(read.actors) == sorted(EVERYTHING["performers"])
+    assert sorted(read.genres) == sorted(EVERYTHING["tags"])
+    assert sorted(read.collections) == sorted(EVERYTHING["groups"])
+    assert read.directors == ("D'Arcy",)
+    assert not locked or read.locked >= LOCKS
+
+
+def test_every_field_and_lock_is_read_back(world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem) -> None:
+    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    assert_everything(world, item)
+
+
+def test_a_refresh_in_plex_changes_nothing(world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem) -> None:
+    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    world.plex.refresh_item(item.rating_key)
+    assert_everything(world, item)
+
+
+def test_all_of_it_is_one_read_and_one_write(world: World, scribe: Scribe, item: PlexItem) -> None:
+    assert world.sections
+    world.plex.log.clear()
+    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    assert [(one.request.method, one.request.path) for one in world.plex.log.all()] == [
+        ("GET", f"/library/metadata/{item.rating_key}"),
+        ("PUT", f"/library/sections/{world.scenes.key}/all"),
+    ]
+    assert [write.rating_key for write in world.plex.writes] == [item.rating_key]
+
+
+def test_the_second_run_writes_nothing(world: World, scribe: Scribe, item: PlexItem) -> None:
+    scribe.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
+    world.plex.log.clear()
+    edits = scribe.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
+    assert dict(edits.parameters) == {}
+    assert [one.request.method for one in world.plex.log.all()] == ["GET"]
+
+
+def test_a_run_without_memory_writes_nothing_either(world: World, scribe: Scribe, item: PlexItem) -> None:
+    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    scribe.memory.forget(1)
+    world.plex.log.clear()
+    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    assert puts(world) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": "Other"},
+        {"details": "Other"},
+        {"date": "2023"},
+        {"studio": ""},
+        {"performers": ["Zoë"]},
+        {"tags": ["é", "New, one"]},
+        {"groups": []},
+        {"director": "Other"},
+        {"rating100": 10},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_change_of_one_field_is_one_put_of_that_field(
+    world: World, scribe: Scribe, item: PlexItem, change: dict[str, Any]
+) -> None:
+    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    world.plex.log.clear()
+    edits = scribe.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
+    assert puts(world) == 1
+    assert len(edits.changes) == (2 if "date" in change else 1)
+    world.plex.log.clear()
+    scribe.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
+    assert puts(world) == 0
+
+
+def test_removals_arrive_and_the_users_own_names_stay(world: World, scribe: Scribe, item: PlexItem) -> None:
+    scribe.sync(item.rating_key, performers=["Ann, A", "Bob"], tags=["X, Y", "Z"], groups=["G"])
+    world.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
+    scribe.sync(item.rating_key, performers=["Bob"], tags=["Z", "W"], groups=[])
+    read = world.read(item.rating_key)
+    assert read.actors == ("Bob",)
+    assert sorted(read.genres) == ["Own, one", "W", "Z"]
+    assert read.collections == ("My own",)
+
+
+def test_without_a_memory_the_list_becomes_what_stash_says(world: World, scribe: Scribe) -> None:
+    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", genres=["Old, one", "Both"], actors=["Old"])
+    scribe.sync(item.rating_key, tags=["both", "New"], performers=[])
+    assert sorted(item.genres) == ["Both", "New"]
+    assert item.actors == ["Old"]
+
+
+def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(world: World, scribe: Scribe, item: PlexItem) -> None:
+    world.plex.add_item(world.scenes, "/media/c.mp4", genres=["Drama"], actors=["ANN"])
+    scribe.sync(item.rating_key, tags=["drama"], performers=["Ann"])
+    assert (item.genres, item.actors) == (["Drama"], ["ANN"])
+    world.plex.log.clear()
+    scribe.sync(item.rating_key, tags=["drama"], performers=["Ann"])
+    assert puts(world) == 0
+
+
+def test_what_was_written_is_emptied_and_the_rest_is_not(world: World, scribe: Scribe) -> None:
+    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", studio="Theirs")
+    scribe.sync(item.rating_key, title="T", details="Ours", date="2024-05-06", rating100=50, switches=ALL_ON)
+    scribe.sync(item.rating_key, title="", details="", date=None, rating100=None, switches=ALL_ON)
+    read = world.read(item.rating_key)
+    assert (read.title, read.summary, read.date, read.year, read.rating) == ("One", "", "", "", "")
+    assert read.studio == "Theirs"
+
+
+def test_drift_is_repaired(world: World, scribe: Scribe, item: PlexItem) -> None:
+    unlocked = dataclasses.replace(ALL_ON, lock=False)
+    scribe.sync(item.rating_key, switches=unlocked, **EVERYTHING)
+    world.plex.refresh_item(item.rating_key)
+    assert item.title == "Agent"
+    scribe.sync(item.rating_key, switches=unlocked, **EVERYTHING)
+    read = world.read(item.rating_key)
+    assert read.title == 'Ein "Titel" & mehr <b> 100%'
+    assert set(EVERYTHING["tags"]) <= set(read.genres)
+    assert not item.locked & {"title", "genre"}
+
+
+def test_under_preserve_only_our_own_is_kept_up_to_date(world: World, scribe: Scribe) -> None:
+    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", title="Theirs", genres=["Own"])
+    preserve = Switches(preserve=True)
+    scribe.sync(item.rating_key, switches=preserve, title="New", details="Ours", tags=["A"], performers=["Ann"])
+    assert (item.title, item.summary, item.genres, item.actors) == ("Theirs", "Ours", ["Own"], ["Ann"])
+    scribe.sync(item.rating_key, switches=preserve, title="New", details="Later", tags=["B"], performers=["Bob"])
+    assert (item.title, item.summary, item.genres, item.actors) == ("Theirs", "Later", ["Own"], ["Bob"])
+    world.item(item.rating_key).editSummary("User's")
+    scribe.sync(item.rating_key, switches=preserve, title="New", details="Even later", performers=["Bob"])
+    assert item.summary == "User's"
+
+
+def test_a_characters_name_survives(world: World, scribe: Scribe, item: PlexItem) -> None:
+    world.item(item.rating_key).edit(**{"actor[0].tag.tag": "Ann", "actor[0].tagging.text": "The Queen"})
+    scribe.sync(item.rating_key, performers=["Bob", "Ann"])
+    assert world.read(item.rating_key).characters == {"Ann": "The Queen"}
+
+
+@pytest.mark.parametrize("letter", ["あ", "word ", "👩‍👩‍👧", "line\n"])
+def test_a_very_long_summary_goes_through_and_stays(world: World, scribe: Scribe, item: PlexItem, letter: str) -> None:
+    text = (letter * 10_000)[:10_000]
+    scribe.sync(item.rating_key, title="T", details=text)
+    assert item.summary
+    assert text.startswith(item.summary)
+    world.plex.log.clear()
+    scribe.sync(item.rating_key, title="T", details=text)
+    assert puts(world) == 0
+
+
+def test_a_scene_with_very_much_to_say_goes_through(world: World, scribe: Scribe, item: PlexItem) -> None:
+    fields: dict[str, Any] = {
+        "title": "題" * 255,
+        "details": "あ" * 10_000,
+        "tags": [f"タグの名前{number:03d}" for number in range(200)],
+        "performers": [f"出演者{number:02d}" for number in range(30)],
+    }
+    scribe.sync(item.rating_key, **fields)
+    assert len(item.genres) == 200
+    assert item.summary
+    world.plex.log.clear()
+    scribe.sync(item.rating_key, **fields)
+    assert puts(world) == 0
+
+
+# --- posters ------------------------------------------------------------------------------------------------
+
+
+def test_a_poster_goes_up_once_per_changed_cover(world: World, scribe: Scribe, item: PlexItem) -> None:
+    for cover in (b"one", b"one", b"two", b"two", None, b"two", b"one"):
+        scribe.sync(item.rating_key, title="T", cover=cover)
+    assert [upload.data for upload in world.plex.uploads] == [b"one", b"two", b"one"]
+    assert {upload.rating_key for upload in world.plex.uploads} == {item.rating_key}
+    assert {upload.url for upload in world.plex.uploads} == {None}
+    assert puts(world) == 1
+
+
+def test_a_poster_stays_after_a_refresh(world: World, scribe: Scribe, item: PlexItem) -> None:
+    scribe.sync(item.rating_key, title="T", cover=b"one")
+    world.plex.refresh_item(item.rating_key)
+    assert item.poster is not None
+    assert item.poster.data == b"one"
+
+
+def test_no_poster_goes_up_when_the_switch_is_off(world: World, scribe: Scribe, item: PlexItem) -> None:
+    scribe.sync(item.rating_key, title="T", cover=b"one", switches=Switches(poster=False))
+    assert world.plex.uploads == []
+
+
+# --- errors at each step ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_errors_take_the_contracts_way(world: World, scribe: Scribe, item: PlexItem, method: str, status: int) -> None:
+    expected = {400: PlexPermanentError, 404: PlexNotFound}.get(status, PlexTemporaryError)
+    world.plex.faults.add(Answer(status), method=method)
+    with pytest.raises(expected) as caught:
+        scribe.sync(item.rating_key, title="Secret", cover=b"picture")
+    assert "Secret" not in str(caught.value)
+
+
+def test_an_item_that_goes_before_the_write_is_not_found(world: World, item: PlexItem, bystander: PlexItem) -> None:
+    plex_item = world.item(item.rating_key)
+    world.plex.remove_item(item.rating_key)
+    with pytest.raises(PlexNotFound):
+        write_item(plex_item, scene(title="New"), Written(item.rating_key), Switches(), forgetful)
+    assert world.plex.writes == []
+
+
+def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(world: World) -> None:
+    """A listing cuts lists short: what it leaves out would not be removed, or would be lost."""
+    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ"))
+    listed = world.sections[0].all()[0]
+    metadata = scene(title="T", tags=["A", "New"], performers=["V"])
+    write_item(listed, metadata, Written(item.rating_key), Switches(), forgetful)
+    assert sorted(item.genres) == ["A", "New"]
+    assert item.actors == ["V"]
+
+
+# --- the memory, when something fails on the way ------------------------------------------------------------
+
+PRESERVE = Switches(preserve=True)
+FIRST: dict[str, Any] = {"details": "First", "performers": ["Ann"]}
+SECOND: dict[str, Any] = {"details": "Second", "performers": ["Bob"]}
+
+
+def test_a_poster_that_fails_does_not_make_us_forget_what_was_written(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
+    """Otherwise our own text is the user's under preserve_plex_edits, and later edits never arrive."""
+    scribe.memory.remember(1, Written(item.rating_key, cover="an older cover"))
+    rule = world.plex.faults.add(Answer(500), method="POST")
+    with pytest.raises(PlexTemporaryError):
+        scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
+    rule.remove()
+    assert item.summary == "First"
+    scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
+    scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **SECOND)
+    assert (item.summary, item.actors) == ("Second", ["Bob"])
+    assert [upload.data for upload in world.plex.uploads] == [b"picture"]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["the same again", "changed meanwhile"])
+def test_a_write_whose_answer_was_lost_is_still_known_as_ours(
+    world: World, scribe: Scribe, item: PlexItem, again: bool
+) -> None:
+    rule = world.plex.faults.add(ResetAfter(), method="PUT")
+    with pytest.raises(PlexTemporaryError):
+        scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
+    rule.remove()
+    assert item.summary == "First"
+    if again:
+        scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
+    scribe.sync(item.rating_key, switches=PRESERVE, **SECOND)
+    assert (item.summary, item.actors) == ("Second", ["Bob"])
+
+
+def test_a_write_that_never_arrived_leaves_what_was_ours(world: World, scribe: Scribe, item: PlexItem) -> None:
+    scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
+    rule = world.plex.faults.add(Answer(500), method="PUT")
+    with pytest.raises(PlexTemporaryError):
+        scribe.sync(item.rating_key, switches=PRESERVE, **SECOND)
+    rule.remove()
+    scribe.sync(item.rating_key, switches=PRESERVE, details="", performers=[])
+    assert (item.summary, item.actors) == ("", [])
+
+
+def test_the_workers_own_step_writes_and_remembers(
+    world: World, memory: SyncMemory, item: PlexItem, tmp_path: Path
+) -> None:
+    manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
+    config, problem = validate_config({"plex_url": world.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True})
+    assert problem is None
+    worker = SyncWorker(manager.get_queue(), dlq, config, str(tmp_path), memory=memory)
+    try:
+        for fields in (FIRST, SECOND, SECOND):
+            worker._update_metadata(world.item(item.rating_key), scene(**fields))
+    finally:
+        manager.shutdown()
+        dlq.close()
+    assert (item.summary, item.actors) == ("Second", ["Bob"])
+    assert len(world.plex.writes) == 2
