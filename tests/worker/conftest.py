@@ -1,0 +1,40 @@
+"""Fixtures: a fake clock, both simulators, and a worker between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.simulators.plex import PlexSimulator
+from tests.simulators.stash import StashSimulator
+from tests.worker.world import TOKEN, FakeClock, World
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def plex() -> Iterator[PlexSimulator]:
+    with PlexSimulator(token=TOKEN) as simulator:
+        yield simulator
+        assert simulator.server.errors == []
+
+
+@pytest.fixture
+def stash(tmp_path: Path, clock: FakeClock) -> Iterator[StashSimulator]:
+    plugins = tmp_path / "stash" / "plugins"
+    plugins.mkdir(parents=True)
+    with StashSimulator(plugins_dir=plugins, clock=clock.time) as simulator:
+        yield simulator
+        assert simulator.server.errors == []
+
+
+@pytest.fixture
+def world(tmp_path: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock) -> Iterator[World]:
+    world = World(tmp_path, plex, stash, clock)
+    yield world
+    world.close()
