@@ -1,0 +1,1 @@
+"""Tests of PlexSync.py as Stash runs it: a process, one JSON document in, one out."""

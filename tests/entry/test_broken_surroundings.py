@@ -1,0 +1,193 @@
+"""Packages that are missing, a disk that is full, a queue that is damaged: one clear line, and no edit in vain."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from queue.operations import get_stats
+from tests.entry.processes import Answer, queued, run, save, until, worker_pids
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and links of POSIX")
+
+PACKAGES = ("persistqueue", "plexapi", "requests", "pydantic")
+
+
+def without_packages(tmp_path: Path, *present: str) -> dict[str, str]:
+    """An environment for `python -S` in which only these packages are found, and empty."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in present:
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text("", encoding="utf-8")
+    return {"PYTHONPATH": str(site)}
+
+
+@pytest.mark.parametrize("missing", [("persistqueue",), ("plexapi", "pydantic"), PACKAGES])
+def test_missing_packages_are_named_and_the_edit_is_queued(
+    data_dir: Path, tmp_path: Path, missing: tuple[str, ...]
+) -> None:
+    present = set(PACKAGES) - set(missing)
+    answer = run(save(), data_dir, env=without_packages(tmp_path, *present), flags=["-S"])
+    for name in PACKAGES:
+        assert (name in answer.error.partition(" run:")[0]) == (name in missing)
+    assert "pip install" in answer.error
+    assert "queued" in answer.error
+    assert [level for level, _ in answer.log] == ["debug", "error"]
+    assert b"Traceback" not in answer.stderr
+    assert len(queued(data_dir)) == 1
+    assert worker_pids(data_dir) == []
+
+
+def test_a_task_names_them_too(data_dir: Path, tmp_path: Path) -> None:
+    answer = run(b'{"args": {"mode": "sync_recent"}}', data_dir, env=without_packages(tmp_path), flags=["-S"])
+    assert all(name in answer.error for name in PACKAGES)
+    assert [level for level, _ in answer.log] == ["error"]
+
+
+def assert_not_queued(answer: Answer) -> None:
+    assert answer.error
+    ((level, text),) = answer.log
+    assert level == "error"
+    assert "could not be queued" in text
+    assert b"Traceback" not in answer.stderr
+
+
+def test_a_file_size_limit_is_one_clear_error_and_damages_nothing(busy: Path) -> None:
+    import resource
+
+    def no_file_may_grow() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, 8_192))
+
+    assert run(save(1), busy).output["queued"] is True
+    for scene_id in range(2, 6):
+        assert_not_queued(run(save(scene_id, details="x" * 1_900), busy, before_exec=no_file_may_grow))
+    assert run(save(6), busy).output["queued"] is True
+    assert [job["scene_id"] for job in queued(busy)] == [1, 6]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB; skipped where one may not be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("nothing may be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_clear_error_and_space_is_enough_to_go_on(small_disk: Path) -> None:
+    (small_disk / "worker.lock").touch()
+    with (small_disk / "worker.lock").open("rb") as lock:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(save(1), small_disk).output["queued"] is True
+        filler = small_disk / "filler"
+        fill(filler)
+        answer = run(save(2), small_disk)
+        assert_not_queued(answer)
+        assert "disk" in answer.error
+        filler.unlink()
+        assert run(save(3), small_disk).output["queued"] is True
+        assert [job["scene_id"] for job in queued(small_disk)] == [1, 3]
+
+
+def test_a_full_disk_from_the_start_is_one_clear_error(small_disk: Path) -> None:
+    fill(small_disk / "filler")
+    answer = run(save(1), small_disk)
+    assert b"Traceback" not in answer.stderr
+    assert [level for level, _ in answer.log].count("error") == 1
+    assert answer.error
+
+
+def fill(file: Path) -> None:
+    """Write until the disk is full."""
+    with file.open("wb", buffering=0) as filler:
+        for size in (4_096, 1):
+            try:
+                while filler.write(b"\0" * size):
+                    pass
+            except OSError:
+                continue
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "noise": lambda content: os.urandom(8_192),
+    "text": lambda content: b"this is no database\n" * 500,
+    "half": lambda content: content[: len(content) // 2],
+    "a broken page": lambda content: content[:4_096] + b"\xa5" * (len(content) - 4_096),
+    "a broken header": lambda content: b"\0" * 100 + content[100:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_queue_loses_no_new_edit_and_is_never_deleted(busy: Path, damage: str) -> None:
+    for scene_id in (1, 2):
+        run(save(scene_id), busy)
+    assert len(queued(busy)) == 2  # which also brings all of it into the one file
+    file = busy / "queue" / "data.db"
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    answer = run(save(40), busy)
+    assert b"Traceback" not in answer.stderr
+    assert sum(level == "error" for level, _ in answer.log) <= 1
+    if "error" in answer.document:  # then it says what to do, and that the edit is not queued
+        assert_not_queued(answer)
+    else:
+        assert 40 in {job["scene_id"] for job in queued(busy)}
+    assert run(save(41), busy).output["queued"] is True
+    assert 41 in {job["scene_id"] for job in queued(busy)}
+
+
+def test_many_hooks_that_find_the_damage_at_once_lose_nothing(busy: Path) -> None:
+    (busy / "queue").mkdir()
+    (busy / "queue" / "data.db").write_bytes(b"this is no database\n" * 500)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda scene_id: run(save(scene_id), busy), range(1, 25)))
+    safe = {number for number, answer in enumerate(answers, 1) if "output" in answer.document}
+    assert safe <= {job["scene_id"] for job in queued(busy)}
+    assert safe == set(range(1, 25)), [answer.document for answer in answers if "error" in answer.document]
+    assert len([name for name in os.listdir(busy / "queue") if ".broken-" in name]) == 1
+
+
+@pytest.mark.parametrize("name", ["dlq.db", "index.db", "memory.db", "sync_timestamps.json", "connection.json"])
+def test_another_damaged_file_stops_neither_hook_nor_worker(data_dir: Path, name: str) -> None:
+    (data_dir / name).write_bytes(b"this is not what it should be\n" * 500)
+    assert run(save(1), data_dir).output["queued"] is True
+    log = data_dir / "worker.log"
+    until(lambda: log.exists() and "Worker started" in log.read_text(encoding="utf-8"), "the worker runs")
+    assert len(worker_pids(data_dir)) == 1
+    assert (data_dir / "worker.stderr").read_bytes() == b""
+    answer = run(save(2), data_dir)
+    assert answer.output["queued"] is True
+    assert get_stats(data_dir)["pending"] + get_stats(data_dir)["in_progress"] == 2
+
+
+def test_a_queue_that_another_process_holds_for_a_moment_is_waited_for(busy: Path) -> None:
+    import sqlite3
+    import threading
+
+    run(save(1), busy)
+    holder = sqlite3.connect(busy / "queue" / "data.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.5, lambda: holder.execute("ROLLBACK"))
+    release.start()
+    try:
+        assert run(save(2), busy).output["queued"] is True
+    finally:
+        release.join()
+        holder.close()
+    assert [job["scene_id"] for job in queued(busy)] == [1, 2]

@@ -1,0 +1,153 @@
+"""Where the data go: $STASH_PLUGIN_DATA, else the home directory, else beside PlexSync.py."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.entry.processes import Answer, make_plugin, queued, run, save
+from worker.process import WorkerLock
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and modes of POSIX")
+
+IN_HOME = Path(".stash", "plugins", "PlexSync", "data")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Path:
+    return make_plugin(tmp_path / "plugins" / "PlexSync")
+
+
+def keep_workers_out(*folders: Path) -> list[WorkerLock]:
+    locks = []
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        locks.append(WorkerLock(str(folder)))
+        assert locks[-1].acquire()
+    return locks
+
+
+def saved_at(entry: Path, home: Path, data_dir: str | Path | None, *places: Path) -> list[bool]:
+    """Save a scene; return which of the places has its job. No worker starts there."""
+    locks = keep_workers_out(*places)
+    try:
+        assert run(save(), data_dir, env={"HOME": str(home)}, entry=entry).output["queued"] is True
+        return [len(queued(place)) == 1 for place in places]
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+def test_the_environments_place_goes_first(entry: Path, home: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    assert saved_at(entry, home, chosen, chosen) == [True]
+    assert not (home / ".stash").exists()
+    assert not (entry.parent / "data").exists()
+
+
+@pytest.mark.parametrize("said", [None, "", "   "])
+def test_without_it_the_home_directory_is_taken(entry: Path, home: Path, said: str | None) -> None:
+    assert saved_at(entry, home, said, home / IN_HOME) == [True]
+    assert not (entry.parent / "data").exists()
+
+
+@pytest.mark.parametrize("blocked", ["file", "read-only"])
+def test_a_place_that_cannot_be_written_gives_way_to_the_home(
+    entry: Path, home: Path, tmp_path: Path, blocked: str
+) -> None:
+    place = unwritable(tmp_path, blocked)
+    assert saved_at(entry, home, place, home / IN_HOME) == [True]
+
+
+def test_when_neither_can_be_written_the_folder_beside_the_script_is_taken(entry: Path, home: Path) -> None:
+    (home / ".stash").write_text("a file in the way", encoding="utf-8")
+    assert saved_at(entry, home, "/proc/no/such/place", entry.parent / "data") == [True]
+
+
+def test_when_none_can_be_written_one_line_says_so(entry: Path, home: Path, tmp_path: Path) -> None:
+    (home / ".stash").write_text("", encoding="utf-8")
+    (entry.parent / "data").write_text("", encoding="utf-8")
+    answer = run(save(), unwritable(tmp_path, "file"), env={"HOME": str(home)}, entry=entry)
+    assert_one_error(answer, str(entry.parent / "data"))
+
+
+def test_a_home_that_is_not_set_is_no_error(entry: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    (lock,) = keep_workers_out(chosen)
+    assert run(save(), chosen, env={"HOME": ""}, entry=entry).output["queued"] is True
+    lock.release()
+
+
+@pytest.mark.parametrize("name", ["with blanks", "ünïcode", "a'b\"c", "$HOME", "%41?x=1#y"])
+def test_any_name_will_do(entry: Path, home: Path, tmp_path: Path, name: str) -> None:
+    assert saved_at(entry, home, tmp_path / name, tmp_path / name) == [True]
+
+
+@pytest.mark.parametrize("way", [[], ["-O"], ["-OO"], ["-B"], ["-X", "utf8"]])
+def test_the_data_directory_is_private_however_python_is_started(
+    entry: Path, home: Path, tmp_path: Path, way: list[str]
+) -> None:
+    place = tmp_path / "data"
+    (lock,) = keep_workers_out(place)
+    answer = run(save(), place, env={"HOME": str(home)}, entry=entry, flags=way)
+    lock.release()
+    assert answer.output["queued"] is True
+    assert stat.S_IMODE((place / "queue").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "blocker", ["queue", "queue/data.db", "connection.json", "worker.lock", "notices.jsonl", "worker.stderr"]
+)
+def test_a_folder_or_a_file_in_the_way_is_one_line_and_no_traceback(data_dir: Path, blocker: str) -> None:
+    """The queue can't be written: an error. Anything else: the edit is queued, whatever else is said."""
+    path = data_dir / blocker
+    path.parent.mkdir(exist_ok=True)
+    if blocker == "queue":
+        path.write_text("", encoding="utf-8")
+    else:
+        path.mkdir()
+    answer = run(save(), data_dir)
+    assert b"Traceback" not in answer.stderr
+    if blocker.startswith("queue"):
+        assert_one_error(answer)
+    else:
+        assert answer.output["queued"] is True
+        assert len(queued(data_dir)) == 1
+        assert sum(level in ("warning", "error") for level, _ in answer.log) <= 1
+
+
+def test_a_link_in_place_of_a_file_is_not_followed(busy: Path, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("untouched", encoding="utf-8")
+    (busy / "queue").mkdir()
+    (busy / "queue" / "data.db").symlink_to(target)
+    assert_one_error(run(save(), busy))
+    assert target.read_text(encoding="utf-8") == "untouched"
+
+
+def assert_one_error(answer: Answer, names: str = "") -> None:
+    ((level, text),) = answer.log
+    assert level == "error"
+    assert names in text
+    assert names in answer.error
+    assert b"Traceback" not in answer.stderr
+
+
+def unwritable(tmp_path: Path, kind: str) -> Path:
+    if kind == "read-only":
+        if not os.path.isdir("/proc/self"):
+            pytest.skip("no place here that even root can't write")
+        return Path("/proc/self/no/such/place")
+    file = tmp_path / "a file"
+    file.write_text("", encoding="utf-8")
+    return file / "data"

@@ -1,0 +1,124 @@
+"""PlexSync.yml: read by Stash's strict rules, complete, and true to what the script does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.entry.processes import ROOT, run
+from tests.simulators.stash import Manifest, load_manifest, load_plugins
+
+BOOLEANS = (
+    *("enabled", "strict_matching", "preserve_plex_edits", "only_organized", "lock_fields", "trigger_plex_scan"),
+    *("sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers", "sync_tags"),
+    *("sync_collections", "sync_poster", "sync_rating"),
+)
+TEXTS = ("plex_url", "plex_token", "plex_libraries", "path_mappings")
+WHOLE_NUMBERS = ("max_retries", "plex_connect_timeout", "plex_read_timeout", "dlq_retention_days")
+#: Stash's page takes whole numbers only, and 0.1 is one of its values.
+FRACTIONS = ("poll_interval",)
+#: Folders that no clone has.
+NOT_OURS = {".venv", ".git", "dependencies", "node_modules"}
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return load_manifest(ROOT / "PlexSync.yml")
+
+
+def test_it_is_what_stash_expects(manifest: Manifest) -> None:
+    assert (manifest.id, manifest.name, manifest.interface) == ("PlexSync", "PlexSync", "raw")
+    assert manifest.exec == ("python3", "{pluginDir}/PlexSync.py")
+    assert manifest.err_log in ("", "error", "warning", "info", "debug", "trace", "none")
+    assert manifest.description
+    version = manifest.version or ""
+    assert version.count(".") == 2
+    assert version.replace(".", "").isdigit()
+
+
+def test_it_is_the_only_manifest_in_the_tree() -> None:
+    assert list(manifests(ROOT)) == [ROOT / "PlexSync.yml"]
+
+
+def manifests(folder: Path) -> Iterator[Path]:
+    """As Stash finds them, upper case included."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and entry.name not in NOT_OURS and not entry.is_symlink():
+            yield from manifests(entry)
+        elif entry.suffix.lower() == ".yml":
+            yield entry
+
+
+def test_stash_loads_it_from_a_clone_without_a_complaint(tmp_path: Path) -> None:
+    complaints: list[str] = []
+    folder = tmp_path / "plugins" / "PlexSync"
+    folder.mkdir(parents=True)
+    (folder / "PlexSync.yml").write_bytes((ROOT / "PlexSync.yml").read_bytes())
+    plugins = load_plugins(tmp_path / "plugins", complaints.append)
+    assert list(plugins) == ["PlexSync"]
+    assert complaints == []
+
+
+def test_every_setting_is_declared_once_and_none_besides(manifest: Manifest) -> None:
+    keys = [setting.key for setting in manifest.settings]
+    assert sorted(keys) == sorted({*BOOLEANS, *TEXTS, *WHOLE_NUMBERS, *FRACTIONS})
+
+
+def test_every_setting_has_the_type_that_can_hold_it(manifest: Manifest) -> None:
+    types = {setting.key: setting.type for setting in manifest.settings}
+    assert {types[key] for key in BOOLEANS} == {"BOOLEAN"}
+    assert {types[key] for key in (*TEXTS, *FRACTIONS)} == {"STRING"}
+    assert {types[key] for key in WHOLE_NUMBERS} == {"NUMBER"}
+
+
+def test_every_setting_says_what_it_is_and_its_default(manifest: Manifest) -> None:
+    for setting in manifest.settings:
+        assert setting.display_name.strip(), setting.key
+        assert "Default: " in setting.description or "Required" in setting.description, setting.key
+    names = [setting.display_name for setting in manifest.settings]
+    assert len(set(names)) == len(names)
+
+
+def test_defaults_and_ranges_in_the_texts_are_those_of_the_code(manifest: Manifest) -> None:
+    from validation.config import validate_config
+
+    config, _ = validate_config({"plex_url": "http://plex:32400", "plex_token": "t" * 20})
+    assert config is not None
+    texts = {setting.key: setting.description for setting in manifest.settings}
+    for key in BOOLEANS:
+        assert f"Default: {'on' if getattr(config, key) else 'off'}" in texts[key], key
+    for key in (*WHOLE_NUMBERS, *FRACTIONS):
+        assert f"Default: {getattr(config, key):g}." in texts[key], key
+
+
+def test_edits_and_deletions_of_scenes_run_hooks_and_nothing_else(manifest: Manifest) -> None:
+    triggers = [trigger for hook in manifest.hooks for trigger in hook.triggered_by]
+    assert "Scene.Update.Post" in triggers
+    assert set(triggers) <= {"Scene.Update.Post", "Scene.Destroy.Post"}
+    assert len(set(triggers)) == len(triggers), "each hook is a process more"
+    assert all(hook.name and hook.description for hook in manifest.hooks)
+
+
+def test_every_task_names_a_mode_of_its_own(manifest: Manifest) -> None:
+    assert "Sync recent scenes" in [task.name for task in manifest.tasks]
+    assert all(task.description for task in manifest.tasks)
+    modes = [task.default_args["mode"] for task in manifest.tasks]
+    assert len(set(modes)) == len(modes)
+
+
+def test_every_tasks_mode_is_known_to_the_script(manifest: Manifest, busy: Path) -> None:
+    unknown = run(json.dumps({"args": {"mode": "no_such_task"}}).encode(), busy).error
+    assert "no_such_task" in unknown
+    for task in manifest.tasks:
+        answer = run(json.dumps({"args": dict(task.default_args)}).encode(), busy)
+        assert unknown.replace("no_such_task", task.default_args["mode"]) != answer.document.get("error")
+
+
+def test_everything_that_the_manifest_runs_is_there(manifest: Manifest) -> None:
+    for task in (None, *manifest.tasks, *manifest.hooks):
+        words = manifest.command(task)
+        assert os.path.isfile(words[1])
