@@ -1,0 +1,78 @@
+"""Kills the Python process that it is loaded into at one exact point, if a file says so.
+
+Python imports a module of this name when it starts. The file that PLEXSYNC_SOAK_KILL names holds a point (see
+`tests.soak.points`); the first process of the right role takes it, so that one process dies by it, once. What is
+watched is the interpreter's own calls and returns: nothing of the product is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+VARIABLE = "PLEXSYNC_SOAK_KILL"
+_DEEPEST = 14
+
+
+def _arm() -> None:
+    path = os.environ.get(VARIABLE)
+    if not path or not os.path.exists(path):
+        return
+    import json
+
+    role = "worker" if "worker" in sys.orig_argv else "hook"
+    try:
+        with open(path, encoding="utf-8") as file:
+            point = json.load(file)
+        if point["role"] != role:
+            return
+        os.rename(path, f"{path}.taken")  # one process only: the others find it gone
+    except (OSError, ValueError):
+        return
+    _watch(point, f"{path}.log")
+
+
+def _watch(point: dict[str, Any], log: str) -> None:
+    import signal
+    import threading
+
+    file, function, event = point["file"].replace("/", os.sep), point["function"], point["event"]
+    callee, within, where = point["callee"], point["within"], point["where"]
+    left = [point["nth"]]
+
+    def look(frame: FrameType, happened: str, argument: Any) -> None:
+        code = frame.f_code
+        if happened != event or code.co_name != function or not code.co_filename.endswith(file):
+            return
+        if callee and getattr(argument, "__name__", "") != callee:
+            return
+        if any(str(frame.f_locals.get(name)) != value for name, value in where.items()):
+            return
+        if within and within not in _callers(frame):
+            return
+        left[0] -= 1
+        if left[0] == 0:
+            with open(log, "a", encoding="utf-8") as lines:
+                lines.write(point["name"] + "\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.setprofile(look)
+    sys.setprofile(look)
+
+
+def _callers(frame: FrameType | None) -> set[str]:
+    names: set[str] = set()
+    for _ in range(_DEEPEST):
+        frame = frame.f_back if frame else None
+        if frame is None:
+            break
+        names.add(frame.f_code.co_name)
+    return names
+
+
+_arm()

@@ -1,0 +1,202 @@
+"""What will happen in a campaign: a pure function of the seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.soak.points import HOOK_POINTS, WORKER_POINTS
+
+#: Seconds of trouble in one round.
+TROUBLE = 6.0
+SCENES = 12
+_FEWEST = 8
+#: The share of rounds with an outage that lasts.
+_LONG_OUTAGES = 0.3
+#: Seconds within which a hook is killed: about as long as it lives.
+_HOOK_LIFE = 0.09
+_TAGS = tuple(f"Tag {number}" for number in range(8))
+_PEOPLE = ("Ann", "Bob", "Cleo", "Dan", "Eve")
+_STUDIOS = ("North", "South", None)
+_GROUPS = ("Series", "Sequel")
+_DATES = ("2024-05-06", "2019-12-31", "2020", "2021-07", None)
+_KILLED_AT = tuple(point.name for point in WORKER_POINTS if point.situation in ("sync", "retry", "missed", "gone"))
+_HOOKS_KILLED_AT = tuple(point.name for point in HOOK_POINTS)
+
+#: How a round comes to its end: the worker that is alive goes on, a new one is started by a save, or a task does it.
+ENDINGS = ("alive", "fresh", "task")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happens, so many seconds after its round's beginning."""
+
+    at: float
+    action: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.at:6.2f} {self.action}({arguments})"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Trouble, then quiet."""
+
+    number: int
+    events: tuple[Event, ...]
+    ending: str
+    #: the scene that is saved once all is quiet
+    last_saved: int
+
+
+def make_plan(seed: int, rounds: int, kills: int) -> list[Round]:
+    """Return the campaign.
+
+    Args:
+        kills: of hooks and workers, planned for each round.
+    """
+    return list(_Planner(random.Random(seed), kills).rounds(rounds))
+
+
+class _Planner:
+    def __init__(self, rng: random.Random, kills: int) -> None:
+        self._rng = rng
+        self._kills = kills
+        self._slots = list(range(SCENES))
+        self._next_slot = SCENES
+        self._version = 0
+        self._events: list[Event] = []
+
+    def rounds(self, count: int) -> list[Round]:
+        return [self._round(number) for number in range(1, count + 1)]
+
+    def _round(self, number: int) -> Round:
+        self._events = []
+        before = list(self._slots)  # scenes of this round; what is created now is edited in the next
+        for _ in range(self._rng.randint(12, 22)):
+            self._edit(before)
+        self._spread("silent", 4, lambda: {"slot": self._pick(before), "fields": self._fields(partial=True)})
+        self._population(before)
+        self._plex_trouble(before)
+        self._stash_trouble()
+        self._worker_trouble()
+        ending = self._rng.choice(ENDINGS)
+        last = self._pick(self._slots)
+        return Round(number, tuple(sorted(self._events, key=lambda event: event.at)), ending, last)
+
+    # -- edits --
+
+    def _edit(self, slots: list[int]) -> None:
+        kind = self._rng.choices(("save", "burst", "bulk", "tagger"), (8, 1, 1, 1))[0]
+        some = self._rng.sample(slots, min(len(slots), self._rng.randint(2, 5)))
+        if kind == "save":
+            self._add("save", slot=self._pick(slots), fields=self._fields())
+        elif kind == "burst":
+            moment = self._moment()
+            for slot in (*some, some[0]):
+                self._add("save", at=moment, slot=slot, fields=self._fields())
+        elif kind == "bulk":
+            tags = self._rng.sample(_TAGS, 2)
+            self._add("bulk", slots=some, fields={"tags": tags, "studio": self._rng.choice(_STUDIOS)})
+        else:
+            self._add("tagger", saves=[[slot, self._fields(partial=True)] for slot in some])
+
+    def _fields(self, *, partial: bool = False) -> dict[str, Any]:
+        """Values for a save; `{slot}` in texts is filled in by who saves."""
+        self._version += 1
+        rng = self._rng
+        everything: dict[str, Any] = {
+            "title": rng.choice((f"Title of {{slot}}, version {self._version}", f"{{slot}} v{self._version}", "")),
+            "details": rng.choice((f"About {{slot}}: {self._version}", "")),
+            "studio": rng.choice(_STUDIOS),
+            "date": rng.choice(_DATES),
+            "tags": rng.sample(_TAGS, rng.randint(0, 4)),
+            "performers": rng.sample(_PEOPLE, rng.randint(0, 3)),
+            "groups": rng.sample(_GROUPS, rng.randint(0, 2)),
+            "cover": self._version,
+        }
+        names = rng.sample(sorted(everything), rng.randint(1, 3 if partial else 6))
+        return {name: everything[name] for name in names}
+
+    # -- scenes and items that come and go --
+
+    def _population(self, before: list[int]) -> None:
+        for action in self._rng.sample(("create", "create late", "destroy"), self._rng.randint(0, 2)):
+            if action == "destroy":
+                if len(self._slots) > _FEWEST:
+                    slot = self._pick(before)
+                    self._slots.remove(slot)
+                    self._add("destroy", at=TROUBLE * 0.9, slot=slot)
+                continue
+            slot = self._next_slot
+            self._next_slot += 1
+            self._slots.append(slot)
+            start = self._moment(0.5)
+            self._add("create", at=start, slot=slot, fields=self._fields(), late=action == "create late")
+            if action == "create late":
+                self._add("save", at=start + 0.1, slot=slot, fields=self._fields(partial=True))
+                self._add("file appears", at=start + self._rng.uniform(0.5, 3.0), slot=slot)
+
+    # -- trouble --
+
+    def _plex_trouble(self, slots: list[int]) -> None:
+        kinds = ["down", "starting up", "revoked", "all 500", "all 503", "all 429", "slow"]
+        if self._rng.random() < _LONG_OUTAGES:  # longer than all of a job's retries
+            kind = self._rng.choice(("down", "starting up", "all 500", "all 503"))
+            kinds.remove(kind)
+            self._add("plex trouble", at=0.5, kind=kind)
+            self._add("plex well", at=TROUBLE - 0.5, kind=kind)
+        for kind in self._rng.sample(kinds, 3):
+            start = self._moment(0.8)
+            self._add("plex trouble", at=start, kind=kind)
+            self._add("plex well", at=start + self._rng.uniform(0.1, 1.2), kind=kind)
+        for kind in self._rng.sample(("reset", "reset after", "truncate", "hang"), self._rng.randint(1, 3)):
+            times = 1 if kind == "hang" else self._rng.randint(1, 4)
+            self._add("plex fault", kind=kind, method=self._rng.choice((None, "PUT")), times=times)
+        # A fault that only edits meet is an item's own: fewer of them than a job has retries.
+        self._add("plex fault", kind=self._rng.choice(("500", "429")), method="PUT", times=self._rng.randint(1, 3))
+        self._spread("replace item", self._rng.randint(0, 2), lambda: {"slot": self._pick(slots)})
+        self._spread("refresh item", self._rng.randint(0, 3), lambda: {"slot": self._pick(slots)})
+
+    def _stash_trouble(self) -> None:
+        if self._rng.random() < 0.4:
+            self._add(self._rng.choice(("stash restarts", "sessions end")))
+        for kind in self._rng.sample(("reset", "500", "truncate", "slow", "503"), self._rng.randint(0, 2)):
+            self._add("stash fault", kind=kind, times=self._rng.randint(1, 5))
+
+    def _worker_trouble(self) -> None:
+        for _ in range(self._kills):
+            kind = self._rng.choices(("hook", "hook at", "worker", "worker at", "task"), (14, 3, 5, 5, 1))[0]
+            if kind == "hook":
+                after = self._rng.uniform(0.0, _HOOK_LIFE)
+                self._add("save", slot=self._pick(self._slots), fields=self._fields(partial=True), killed_after=after)
+            elif kind == "hook at":
+                self._add("kill hook at", point=self._rng.choice(_HOOKS_KILLED_AT))
+            elif kind == "worker":
+                self._add("kill worker")
+            elif kind == "worker at":
+                self._add("kill worker at", point=self._rng.choice(_KILLED_AT))
+            else:
+                self._add("task", stopped_after=self._rng.uniform(0.1, 1.0))
+        for _ in range(self._rng.randint(0, 2)):
+            start = self._moment(0.8)
+            self._add("freeze worker", at=start)
+            self._add("thaw worker", at=start + self._rng.uniform(0.1, 1.5))
+
+    # -- small things --
+
+    def _spread(self, action: str, count: int, arguments: Any) -> None:
+        for _ in range(count):
+            self._add(action, **arguments())
+
+    def _add(self, action: str, *, at: float | None = None, **arguments: Any) -> None:
+        self._events.append(Event(round(self._moment() if at is None else at, 3), action, arguments))
+
+    def _moment(self, until: float = 1.0) -> float:
+        return self._rng.uniform(0.0, TROUBLE * until)
+
+    def _pick(self, slots: list[int]) -> int:
+        return self._rng.choice(slots)

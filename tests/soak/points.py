@@ -1,0 +1,167 @@
+"""The named points at which a process is killed: before or after each write, and between the steps of one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.soak.killing.sitecustomize import VARIABLE
+
+KILLING = Path(__file__).parent / "killing"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One moment in the life of a hook or a worker."""
+
+    name: str
+    #: which situation leads there; see `test_kill_points`
+    situation: str
+    file: str
+    function: str
+    #: "call", "return", or "c_call": just before `function` calls the built-in `callee`
+    event: str = "call"
+    callee: str = ""
+    #: only below a function of this name
+    within: str = ""
+    #: values of local variables
+    where: Mapping[str, str] = field(default_factory=dict)
+    nth: int = 1
+    role: str = "worker"
+
+
+def _around(
+    name: str, situation: str, file: str, function: str, *, within: str = "", nth: int = 1
+) -> tuple[Point, Point]:
+    before = Point(f"before {name}", situation, file, function, within=within, nth=nth)
+    return before, dataclasses.replace(before, name=f"after {name}", event="return")
+
+
+def _commit(name: str, situation: str, within: str, nth: int = 2) -> Point:
+    """Inside a transaction, just before its COMMIT."""
+    return Point(f"before the commit of {name}", situation, "common/sqlite.py", "write", "c_call", "execute", within,
+                 nth=nth)  # fmt: skip
+
+
+def _replace(name: str, situation: str, within: str) -> Point:
+    return Point(f"before {name} replaces the old file", situation, "common/files.py", "replace_private", "c_call",
+                 "replace", within)  # fmt: skip
+
+
+_PUT, _POST = {"method": "PUT"}, {"method": "POST"}
+_SESSION = ("plex/client.py", "request")
+_LIBRARY = "persistqueue/sqlackqueue.py"
+
+WORKER_POINTS = (
+    # the start
+    *_around("the lock is signed", "sync", "worker/process.py", "sign"),
+    *_around("jobs in progress are resumed", "sync", "queue/table.py", "resume"),
+    *_around("finished rows are dropped", "sync", "queue/table.py", "drop_finished"),
+    *_around("the settings are read", "sync", "worker/settings.py", "load_config"),
+    # one job
+    *_around("a job is taken", "sync", "queue/table.py", "take"),
+    _commit("taking a job", "sync", "take"),
+    *_around("the scene is read", "sync", "stash/client.py", "find_scene"),
+    *_around("the index is refreshed", "sync", "plex/index.py", "refresh"),
+    _commit("the index", "sync", "_list_all"),
+    Point("before the edit goes to Plex", "sync", *_SESSION, where=_PUT),
+    Point("after the edit went to Plex", "sync", *_SESSION, "return", where=_PUT),
+    Point("before the poster goes to Plex", "sync", *_SESSION, where=_POST),
+    Point("after the poster went to Plex", "sync", *_SESSION, "return", where=_POST),
+    *_around("what was begun is remembered", "sync", "plex/memory.py", "remember"),
+    *_around("what was written is remembered", "sync", "plex/memory.py", "remember", nth=2),
+    *_around("the cover is remembered", "sync", "plex/memory.py", "remember", nth=3),
+    *_around("the timestamp is appended", "sync", "queue/timestamps.py", "_append"),
+    *_around("the timestamps are folded", "sync", "queue/timestamps.py", "_fold"),
+    _replace("the timestamps' fold", "sync", "_fold"),
+    Point("between the timestamps' replace and unlink", "sync", "queue/timestamps.py", "_fold", "c_call", "unlink"),
+    *_around("a scene's letters are dropped", "sync", "queue/dlq.py", "delete_scene"),
+    *_around("a job is acknowledged", "sync", _LIBRARY, "ack"),
+    # its retry
+    *_around("a retry is released", "retry", "queue/table.py", "release"),
+    _commit("a retry", "retry", "release"),
+    # its dead letter
+    *_around("the dead letter is written", "dead", "queue/dlq.py", "add"),
+    _commit("the dead letter", "dead", "add"),
+    *_around("the job is failed", "dead", _LIBRARY, "ack_failed"),
+    *_around("a notice is left", "dead", "stash/notices.py", "leave_notice"),
+    *_around("a letter's scene is queued again", "revive", "queue/operations.py", "enqueue", within="take_up_again"),
+    *_around("a letter taken up is dropped", "revive", "queue/dlq.py", "delete_scene", within="take_up_again"),
+    # a scene that is gone
+    *_around("a timestamp is forgotten", "gone", "queue/timestamps.py", "forget_sync_timestamp"),
+    *_around("the memory of a scene is dropped", "gone", "plex/memory.py", "forget"),
+    # catching up
+    *_around("a missed scene is queued", "missed", "queue/operations.py", "enqueue", within="look"),
+    _commit("a missed scene", "missed", "look"),
+    *_around("the watermark is noted", "missed", "worker/catch_up.py", "_note"),
+    _replace("the watermark", "missed", "_note"),
+    # a damaged database
+    Point("before the damaged journal is renamed", "damage", "queue/rescue.py", "_rename", "call"),
+    Point("between the renamed journal and the database", "damage", "common/files.py", "set_aside", within="_rename"),
+    Point("after the damaged database is renamed", "damage", "queue/rescue.py", "_rename", "return"),
+    Point("before the guard of a rescue goes", "damage", "queue/rescue.py", "set_database_aside", "c_call", "unlink"),
+    *_around("damaged jobs are carried over", "damage", "queue/rescue.py", "carry_over"),
+    Point("after a damaged job is put", "damage", "queue/table.py", "put", "return", within="carry_over"),
+    Point("before a damaged database counts as carried", "damage", "queue/rescue.py", "carry_over", "c_call",
+          "replace"),
+    # the end
+    *_around("the lock is released", "sync", "worker/process.py", "release"),
+    *_around("the last look at the queue", "sync", "worker/main.py", "_anything_waits"),
+)  # fmt: skip
+
+HOOK_POINTS = tuple(
+    dataclasses.replace(point, role="hook")
+    for point in (
+        *_around("the hook puts its job", "hook", "queue/table.py", "put"),
+        _commit("the hook's job", "hook", "put"),
+        *_around("the hook leaves the connection", "hook", "stash/connection.py", "save_connection"),
+        _replace("the connection", "hook", "save_connection"),
+        *_around("the hook takes the lock", "hook", "worker/process.py", "acquire"),
+        *_around("the hook starts the worker", "hook", "worker/process.py", "_start"),
+        Point("between the notices' rename and unlink", "hook", "stash/notices.py", "take_notices", "c_call", "unlink"),
+        *_around("the hook answers", "hook", "stash/plugin_input.py", "write_answer"),
+    )
+)
+POINTS = {point.name: point for point in (*WORKER_POINTS, *HOOK_POINTS)}
+
+
+class Trap:
+    """Where a point is laid out for the next process that comes by."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "kill-at.json"
+        self._log = folder / "kill-at.json.log"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to be killed by it."""
+        return {VARIABLE: str(self.path), "PYTHONPATH": str(KILLING)}
+
+    def lay(self, point: Point) -> None:
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(json.dumps(dataclasses.asdict(point)), encoding="utf-8")
+        os.replace(fresh, self.path)
+
+    def clear(self) -> None:
+        """Take away what no process took."""
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def armed(self) -> bool:
+        """Whether the last process that took a point may not have reached it yet."""
+        taken = Path(f"{self.path}.taken")
+        if not taken.exists():
+            return False
+        sprung = self.sprung()
+        return not sprung or json.loads(taken.read_text(encoding="utf-8"))["name"] != sprung[-1]
+
+    def sprung_in_hooks(self) -> int:
+        return sum(POINTS[name].role == "hook" for name in self.sprung())
+
+    def sprung(self) -> list[str]:
+        """The names of the points at which a process was killed so far."""
+        return self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []

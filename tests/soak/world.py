@@ -1,0 +1,275 @@
+"""The campaign's world: Stash with the plugin, Plex with the same films and their decoys, a data directory."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from queue.dlq import DeadLetterQueue
+from queue.operations import get_stats, load_sync_timestamps
+from tests.demo.compare import differences, in_stash
+from tests.demo.processes import KILL, stop_workers, worker_pids
+from tests.demo.world import install_plugin
+from tests.simulators.httpd import FaultRule
+from tests.simulators.plex import PlexItem, PlexSimulator
+from tests.simulators.stash import StashSimulator
+from tests.simulators.stash.plugins import Caller
+from tests.soak.plan import SCENES
+from tests.soak.points import Trap
+
+TIME_SCALE = 0.01
+#: Longer than the pause between two looks of the catch-up: a worker that is alive finds what was missed.
+IDLE = 8.0
+PLUGIN = "PlexSync"
+TOKEN = "soak-token-0123456789-abcdef"
+USER, PASSWORD = "soak-user", "soak-password-9876543210"
+_WEEK = 7 * 86_400.0
+_LOCAL = "127.0.0.1,localhost"
+
+
+class World:
+    """Both servers and what is done to them."""
+
+    def __init__(self, folder: Path, plex: PlexSimulator, stash: StashSimulator, trap: Trap, *, blind: bool) -> None:
+        self.plex, self.stash, self.trap = plex, stash, trap
+        self.blind = blind
+        self.data_dir = str(folder / "data")
+        self.films = plex.add_library("Films", locations=["/media"])
+        self.attic = plex.add_library("Attic", locations=["/attic"])
+        self.scene_ids: dict[int, int] = {}
+        #: rating key → slot, of every item that ever was; decoys have none
+        self.keys: dict[int, int | None] = {}
+        #: slots whose item in Plex is another since the end of the last round: Stash knows of no change
+        self.replaced: set[int] = set()
+        #: slots that were changed without a hook that lived to its end
+        self.untold: set[int] = set()
+        self.rules: dict[str, FaultRule] = {}
+        #: workers that were killed by their process id
+        self.killed_workers = 0
+        self.edits = 0
+        #: what workers wrote to stderr: the next one's start would wipe it out
+        self.stderr: set[str] = set()
+        self._lock = threading.Lock()
+
+    # -- scenes --
+
+    def add_scene(self, slot: int, fields: dict[str, Any] | None = None, *, late: bool = False) -> None:
+        if not late:
+            self.add_item(slot)
+        decoy = self.plex.add_item(self.attic, f"/attic/{_name(slot)}", size=_size(slot) + 1)
+        self.keys[decoy.rating_key] = None
+        values = {"title": "", **self._values(slot, fields or {})}
+        cover = values.pop("cover_image", None)
+        scene = self.stash.add_scene(
+            **values, files=[(f"/data/{slot % 3}/{_name(slot)}", _size(slot))], cover=_decode(cover)
+        )
+        self.scene_ids[slot] = scene.id
+        self.untold.add(slot)
+
+    def add_item(self, slot: int) -> None:
+        item = self.plex.add_item(self.films, _plex_path(slot), size=_size(slot))
+        self.keys[item.rating_key] = slot
+
+    def file_appears(self, slot: int) -> None:
+        """A scan of Plex finds the file."""
+        if self.plex.find(_plex_path(slot)) is None:
+            self.plex.add_file(_plex_path(slot), _size(slot))
+            self.plex.scan(self.films)
+
+    def learn_keys(self) -> None:
+        """Note the items that a scan made."""
+        for item in self.plex.items(self.films):
+            self.keys.setdefault(item.rating_key, slot_of(item.path))
+
+    def replace_item(self, slot: int) -> None:
+        if self.item(slot) is not None:
+            self.keys[self.plex.replace_item(_plex_path(slot)).rating_key] = slot
+            self.replaced.add(slot)
+
+    def item(self, slot: int) -> PlexItem | None:
+        return self.plex.find(_plex_path(slot))
+
+    # -- edits --
+
+    def save(self, slot: int, fields: dict[str, Any], killed_after: float | None = None) -> None:
+        def edit(caller: Caller) -> None:
+            self.stash.save_scene(self.scene_ids[slot], caller=caller, **self._values(slot, fields))
+
+        self._edited([slot], edit, killed_after)
+
+    def bulk(self, slots: list[int], fields: dict[str, Any]) -> None:
+        ids = [self.scene_ids[slot] for slot in slots]
+        self._edited(slots, lambda caller: self.stash.bulk_save(ids, caller=caller, **fields))
+
+    def tagger(self, saves: list[tuple[int, dict[str, Any]]]) -> None:
+        inputs = [{"id": str(self.scene_ids[slot]), **self._values(slot, fields)} for slot, fields in saves]
+        self._edited([slot for slot, _ in saves], lambda caller: self.stash.tagger_save(inputs, caller=caller))
+
+    def silent(self, slot: int, fields: dict[str, Any]) -> None:
+        values = self._values(slot, fields)
+        if "cover_image" in values:
+            values["cover"] = _decode(values.pop("cover_image"))
+        self.stash.change_silently(self.scene_ids[slot], **values)
+        self.untold.add(slot)
+        self._count()
+
+    def destroy(self, slot: int) -> None:
+        self.stash.destroy_scene(self.scene_ids.pop(slot))
+        self._count()
+
+    def _edited(self, slots: list[int], edit: Callable[[Caller], object], killed_after: float | None = None) -> None:
+        """Save, and wait for the hooks as a browser does; or leave early, and Stash kills the one at work."""
+        caller = Caller(USER, base_url=self.stash.url)
+        timer = threading.Timer(killed_after or 0.0, caller.cancel)
+        if killed_after is not None:
+            timer.start()
+        self._count()
+        try:
+            edit(caller)
+        except Exception as error:
+            if type(error).__name__ != "RequestCancelled":
+                raise
+        finally:
+            timer.cancel()
+            if len(caller.runs) < len(slots) or any(run.exit_code != 0 for run in caller.runs):
+                self.untold.update(slots)
+
+    def _values(self, slot: int, fields: dict[str, Any]) -> dict[str, Any]:
+        values = dict(fields)
+        for name in ("title", "details"):
+            if name in values:
+                values[name] = values[name].format(slot=mark(slot))
+        if "cover" in values:
+            values["cover_image"] = _cover(slot, values.pop("cover"))
+        return values
+
+    def _count(self) -> None:
+        with self._lock:
+            self.edits += 1
+
+    # -- workers --
+
+    def kill_workers(self) -> None:
+        self.read_stderr()
+        pids = worker_pids(self.data_dir)
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, KILL)
+                self.killed_workers += 1
+
+    def signal_workers(self, number: int) -> None:
+        for pid in worker_pids(self.data_dir):
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+
+    def end_workers(self) -> bool:
+        self.signal_workers(signal.SIGCONT)
+        return stop_workers(self.data_dir)
+
+    def read_stderr(self) -> None:
+        with contextlib.suppress(OSError):
+            text = Path(self.data_dir, "worker.stderr").read_text(errors="replace")
+            if text:
+                self.stderr.add(text)
+
+    # -- what there is to see --
+
+    def unfinished(self) -> list[str]:
+        """What Plex does not show as Stash does, and what is still queued."""
+        found = [f"scene {self.scene_ids[slot]} (slot {slot}): {line}" for slot in sorted(self.scene_ids)
+                 for line in self._differences(slot)]  # fmt: skip
+        stats = get_stats(self.data_dir)
+        left = stats["pending"] + stats["in_progress"]
+        return found + ([f"{left} jobs are left"] if left else [])
+
+    def _differences(self, slot: int) -> list[str]:
+        scene = self.stash.scene(self.scene_ids[slot])
+        item = self.item(slot)
+        lines = differences(in_stash(self.stash, scene.id), item)
+        if item is not None and scene.cover is not None and (item.poster is None or item.poster.data != scene.cover):
+            lines.append("the poster is not the scene's cover")
+        if scene.id not in load_sync_timestamps(self.data_dir):
+            lines.append("it has no timestamp")
+        return lines
+
+    def letters(self) -> list[dict[str, Any]]:
+        dlq = DeadLetterQueue(self.data_dir)
+        try:
+            return dlq.get_recent(1_000)
+        finally:
+            dlq.close()
+
+
+@contextmanager
+def open_world(*, blind: bool = False) -> Iterator[World]:
+    """Set everything up; in the end every process is stopped and the temp folder removed.
+
+    Args:
+        blind: Stash's clock stands still, long ago: no change is newer than another, so the catch-up sees none
+            and can't make up for what the queue loses.
+    """
+    with tempfile.TemporaryDirectory(prefix="plexsync-soak-") as name:
+        folder = Path(name)
+        trap = Trap(folder)
+        install_plugin(folder / "plugins" / PLUGIN)
+        environ = {
+            **trap.environment, "STASH_PLUGIN_DATA": str(folder / "data"), "PLEXSYNC_TIME_SCALE": str(TIME_SCALE),
+            "PLEXSYNC_IDLE_TIMEOUT": str(IDLE), "NO_PROXY": _LOCAL, "no_proxy": _LOCAL,
+        }  # fmt: skip
+        plex = PlexSimulator(token=TOKEN)
+        long_ago = time.time() - _WEEK
+        clock = (lambda: long_ago) if blind else time.time
+        stash = StashSimulator(folder / "plugins", username=USER, password=PASSWORD, env=environ, clock=clock)
+        world = World(folder, plex, stash, trap, blind=blind)
+        with plex, stash:
+            stash.set_plugin_settings(
+                PLUGIN,
+                {"plex_url": plex.url, "plex_token": TOKEN, "path_mappings": "/data => /media",
+                 "poll_interval": "0.2", "plex_read_timeout": 5},
+            )  # fmt: skip
+            for slot in range(SCENES):
+                world.add_scene(slot)
+            try:
+                yield world
+            finally:
+                stash.stop()  # first: a hook that still runs could start a worker
+                world.end_workers()
+
+
+def mark(slot: int) -> str:
+    """What every text of a scene says, so that a wrong item shows."""
+    return f"film-{slot:04d}"
+
+
+def slot_of(path: str) -> int:
+    return int(Path(path).stem.rpartition("-")[2])
+
+
+def _name(slot: int) -> str:
+    return f"{mark(slot)}.mp4"
+
+
+def _plex_path(slot: int) -> str:
+    return f"/media/{slot % 3}/{_name(slot)}"
+
+
+def _size(slot: int) -> int:
+    return 1_000_000 + 10 * slot
+
+
+def _cover(slot: int, version: int) -> str:
+    content = b"\x89PNG\r\n\x1a\n" + f"{mark(slot)} {version} ".encode() * 20
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def _decode(data_url: str | None) -> bytes | None:
+    return None if data_url is None else base64.b64decode(data_url.partition(",")[2])
