@@ -95,7 +95,7 @@ class PlexClient:
         return self._server
 
     def get_library(self, name: str) -> Any:
-        """Return the library section with this name, upper and lower case alike.
+        """Return the library section with this name; upper and lower case count only between two.
 
         Raises:
             PlexNotFound: there is none.
@@ -169,9 +169,10 @@ def _concerning_all() -> Iterator[None]:
 
 
 def _named(sections: list[Any], name: str) -> Any:
-    for section in sections:
-        if section.title.strip().casefold() == name.strip().casefold():
-            return section
+    wanted = name.strip()
+    alike = [section for section in sections if section.title.strip().casefold() == wanted.casefold()]
+    for section in sorted(alike, key=lambda one: one.title.strip() != wanted):  # the exact spelling first
+        return section
     there = ", ".join(repr(section.title) for section in sections) or "none"
     raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
 

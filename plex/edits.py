@@ -56,14 +56,14 @@ def plan_edits(item: PlexItem, metadata: SyncMetadata, stem: str, written: Writt
 
     Args:
         stem: the file name's stem, which stands in for an empty title.
-        written: what we wrote to this item before.
+        written: what we wrote to this item before, settled.
     """
     parameters: dict[str, str | int] = {}
     remembered: dict[str, str | list[str]] = {}
     changes: dict[str, tuple[object, object]] = {}
     metadata = _fitting(metadata)
     for name, wanted, current in _texts(item, metadata, stem, switches):
-        value, ours = _decide_text(wanted, current, written.texts(name), switches.preserve)
+        value, ours = _decide_text(wanted, current, written.text(name), switches.preserve)
         if ours is not None:
             remembered[name] = ours
         if value is not None:
@@ -90,8 +90,7 @@ _SWITCH_OF = {
 
 
 def _untouched(written: Written, switches: Switches) -> dict[str, str | list[str]]:
-    known = {**written.fields, **(written.pending or {})}
-    return {name: value for name, value in known.items() if not getattr(switches, _SWITCH_OF[name], False)}
+    return {name: value for name, value in written.fields.items() if not getattr(switches, _SWITCH_OF[name], False)}
 
 
 def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches) -> Iterable[tuple[str, str, str]]:
@@ -105,7 +104,8 @@ def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches
         ("studio", metadata.studio, item.studio),
         ("userRating", rating, item.rating),
     )
-    return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
+    # Neither title nor file name may be there, or hold anything visible: the title in Plex is better than none.
+    return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]) and (one[1] or one[0] != "title"))
 
 
 def _lists(
@@ -122,9 +122,9 @@ def _lists(
     return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
 
 
-def _decide_text(wanted: str, current: str, ours: frozenset[str], preserve: bool) -> tuple[str | None, str | None]:
+def _decide_text(wanted: str, current: str, before: str | None, preserve: bool) -> tuple[str | None, str | None]:
     """Return (the value to write or None, what to remember as ours or None)."""
-    is_ours = current in ours
+    is_ours = current == before
     if wanted == current:
         return None, current if is_ours else None
     if not wanted:

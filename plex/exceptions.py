@@ -74,7 +74,7 @@ def translate_plex_exception(exc: BaseException) -> Exception:
     if isinstance(exc, (PlexApiException, TypeError, AttributeError)):
         # plexapi raises the last two for a status without a name, and for an empty answer
         return PlexTemporaryError(f"Plex's answer can't be understood ({type(exc).__name__})")
-    return PlexTemporaryError(f"{type(exc).__name__}: {exc}")
+    return PlexTemporaryError(f"{type(exc).__name__}: {_shown(str(exc))}")
 
 
 @contextmanager
@@ -92,10 +92,14 @@ def translated() -> Iterator[None]:
         raise translate_plex_exception(error) from error
 
 
+def _shown(text: str) -> str:
+    return text.partition("?")[0][:200]
+
+
 def _from_status(text: str) -> Exception:
     found = _STATUS.match(text)
     if found is None:  # plexapi's own complaint about its arguments
-        return PlexPermanentError(f"plexapi refuses the request: {text[:200]}")
+        return PlexPermanentError(f"plexapi refuses the request: {_shown(text)}")
     status, name = int(found.group(1)), found.group(2)
     message = f"Plex answered {status} {name}".rstrip()
     if issubclass(classify_http_error(status), TransientError):

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
 from common.sqlite import MEMORY, connect, write
@@ -33,6 +33,10 @@ _MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
 #: What a listing need not carry for us.
 _LEAN = "excludeElements=Genre,Country,Director,Writer,Role,Collection,Guid,Image,UltraBlurColors&excludeFields=summary"
 _MOVIES = 1
+#: Seconds after which a section is listed whole again, whatever its marks say.
+_LIST_AGAIN = 86_400.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,9 @@ class FileIndex:
             self._db.execute("DELETE FROM files WHERE rating_key = ?", (rating_key,))
 
     def age(self) -> float:
-        """Seconds since the last refresh by this object."""
-        return self._now() - self._refreshed_at
+        """Seconds since the last refresh by this object; without end where the clock was set back since."""
+        age = self._now() - self._refreshed_at
+        return age if age >= 0 else float("inf")
 
     def knows(self, section_ids: Iterable[int]) -> bool:
         """Whether all these sections were listed before."""
@@ -87,7 +92,7 @@ class FileIndex:
 
     def count(self) -> int:
         """Return the number of files."""
-        return int(self._db.execute("SELECT count(*) FROM files").fetchone()[0])
+        return int(self._db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()[0])
 
     def refresh(self, server: Any, section_ids: Iterable[int]) -> bool:
         """Bring the sections up to date, asking only for what changed; return whether anything had.
@@ -100,15 +105,17 @@ class FileIndex:
         wanted = set(section_ids)
         changed, asked_at = False, self._now()
         for section in listing.query(server, "/library/sections"):
-            section_id = int(section.get("key") or 0)
+            section_id = listing.number(section, "key")
             if section_id in wanted and self._refresh_section(server, section_id, _marks(section)):
                 changed = True
         self._refreshed_at = asked_at
         return changed
 
     def _refresh_section(self, server: Any, section_id: int, marks: str) -> bool:
-        known = self._db.execute("SELECT marks, newest FROM sections WHERE section_id = ?", (section_id,)).fetchone()
-        if known is None:
+        known = self._db.execute(
+            "SELECT marks, newest, listed_at FROM sections WHERE section_id = ?", (section_id,)
+        ).fetchone()
+        if known is None or not 0 <= self._now() - known[2] < _LIST_AGAIN:
             self._list_all(server, section_id, marks)
             return True
         if known[0] == marks:
@@ -119,15 +126,23 @@ class FileIndex:
 
     def _list_all(self, server: Any, section_id: int, marks: str) -> None:
         """List every item. What the listing does not show any more is dropped at its end, not before."""
-        current = self._db.execute("SELECT round FROM sections WHERE section_id = ?", (section_id,)).fetchone()
-        this_round = (current[0] if current else 0) + 1
+        # of the files themselves: a listing that broke off has left some of its round
+        last = self._db.execute("SELECT max(round) FROM files WHERE section_id = ?", (section_id,)).fetchone()[0]
+        this_round = (last or 0) + 1
         path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=id&{_LEAN}"
-        newest = 0
-        for page in _chunks(element for element, _ in listing.items(server, path)):
-            newest = max(newest, self._store(section_id, page, this_round))
+        newest, listed_at = 0, self._now()
+        totals: set[int] = set()
+        for page in _chunks(listing.items(server, path)):
+            newest = max(newest, self._store(section_id, [element for element, _ in page], this_round))
+            totals.update(total for _, total in page)
+        if len(totals) > 1:  # items came or went between two pages, and others moved past us
+            listed_at = 0.0
         with write(self._db):
             self._db.execute("DELETE FROM files WHERE section_id = ? AND round < ?", (section_id, this_round))
-            self._remember(section_id, marks, newest, this_round)
+            self._db.execute(
+                "INSERT OR REPLACE INTO sections VALUES (?, ?, ?, ?, ?)",
+                (section_id, marks, newest, this_round, listed_at),
+            )
 
     def _list_changed(self, server: Any, section_id: int, marks: str, newest: int) -> bool:
         """List what was updated since; return whether the index is whole again (else items are gone or unseen)."""
@@ -143,8 +158,7 @@ class FileIndex:
         items = self._db.execute("SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ?", (section_id,))
         if items.fetchone()[0] != total:
             return False
-        with write(self._db):
-            self._remember(section_id, marks, newest, this_round)
+        self._db.execute("UPDATE sections SET marks = ?, newest = ? WHERE section_id = ?", (marks, newest, section_id))
         return True
 
     def _store(self, section_id: int, elements: list[Element], this_round: int) -> int:
@@ -152,7 +166,7 @@ class FileIndex:
         newest = 0
         with write(self._db):
             for element in elements:
-                key = int(element.get("ratingKey") or 0)
+                key = listing.number(element, "ratingKey")
                 self._db.execute("DELETE FROM files WHERE rating_key = ?", (key,))
                 self._db.executemany(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -160,12 +174,6 @@ class FileIndex:
                 )
                 newest = max(newest, _updated_at(element))
         return newest
-
-    def _remember(self, section_id: int, marks: str, newest: int, this_round: int) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO sections VALUES (?, ?, ?, ?, ?)",
-            (section_id, marks, newest, this_round, self._now()),
-        )
 
     def _find(self, where: str, value: str, section_ids: Iterable[int]) -> list[IndexedFile]:
         wanted = set(section_ids)
@@ -176,17 +184,19 @@ class FileIndex:
         return [file for file in (IndexedFile(*row) for row in rows) if file.section_id in wanted]
 
 
-def _rows(element: Element) -> Iterator[tuple[str, str, str, int | None]]:
-    for part in element.iter("Part"):
-        path = part.get("file")
-        if path:
-            normal = normalize(path)
-            size = part.get("size")
-            yield path, normal, folded(name_of(normal)), int(size) if size else None
+def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:
+    """An item without files has a row as well, so that items can be counted."""
+    parts = [part for part in element.iter("Part") if part.get("file")]
+    return [_row(part.get("file") or "", listing.number(part, "size")) for part in parts] or [_row("", 0)]
 
 
-def _chunks(elements: Iterable[Element], size: int = listing.PAGE) -> Iterator[list[Element]]:
-    chunk: list[Element] = []
+def _row(path: str, size: int) -> tuple[str, str, str, int | None]:
+    normal = normalize(path)
+    return path, normal, folded(name_of(normal)), size or None
+
+
+def _chunks(elements: Iterable[T], size: int = listing.PAGE) -> Iterator[list[T]]:
+    chunk: list[T] = []
     for element in elements:
         chunk.append(element)
         if len(chunk) >= size:
@@ -201,4 +211,4 @@ def _marks(section: Element) -> str:
 
 
 def _updated_at(element: Element) -> int:
-    return int(element.get("updatedAt") or element.get("addedAt") or 0)
+    return listing.number(element, "updatedAt", "addedAt")

@@ -33,6 +33,19 @@ def query(server: Any, path: str, *, start: int | None = None, size: int = PAGE)
     return root
 
 
+def number(element: Element, *names: str) -> int:
+    """Return the first of these attributes that is there, as a whole number; 0 when none is.
+
+    Raises:
+        PlexTemporaryError: it is no number.
+    """
+    text = next((element.get(name) for name in names if element.get(name)), None)
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise PlexTemporaryError(f"Plex's answer can't be understood ({names[0]})") from None
+
+
 def items(server: Any, path: str, *, size: int = PAGE) -> Iterator[tuple[Element, int]]:
     """Yield each element of a listing with the listing's total, one page in memory at a time.
 
@@ -44,7 +57,7 @@ def items(server: Any, path: str, *, size: int = PAGE) -> Iterator[tuple[Element
     while total is None or start < total:
         root = query(server, path, start=start, size=size)
         received = len(root)
-        total = int(root.get("totalSize") or root.get("size") or received)
+        total = number(root, "totalSize", "size") or received
         for element in root:
             yield element, total
         if not received and start < total:

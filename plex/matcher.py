@@ -178,7 +178,8 @@ def _look_up(section: Any, index: FileIndex, chosen: list[IndexedFile]) -> list[
     for file in chosen:
         expected.setdefault(file.rating_key, set()).add((file.normal, file.size))
     keys = list(expected)[:_SHOWN]
-    items = [item for item in _fetch(section, keys) if expected[int(item.ratingKey)] & _files(item)]
+    with translated():
+        items = [item for item in _fetch(section, keys) if expected.get(int(item.ratingKey), set()) & _files(item)]
     stale = set(keys) - {int(item.ratingKey) for item in items}
     for rating_key in stale:
         index.forget(rating_key)

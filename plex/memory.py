@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.sqlite import MEMORY, connect
@@ -29,17 +29,51 @@ class Written:
     #: SHA-1 of the cover that went up, in hex
     cover: str | None = None
 
-    def texts(self, name: str) -> frozenset[str]:
-        """Return the texts in a field that would be ours: what was written, and what perhaps was."""
-        return frozenset(value for value in self._values(name) if isinstance(value, str))
+    def text(self, name: str) -> str | None:
+        """Return the text that we wrote to a field, or None."""
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else None
 
     def names(self, name: str) -> tuple[str, ...] | None:
         """Return the names in a tag field that are ours, or None when it was never written."""
-        lists = [value for value in self._values(name) if isinstance(value, list)]
-        return tuple(one for value in lists for one in value) if lists else None
+        value = self.fields.get(name)
+        return tuple(value) if isinstance(value, list) else None
 
-    def _values(self, name: str) -> list[str | list[str] | None]:
-        return [self.fields.get(name), (self.pending or {}).get(name)]
+    def settled(self, present: Mapping[str, str | tuple[str, ...]]) -> Written:
+        """Return what is ours, now that Plex shows how much of an unfinished write it carried out.
+
+        Args:
+            present: Plex field → what Plex has there.
+        """
+        if self.pending is None:
+            return self
+        fields: dict[str, str | list[str]] = {}
+        for name in {**self.fields, **self.pending}:
+            before, begun, now = self.fields.get(name), self.pending.get(name), present.get(name, "")
+            if isinstance(now, str):
+                if now in (before, begun):
+                    fields[name] = now
+            else:
+                ours = _our_names(before, begun, now)
+                if ours is not None:
+                    fields[name] = ours
+        return Written(self.rating_key, fields, None, self.cover)
+
+
+def _our_names(before: object, begun: object, present: tuple[str, ...]) -> list[str] | None:
+    """Return the names of a list that are ours; None when there is no telling that we ever wrote it."""
+    old, new = (value if isinstance(value, list) else None for value in (before, begun))
+    there = _keys(present)
+    if old is None:  # the first write of a list makes it just what was sent
+        return new if new is not None and there >= _keys(new) else None
+    # A name that is gone though it was to stay, the user took away: that is still to be known.
+    to_stay = _keys(old) if new is None else _keys(old) & _keys(new)
+    known = {name.casefold(): name for name in (*old, *(new or ()))}
+    return [name for key, name in known.items() if key in there | to_stay]
+
+
+def _keys(names: Iterable[str]) -> set[str]:
+    return {name.casefold() for name in names}
 
 
 class SyncMemory:

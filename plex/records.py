@@ -39,6 +39,22 @@ class PlexItem:
     has_poster: bool = False
     files: tuple[PlexFile, ...] = ()
 
+    @property
+    def values(self) -> dict[str, str | tuple[str, ...]]:
+        """Texts and lists by the names that Plex's edits have for them."""
+        return {
+            "title": self.title,
+            "summary": self.summary,
+            "originallyAvailableAt": self.date,
+            "year": self.year,
+            "studio": self.studio,
+            "userRating": self.rating,
+            "actor": self.actors,
+            "director": self.directors,
+            "genre": self.genres,
+            "collection": self.collections,
+        }
+
 
 def read_item(item: Any) -> PlexItem:
     """Make a record of a plexapi item; a listing's item, whose tags are cut short, is read whole first.

@@ -18,7 +18,7 @@ from validation.metadata import SyncMetadata
 def plan(item: PlexItem, metadata: SyncMetadata, written: Written, switches: Switches) -> Edits:
     """Return what there is to write; see `plex.edits.plan_edits`."""
     path = metadata.path or (item.files[0].path if item.files else "")
-    return plan_edits(item, metadata, stem_of(path), written, switches)
+    return plan_edits(item, metadata, stem_of(path), written.settled(item.values), switches)
 
 
 def write_item(
@@ -42,7 +42,7 @@ def write_item(
     item = read_item(plex_item)
     edits = plan(item, metadata, written, switches)
     if edits.parameters:
-        remember(dataclasses.replace(written, pending=edits.fields))
+        remember(dataclasses.replace(written.settled(item.values), pending=edits.fields))
         with translated():
             for parameters in split_requests(edits.parameters):
                 plex_item.edit(**parameters)

@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
+from urllib3.exceptions import InsecureRequestWarning
 
 from stash.connection import StashConnection
 from stash.records import Scene, read_scene
@@ -93,6 +95,8 @@ class StashClient:
             connection: returns the latest connection that a hook left; asked again when Stash refuses ours.
             learn_secret: is told the session cookie and the API key, to keep them out of logs.
         """
+        # A certificate on a loopback address can't be verified (README, "Limits"): no warning at each request.
+        urllib3.disable_warnings(InsecureRequestWarning)
         self._latest_connection = connection
         self._learn_secret = learn_secret
         self._session = session or requests.Session()
@@ -225,8 +229,6 @@ class StashClient:
             return None
         parts = urlsplit(scene.cover)  # absolute, with the address that we asked by; only path and query count
         response = self._send("GET", f"{parts.path}?{parts.query}")
-        if response.is_redirect:
-            raise StashRefused("Stash asks for a login instead of showing the cover")
         if response.status_code >= 500:
             raise StashUnavailable(f"Stash answered {response.status_code} to the request for a cover")
         content = response.content
@@ -254,7 +256,7 @@ class StashClient:
         try:
             content = response.json()
             errors, data = content.get("errors"), content.get("data")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise StashUnavailable(
                 f"{self._address} answered {response.status_code} and no GraphQL; is it Stash?"
             ) from None
@@ -265,16 +267,26 @@ class StashClient:
         return data
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Send one request; when Stash refuses the session, once more with the latest that a hook left."""
+        """Send one request; where Stash has moved or refuses the session, once more as the last hook left it."""
         if self._connection is None:
             self._log_in()
-        response = self._request(method, path, arguments)
-        if response.status_code in _UNAUTHORIZED:
+        try:
+            response = self._request(method, path, arguments)
+            again = _is_refusal(response)
+        except StashUnavailable:
+            if not self._has_moved():
+                raise
+            again = True
+        if again:
             self._log_in()
             response = self._request(method, path, arguments)
-        if response.status_code in _UNAUTHORIZED:
+        if _is_refusal(response):
             raise StashRefused(f"Stash refuses the session of PlexSync ({response.status_code}); save any scene in it")
         return response
+
+    def _has_moved(self) -> bool:
+        latest = self._latest_connection()
+        return latest is not None and latest.url != self._address
 
     def _request(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
         headers = {"Accept": "application/json" if method == "POST" else "image/*"}
@@ -334,6 +346,12 @@ class StashClient:
         return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def _is_refusal(response: requests.Response) -> bool:
+    """Whether Stash wants a login: GraphQL's clients are told so by the status, all others sent to a page."""
+    wants_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith("/login")
+    return wants_page or response.status_code in _UNAUTHORIZED
+
+
 def is_picture(content: bytes) -> bool:
     """Whether the bytes are a JPEG, PNG, GIF or WebP picture."""
     return (
@@ -354,7 +372,7 @@ def _understood() -> Iterator[None]:
 def _api_key(response: requests.Response) -> str:
     try:
         return str(response.json()["data"]["configuration"]["general"]["apiKey"] or "")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

@@ -19,7 +19,7 @@ def log(level: str, text: str, *, stream: TextIO | None = None) -> None:
     Args:
         level: trace, debug, info, warning or error.
     """
-    _send(_LEVELS[level], " ".join(text.split()) or "-", stream)
+    _send(_LEVELS[level], " ".join(text.splitlines()).strip() or "-", stream)
 
 
 def progress(fraction: float, *, stream: TextIO | None = None) -> None:

@@ -35,7 +35,7 @@ def take_notices(data_dir: str) -> Iterator[tuple[str, str]]:
     taken = f"{path}.{os.getpid()}.tmp"
     try:
         os.rename(path, taken)
-        with open(taken, encoding="utf-8") as file:
+        with open(taken, encoding="utf-8", errors="replace") as file:
             lines = file.readlines()
         os.unlink(taken)
     except OSError:
@@ -44,5 +44,5 @@ def take_notices(data_dir: str) -> Iterator[tuple[str, str]]:
         try:
             level, text = json.loads(line)
             yield str(level), str(text)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue

@@ -188,12 +188,10 @@ class Gate:
         """
         now = self._clock.monotonic()
         fresh = now - self._read_at < self._timing.settings_fresh and not at_once and self.problem is None
-        if self._load_config is None or (fresh and self.config is not None):
-            self.current()
-            self.problem = None
+        if fresh and self.config is not None:
             return
         try:
-            config = self._load_config()
+            config = self._load_config() if self._load_config else self.current()
         except SettingsError:
             self.config = self._rejected = None  # what is wrong now is no longer what Plex rejected
             raise

@@ -41,7 +41,8 @@ class Reporter:
         self._told: dict[str, float] = {}
 
     def say(self, level: str, text: str) -> None:
-        """Write a line to the log."""
+        """Write a line to the log: one, whatever line breaks a file's name has."""
+        text = " ".join(text.splitlines())
         if self._is_due(self._said, text, SAY_AGAIN):
             log.log(_LEVELS[level], "%s", text)
 

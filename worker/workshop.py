@@ -8,14 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 # Before plexapi is imported: the user's own configuration of it is not about us.
 os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
-
-from urllib3.exceptions import InsecureRequestWarning
 
 from common.files import remove_leftovers
 from common.redaction import Redactor
@@ -70,8 +67,6 @@ def open_worker(
     handler = open_log(data_dir, redactor)
     try:
         remove_leftovers(data_dir)
-        # Certificates of a loopback address can't be verified; that is said once in the docs, not per request.
-        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
         for name in (os.path.join(QUEUE_DIR, QUEUE_DATABASE), DLQ_DATABASE, INDEX_FILE, MEMORY_FILE):
             aside = check_database(os.path.join(data_dir, name))
             if aside:

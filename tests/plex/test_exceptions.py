@@ -184,14 +184,17 @@ def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int
     assert str(status) in str(caught.value)
 
 
-def test_a_token_that_may_not_write_is_a_rejected_setting_and_no_fault_of_the_scene(world: World) -> None:
-    """Otherwise each scene of the library goes to the dead letters, one by one, because of the one token."""
+def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_written(world: World) -> None:
+    """The write says 403 either way; the probe that follows says whether it is the token."""
     item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
     plex_item = world.item(item.rating_key)
     world.plex.valid_tokens.clear()
     world.plex.shared_tokens.add(TOKEN)
-    with pytest.raises(PlexRejected):
+    with pytest.raises(PlexPermanentError) as caught:
         write_item(plex_item, scene(title="New"), Written(item.rating_key), Switches(), forgetful)
+    assert caught.value.status == 403
+    with pytest.raises(PlexRejected, match="owner"):
+        world.client.probe()
 
 
 BROKEN: dict[str, Fault] = {

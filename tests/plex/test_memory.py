@@ -31,7 +31,7 @@ def test_another_item_has_no_memory_of_this_one(memory: SyncMemory) -> None:
 def test_the_newest_counts(memory: SyncMemory) -> None:
     memory.remember(1, WRITTEN)
     memory.remember(1, Written(8, {"title": "Later"}))
-    assert memory.recall(1, 8).texts("title") == {"Later"}
+    assert memory.recall(1, 8).text("title") == "Later"
     assert memory.recall(1, 7) == Written(7)
 
 
@@ -56,20 +56,56 @@ def test_it_is_on_disk_when_remember_returns(tmp_path: Path) -> None:
 
 
 def test_texts_and_lists_are_told_apart() -> None:
-    assert WRITTEN.texts("title") == {"T é 👩‍👩‍👧"}
+    assert WRITTEN.text("title") == "T é 👩‍👩‍👧"
     assert WRITTEN.names("genre") == ("A, B", "C")
     assert WRITTEN.names("actor") == ()
-    assert not WRITTEN.texts("genre")
-    assert not WRITTEN.texts("none")
+    assert WRITTEN.text("genre") is WRITTEN.text("none") is None
     assert WRITTEN.names("title") is WRITTEN.names("none") is None
 
 
-def test_what_may_have_been_written_counts_as_ours_too(memory: SyncMemory) -> None:
-    memory.remember(1, dataclasses.replace(WRITTEN, pending={"title": "New", "genre": ["D"], "director": ["E"]}))
-    written = memory.recall(1, 7)
-    assert written.texts("title") == {"T é 👩‍👩‍👧", "New"}
-    assert set(written.names("genre") or ()) == {"A, B", "C", "D"}
-    assert written.names("director") == ("E",)
+def test_an_unfinished_write_is_kept(memory: SyncMemory) -> None:
+    begun = dataclasses.replace(WRITTEN, pending={"title": "New", "genre": ["D"]})
+    memory.remember(1, begun)
+    assert memory.recall(1, 7) == begun
+
+
+# --- an unfinished write, once Plex shows how much of it was carried out
+
+
+def test_what_was_finished_needs_no_settling() -> None:
+    assert WRITTEN.settled({"title": "Somebody else's"}) is WRITTEN
+
+
+@pytest.mark.parametrize(
+    ("in_plex", "ours"), [("Old", "Old"), ("New", "New"), ("Somebody else's", None)], ids=["not yet", "done", "edited"]
+)
+def test_a_text_is_ours_if_plex_has_it_before_or_after(in_plex: str, ours: str | None) -> None:
+    begun = Written(7, {"title": "Old"}, {"title": "New"}, "ab12")
+    settled = begun.settled({"title": in_plex})
+    assert settled.text("title") == ours
+    assert (settled.rating_key, settled.pending, settled.cover) == (7, None, "ab12")
+
+
+@pytest.mark.parametrize(
+    ("before", "begun", "in_plex", "ours"),
+    [
+        pytest.param(["A"], ["A", "B"], ("A",), {"A"}, id="not carried out: B is still to be written"),
+        pytest.param(["A"], ["A", "B"], ("a", "B", "Mine"), {"A", "B"}, id="carried out, and the user added one"),
+        pytest.param(["A", "B"], ["A"], ("A",), {"A"}, id="B was taken out by us"),
+        pytest.param(["A", "B"], ["A"], ("A", "B"), {"A", "B"}, id="B is not out yet"),
+        pytest.param(["A", "B"], ["A", "B", "C"], ("A",), {"A", "B"}, id="B was taken out by the user: still known"),
+        pytest.param(["A", "B"], None, ("A",), {"A", "B"}, id="the write was about other fields"),
+        pytest.param(None, ["A", "B"], ("A", "B", "Mine"), {"A", "B"}, id="a first write that was carried out"),
+        pytest.param(None, ["A", "B"], ("A",), None, id="a first write that was not"),
+    ],
+)
+def test_names_are_ours_if_plex_has_them_or_lost_them(
+    before: list[str] | None, begun: list[str] | None, in_plex: tuple[str, ...], ours: set[str] | None
+) -> None:
+    fields = {} if before is None else {"genre": before}
+    pending = {"title": "T"} if begun is None else {"genre": begun}
+    names = Written(7, fields, pending).settled({"genre": in_plex}).names("genre")
+    assert (None if names is None else set(names)) == ours
 
 
 @pytest.mark.parametrize("attribute", ["rating_key", "fields", "pending", "cover"])

@@ -309,7 +309,6 @@ def certificate(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_a_self_signed_certificate_is_taken_on_the_loopback_address(stash: StashSimulator, certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
