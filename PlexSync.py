@@ -117,7 +117,13 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         return run_command(arguments)
     from hooks.plugin import run_plugin
 
-    return run_plugin(sys.modules[__name__])
+    return run_plugin(sys.modules[__name__], _run_task)
+
+
+def _run_task(input_data: "dict[str, Any]") -> int:
+    from tasks.stash_task import run_stash_task  # loads the worker's libraries
+
+    return run_stash_task(sys.modules[__name__], input_data)
 
 
 def _leave(status: int) -> "NoReturn":

@@ -81,10 +81,12 @@ def append_private(path: str, text: str) -> None:
         os.close(descriptor)
 
 
-def replace_private(path: str, text: str) -> None:
+def replace_private(path: str, text: str, *, durable: bool = False) -> None:
     """Give `path` the content `text` as a whole: a reader sees the old file or the new one.
 
-    No fsync: what is kept this way can be made again, and a hook must not wait for the disk twice.
+    Args:
+        durable: wait until it is on disk. Most of what is kept this way can be made again, and a hook must not
+            wait for the disk twice.
 
     Raises:
         OSError: the folder can't be written or the disk is full; the old file is then untouched.
@@ -94,10 +96,23 @@ def replace_private(path: str, text: str) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode("utf-8"))
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+    if durable and os.name == "posix":  # the name as well; elsewhere folders can't be opened
+        _sync_folder(os.path.dirname(path))
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def set_aside(path: str, stamp: str) -> str:

@@ -26,6 +26,8 @@ PLEX_FIELDS = frozenset(
     )
 )
 _NOT_ABOUT_THE_SCENE = frozenset(("id", "ids", "clientMutationId", "inputFields"))
+_LARGEST_ID = 2**63 - 1  # of SQLite, in Stash as here
+_END_OF_NUMBERS = float("inf")
 _COVERS = frozenset(("cover", "cover_image"))
 #: Characters up to which a value is kept in the job; the worker reads the scene anyway.
 _SMALL = 2_000
@@ -47,7 +49,7 @@ def read_scene_event(hook_context: object) -> tuple[str, int, dict[str, Any]]:
     if kind not in (SCENE_UPDATE, SCENE_DESTROY):
         raise EventError(f"unknown hook {str(kind)[:80]!r}: PlexSync handles {SCENE_UPDATE} and {SCENE_DESTROY}")
     scene_id = hook_context.get("id")
-    if isinstance(scene_id, bool) or not isinstance(scene_id, int) or scene_id <= 0:
+    if isinstance(scene_id, bool) or not isinstance(scene_id, int) or not 0 < scene_id <= _LARGEST_ID:
         raise EventError(f"hookContext has no scene id: {str(scene_id)[:80]!r}")
     update = dict(_own_input(scene_id, hook_context.get("input")))
     fields = hook_context.get("inputFields")
@@ -76,6 +78,8 @@ def _own_input(scene_id: int, sent: object) -> Mapping[str, Any]:
 
 
 def _small(field: str, value: Any) -> Any:
+    if isinstance(value, float) and not abs(value) < _END_OF_NUMBERS:  # Infinity and NaN are no JSON for SQLite
+        return True
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if field in _COVERS:  # megabytes of base64

@@ -14,21 +14,24 @@ from stash.connection import StashConnection, save_connection
 from stash.log import log
 from stash.notices import take_notices
 from stash.plugin_input import InputError, read_input, write_answer
+from stash.settings import carried_settings
 from worker.process import SILENT, ensure_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
 _REQUIRED = ("persistqueue", "plexapi", "requests", "pydantic")
 
 
-def run_plugin(entry: ModuleType) -> int:
+def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> int:
     """Read the input and run the hook or task that it names; return the exit status.
 
     Args:
         entry: the module `PlexSync`.
+        run_task: runs what is no hook; only called when all packages are there.
     """
     try:
         input_data = read_input(sys.stdin.buffer)
@@ -38,7 +41,8 @@ def run_plugin(entry: ModuleType) -> int:
     if "hookContext" in arguments:
         return _run_hook(entry, input_data, arguments["hookContext"])
     if "mode" in arguments:
-        return _run_task(entry, input_data, arguments)
+        missing = missing_packages()
+        return _fail(how_to_install(entry, missing)) if missing else run_task(input_data)
     return _fail("args holds neither hookContext nor mode: run PlexSync by a hook or a task button of Stash")
 
 
@@ -57,7 +61,7 @@ def how_to_install(entry: ModuleType, missing: list[str]) -> str:
 
 def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
     try:
-        entry.initialize(entry.extract_config_from_input(input_data))
+        entry.initialize(carried_settings(input_data))
         answer = entry.handle_hook(hook_context)
     except EventError as error:
         return _fail(str(error))
@@ -93,15 +97,6 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
         log(level, text)
     write_answer(output=answer)
     return 0
-
-
-def _run_task(entry: ModuleType, input_data: dict[str, Any], arguments: dict[str, Any]) -> int:
-    missing = missing_packages()
-    if missing:
-        return _fail(how_to_install(entry, missing))
-    from tasks.stash_task import run_stash_task  # loads the worker's libraries
-
-    return run_stash_task(entry, input_data, arguments)
 
 
 def explain(error: Exception) -> str:

@@ -43,7 +43,7 @@ class HookSession:
         queued = on_scene_update(scene_id, update, self, data_dir=self.data_dir, sync_timestamps=self.sync_timestamps)
         return {"scene_id": scene_id, "queued": queued}
 
-    def put(self, job: SyncJob, /) -> int:
+    def put(self, job: SyncJob, /) -> int | None:
         """Add a job to the queue's inbox.
 
         Raises:

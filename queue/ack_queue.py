@@ -15,6 +15,7 @@ from common.sqlite import MEMORY
 from queue.inbox import DATABASE, open_queue_database
 from queue.models import SyncJob
 from queue.rescue import carry_over
+from queue.spool import spooled, take_in
 
 #: Finished rows that are kept for the statistics.
 KEPT_ROWS = 1000
@@ -39,6 +40,7 @@ class JobQueue(SQLiteAckQueue):
             OSError: it can't be written.
         """
         self._resuming = auto_resume
+        self._folder = path
         self._file = os.path.join(path, DATABASE)
         if path != MEMORY:
             make_private_dir(path)
@@ -99,7 +101,12 @@ class JobQueue(SQLiteAckQueue):
 
     def version(self) -> tuple[int, object]:
         """Something that changes when another process has written; costs microseconds."""
-        return self._getter.execute("PRAGMA data_version").fetchone()[0], _identity(self._file)
+        version = self._getter.execute("PRAGMA data_version").fetchone()[0]
+        return version, (_identity(self._file), spooled(self._folder))
+
+    def take_in(self) -> int:
+        """Put what hooks left in the spool, while the database was locked, into the queue; return how many."""
+        return take_in(self._folder, self.put)
 
     def tidy(self) -> None:
         """Drop finished rows but the newest `KEPT_ROWS`, and give back the disk space they took."""

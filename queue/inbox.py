@@ -8,7 +8,8 @@ import sqlite3
 import queue.table as table
 from common.files import make_private_dir
 from common.sqlite import BUSY_TIMEOUT, connect
-from queue.rescue import is_damage, set_database_aside, wait_for_rescue
+from queue.rescue import is_busy, is_damage, set_database_aside, wait_for_rescue
+from queue.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,33 +22,46 @@ if TYPE_CHECKING:
 
 QUEUE_DIR = "queue"
 DATABASE = "data.db"
+#: Seconds that a save in Stash may wait for a lock.
+_PATIENCE = 0.05
 
 
 class Inbox:
     """Writes jobs to the table that persist-queue reads, without the time that importing it takes."""
 
-    def __init__(self, data_dir: str) -> None:
-        """Open `<data_dir>/queue/data.db`, made where it is missing or damaged.
+    def __init__(self, data_dir: str, *, patience: float = _PATIENCE) -> None:
+        """Use `<data_dir>/queue/data.db`, opened by the first `put`, made where it is missing or damaged.
+
+        Args:
+            patience: seconds to wait for whoever holds the database locked.
 
         Raises:
-            sqlite3.Error: it is locked for long, or can't be written.
-            OSError: it can't be written.
+            OSError: the folder can't be made.
         """
-        folder = os.path.join(data_dir, QUEUE_DIR)
-        make_private_dir(folder)
-        self._file = os.path.join(folder, DATABASE)
+        self._folder = os.path.join(data_dir, QUEUE_DIR)
+        make_private_dir(self._folder)
+        self._file = os.path.join(self._folder, DATABASE)
+        self._patience = patience
         #: where a damaged database was set aside, if one was
         self.set_aside: str | None = None
         self._connection: sqlite3.Connection | None = None
-        self._retrying(lambda connection: None)
 
-    def put(self, job: SyncJob) -> int:
-        """Add `job` or merge it into the one that waits; on disk when this returns the row's id.
+    def put(self, job: SyncJob) -> int | None:
+        """Add `job` or merge it into the one that waits; on disk when this returns.
+
+        Returns:
+            The row's id; None when the database is locked, and the job therefore in the spool beside it.
 
         Raises:
             sqlite3.Error, OSError: it could not be written.
         """
-        return self._retrying(lambda connection: table.put(connection, job))
+        try:
+            return self._retrying(lambda connection: table.put(connection, job))
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+        spool(self._folder, job)
+        return None
 
     def close(self) -> None:
         if self._connection is not None:
@@ -59,7 +73,7 @@ class Inbox:
         for attempts_left in (2, 1, 0):
             try:
                 if self._connection is None:
-                    self._connection = open_queue_database(self._file)
+                    self._connection = open_queue_database(self._file, timeout=self._patience)
                 return step(self._connection)
             except sqlite3.DatabaseError as error:
                 if not is_damage(error) or not attempts_left:
@@ -71,7 +85,7 @@ class Inbox:
 
 def open_queue_database(file: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False) -> sqlite3.Connection:
     """Open a queue's database with its table and indexes; see `common.sqlite.connect`."""
-    wait_for_rescue(file)
+    wait_for_rescue(file, timeout)
     connection = connect(file, timeout=timeout, any_thread=any_thread)
     try:
         table.install(connection)

@@ -9,6 +9,7 @@ import time
 import queue.table as table
 from queue.inbox import DATABASE, QUEUE_DIR
 from queue.models import create_sync_job
+from queue.spool import spooled
 from queue.timestamps import load_sync_timestamps, save_sync_timestamp
 
 TYPE_CHECKING = False
@@ -79,6 +80,8 @@ def fail_job(queue: JobQueue, job: SyncJob) -> None:
 def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
     """Count `pending`, `in_progress`, `completed` and `failed` jobs; zeros where there is no queue.
 
+    Pending is also what waits in the spool.
+
     Args:
         queue_path: the queue's folder, its database file, or the data directory above it.
     """
@@ -87,9 +90,11 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
         return dict.fromkeys(table.COUNTS, 0)
     connection = sqlite3.connect(file)
     try:
-        return table.count(connection) if table.is_installed(connection) else dict.fromkeys(table.COUNTS, 0)
+        counts = table.count(connection) if table.is_installed(connection) else dict.fromkeys(table.COUNTS, 0)
     finally:
         connection.close()
+    counts["pending"] += len(spooled(os.path.dirname(file)))
+    return counts
 
 
 def _database(path: str) -> str | None:

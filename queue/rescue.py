@@ -30,8 +30,13 @@ _LONGEST_RESCUE = 10.0
 
 def is_damage(error: BaseException) -> bool:
     """Whether an error means that the database itself is damaged, not that it is busy or the disk full."""
-    text = str(error)
+    text = str(error).replace("malformed JSON", "")  # a row of ours, not the file
     return isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text)
+
+
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether an error means that another process has the database, and for how long nobody knows."""
+    return "locked" in str(error) or "busy" in str(error)
 
 
 def check_database(database: str) -> str | None:
@@ -39,7 +44,7 @@ def check_database(database: str) -> str | None:
 
     Reads all of it, so not for hooks.
     """
-    return set_database_aside(database) if os.path.exists(database) else None
+    return set_database_aside(database) if os.path.exists(database) and _is_damaged(database) else None
 
 
 def set_database_aside(database: str) -> str | None:
@@ -63,9 +68,14 @@ def set_database_aside(database: str) -> str | None:
         os.unlink(guard)
 
 
-def wait_for_rescue(database: str) -> None:
-    """Wait while another process sets the database aside: who opened it meanwhile would begin a new log for it."""
+def wait_for_rescue(database: str, timeout: float = 2 * _LONGEST_RESCUE) -> None:
+    """Wait while another process sets the database aside: who opened it meanwhile would begin a new log for it.
+
+    Raises:
+        sqlite3.OperationalError: it takes longer than `timeout` seconds.
+    """
     guard = database + _GUARD
+    deadline = time.monotonic() + timeout
     while True:
         try:
             age = time.time() - os.stat(guard).st_mtime
@@ -76,6 +86,8 @@ def wait_for_rescue(database: str) -> None:
                 os.unlink(guard)
             except FileNotFoundError:
                 return
+        if time.monotonic() >= deadline:
+            raise sqlite3.OperationalError("database is locked: it was damaged, and is being set aside")
         time.sleep(0.005)
 
 

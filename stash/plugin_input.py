@@ -39,5 +39,8 @@ def write_answer(*, output: object = None, error: str | None = None, stream: Tex
     """Write the answer: `{"error": …}` if there is one, else `{"output": …}`."""
     answer = {"output": output} if error is None else {"error": " ".join(error.split())}
     target = stream or sys.stdout
-    target.write(json.dumps(answer) + "\n")  # ASCII: whatever encoding stdout has
-    target.flush()
+    try:
+        target.write(json.dumps(answer) + "\n")  # ASCII: whatever encoding stdout has
+        target.flush()
+    except OSError:  # nobody reads it: the user has stopped the task, say; what was done is done
+        return

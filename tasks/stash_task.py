@@ -13,19 +13,19 @@ from stash.connection import StashConnection, save_connection
 from stash.log import log, progress
 from stash.notices import take_notices
 from stash.plugin_input import write_answer
+from stash.settings import carried_settings
 from tasks.sync import sync_recent
 from validation.errors import PermanentError, TransientError
 
 
-def run_stash_task(entry: ModuleType, input_data: dict[str, Any], arguments: dict[str, Any]) -> int:
-    """Run a task; return the exit status.
+def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
+    """Run the task that the input's `args.mode` names; return the exit status.
 
     Args:
         entry: the module `PlexSync`.
-        arguments: `args` of the input; `mode` says which task.
     """
     try:
-        return _run(entry, input_data, arguments)
+        return _run(entry, input_data)
     except (TransientError, PermanentError, ValueError) as error:
         return _fail(str(error))
     except (OSError, sqlite3.Error) as error:
@@ -35,15 +35,15 @@ def run_stash_task(entry: ModuleType, input_data: dict[str, Any], arguments: dic
         return _fail(f"{type(error).__name__}: {error}. Please report this")
 
 
-def _run(entry: ModuleType, input_data: dict[str, Any], arguments: dict[str, Any]) -> int:
-    mode = str(arguments.get("mode"))
+def _run(entry: ModuleType, input_data: dict[str, Any]) -> int:
+    mode = str(input_data["args"]["mode"])
     if mode != "sync_recent":
         return _fail(f"unknown task {mode[:80]!r}")
     server = input_data.get("server_connection")
     if not isinstance(server, dict):
         return _fail("the input has no server_connection: run this as a task in Stash")
     data_dir = entry.get_plugin_data_dir()
-    connection = StashConnection(server, entry.extract_config_from_input(input_data))
+    connection = StashConnection(server, carried_settings(input_data))
     save_connection(data_dir, connection)
     for level, text in take_notices(data_dir):
         log(level, text)

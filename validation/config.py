@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from common.redaction import mask
 _TRUE = frozenset(("true", "1", "yes", "on", "y", "t"))
 _FALSE = frozenset(("false", "0", "no", "off", "n", "f"))
 _DEFAULT_PORT = 32400
+_WANTED_URL = "must be an address such as http://192.168.1.10:32400"
 
 log = logging.getLogger("plexsync.config")
 
@@ -84,16 +86,19 @@ class PlexSyncConfig(BaseModel):
     @field_validator("plex_url", mode="before")
     @classmethod
     def _check_url(cls, value: Any) -> str:
-        url = str(value).strip().rstrip("/")
+        url = str(value).strip()
         if "://" not in url:
             url = f"http://{url}"
-        parts = urlsplit(url)
-        _ = parts.port  # raises ValueError when it is no number
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(c.isspace() for c in url):
-            raise ValueError("must be an address such as http://192.168.1.10:32400")
-        if parts.query or parts.fragment or parts.username:
+        if any(sign in url for sign in "@?#"):
             raise ValueError("must be an address only, without user, query or fragment")
-        return url
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises ValueError when it is no number
+        except ValueError:
+            raise ValueError(_WANTED_URL) from None
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(c.isspace() for c in url):
+            raise ValueError(_WANTED_URL)
+        return url.rstrip("/")
 
     @field_validator("plex_token", mode="before")
     @classmethod
@@ -107,7 +112,9 @@ class PlexSyncConfig(BaseModel):
     @classmethod
     def _split_libraries(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
-        return tuple(name.strip() for name in names if str(name).strip())
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise ValueError("must be names of libraries, separated by commas")
+        return tuple(name.strip() for name in names if name.strip())
 
     @field_validator("path_mappings", mode="before")
     @classmethod
@@ -166,13 +173,21 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{setting} is not set: enter it in Stash under Settings > Plugins > PlexSync"
     value = problem.get("input")
-    shown = mask(str(value)) if "token" in setting else f"{str(value)[:120]!r}"
+    shown = mask(str(value)) if "token" in setting else f"{_without_secrets(setting, str(value))[:120]!r}"
     reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     low_high = _NUMBERS.get(setting)
     if low_high:
         whole = "a whole number" if PlexSyncConfig.model_fields[setting].annotation is int else "a number"
         reason = f"must be {whole} from {low_high[0]} to {low_high[1]}"
     return f"{setting} is {shown}: {reason}"
+
+
+def _without_secrets(setting: str, value: str) -> str:
+    """An address that is copied from a browser holds the token, and others a password."""
+    if setting != "plex_url":
+        return value
+    _, at, rest = value.rpartition("@")
+    return f"{'…@' if at else ''}{re.split('[?#]', rest, maxsplit=1)[0]}"
 
 
 def _ranges() -> dict[str, tuple[float, float]]:

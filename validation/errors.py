@@ -15,6 +15,7 @@ SettingsError                       nothing can go on until a setting is correct
 from __future__ import annotations
 
 import json
+import ssl
 from typing import Any
 
 
@@ -67,5 +68,8 @@ def classify_exception(exc: BaseException) -> type[Exception]:
 
 
 def _is_network_error(exc: BaseException) -> bool:
-    """Requests' network errors are OSErrors; its complaints about a bad URL are ValueErrors as well."""
-    return isinstance(exc, OSError) and not isinstance(exc, ValueError)
+    """Requests' network errors are OSErrors; its complaints about a bad URL are ValueErrors as well.
+
+    So is a certificate that can't be verified; but that is a matter of the network.
+    """
+    return isinstance(exc, ssl.SSLError) or (isinstance(exc, OSError) and not isinstance(exc, ValueError))

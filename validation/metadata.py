@@ -45,9 +45,13 @@ def _date(value: Any) -> Any:
     found = _DATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"no date: {value!r}")
-    year, month, day = (int(part) if part else None for part in found.groups())
-    datetime.date(year or 1, month or 1, day or 1)  # raises ValueError when there is no such day
-    return "-".join(f"{part:02d}" for part in (year, month, day) if part is not None)
+    year, month, day = int(found[1]), *(int(part) if part else None for part in found.groups()[1:])
+    datetime.date(year, month or 1, day or 1)  # raises ValueError when there is no such day
+    return "-".join([f"{year:04d}", *(f"{part:02d}" for part in (month, day) if part is not None)])
+
+
+def _switch(value: Any) -> Any:
+    return False if value is None else value
 
 
 Name = Annotated[str, BeforeValidator(_name)]
@@ -74,7 +78,7 @@ class SyncMetadata(BaseModel):
     performers: Names = ()
     tags: Names = ()
     groups: Names = Field(default=(), validation_alias=AliasChoices("groups", "collections", "movies"))
-    organized: bool = False
+    organized: Annotated[bool, BeforeValidator(_switch)] = False
 
     @property
     def year(self) -> int | None:

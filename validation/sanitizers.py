@@ -11,7 +11,11 @@ SUMMARY_LENGTH = 10_000
 
 _ZWNJ, _ZWJ = "\u200c", "\u200d"
 _TAG_SPACE, _TAG_END = 0xE0020, 0xE007F  # the letters inside a flag emoji such as Scotland's
-_KEPT_FORMAT = frozenset((_ZWNJ, _ZWJ))
+_JOINERS = _ZWNJ + _ZWJ + "".join(map(chr, range(_TAG_SPACE, _TAG_END + 1)))
+#: Letters and marks of which the category does not tell that they belong to the one before, or after.
+_LETTERS_THAT_EXTEND = "\u0e33\u0eb3\uff9e\uff9f"  # Thai and Lao sara am, half-width voicing marks
+_PREPENDED = "\u0d4e\U000111c2\U000111c3\U0001193f\U00011941\U00011a3a\U00011d46\U00011f02"
+_VIRAMA = 9  # canonical combining class
 _TYPOGRAPHY = str.maketrans(
     {
         "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'",
@@ -59,7 +63,7 @@ def _clean(text: str, keep_newlines: bool) -> str:
             cleaned = _MANY_LINES.sub("\n\n", _AROUND_LINES.sub("\n", _BLANKS.sub(" ", cleaned)))
         else:
             cleaned = _BLANKS_AND_LINES.sub(" ", cleaned)
-        cleaned = unicodedata.normalize("NFC", cleaned.strip())
+        cleaned = unicodedata.normalize("NFC", cleaned.strip().lstrip(_JOINERS))  # there, they join nothing
         if cleaned == text:
             return cleaned
         text = cleaned
@@ -67,13 +71,13 @@ def _clean(text: str, keep_newlines: bool) -> str:
 
 def _is_kept(char: str) -> bool:
     category = unicodedata.category(char)
-    if category in ("Cs", "Co", "Cn"):  # lone surrogates; private and unassigned ones may be a newer emoji
-        return category == "Cn" and ord(char) & 0xFFFE != 0xFFFE
+    if category == "Cn":  # may be a newer emoji; but XML has no U+FFFE and U+FFFF
+        return ord(char) & 0xFFFE != 0xFFFE
     if category == "Cc":
         return char in "\n\t"
     if category == "Cf":
-        return char in _KEPT_FORMAT or _TAG_SPACE <= ord(char) <= _TAG_END
-    return True
+        return char in _JOINERS
+    return category != "Cs"  # a lone surrogate
 
 
 def _cut(text: str, max_length: int) -> str:
@@ -92,22 +96,35 @@ def _cut(text: str, max_length: int) -> str:
 def _belongs_together(text: str, index: int) -> bool:
     """Whether a cut before `text[index]` would split what a reader sees as one character (a part of UAX #29)."""
     here, before = text[index], text[index - 1]
-    if _extends(here) or before == _ZWJ:
+    if _extends(here) or before == _ZWJ or before in _PREPENDED:
         return True
     if _is_flag_letter(here):  # flags are pairs: split only between pairs
         run = index
         while run > 0 and _is_flag_letter(text[run - 1]):
             run -= 1
         return (index - run) % 2 == 1
-    return _is_hangul_part(here) and (_is_hangul_part(before) or 0xAC00 <= ord(before) <= 0xD7A3)
+    if _is_hangul_vowel_or_end(here):
+        return _is_hangul_start(before) or _is_hangul_vowel_or_end(before) or _is_hangul_syllable(before)
+    if _is_hangul_start(here) or _is_hangul_syllable(here):
+        return _is_hangul_start(before)
+    return unicodedata.category(here) == "Lo" and _is_conjoined(text, index)
+
+
+def _is_conjoined(text: str, index: int) -> bool:
+    """Whether a virama before `text[index]` joins it to the consonant before (rule GB9c)."""
+    while index > 0 and _extends(text[index - 1]):
+        index -= 1
+        if unicodedata.combining(text[index]) == _VIRAMA:
+            return True
+    return False
 
 
 def _extends(char: str) -> bool:
     return (
-        char in (_ZWJ, _ZWNJ)
+        char in _JOINERS
+        or char in _LETTERS_THAT_EXTEND
         or unicodedata.category(char) in ("Mn", "Me", "Mc")
         or 0x1F3FB <= ord(char) <= 0x1F3FF  # skin tones
-        or _TAG_SPACE <= ord(char) <= _TAG_END
     )
 
 
@@ -115,5 +132,13 @@ def _is_flag_letter(char: str) -> bool:
     return 0x1F1E6 <= ord(char) <= 0x1F1FF
 
 
-def _is_hangul_part(char: str) -> bool:
-    return 0x1100 <= ord(char) <= 0x11FF or 0xA960 <= ord(char) <= 0xA97F or 0xD7B0 <= ord(char) <= 0xD7FF
+def _is_hangul_start(char: str) -> bool:
+    return 0x1100 <= ord(char) <= 0x115F or 0xA960 <= ord(char) <= 0xA97F
+
+
+def _is_hangul_vowel_or_end(char: str) -> bool:
+    return 0x1160 <= ord(char) <= 0x11FF or 0xD7B0 <= ord(char) <= 0xD7FF
+
+
+def _is_hangul_syllable(char: str) -> bool:
+    return 0xAC00 <= ord(char) <= 0xD7A3

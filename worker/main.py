@@ -28,7 +28,6 @@ def run_worker(
     Args:
         inherited_lock: descriptor of the lock that whoever started us has taken for us.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
-
         rest: seconds to wait first, holding the lock: the plugin was found switched off a moment ago.
 
     Returns:

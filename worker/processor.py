@@ -171,6 +171,7 @@ class SyncWorker:
     def _round(self) -> None:
         """Deal with a job if one is due, else look around, else wait for one."""
         seen = self.queue.version()  # before the look at the queue: what comes in after it ends the wait
+        self.queue.take_in()
         due = self.queue.next_due()
         if due is not None:
             self._idle_since = None
@@ -232,6 +233,7 @@ class SyncWorker:
         self._upkeep.at_start()
 
     def _has_due_job(self) -> bool:
+        self.queue.take_in()
         due = self.queue.next_due()
         return due is not None and due <= self._clock.time()
 

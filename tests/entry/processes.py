@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from queue.ack_queue import JobQueue
 from tests.simulators.stash.events import encode, hook_input, scene_update, server_connection
 from tests.simulators.stash.pluginlog import decode_line
 
@@ -109,10 +110,12 @@ def hook(context: object, **arguments: Any) -> bytes:
 
 
 def queued(data_dir: str | Path) -> list[dict[str, Any]]:
-    """The jobs on disk that are not done; the database must be sound."""
+    """The jobs on disk that are not done, as the worker would find them; the database must be sound."""
     file = Path(data_dir, "queue", "data.db")
     if not file.exists():
         return []
+    with closing(JobQueue(str(file.parent))) as queue:
+        queue.take_in()
     with closing(sqlite3.connect(file, timeout=DEADLINE)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rows = connection.execute("SELECT data FROM ack_queue_default WHERE status < 5 ORDER BY _id").fetchall()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -176,18 +178,26 @@ def test_another_damaged_file_stops_neither_hook_nor_worker(data_dir: Path, name
     assert get_stats(data_dir)["pending"] + get_stats(data_dir)["in_progress"] == 2
 
 
-def test_a_queue_that_another_process_holds_for_a_moment_is_waited_for(busy: Path) -> None:
-    import sqlite3
-    import threading
-
+def test_no_save_waits_for_a_process_that_holds_the_queue_locked_for_good(busy: Path) -> None:
     run(save(1), busy)
-    holder = sqlite3.connect(busy / "queue" / "data.db", isolation_level=None, check_same_thread=False)
-    holder.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(0.5, lambda: holder.execute("ROLLBACK"))
-    release.start()
-    try:
-        assert run(save(2), busy).output["queued"] is True
-    finally:
-        release.join()
-        holder.close()
-    assert [job["scene_id"] for job in queued(busy)] == [1, 2]
+    with closing(sqlite3.connect(busy / "queue" / "data.db", isolation_level=None)) as frozen:
+        frozen.execute("BEGIN IMMEDIATE")
+        for scene_id in (2, 3, 2):
+            assert run(save(scene_id), busy).output["queued"] is True
+        assert get_stats(busy)["pending"] == 4
+        frozen.execute("ROLLBACK")
+    assert [job["scene_id"] for job in queued(busy)] == [1, 2, 3]
+    assert os.listdir(busy / "queue" / "spool") == []
+
+
+def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir: Path) -> None:
+    run(save(1), data_dir)
+    log = data_dir / "worker.log"
+    until(lambda: log.exists() and "Worker started" in log.read_text(encoding="utf-8"), "the worker runs")
+    with closing(sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=60)) as frozen:
+        frozen.execute("BEGIN IMMEDIATE")
+        assert run(save(2), data_dir).output["queued"] is True
+        assert os.listdir(data_dir / "queue" / "spool") != []
+        frozen.execute("ROLLBACK")
+    until(lambda: os.listdir(data_dir / "queue" / "spool") == [], "the worker takes in what was spooled")
+    assert {job["scene_id"] for job in queued(data_dir)} == {1, 2}

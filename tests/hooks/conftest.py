@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -33,6 +34,8 @@ def jobs(data_dir: str) -> Rows:
     """Read the jobs from the file, as another process would."""
 
     def read() -> list[dict[str, Any]]:
+        if not os.path.exists(os.path.join(data_dir, "queue", "data.db")):
+            return []
         with closing(sqlite3.connect(Path(data_dir, "queue", "data.db"))) as connection:
             rows = connection.execute("SELECT data FROM ack_queue_default ORDER BY _id").fetchall()
         return [json.loads(row[0]) for row in rows]

@@ -14,6 +14,7 @@ import pytest
 from hooks.handlers import is_scene_pending, mark_scene_pending, on_scene_update, unmark_scene_pending
 from queue.inbox import Inbox
 from queue.manager import QueueManager
+from queue.models import create_sync_job
 from queue.operations import ack_job, get_pending, get_stats, save_sync_timestamp
 from tests.hooks.conftest import Rows
 
@@ -164,6 +165,7 @@ def test_broken_timestamps_cost_a_sync_too_many_never_an_edit(inbox: Inbox, data
 
 
 def test_a_queue_that_cannot_be_written_is_an_error_and_no_mark(inbox: Inbox) -> None:
+    inbox.put(create_sync_job(SCENE + 1, "metadata", {}))
     assert inbox._connection is not None
     inbox._connection.execute("PRAGMA query_only=1")
     with pytest.raises(sqlite3.OperationalError, match="readonly"):

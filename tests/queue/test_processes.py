@@ -24,7 +24,7 @@ from tests.queue.support import PATIENCE, ROOT, environment, integrity, python, 
 
 READY = "print('ready', flush=True); sys.stdin.readline()\n"
 
-INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1])\n"
+INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], patience=60)\n"
 JOB_QUEUE = "from queue.manager import QueueManager; queue = QueueManager(sys.argv[1]).get_queue()\n"
 PLAIN_OPENINGS = pytest.mark.parametrize("opening", [INBOX, JOB_QUEUE], ids=["inbox", "job queue"])
 
@@ -78,7 +78,7 @@ def test_eight_processes_that_edit_the_same_scenes_merge_field_by_field(data_dir
 @pytest.mark.parametrize("folders", [1, 3], ids=["once", "three times"])
 def test_twenty_processes_may_make_a_new_data_directory_at_once(data_dir: Path, folders: int) -> None:
     code = writer(INBOX, "").replace(
-        "Inbox(sys.argv[1])", f"[Inbox(f'{{sys.argv[1]}}/{{n}}') for n in range({folders})]"
+        "Inbox(sys.argv[1], ", f"[Inbox(f'{{sys.argv[1]}}/{{n}}', patience=60) for n in range({folders})] #"
     )
     code += "for inbox in queue: inbox.put(new(me, 'metadata', {}))\n"
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(20)])
@@ -281,7 +281,7 @@ def test_killing_worker_and_writer_at_any_moment_loses_no_acknowledged_job(data_
     chance = random.Random(21)
     acknowledged: set[str] = set()
     done: set[str] = set()
-    Inbox(str(data_dir)).close()
+    JobQueue(str(data_dir / "queue")).close()
     for turn in range(10):
         working = start(KILLED_WORKER, data_dir)
         writing = start(KILLED_WRITER, data_dir, str(turn * 100_000))

@@ -39,7 +39,8 @@ def columns(database: Path) -> list[tuple[Any, ...]]:
 
 
 def test_the_table_has_persist_queues_own_columns(tmp_path: Path) -> None:
-    Inbox(str(tmp_path / "ours")).close()
+    with closing(Inbox(str(tmp_path / "ours"))) as inbox:
+        inbox.put(job(1))
     plain(tmp_path / "theirs").close()
     assert columns(tmp_path / "ours" / "queue" / "data.db") == columns(tmp_path / "theirs" / "queue" / "data.db")
 
@@ -71,7 +72,7 @@ def test_a_plain_queue_reads_and_answers_for_our_rows(data_dir: Path) -> None:
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_we_take_what_a_plain_queue_puts(data_dir: Path, first: str) -> None:
     if first == "ours":
-        Inbox(str(data_dir)).close()
+        JobQueue(str(data_dir / "queue")).close()
     with closing(plain(data_dir)) as theirs:
         theirs.put(job(1, a=1))
     with closing(JobQueue(str(data_dir / "queue"))) as ours:
@@ -172,7 +173,7 @@ class Tracer:
 @pytest.fixture
 def filled(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """A queue of 100,000 waiting jobs, some of them retries, and 20,000 finished ones."""
-    Inbox(str(data_dir)).close()
+    JobQueue(str(data_dir / "queue")).close()
     with closing(connect(str(data_dir / "queue" / "data.db"))) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")

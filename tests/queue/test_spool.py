@@ -1,0 +1,107 @@
+"""The spool: edits that came while the database was locked are on disk, and get into the queue once, in order."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from queue.ack_queue import JobQueue
+from queue.inbox import Inbox
+from queue.models import SyncJob, create_sync_job
+from queue.operations import get_stats
+from queue.spool import spool, spooled, take_in
+from tests.queue.support import waiting
+
+
+@pytest.fixture
+def queue_dir(data_dir: Path) -> str:
+    return str(data_dir / "queue")
+
+
+@pytest.fixture
+def locked(jobs: JobQueue, data_dir: Path) -> Iterator[sqlite3.Connection]:
+    """A queue's database in the hands of a process that does not let go of it."""
+    with closing(sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
+def put(data_dir: Path, scene_id: int, **data: object) -> int | None:
+    with closing(Inbox(str(data_dir))) as inbox:
+        return inbox.put(create_sync_job(scene_id, "metadata", data))
+
+
+def test_what_a_locked_database_cannot_take_is_spooled(
+    locked: sqlite3.Connection, jobs: JobQueue, data_dir: Path, queue_dir: str
+) -> None:
+    seen = jobs.version()
+    assert put(data_dir, 1, title="Old") is None
+    assert put(data_dir, 1, title="New", details="D") is None
+    assert put(data_dir, 2) is None
+    assert len(spooled(queue_dir)) == 3
+    assert jobs.version() != seen, "the worker that waits would not notice"
+    assert get_stats(data_dir)["pending"] == 3
+
+    locked.execute("ROLLBACK")
+    assert jobs.take_in() == 3
+    assert waiting(data_dir) == {1: {"title": "New", "details": "D"}, 2: {}}
+    assert spooled(queue_dir) == []
+    assert jobs.take_in() == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_the_spool_is_private(locked: sqlite3.Connection, data_dir: Path) -> None:
+    put(data_dir, 1)
+    folder = data_dir / "queue" / "spool"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [file.stat().st_mode & 0o777 for file in folder.iterdir()] == [0o600]
+
+
+def test_a_queue_that_is_not_locked_has_no_spool(data_dir: Path) -> None:
+    assert put(data_dir, 1) is not None
+    assert not (data_dir / "queue" / "spool").exists()
+
+
+def test_what_cannot_be_put_stays_in_the_spool(queue_dir: str) -> None:
+    for scene_id in (1, 2, 3):
+        spool(queue_dir, create_sync_job(scene_id, "metadata", {}))
+    taken: list[int] = []
+
+    def fail_at_the_second(job: SyncJob) -> None:
+        if job["scene_id"] == 2:
+            raise sqlite3.OperationalError("disk I/O error")
+        taken.append(job["scene_id"])
+
+    with pytest.raises(sqlite3.OperationalError):
+        take_in(queue_dir, fail_at_the_second)
+    assert taken == [1]
+    assert len(spooled(queue_dir)) == 2
+
+
+def test_a_job_that_is_handed_over_twice_is_one_job(jobs: JobQueue, data_dir: Path, queue_dir: str) -> None:
+    """As after a kill between the queue's commit and the removal of the file."""
+    spool(queue_dir, create_sync_job(1, "metadata", {"title": "T"}))
+    file = data_dir / "queue" / "spool" / spooled(queue_dir)[0]
+    content = file.read_bytes()
+    jobs.take_in()
+    file.write_bytes(content)
+    jobs.take_in()
+    assert waiting(data_dir) == {1: {"title": "T"}}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"scene_id": "1"}', b"\xff\xfe", b"[" * 100_000])
+def test_a_file_that_holds_no_job_is_set_aside_and_hinders_no_other(
+    jobs: JobQueue, data_dir: Path, queue_dir: str, content: bytes
+) -> None:
+    folder = data_dir / "queue" / "spool"
+    folder.mkdir(parents=True)
+    (folder / "0-1.json").write_bytes(content)
+    spool(queue_dir, create_sync_job(7, "metadata", {}))
+    assert jobs.take_in() == 1
+    assert set(waiting(data_dir)) == {7}
+    assert [name.partition(".json")[2][:8] for name in os.listdir(folder)] == [".broken-"]
