@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import PlexSync
+from common.files import make_private_dir
 from hooks.plugin import explain, how_to_install, missing_packages
 
 
@@ -51,6 +52,7 @@ def _worker(chosen: argparse.Namespace) -> int:
     from worker.main import run_worker  # loads the worker's libraries
 
     data_dir = os.path.abspath(chosen.data_dir) if chosen.data_dir else PlexSync.get_plugin_data_dir()
+    make_private_dir(data_dir)
     return run_worker(data_dir, inherited_lock=chosen.lock, idle_timeout=chosen.idle_timeout, rest=chosen.rest)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FILE = "catch_up.json"
 #: Seconds after which nobody can change a scene within a past second any more, clocks being what they are.
 _SETTLED = 5.0
+_DAY = 86_400.0
 
 
 class CatchUp:
@@ -51,7 +52,7 @@ class CatchUp:
             OSError, sqlite3.Error: the queue or the watermark can't be written.
         """
         newest = self._stash.newest_update()
-        since = self._watermark()
+        since = self._noted("seen_until")
         missed = 0
         if since is not None and newest is not None:
             for scene_id, updated_at in self._stash.updated_since(since):
@@ -59,29 +60,36 @@ class CatchUp:
                 if moment is not None and moment > since and not is_synced(updated_at, synced.get(scene_id)):
                     enqueue(self._queue, scene_id, "metadata", {})
                     missed += 1
-        self._note(newest)
+        self._note(seen_until=self._seen_until(newest))
         return missed
 
     def vanished(self, synced: Mapping[int, float]) -> set[int]:
-        """Return the scenes that Stash no longer has. Asks for all ids only when there must be some.
+        """Return the scenes that Stash no longer has. Asks for all ids once a day, or when there must be some.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
+            OSError: it can't be noted.
         """
-        if len(synced) <= self._stash.scene_count():
+        counted_recently = 0 <= self._now() - (self._noted("compared_at") or 0.0) < _DAY
+        if not synced or (counted_recently and len(synced) <= self._stash.scene_count()):
             return set()
-        return set(synced) - set(self._stash.scene_ids())
+        gone = set(synced) - set(self._stash.scene_ids())
+        self._note(compared_at=self._now())
+        return gone
 
-    def _watermark(self) -> float | None:
+    def _noted(self, name: str) -> float | None:
         try:
             with open(self._file, encoding="utf-8") as file:
-                return float(json.load(file)["seen_until"])
+                return float(json.load(file)[name])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _note(self, newest: str | None) -> None:
-        """Keep how far we have looked: the newest change, its second included once that is over."""
+    def _note(self, **moments: float) -> None:
+        known = {name: self._noted(name) for name in ("seen_until", "compared_at")}
+        replace_private(self._file, json.dumps({**known, **moments}))
+
+    def _seen_until(self, newest: str | None) -> float:
+        """How far we have looked: the newest change, its second included once that is over."""
         now = self._now()
         end = (parse_time(newest) if newest else None) or now
-        seen_until = end if now - end > _SETTLED else end - 1.0
-        replace_private(self._file, json.dumps({"seen_until": seen_until}))
+        return end if now - end > _SETTLED else end - 1.0
