@@ -2,6 +2,7 @@
 #   make demo    the main job, end to end, on simulators of Plex and Stash
 #   make test    the test suite                make lint   ruff and mypy
 #   make bench   the benchmark                 make clean  back to a fresh checkout
+#   make soak    the fault campaign, as long as you like: make soak ROUNDS=100 SEED=7
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ endif
 STAMP := $(VENV)/.requirements
 RUN := $(BIN)/python -X utf8
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test soak lint format bench clean
 
 $(STAMP): requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'PlexSync needs Python 3.10 or newer; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
@@ -28,6 +29,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
 
+ROUNDS ?= 20
+SEED ?= 1
+soak: $(STAMP)
+	$(RUN) -m tests.soak --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
+
 lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -39,7 +45,6 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks $(ARGS)
-
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('.venv', '.mypy_cache', '.ruff_cache', '.pytest_cache', '.hypothesis', 'dist')]"
