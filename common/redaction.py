@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import deque
 from urllib.parse import quote, quote_plus
 
 #: Shorter values are left alone: masking "1" or "abc" would only garble the text.
 _SHORTEST = 6
+#: Passing secrets that are kept: what is logged late may still hold one that was replaced.
+_PASSING = 10
 # What follows such a name and looks like a secret. "The session: Live" is a title, "session=MTc2…" is none.
 _NAMED = re.compile(
     r"(?i)(x-plex-token|plex_?token|api_?key|sessioncookie|session(?==)|cookie(?==))(['\"]?\s*[=:]\s*['\"]?)([\w\-+/=.|%]{8,})"
@@ -23,23 +26,41 @@ class Redactor:
     """Knows the secrets of this process and takes them out of texts."""
 
     def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._passing: deque[dict[str, str]] = deque(maxlen=_PASSING)
         self._secrets: dict[str, str] = {}  # replaced, never changed: other threads read it
 
     def add(self, *secrets: str | None) -> None:
         """Learn secrets; they are masked as they are and as they look inside a URL."""
-        forms = {
-            form: mask(secret)
-            for secret in secrets
-            if secret and len(secret) >= _SHORTEST
-            for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
-        }
-        self._secrets = dict(sorted({**self._secrets, **forms}.items(), key=lambda pair: -len(pair[0])))
+        for secret in secrets:
+            if secret and secret not in self._known:
+                self._known.update(_forms(secret))
+        self._collect()
+
+    def add_passing(self, secret: str | None) -> None:
+        """Learn a secret that will be replaced by another soon, as a session cookie is; the last few are kept."""
+        if secret and not any(secret in forms for forms in self._passing):
+            self._passing.append(_forms(secret))
+            self._collect()
 
     def redact(self, text: str) -> str:
         """Return `text` without the known secrets, nor values that are named like one."""
         for secret, shown in self._secrets.items():  # the longest first
             text = text.replace(secret, shown)
         return _NAMED.sub(_mask_named, text)
+
+    def _collect(self) -> None:
+        forms = dict(self._known)
+        for passing in self._passing:
+            forms.update(passing)
+        self._secrets = dict(sorted(forms.items(), key=lambda pair: -len(pair[0])))
+
+
+def _forms(secret: str) -> dict[str, str]:
+    if len(secret) < _SHORTEST:
+        return {}
+    forms = (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
+    return {form: mask(secret) for form in forms}
 
 
 def _mask_named(found: re.Match[str]) -> str:

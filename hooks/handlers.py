@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hooks.events import PLEX_FIELDS, changed_fields, job_data
+from hooks.events import PLEX_FIELDS, RELATED, TAG_MERGE, changed_fields, job_data
+from queue.models import create_related_job
 from queue.operations import enqueue, load_sync_timestamps
 from queue.timestamps import is_synced
 
@@ -34,7 +35,7 @@ def on_scene_update(
     """Put a job for an updated scene into the queue, or merge it into the one that waits.
 
     Args:
-        update_data: the scene's input as Stash sends it; see `hooks.events.read_scene_event`.
+        update_data: the scene's input as Stash sends it; see `hooks.events.read_event`.
         data_dir: where the sync timestamps are, for when they are not handed in.
         sync_timestamps: scene id → epoch seconds of the last sync.
 
@@ -54,6 +55,24 @@ def on_scene_update(
             return False
     enqueue(queue, scene_id, "metadata", job_data(update_data))
     mark_scene_pending(scene_id)
+    return True
+
+
+def on_related_update(kind: str, object_id: int, update_data: Mapping[str, Any], queue: Putter) -> bool:
+    """Put a job for the scenes of a performer, studio, tag or group into the queue, if Plex shows what changed.
+
+    Args:
+        kind: the event; see `hooks.events.RELATED`.
+
+    Returns:
+        Whether it was put: Plex shows their names alone.
+
+    Raises:
+        sqlite3.Error, OSError: the queue can't be written.
+    """
+    if kind != TAG_MERGE and "name" not in changed_fields(update_data):
+        return False
+    queue.put(create_related_job(RELATED[kind], object_id))
     return True
 
 

@@ -79,7 +79,7 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     """The edit is safe; now see to it that somebody works on it. What fails here is said, and loses nothing."""
     session = entry.current_session()
     data_dir = session.data_dir
-    log("debug", f"Scene {answer['scene_id']}: queued")
+    log("debug", " ".join(f"{key}={value}" for key, value in answer.items()))
     if session.set_aside:
         log("error", f"The queue's database was damaged. It is kept as {session.set_aside}, and a new one begun")
     missing = missing_packages()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hooks.events import SCENE_DESTROY, read_scene_event
-from hooks.handlers import on_scene_update
+from hooks.events import RELATED, SCENE_CREATE, SCENE_UPDATE, read_event
+from hooks.handlers import on_related_update, on_scene_update
 from queue.inbox import Inbox
+from queue.models import CREATED
 from queue.operations import enqueue
 from queue.timestamps import LazyTimestamps
 
@@ -36,12 +37,14 @@ class HookSession:
             EventError: it is no event that PlexSync knows.
             OSError, sqlite3.Error: the queue can't be written.
         """
-        kind, scene_id, update = read_scene_event(hook_context)
-        if kind == SCENE_DESTROY:
-            enqueue(self, scene_id, "metadata", {})
-            return {"scene_id": scene_id, "queued": True}
-        queued = on_scene_update(scene_id, update, self, data_dir=self.data_dir, sync_timestamps=self.sync_timestamps)
-        return {"scene_id": scene_id, "queued": queued}
+        kind, object_id, update = read_event(hook_context)
+        if kind in RELATED:
+            return {f"{RELATED[kind]}_id": object_id, "queued": on_related_update(kind, object_id, update, self)}
+        if kind == SCENE_UPDATE:
+            queued = on_scene_update(object_id, update, self, self.data_dir, self.sync_timestamps)
+            return {"scene_id": object_id, "queued": queued}
+        enqueue(self, object_id, "metadata", {CREATED: True} if kind == SCENE_CREATE else {})
+        return {"scene_id": object_id, "queued": True}
 
     def put(self, job: SyncJob, /) -> int | None:
         """Add a job to the queue's inbox.

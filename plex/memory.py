@@ -11,7 +11,9 @@ from common.sqlite import MEMORY, connect
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS written (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL,"
-    " fields TEXT NOT NULL, pending TEXT, cover TEXT)"
+    " fields TEXT NOT NULL, pending TEXT, cover TEXT)",
+    "CREATE INDEX IF NOT EXISTS written_items ON written(rating_key)",
+    "CREATE TABLE IF NOT EXISTS choices (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL)",
 )
 
 Fields = Mapping[str, "str | list[str]"]
@@ -82,7 +84,8 @@ class SyncMemory:
     def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
         self._db = connection or connect(MEMORY, any_thread=True)
-        self._db.execute(_SCHEMA)
+        for statement in _SCHEMA:
+            self._db.execute(statement)
 
     def recall(self, scene_id: int, rating_key: int) -> Written:
         """Return what was written for the scene to this item; nothing, if it was another item."""
@@ -109,3 +112,24 @@ class SyncMemory:
     def forget(self, scene_id: int) -> None:
         """Drop a scene that is gone."""
         self._db.execute("DELETE FROM written WHERE scene_id = ?", (scene_id,))
+        self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
+
+    def is_alone(self, scene_id: int, rating_key: int) -> bool:
+        """Whether this scene, and no other, was written to the item."""
+        scenes = self._db.execute("SELECT scene_id FROM written WHERE rating_key = ?", (rating_key,)).fetchall()
+        return scenes == [(scene_id,)]
+
+    def forget_cover(self, scene_id: int) -> None:
+        """Have the scene's cover uploaded again."""
+        self._db.execute("UPDATE written SET cover = NULL WHERE scene_id = ?", (scene_id,))
+
+    def choice(self, scene_id: int) -> int | None:
+        """Return the rating key of the item that the user chose for the scene, or None."""
+        row = self._db.execute("SELECT rating_key FROM choices WHERE scene_id = ?", (scene_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def choose(self, scene_id: int, rating_key: int | None) -> None:
+        """Remember which item the user chose for a scene that several may be; None: forget it."""
+        self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
+        if rating_key is not None:
+            self._db.execute("INSERT INTO choices VALUES (?, ?)", (scene_id, rating_key))

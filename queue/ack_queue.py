@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterable
 
 import persistqueue.serializers.json
 from persistqueue.sqlackqueue import SQLiteAckQueue
@@ -73,15 +74,23 @@ class JobQueue(SQLiteAckQueue):
         self.put_event.set()
         return row_id
 
+    def put_many(self, jobs: Iterable[SyncJob]) -> None:
+        """Add jobs in one transaction; what waits already keeps its place and its values."""
+        with self.tran_lock:
+            table.put_many(self._putter, jobs)
+        self.put_event.set()
+
     def take(self, now: float | None = None) -> SyncJob | None:
         """Hand out the next job that is due (`pqid` is its row id), or None."""
+        return next(iter(self.take_many(1, now)), None)
+
+    def take_many(self, most: int, now: float | None = None) -> list[SyncJob]:
+        """Hand out up to `most` jobs that are due; see `take`."""
         with self.tran_lock:
-            taken = table.take(self._putter, time.time() if now is None else now)
-        if taken is None:
-            return None
-        row_id, job = taken
-        job["pqid"] = row_id
-        return job
+            taken = table.take(self._putter, time.time() if now is None else now, most)
+        for row_id, job in taken:
+            job["pqid"] = row_id
+        return [job for _, job in taken]
 
     def release(self, job: SyncJob) -> None:
         """Let a job that was taken wait again, with the retry state that it now carries."""

@@ -16,6 +16,8 @@ from queue.models import merge_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from queue.models import SyncJob
 
 # persist-queue's states (persistqueue.sqlackqueue.AckStatus): 0 is new, 1 is new again.
@@ -63,25 +65,26 @@ def put(connection: sqlite3.Connection, job: SyncJob, *, older: bool = False) ->
         older: the job was there before the one that waits (it was rescued): the other's values go first.
     """
     with write(connection):
-        waiting = _waiting(connection, job["job_key"])
-        if waiting is None:
-            return _insert(connection, job)
-        row_id, present = waiting
-        _set_data(connection, row_id, merge_jobs(job, present) if older else merge_jobs(present, job))
-        return row_id
+        return _put(connection, job, older)
 
 
-def take(connection: sqlite3.Connection, now: float) -> tuple[int, SyncJob] | None:
-    """Hand out the next job that is due at `now` (epoch seconds): fresh ones in order, then retries."""
+def put_many(connection: sqlite3.Connection, jobs: Iterable[SyncJob]) -> None:
+    """Add jobs in one transaction; what waits already keeps its place and its values."""
     with write(connection):
-        row = connection.execute(
-            f"SELECT _id, data FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ? ORDER BY {_DUE}, _id LIMIT 1",
-            (now,),
-        ).fetchone()
-        if row is None:
-            return None
-        _set_status(connection, row[0], TAKEN)
-        return row[0], _loads(row[1])
+        for job in jobs:
+            _put(connection, job, older=True)
+
+
+def take(connection: sqlite3.Connection, now: float, most: int = 1) -> list[tuple[int, SyncJob]]:
+    """Hand out the next jobs that are due at `now` (epoch seconds): fresh ones in order, then by their time."""
+    with write(connection):
+        rows = connection.execute(
+            f"SELECT _id, data FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ? ORDER BY {_DUE}, _id LIMIT ?",
+            (now, most),
+        ).fetchall()
+        for row_id, _ in rows:
+            _set_status(connection, row_id, TAKEN)
+    return [(row_id, _loads(data)) for row_id, data in rows]
 
 
 def release(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
@@ -115,6 +118,14 @@ def next_due(connection: sqlite3.Connection) -> float | None:
         f"SELECT {_DUE} FROM ack_queue_default WHERE status < 2 ORDER BY {_DUE}, _id LIMIT 1"
     ).fetchone()
     return None if row is None else float(row[0])
+
+
+def count_later(connection: sqlite3.Connection, now: float) -> tuple[int, float | None]:
+    """Return how many waiting jobs are not due yet at `now`, and when the first of them is (epoch seconds)."""
+    count, first = connection.execute(
+        f"SELECT count(*), min({_DUE}) FROM ack_queue_default WHERE status < 2 AND {_DUE} > ?", (now,)
+    ).fetchone()
+    return count, first
 
 
 def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dict[str, int]:
@@ -176,6 +187,15 @@ def _fold_twins(connection: sqlite3.Connection, *, below: int) -> None:
             job = merge_jobs(older, job)
             _set_data(connection, row_id, job)
         newest[key] = (row_id, job)
+
+
+def _put(connection: sqlite3.Connection, job: SyncJob, older: bool) -> int:
+    waiting = _waiting(connection, job["job_key"])
+    if waiting is None:
+        return _insert(connection, job)
+    row_id, present = waiting
+    _set_data(connection, row_id, merge_jobs(job, present) if older else merge_jobs(present, job))
+    return row_id
 
 
 def _waiting(connection: sqlite3.Connection, key: str) -> tuple[int, SyncJob] | None:

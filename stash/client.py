@@ -26,6 +26,8 @@ TIMEOUT = (5.0, 30.0)
 _LARGEST_COVER = 32 * 1024 * 1024
 _PAGE = 500
 _MANY = 5_000
+#: Between the westernmost and the easternmost offset from UTC, and an hour for a clock change.
+_ALL_OFFSETS = timedelta(hours=27)
 _UNAUTHORIZED = (401, 403)
 
 SCENE_FIELDS = """
@@ -40,28 +42,34 @@ query PlexSyncNewest {
   findScenes(filter: {per_page: 1, sort: "updated_at", direction: DESC}) { scenes { updated_at } }
 }
 """
-_UPDATED_SINCE = """
-query PlexSyncUpdated($since: String!, $page: Int!, $per_page: Int!) {
-  findScenes(
-    scene_filter: {updated_at: {value: $since, modifier: GREATER_THAN}}
-    filter: {page: $page, per_page: $per_page, sort: "id", direction: ASC}
-  ) { scenes { id updated_at } }
-}
+
+
+def _listing(name: str, fields: str) -> str:
+    """Return the query of a list by id."""
+    return f"""
+query {name}($filter: SceneFilterType!, $per_page: Int!) {{
+  findScenes(scene_filter: $filter, filter: {{per_page: $per_page, sort: "id", direction: ASC}}) {{
+    scenes {{ {fields} }}
+  }}
+}}
 """
-_WITH_NAME = """
-query PlexSyncNamesakes($pattern: String!) {
-  findScenes(
-    scene_filter: {path: {value: $pattern, modifier: EQUALS}}
-    filter: {per_page: 1000, sort: "id", direction: ASC}
-  ) { scenes { id files { path size } } }
-}
-"""
+
+
+_UPDATED_SINCE = _listing("PlexSyncUpdated", "id updated_at")
+_NAMESAKES = _listing("PlexSyncNamesakes", "id files { path size }")
+_ALL = _listing("PlexSyncIds", "id updated_at")
+_SCENES_OF = _listing("PlexSyncScenesOf", "id")
 _COUNT = "query PlexSyncCount { findScenes(filter: {per_page: 0}) { count } }"
-_IDS = """
-query PlexSyncIds($page: Int!, $per_page: Int!) {
-  findScenes(filter: {page: $page, per_page: $per_page, sort: "id", direction: ASC}) { scenes { id } }
-}
+#: What scenes have → the part of a filter that asks for those that have it.
+RELATED_KINDS = {"performer": "performers", "studio": "studios", "tag": "tags", "group": "groups"}
+_SAMPLE = f"""
+query PlexSyncSample($sort: String!, $per_page: Int!) {{
+  findScenes(filter: {{per_page: $per_page, sort: $sort}}) {{ scenes {{ {SCENE_FIELDS} }} }}
+}}
 """
+_CONFIGURE = (
+    "mutation PlexSyncConfigure($id: ID!, $settings: Map!) { configurePlugin(plugin_id: $id, input: $settings) }"
+)
 _SETTINGS = "query PlexSyncSettings($ids: [ID!]) { configuration { plugins(include: $ids) } }"
 _API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
 _VERSION = "query PlexSyncVersion { version { version } }"
@@ -87,18 +95,20 @@ class StashClient:
         connection: Callable[[], StashConnection | None],
         *,
         learn_secret: Callable[[str | None], object] = lambda secret: None,
+        learn_cookie: Callable[[str | None], object] = lambda cookie: None,
         session: requests.Session | None = None,
     ) -> None:
         """Connect on first use.
 
         Args:
             connection: returns the latest connection that a hook left; asked again when Stash refuses ours.
-            learn_secret: is told the session cookie and the API key, to keep them out of logs.
+            learn_secret, learn_cookie: are told the API key, and each session cookie, to keep them out of logs.
         """
         # A certificate on a loopback address can't be verified (README, "Limits"): no warning at each request.
         urllib3.disable_warnings(InsecureRequestWarning)
         self._latest_connection = connection
         self._learn_secret = learn_secret
+        self._learn_cookie = learn_cookie
         self._session = session or requests.Session()
         self._session.trust_env = False  # Stash is on this machine or next to it: no proxy, no .netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # we keep the one there is
@@ -129,8 +139,8 @@ class StashClient:
     def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
         """Yield (id, updated_at) of the scenes that were changed after `moment` (epoch seconds), by id.
 
-        Stash compares times as text in its own offset; so ask in that offset, and for somewhat more than an
-        hour too much, as a clock change would hide one; the caller sorts out what is too old.
+        Stash compares times as text, each in the offset that it had when it was written; so ask for more than a
+        day too much, as another time zone, or a clock change, would hide some; the caller sorts out what is too old.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
@@ -140,35 +150,63 @@ class StashClient:
             return
         with _understood():
             offset = datetime.fromisoformat(newest.replace("Z", "+00:00")).tzinfo
-        since = (datetime.fromtimestamp(moment, offset) - timedelta(minutes=61)).isoformat(timespec="seconds")
-        page = 1
-        while True:
-            variables = {"since": since, "page": page, "per_page": _PAGE}
-            data = self.query(_UPDATED_SINCE, variables)
+        since = (datetime.fromtimestamp(moment, offset) - _ALL_OFFSETS).isoformat(timespec="seconds")
+        asked = {"updated_at": {"value": since, "modifier": "GREATER_THAN"}}
+        for scenes in self._by_id(_UPDATED_SINCE, asked, _PAGE):
             with _understood():
-                scenes = [(int(scene["id"]), str(scene["updated_at"])) for scene in data["findScenes"]["scenes"]]
-            yield from scenes
-            if len(scenes) < _PAGE:
-                return
-            page += 1
+                found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
+            yield from found
 
-    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[tuple[str, int | None]]]]:
-        """Return (id, [(path, size)]) of the scenes whose path ends in the file name of one of `paths`.
-
-        EQUALS is SQL's LIKE in Stash: the pattern has a wildcard before the name, and for all that is not ASCII,
-        which may be composed or not. So there may be a few too many.
+    def all_scenes(self) -> Iterator[list[tuple[int, str]]]:
+        """Yield (id, updated_at) of all scenes by id, some thousands at a time.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        found: dict[int, list[tuple[str, int | None]]] = {}
-        for name in {re.split(r"[\\/]", path)[-1] for path in paths}:
-            pattern = "%" + re.sub(r"[^\x00-\x7f]+", "%", unicodedata.normalize("NFC", name))
-            data = self.query(_WITH_NAME, {"pattern": pattern})
+        for scenes in self._by_id(_ALL, {}, _MANY):
             with _understood():
-                for scene in data["findScenes"]["scenes"]:
-                    found[int(scene["id"])] = [(file["path"], file["size"]) for file in scene["files"]]
-        return sorted(found.items())
+                found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
+            yield found
+
+    def scenes_of(self, kind: str, object_id: int) -> Iterator[list[int]]:
+        """Yield the ids of the scenes that have a performer, studio, tag or group, some thousands at a time.
+
+        Args:
+            kind: one of `RELATED_KINDS`.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        asked = {RELATED_KINDS[kind]: {"value": [str(object_id)], "modifier": "INCLUDES"}}
+        for scenes in self._by_id(_SCENES_OF, asked, _MANY):
+            with _understood():
+                found = [int(scene["id"]) for scene in scenes]
+            yield found
+
+    def sample(self, count: int, seed: int) -> list[Scene]:
+        """Return some scenes at random.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        data = self.query(_SAMPLE, {"sort": f"random_{seed}", "per_page": count})
+        with _understood():
+            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+
+    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[tuple[str, int | None]]]]:
+        """Return (id, [(path, size)]) of the scenes that have a file named as one of `paths`, upper or lower case.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        found: list[tuple[int, list[tuple[str, int | None]]]] = []
+        asked = {"path": {"value": _named(paths), "modifier": "MATCHES_REGEX"}}
+        for scenes in self._by_id(_NAMESAKES, asked, _PAGE):
+            with _understood():
+                found += [
+                    (int(scene["id"]), [(file["path"], file["size"]) for file in scene["files"]]) for scene in scenes
+                ]
+        return found
 
     def newest_update(self) -> str | None:
         """Return `updated_at` of the scene that was changed last, or None when there is no scene.
@@ -197,15 +235,8 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        page = 1
-        while True:
-            data = self.query(_IDS, {"page": page, "per_page": _MANY})
-            with _understood():
-                ids = [int(scene["id"]) for scene in data["findScenes"]["scenes"]]
-            yield from ids
-            if len(ids) < _MANY:
-                return
-            page += 1
+        for page in self.all_scenes():
+            yield from (scene_id for scene_id, _ in page)
 
     def plugin_settings(self, plugin_id: str = PLUGIN_ID) -> dict[str, Any]:
         """Return what the user set on the plugin's settings page; keys that were never touched are absent.
@@ -216,6 +247,14 @@ class StashClient:
         data = self.query(_SETTINGS, {"ids": [plugin_id]})
         with _understood():
             return dict((data["configuration"]["plugins"] or {}).get(plugin_id) or {})
+
+    def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
+        """Replace the plugin's settings, all of them: Stash knows no other way.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        self.query(_CONFIGURE, {"id": plugin_id, "to": settings})
 
     def fetch_cover(self, scene: Scene) -> bytes | None:
         """Return the scene's cover as bytes that are a picture, or None when it has none.
@@ -266,6 +305,19 @@ class StashClient:
             raise StashUnavailable(f"Stash could not answer ({response.status_code}): {_messages(errors)}")
         return data
 
+    def _by_id(self, text: str, asked: dict[str, Any], size: int) -> Iterator[list[Any]]:
+        """Yield a list in pages that begin after an id: of numbered ones, a scene that goes would shift the next."""
+        last = 0
+        while True:
+            after = {**asked, "id": {"value": last, "modifier": "GREATER_THAN"}}
+            data = self.query(text, {"filter": after, "per_page": size})
+            with _understood():
+                scenes = list(data["findScenes"]["scenes"])
+                last = int(scenes[-1]["id"]) if scenes else last
+            yield scenes
+            if len(scenes) < size:
+                return
+
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send one request; where Stash has moved or refuses the session, once more as the last hook left it."""
         if self._connection is None:
@@ -309,8 +361,11 @@ class StashClient:
         return response
 
     def _keep_renewed_cookie(self, response: requests.Response) -> None:
-        """Each answer renews the session for another hour: who sends the first cookie for ever is out after one."""
-        if self._cookie:
+        """Each answer renews the session for another hour: who sends the first cookie for ever is out after one.
+
+        With an API key, which does not expire, nobody needs it.
+        """
+        if self._cookie and "ApiKey" not in self._session.headers:
             renewed = response.cookies.get(self._cookie[0])
             if renewed:
                 self._use_cookie((self._cookie[0], renewed))
@@ -318,7 +373,7 @@ class StashClient:
     def _use_cookie(self, cookie: tuple[str, str] | None) -> None:
         self._cookie = cookie
         if cookie:
-            self._learn_secret(cookie[1])
+            self._learn_cookie(cookie[1])
 
     def _log_in(self) -> None:
         """Take the latest connection, and with its fresh cookie ask for the API key, which does not expire."""
@@ -350,6 +405,18 @@ def _is_refusal(response: requests.Response) -> bool:
     """Whether Stash wants a login: GraphQL's clients are told so by the status, all others sent to a page."""
     wants_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith("/login")
     return wants_page or response.status_code in _UNAUTHORIZED
+
+
+def _named(paths: list[str]) -> str:
+    """Return a regular expression (RE2) for paths with the file name of one of `paths`.
+
+    Names may be composed or not (NFC, NFD), and upper case may have other letters than lower case ("ß", "SS").
+    """
+    names = {re.split(r"[\\/]", path)[-1] for path in paths}
+    cases = {case for name in names for case in (name, name.upper(), name.casefold())}
+    spellings = {unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD")}
+    alternatives = (re.sub("(?i)ss", "(?:ss|ß)", re.escape(spelling)) for spelling in sorted(spellings))
+    return rf"(?i)[\\/](?:{'|'.join(alternatives)})$"
 
 
 def is_picture(content: bytes) -> bool:

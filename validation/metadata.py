@@ -81,6 +81,12 @@ class SyncMetadata(BaseModel):
     organized: Annotated[bool, BeforeValidator(_switch)] = False
 
     @property
+    def is_blank(self) -> bool:
+        """Whether Stash knows nothing of the scene but its file."""
+        known = (self.title, self.details, self.date, self.rating100, self.studio, self.director)
+        return not any(known) and not (self.performers or self.tags or self.groups or self.organized)
+
+    @property
     def year(self) -> int | None:
         """The year of the date."""
         return int(self.date[:4]) if self.date else None

@@ -7,6 +7,7 @@ far it has looked, the watermark, is a time of Stash's own clock, kept beside th
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 
@@ -56,12 +57,19 @@ class CatchUp:
         missed = 0
         if since is not None and newest is not None:
             for scene_id, updated_at in self._stash.updated_since(since):
-                moment = parse_time(updated_at)
-                if moment is not None and moment > since and not is_synced(updated_at, synced.get(scene_id)):
+                if self._is_missed(updated_at, since, synced.get(scene_id)):
                     enqueue(self._queue, scene_id, "metadata", {})
                     missed += 1
         self._note(seen_until=self._seen_until(newest))
         return missed
+
+    def _is_missed(self, updated_at: str, since: float, synced_at: float | None) -> bool:
+        moment = parse_time(updated_at)
+        if moment is None or moment <= since:
+            return False
+        if synced_at is not None and moment > self._now() + _SETTLED:  # by a wrong clock; that is no new change
+            return False
+        return not is_synced(updated_at, synced_at)
 
     def vanished(self, synced: Mapping[int, float]) -> set[int]:
         """Return the scenes that Stash no longer has. Asks for all ids once a day, or when there must be some.
@@ -80,9 +88,10 @@ class CatchUp:
     def _noted(self, name: str) -> float | None:
         try:
             with open(self._file, encoding="utf-8") as file:
-                return float(json.load(file)[name])
-        except (OSError, ValueError, KeyError, TypeError):
+                moment = float(json.load(file)[name])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        return moment if math.isfinite(moment) else None
 
     def _note(self, **moments: float) -> None:
         known = {name: self._noted(name) for name in ("seen_until", "compared_at")}
@@ -92,4 +101,4 @@ class CatchUp:
         """How far we have looked: the newest change, its second included once that is over."""
         now = self._now()
         end = (parse_time(newest) if newest else None) or now
-        return end if now - end > _SETTLED else end - 1.0
+        return end if now - end > _SETTLED else min(end, now) - 1.0

@@ -9,51 +9,47 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from hooks.handlers import unmark_scene_pending
 from plex.client import PlexClient
-from plex.edits import Edits, Switches
+from plex.edits import Edits
 from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.index import FileIndex
-from plex.matcher import (
-    AmbiguousMatch,
-    MatchConfidence,
-    choose,
-    describe_candidates,
-    find_plex_items_with_confidence,
-)
-from plex.memory import SyncMemory, Written
-from plex.scans import Scans
-from plex.writer import upload_poster, wants_poster, write_item
+from plex.matcher import find_plex_items_with_confidence
+from plex.memory import SyncMemory
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
-from queue.models import SyncJob
-from queue.operations import ack_job, enqueue, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
+from queue.models import CREATED, SyncJob
+from queue.operations import ack_job, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
 from queue.rescue import is_damage
 from queue.timestamps import forget_sync_timestamp
 from stash.client import StashClient
 from stash.records import Scene
 from validation.config import PlexSyncConfig
-from validation.errors import PermanentError, SettingsError, TransientError
+from validation.errors import PermanentError, TransientError
 from validation.metadata import SyncMetadata, validate_metadata
 from worker.backoff import calculate_delay
 from worker.catch_up import CatchUp
 from worker.circuit_breaker import CircuitBreaker
 from worker.decisions import GiveUp, decide
 from worker.gate import PASSING, REFUSALS, Gate
-from worker.matching import check_claim, describe, found_by_path
+from worker.patrol import Patrol
+from worker.plex_side import PlexSide, connect_plex
+from worker.related import expand, is_related
 from worker.reporter import Reporter
+from worker.scene_sync import SceneSync
 from worker.timing import Clock, Timing
-from worker.unsettled import Unsettled
 from worker.upkeep import Upkeep
 
 __all__ = ["PermanentError", "SyncWorker", "TransientError"]
 
 #: Seconds that a job steps back when the server went down with it in hand twice in a row.
 _SUSPECT_PAUSE = 60.0
+#: Jobs that are taken at once, their scenes read from Stash in one query.
+_BATCH = 20
 
 
 class SyncWorker:
@@ -72,6 +68,7 @@ class SyncWorker:
         index: FileIndex | None = None,
         memory: SyncMemory | None = None,
         catch_up: CatchUp | None = None,
+        connect: Callable[[PlexSyncConfig], PlexClient] = connect_plex,
         reporter: Reporter | None = None,
         heartbeat: Callable[[], object] = lambda: None,
         clock: Clock | None = None,
@@ -99,34 +96,56 @@ class SyncWorker:
         self._max_retries = max_retries
         self._follow_config = load_config is not None
         self._stash = stash
-        self._index = index or FileIndex()
-        self._memory = memory or SyncMemory()
-        self._catch_up = catch_up
-        self._reporter = reporter or Reporter()
         self._heartbeat = heartbeat
         self._clock = clock or Clock()
         self._timing = timing or Timing()
         self._delay = delay
-        self._scans = Scans(self._clock.monotonic)
+        self._reporter = reporter or Reporter()
+        self._memory = memory or SyncMemory()
         self._upkeep = Upkeep(queue, dlq, self._reporter)
+        self._plex = PlexSide(
+            lambda: self.gate.current(),
+            index or FileIndex(),
+            connect=connect,
+            reporter=self._reporter,
+            clock=self._clock,
+            timing=self._timing,
+        )
         self.gate = Gate(
             config,
             load_config=load_config,
             probe_plex=lambda: self._get_plex_client().probe(),
             probe_stash=lambda: stash and stash.check(),
             on_new_config=lambda new: self._upkeep.drop_old(new.dlq_retention_days),
-            disconnect=self._close_plex,
+            disconnect=self._plex.close,
             reporter=self._reporter,
             clock=self._clock,
             timing=self._timing,
             delay=delay,
         )
-        self._plex: PlexClient | None = None
-        self._sections: list[Any] = []
-        self._index_read_at = float("-inf")
-        self._revived_at = float("-inf")
-        self._looked_at = float("-inf")
-        self._unsettled = Unsettled()
+        self._scenes = SceneSync(
+            self.gate.current,
+            self._plex,
+            self._memory,
+            stash,
+            find=lambda *where, **how: find_plex_items_with_confidence(*where, **how),
+            reporter=self._reporter,
+            name_fresh=self._timing.name_fresh,
+        )
+        self._patrol = Patrol(
+            queue,
+            dlq,
+            data_dir,
+            stash=stash,
+            catch_up=catch_up,
+            plex=self._plex,
+            gate=self.gate,
+            upkeep=self._upkeep,
+            forget=self._forget,
+            reporter=self._reporter,
+            clock=self._clock,
+            timing=self._timing,
+        )
         self._unanswered = False  # a job in hand could not be answered for
         self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
@@ -180,7 +199,7 @@ class SyncWorker:
         if due is not None and due <= self._clock.time():
             if not self._work_once():
                 self._pause(self.gate.closed_for())
-        elif not self._look_around():
+        elif not self._patrol.look_around():
             self._wait_for_work(seen, due)
 
     def _guarded(self, step: Callable[[], object]) -> bool:
@@ -217,15 +236,18 @@ class SyncWorker:
         while self._may_go_on() and self._has_due_job():
             self._beat()
             before = self.done
-            if not self._guarded(self._work_once):
+            if not self._guarded(partial(self._work_once, lambda: progress(*self._progress(start, waiting)))):
                 return False
             if self.done > before:
-                progress(self.done - start, max(0, waiting - (self.done - start)))
-            elif self.gate.disabled or self.gate.problem or not self.gate.plex.can_execute():
+                continue
+            if self.gate.disabled or self.gate.problem or not self.gate.plex.can_execute():
                 return False
-            else:
-                self._pause(self.gate.closed_for())
+            self._pause(self.gate.closed_for())
         return not self._stop.is_set()
+
+    def _progress(self, start: int, waiting: int) -> tuple[int, int]:
+        done = self.done - start
+        return done, max(0, waiting - done)
 
     def _start_up(self) -> None:
         if self.gate.config is not None:  # else when the settings are known
@@ -237,18 +259,42 @@ class SyncWorker:
         due = self.queue.next_due()
         return due is not None and due <= self._clock.time()
 
-    def _work_once(self) -> bool:
-        """Deal with one job; return whether one was dealt with."""
+    def _work_once(self, after_job: Callable[[], object] = lambda: None) -> bool:
+        """Deal with the next few jobs; return whether any was dealt with."""
         if not self.gate.enter():
             return False
         if self._unanswered:
             self.queue.take_back()
             self._unanswered = False
         before = self.done
-        job = self.queue.take(self._clock.time())
-        if job is not None:
-            self._handle(job)
+        self._handle_all(self.queue.take_many(_BATCH, self._clock.time()), after_job)
         return self.done > before
+
+    def _handle_all(self, jobs: Sequence[SyncJob], after_job: Callable[[], object]) -> None:
+        """Deal with jobs that were taken together, as far as may be; the others get their places back."""
+        read_at = self._clock.time()  # an edit that is made from here on counts as newer
+        scenes = self._read_ahead(jobs)
+        for position, job in enumerate(jobs):
+            self._beat()
+            if position and (self._stop.is_set() or not self.gate.enter()):
+                for left in jobs[position:]:
+                    nack_job(self.queue, left)
+                return
+            scene = scenes.get(job["scene_id"])
+            before = self.done
+            self._handle(job, None if scene is None else (scene, read_at))
+            if self.done > before:
+                after_job()
+
+    def _read_ahead(self, jobs: Sequence[SyncJob]) -> dict[int, Scene]:
+        """Read the scenes of several jobs in one query. What it can't tell is asked for job by job."""
+        scene_ids = [job["scene_id"] for job in jobs if not is_related(job)]
+        if self._stash is None or len(scene_ids) < 2:
+            return {}
+        try:
+            return {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
+        except (*PASSING, *REFUSALS):  # one of them is gone, maybe: then Stash answers for none
+            return {}
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:
         """Wait until a job is due or another process has put one. A waiting retry costs no look at the table."""
@@ -275,10 +321,10 @@ class SyncWorker:
 
     # --- one job ------------------------------------------------------------------------------------------
 
-    def _handle(self, job: SyncJob) -> None:
+    def _handle(self, job: SyncJob, read: tuple[Scene, float] | None = None) -> None:
         """Sync a job's scene and answer for the job. Every way out leaves it in the queue or in the dead letters."""
         try:
-            self._process_job(job)
+            self._process_job(job, read)
         except REFUSALS as error:
             nack_job(self.queue, job)
             self.gate.refuse(error)
@@ -315,7 +361,8 @@ class SyncWorker:
             self._give_up(job, error, verdict.retries)
         else:
             nack_job(self.queue, verdict.job)
-            self._reporter.say("info", f"{_name(job)}: {error}; next attempt in {verdict.delay:.0f} s")
+            if not (isinstance(error, PlexNotFound) and job.get("retry_count")):  # said once; there may be many
+                self._reporter.say("info", f"{_name(job)}: {error}; next attempt in {verdict.delay:.0f} s")
         self._finished(job)
 
     def _scaled_delay(self, retries: int, base: float, cap: float) -> float:
@@ -339,96 +386,57 @@ class SyncWorker:
 
     # --- one scene ----------------------------------------------------------------------------------------
 
-    def _process_job(self, job: SyncJob) -> None:
+    def _process_job(self, job: SyncJob, read: tuple[Scene, float] | None = None) -> None:
         """Bring one scene to Plex.
+
+        Args:
+            read: the scene, and the moment before it was read (epoch seconds), where it was read already.
 
         Raises:
             TransientError: try again later (Plex's and Stash's own are subclasses).
             PermanentError: a person must help.
             SettingsError: nothing can be synced with these settings.
         """
+        if is_related(job):
+            self._expand(job)
+            return
         scene_id = job["scene_id"]
-        read_at = self._clock.time()  # an edit that is made from here on counts as newer
-        scene = self._stash.find_scene(scene_id) if self._stash else None
-        if self._stash and scene is None:
-            self._forget(scene_id)
-            return
+        scene, read_at = read or (None, self._clock.time())
+        if scene is None and self._stash:
+            scene = self._stash.find_scene(scene_id)
+            if scene is None:
+                self._forget(scene_id)
+                return
         metadata = _metadata(job, scene)
-        if self.gate.current().only_organized and not metadata.organized:
-            self._reporter.say("debug", f"{_name(job)}: not organized, so not synced")
+        reason = self._skipped(job, metadata)
+        if reason:
+            self._reporter.say("debug", f"{_name(job)}: {reason}, so not synced")
             return
-        item = self._match(metadata, scene)
+        item = self._scenes.find(metadata, scene)
         edits = self._update_metadata(item, metadata)
         if scene is not None:
-            self._update_poster(item, scene)
+            self._scenes.update_poster(item, scene)
         if self._data_dir is not None:
             save_sync_timestamp(self._data_dir, scene_id, read_at)
         if scene is not None:
-            self._unsettled.add(scene, read_at)
+            self._patrol.was_synced(scene, read_at)
         self.dlq.delete_scene(scene_id)
         self._reporter.say("info", f"{_name(job)}: {_summary(edits)}")
 
-    def _match(self, metadata: SyncMetadata, scene: Scene | None) -> Any:
-        """Return the one plexapi item for the scene.
+    def _skipped(self, job: SyncJob, metadata: SyncMetadata) -> str | None:
+        """Return why a scene is none of our business, or None."""
+        if self.gate.current().only_organized and not metadata.organized:
+            return "not organized"
+        if set(job.get("data") or ()) == {CREATED} and metadata.is_blank:
+            return "new, and nothing is known of it yet"
+        return None
 
-        Raises:
-            PlexNotFound, AmbiguousMatch
-        """
-        config = self.gate.current()
-        files: list[tuple[str, int | None]] = [(metadata.path or "", None)]
-        if scene is not None:
-            files = [(file.path, file.size) for file in scene.files]
-        if not files or not files[0][0]:
-            raise PermanentError("the scene has no file")
-        sections = self._libraries()
-        try:
-            confidence, item, candidates = find_plex_items_with_confidence(
-                sections,
-                files[0][0],
-                config.path_mappings,
-                files[0][1],
-                other_files=files[1:],
-                index=self._index,
-                fresh_for=self._timing.name_fresh,
-            )
-        except PlexNotFound as error:
-            error.details = {"files": files}
-            if config.trigger_plex_scan:
-                self._request_scan(sections, files[0][0], config)
-            raise
-        if confidence is MatchConfidence.LOW:
-            described = describe_candidates(candidates)
-            text = f"Scene {metadata.scene_id} {metadata.title!r} {files[0][0]} may be any of {describe(described)}"
-            item = self._unsure(AmbiguousMatch(text, described), candidates[0])
-        elif scene is not None and not found_by_path(item, files, config.path_mappings):
-            self._check_claim(item, scene.id, files)
-        return item
-
-    def _check_claim(self, item: Any, scene_id: int, files: list[tuple[str, int | None]]) -> None:
-        """An item that was found by file name: ask Stash who else has such a file, unless we did before."""
-        if self._stash is None or self._memory.recall(scene_id, int(item.ratingKey)).fields:
-            return
-        rivals = self._stash.scenes_with_name([path for path, _ in files])
-        try:
-            check_claim(item, scene_id, files, rivals, self.gate.current().path_mappings)
-        except AmbiguousMatch as error:
-            self._unsure(error, item)
-
-    def _unsure(self, error: AmbiguousMatch, first: Any) -> Any:
-        """Return the first candidate where the user said so.
-
-        Raises:
-            AmbiguousMatch: with strict matching.
-        """
-        if self.gate.current().strict_matching:
-            raise error
-        self._reporter.tell("warning", f"{error}. Synced to the first, as strict_matching is off")
-        return first
-
-    def _request_scan(self, sections: list[Any], path: str, config: PlexSyncConfig) -> None:
-        folder = self._scans.request(sections, path, config.path_mappings)
-        if folder is not None:
-            self._reporter.say("info", f"Plex was asked to scan {folder}")
+    def _expand(self, job: SyncJob) -> None:
+        if self._stash is None:
+            raise PermanentError("without Stash nobody knows which scenes this is about")
+        synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
+        count = expand(job, self._stash, synced, self.queue.put_many, self._clock.time)
+        self._reporter.say("info", f"{_name(job)}: changed; {count} scenes that show it are queued")
 
     def _update_metadata(self, plex_item: Any, data: SyncMetadata | Mapping[str, Any]) -> Edits:
         """Write what differs to an item, in one request, and remember what was written.
@@ -441,138 +449,19 @@ class SyncWorker:
             PermanentError: the metadata are not valid.
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        metadata = data if isinstance(data, SyncMetadata) else _validated(dict(data))
-        scene_id = metadata.scene_id or 0  # no scene has 0: who hands in metadata alone has no memory
-        written = self._memory.recall(scene_id, int(plex_item.ratingKey)) if scene_id else Written(0)
-        remember = partial(self._memory.remember, scene_id) if scene_id else _forgetful
-        return write_item(plex_item, metadata, written, switches_of(self.gate.current()), remember)
-
-    def _update_poster(self, plex_item: Any, scene: Scene) -> None:
-        """Upload the scene's cover if it is another than the last one. Events don't tell: it has to be looked at.
-
-        Raises:
-            StashUnavailable, StashRefused
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
-        written = self._memory.recall(scene.id, int(plex_item.ratingKey))
-        if self._stash is None or not wants_poster(plex_item, written, switches_of(self.gate.current())):
-            return
-        cover = self._stash.fetch_cover(scene)
-        now = upload_poster(plex_item, cover, written) if cover else written
-        if now != written:
-            self._memory.remember(scene.id, now)
+        return self._scenes.update(plex_item, data if isinstance(data, SyncMetadata) else _validated(dict(data)))
 
     def _forget(self, scene_id: int) -> None:
         """The scene is gone from Stash: so is what we know of it."""
         if self._data_dir is not None:
             forget_sync_timestamp(self._data_dir, scene_id)
-        self._memory.forget(scene_id)
+        self._scenes.forget(scene_id)
         self.dlq.delete_scene(scene_id)
         self._reporter.say("info", f"Scene {scene_id}: gone from Stash")
 
-    # --- Plex ---------------------------------------------------------------------------------------------
-
     def _get_plex_client(self) -> PlexClient:
         """Return the Plex client for the settings in effect; it connects on first use."""
-        if self._plex is None:
-            config = self.gate.current()
-            self._plex = PlexClient(
-                config.plex_url, config.plex_token, config.plex_connect_timeout, config.plex_read_timeout
-            )
-        return self._plex
-
-    def _libraries(self) -> list[Any]:
-        """Return the chosen sections, and see to it that the index of their files is fresh.
-
-        Raises:
-            SettingsError: a library that the settings name is not there.
-            PlexTemporaryError, PlexPermanentError
-        """
-        now = self._clock.monotonic()
-        if self._sections and now - self._index_read_at < self._timing.index_fresh:
-            return self._sections
-        client = self._get_plex_client()
-        try:
-            self._sections = client.libraries(self.gate.current().plex_libraries)
-        except PlexNotFound as error:
-            raise SettingsError(f"plex_libraries: {error}") from error
-        if self._index.refresh(client.server, self._section_ids()):
-            self._reporter.say("debug", f"The index of Plex's files holds {self._index.count()}")
-        self._index_read_at = now
-        return self._sections
-
-    def _section_ids(self) -> list[int]:
-        return [int(section.key) for section in self._sections]
-
-    def _close_plex(self) -> None:
-        if self._plex is not None:
-            self._plex.close()
-        self._plex = None
-        self._sections = []
-
-    # --- without a job ------------------------------------------------------------------------------------
-
-    def _look_around(self) -> bool:
-        """Now and then, look for edits of which no hook told, and for files that Plex did not have.
-
-        Returns:
-            Whether something was looked for, so that there may be work now.
-        """
-        now = self._clock.monotonic()
-        if self._unsettled.are_due(self._clock.time()) and self.gate.enter():
-            return self.gate.guard(self._settle)
-        if self._catch_up is not None and now - self._looked_at >= self._timing.catch_up and self.gate.enter():
-            self._looked_at = now
-            return self.gate.guard(self._find_missed)
-        if now - self._revived_at >= self._timing.revival and self._upkeep.has_unfound() and self.gate.enter():
-            self._revived_at = now
-            return self.gate.guard(self._find_files)
-        return False
-
-    def _settle(self) -> None:
-        assert self._stash is not None
-        read_at = self._clock.time()
-        same, changed = self._unsettled.settle(self._stash)
-        for scene_id in same:
-            if self._data_dir is not None:
-                save_sync_timestamp(self._data_dir, scene_id, read_at)
-        for scene_id in changed:
-            enqueue(self.queue, scene_id, "metadata", {})
-
-    def _find_missed(self) -> None:
-        assert self._catch_up is not None
-        synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
-        missed = self._catch_up.look({**synced, **self.dlq.failed_scenes()})
-        if missed:
-            self._reporter.say("info", f"{missed} scenes were changed without PlexSync being told; queued")
-        for scene_id in self._catch_up.vanished(synced):
-            self._forget(scene_id)
-
-    def _find_files(self) -> None:
-        self._libraries()
-        mappings, sections = self.gate.current().path_mappings, self._section_ids()
-        self._upkeep.take_up_again(lambda files: bool(choose(self._index, files, mappings, sections)))
-
-
-def switches_of(config: PlexSyncConfig) -> Switches:
-    """Return what the settings say about writing."""
-    return Switches(
-        title=config.sync_title,
-        details=config.sync_details,
-        date=config.sync_date,
-        studio=config.sync_studio,
-        performers=config.sync_performers,
-        tags=config.sync_tags,
-        collections=config.sync_collections,
-        poster=config.sync_poster,
-        rating=config.sync_rating,
-        lock=config.lock_fields,
-        preserve=config.preserve_plex_edits,
-    )
-
-
-def _forgetful(written: Written) -> None:
-    """Remember nothing."""
+        return self._plex.client()
 
 
 def _metadata(job: SyncJob, scene: Scene | None) -> SyncMetadata:
@@ -589,7 +478,7 @@ def _validated(data: dict[str, Any]) -> SyncMetadata:
 
 
 def _name(job: SyncJob) -> str:
-    return f"Scene {job['scene_id']}"
+    return job.get("job_key", "job").replace("_", " ").capitalize()  # "Scene 7"
 
 
 def _summary(edits: Edits) -> str:

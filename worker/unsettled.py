@@ -39,14 +39,16 @@ class Unsettled:
         """Read some again; return the ids of those that are the same, and of those that changed.
 
         Raises:
+            StashUnavailable: what was to be read will be found by the catch-up.
             StashRefused, StashQueryError
         """
         batch = [scene for _, scene in list(self._scenes.values())[:_BATCH]]
         for scene in batch:
             del self._scenes[scene.id]
         try:
-            now = {scene.id: scene for scene in stash.find_scenes([scene.id for scene in batch])}
-        except StashUnavailable:  # one of them is gone, or Stash is down: the catch-up will find what changed
-            return [], []
+            found: list[Scene | None] = [*stash.find_scenes([scene.id for scene in batch])]
+        except StashUnavailable:  # one of them is gone, maybe: then Stash answers for none
+            found = [stash.find_scene(scene.id) for scene in batch]
+        now = {scene.id: scene for scene in found if scene is not None}
         same = [scene.id for scene in batch if now.get(scene.id) == scene]
         return same, [scene.id for scene in batch if now.get(scene.id) != scene]

@@ -75,7 +75,9 @@ def open_worker(
         dlq = DeadLetterQueue(data_dir, redact=redactor.redact)
         index = connect(os.path.join(data_dir, INDEX_FILE), any_thread=True)
         memory = connect(os.path.join(data_dir, MEMORY_FILE), any_thread=True)
-        stash = StashClient(lambda: load_connection(data_dir), learn_secret=redactor.add)
+        stash = StashClient(
+            lambda: load_connection(data_dir), learn_secret=redactor.add, learn_cookie=redactor.add_passing
+        )
         reporter = Reporter(data_dir, redact=redactor.redact, tell=tell)
         worker = SyncWorker(
             manager.get_queue(),

@@ -108,7 +108,7 @@ def test_shutdown_may_come_at_any_time_and_the_next_event_begins_anew(here: Path
 
 def test_a_wrong_event_raises_what_the_docstring_says(here: Path) -> None:
     with pytest.raises(EventError):
-        PlexSync.handle_hook({"type": "Tag.Update.Post", "id": 7})
+        PlexSync.handle_hook({"type": "Tag.Create.Post", "id": 7})
 
 
 def test_the_data_directory_is_made_and_absolute(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

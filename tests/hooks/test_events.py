@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from hooks.events import EventError, changed_fields, job_data, read_scene_event
+from hooks.events import EventError, changed_fields, job_data, read_event
 from tests.simulators.stash import events
 from tests.simulators.stash.events import HookContext
 
 
 def read_update(context: Any) -> tuple[int, dict[str, Any]]:
-    kind, scene_id, update = read_scene_event(context)
+    kind, scene_id, update = read_event(context)
     assert kind == "Scene.Update.Post"
     return scene_id, update
 
@@ -82,39 +82,39 @@ def test_a_deleted_scene_is_named_by_the_context() -> None:
         events.scene_destroy({"id": "7"}, 7, path="/data/x.mp4"),
         events.scene_clean(7, path="/data/x.mp4"),
     ):
-        kind, scene_id, _ = read_scene_event(json.loads(json.dumps(context.to_json())))
+        kind, scene_id, _ = read_event(json.loads(json.dumps(context.to_json())))
         assert (kind, scene_id) == ("Scene.Destroy.Post", 7)
 
 
 @pytest.mark.parametrize("context", [None, [], "x", 5, True, [{"id": 7, "type": "Scene.Update.Post"}]])
 def test_a_context_that_is_no_object_is_refused(context: Any) -> None:
     with pytest.raises(EventError, match="hookContext is no object"):
-        read_scene_event(context)
+        read_event(context)
 
 
 @pytest.mark.parametrize(
-    "kind", [None, "", 5, [], "Scene.Create.Post", "Scene.Merge.Post", "Tag.Update.Post", "scene.update.post"]
+    "kind", [None, "", 5, [], {}, "Scene.Merge.Post", "Tag.Create.Post", "Movie.Update.Post", "scene.update.post"]
 )
 def test_another_hook_is_refused_by_its_name(kind: Any) -> None:
     with pytest.raises(EventError, match="unknown hook"):
-        read_scene_event({"id": 7, "type": kind, "input": {"title": "T"}})
+        read_event({"id": 7, "type": kind, "input": {"title": "T"}})
 
 
 @pytest.mark.parametrize("scene_id", [None, "7", "", 7.0, 7.5, True, False, 0, -1, [], {}, [7], 2**63, 10**30])
 def test_a_scene_id_that_stash_cannot_have_is_refused(scene_id: Any) -> None:
     with pytest.raises(EventError, match="scene id"):
-        read_scene_event({"id": scene_id, "type": "Scene.Update.Post", "input": {"title": "T"}})
+        read_event({"id": scene_id, "type": "Scene.Update.Post", "input": {"title": "T"}})
 
 
 def test_a_missing_scene_id_is_refused() -> None:
     with pytest.raises(EventError, match="scene id"):
-        read_scene_event({"type": "Scene.Update.Post", "input": {"id": "7", "title": "T"}})
+        read_event({"type": "Scene.Update.Post", "input": {"id": "7", "title": "T"}})
 
 
 def test_a_refusal_is_one_short_line() -> None:
     for context in ({"id": 1, "type": "x" * 10_000_000}, {"id": "y\n" * 1_000_000, "type": "Scene.Update.Post"}):
         with pytest.raises(EventError) as caught:
-            read_scene_event(context)
+            read_event(context)
         assert len(str(caught.value)) < 300
         assert "\n" not in str(caught.value)
 

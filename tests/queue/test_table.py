@@ -212,7 +212,7 @@ def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_job
         "put a waiting scene": lambda: table.put(filled, job(99_999, a=1)),
         "put a finished scene": lambda: table.put(filled, job(119_999, a=1)),
         "take": lambda: taken.append(table.take(filled, 2.0)),
-        "release": lambda: table.release(filled, *taken[0]),
+        "release": lambda: table.release(filled, *taken[0][0]),
         "next_due": lambda: table.next_due(filled),
         "take nothing due": lambda: table.take(filled, -1.0),
         "install again": lambda: table.install(filled),

@@ -87,7 +87,10 @@ def learned() -> list[str]:
 
 @pytest.fixture
 def client(hooks: Hooks, learned: list[str]) -> Iterator[StashClient]:
-    client = StashClient(hooks, learn_secret=lambda secret: learned.append(secret or ""))
+    def learn(secret: str | None) -> None:
+        learned.append(secret or "")
+
+    client = StashClient(hooks, learn_secret=learn, learn_cookie=learn)
     yield client
     client._session.close()
 
@@ -159,7 +162,7 @@ def test_updated_since_finds_what_is_newer_in_whatever_offset_stash_writes(
     plugins = tmp_path / "elsewhere" / "plugins"
     plugins.mkdir(parents=True)
     with StashSimulator(plugins_dir=plugins, clock=now, zone=timezone(timedelta(hours=hours))) as stash:
-        old = stash.add_scene("old", updated_at=now() - 5 * HOUR)
+        old = stash.add_scene("old", updated_at=now() - 30 * HOUR)
         recent = stash.add_scene("recent", updated_at=now() - 0.5 * HOUR)
         newest = stash.add_scene("newest", updated_at=now())
         hooks = Hooks(stash)

@@ -181,7 +181,7 @@ def test_one_scene_that_stash_cannot_show_dies_alone(world: World, scenes: list[
     bad = str(scenes[0].id).encode()
 
     def fits(request: Request) -> bool:
-        return b"PlexSyncScene" in request.body and b'"id": "' + bad + b'"' in request.body
+        return b"PlexSyncScene" in request.body and b'"' + bad + b'"' in request.body
 
     body = b'{"errors": [{"message": "scanning date"}], "data": {"findScene": null}}'
     world.stash.faults.add(Answer(200, body), when=fits)

@@ -81,27 +81,26 @@ def longest(retries: int, base: float, cap: float) -> float:
     return min(cap, base * 2.0**retries)
 
 
-class PatientlessWorker(SyncWorker):
-    """The worker, but the client's quick attempts follow at once, and it can be run again after a stop."""
+def connect_at_once(config: PlexSyncConfig) -> PlexClient:
+    """A client whose quick attempts follow one another without a pause."""
+    return PlexClient(
+        config.plex_url,
+        config.plex_token,
+        config.plex_connect_timeout,
+        config.plex_read_timeout,
+        sleep=lambda seconds: None,
+    )
 
-    def _get_plex_client(self) -> PlexClient:
-        if self._plex is None:
-            config = self.gate.current()
-            self._plex = PlexClient(
-                config.plex_url,
-                config.plex_token,
-                config.plex_connect_timeout,
-                config.plex_read_timeout,
-                sleep=lambda seconds: None,
-            )
-        return self._plex
+
+class PatientlessWorker(SyncWorker):
+    """The worker, but it can be run again after a stop."""
 
     def run_again(self) -> None:
         self._stop.clear()
         self.run()
 
     def close(self) -> None:
-        self._close_plex()
+        self._plex.close()
 
 
 class World:
@@ -117,7 +116,11 @@ class World:
         self.queue: JobQueue = self.manager.get_queue()
         self.redactor = Redactor()
         self.dlq = DeadLetterQueue(self.data_dir, redact=self.redactor.redact, now=clock.time)
-        self.client = StashClient(lambda: load_connection(self.data_dir), learn_secret=self.redactor.add)
+        self.client = StashClient(
+            lambda: load_connection(self.data_dir),
+            learn_secret=self.redactor.add,
+            learn_cookie=self.redactor.add_passing,
+        )
         self.read_timeout: float | None = None
         self._worker: PatientlessWorker | None = None
         self.timing = Timing()
@@ -180,6 +183,7 @@ class World:
             "load_config": self.load_config,
             "index": FileIndex(),
             "memory": SyncMemory(),
+            "connect": connect_at_once,
             "reporter": Reporter(self.data_dir, redact=self.redactor.redact, clock=self.clock.monotonic),
             "clock": self.clock,
             "timing": self.timing,
