@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """PlexSync: what is saved in Stash reaches Plex. The entry of hooks, tasks and the command line.
 
-Stash runs this file for every saved scene and waits for it, so at this level nothing is imported but sys and
-os: each of the three ways below loads what it needs, the hook next to nothing. Importing it only defines.
+Stash runs this file for every saved scene and waits for it, so at this level nothing is imported but sys,
+os and time: each of the three ways below loads what it needs, the hook next to nothing. Importing it only defines.
 """
 
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ HERE = os.path.dirname(SCRIPT)
 OLDEST_PYTHON = (3, 10)
 #: Where dependencies may be installed beside the plugin: `pip install --target dependencies -r requirements.txt`.
 DEPENDENCIES = os.path.join(HERE, "dependencies")
+#: When this process began, on the clock of `time.perf_counter`: the time that Python took to start is in its CPU time.
+STARTED = time.perf_counter() - time.process_time()
 
 _session: "HookSession | None" = None
 
@@ -121,6 +124,10 @@ def main(argv: "Sequence[str] | None" = None) -> int:
 
 
 def _run_task(input_data: "dict[str, Any]") -> int:
+    if input_data["args"]["mode"] == "install":
+        from tasks.install import run_install_task
+
+        return run_install_task()
     from tasks.stash_task import run_stash_task  # loads the worker's libraries
 
     return run_stash_task(sys.modules[__name__], input_data)

@@ -129,7 +129,7 @@ def set_aside(path: str, stamp: str) -> str:
 
 def remove_leftovers(folder: str) -> None:
     """Remove what killed processes left of `replace_private`. Only for the holder of the worker lock."""
-    for name in os.listdir(folder):
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
         pid = name[: -len(".tmp")].rpartition(".")[2] if name.endswith(".tmp") else ""
         if pid.isascii() and pid.isdecimal() and not _alive(int(pid)):
             with contextlib.suppress(OSError):

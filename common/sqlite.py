@@ -17,6 +17,8 @@ MEMORY = ":memory:"
 BUSY_TIMEOUT = 10.0
 #: Bytes of the write-ahead log that stay on disk once their content is in the database.
 _JOURNAL_LIMIT = 4_194_304
+#: Unused pages (4 KiB each) that are worth the work of giving them back.
+_FREE_PAGES = 256
 
 
 def connect(path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False) -> sqlite3.Connection:
@@ -56,6 +58,14 @@ def write(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the disk back what deleted rows leave, when that is most of the file."""
+    free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
+    if free > _FREE_PAGES and free > pages / 2:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # which is where the new file was written first
 
 
 def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:

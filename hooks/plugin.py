@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from importlib.machinery import PathFinder
 
 from hooks.events import EventError
+from hooks.times import note_hook_time
 from stash.connection import StashConnection, save_connection
 from stash.log import log
 from stash.notices import take_notices
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+#: The mode of the one task that runs without the packages: it installs them.
+INSTALL = "install"
 _REQUIRED = ("persistqueue", "plexapi", "requests", "pydantic")
 
 
@@ -31,7 +35,7 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
 
     Args:
         entry: the module `PlexSync`.
-        run_task: runs what is no hook; only called when all packages are there.
+        run_task: runs what is no hook; only called when all packages are there, or to install them.
     """
     try:
         input_data = read_input(sys.stdin.buffer)
@@ -41,7 +45,7 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
     if "hookContext" in arguments:
         return _run_hook(entry, input_data, arguments["hookContext"])
     if "mode" in arguments:
-        missing = missing_packages()
+        missing = missing_packages() if arguments["mode"] != INSTALL else []
         return _fail(how_to_install(entry, missing)) if missing else run_task(input_data)
     return _fail("args holds neither hookContext nor mode: run PlexSync by a hook or a task button of Stash")
 
@@ -54,8 +58,8 @@ def missing_packages() -> list[str]:
 def how_to_install(entry: ModuleType, missing: list[str]) -> str:
     """Return one line that says what to do about missing packages."""
     return (
-        f"Python packages are missing: {', '.join(missing)}. In {entry.HERE} run:"
-        f" {sys.executable or 'python3'} -m pip install --target dependencies -r requirements.txt"
+        f"Python packages are missing: {', '.join(missing)}. Run the task Install dependencies,"
+        f" or in a shell: {sys.executable or 'python3'} {entry.SCRIPT} install"
     )
 
 
@@ -95,6 +99,7 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
         log("warning", f"the edit is queued, but no worker could be started: {explain(error)}")
     for level, text in take_notices(data_dir):
         log(level, text)
+    note_hook_time(data_dir, time.perf_counter() - entry.STARTED)
     write_answer(output=answer)
     return 0
 

@@ -94,6 +94,11 @@ class FileIndex:
         """Return the number of files."""
         return int(self._db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()[0])
 
+    def listed_at(self) -> float | None:
+        """Return when a section was last listed whole, in epoch seconds, or None."""
+        newest: float | None = self._db.execute("SELECT max(listed_at) FROM sections").fetchone()[0]
+        return newest
+
     def refresh(self, server: Any, section_ids: Iterable[int]) -> bool:
         """Bring the sections up to date, asking only for what changed; return whether anything had.
 

@@ -12,7 +12,7 @@ from persistqueue.sqlackqueue import SQLiteAckQueue
 
 import queue.table as table
 from common.files import make_private_dir
-from common.sqlite import MEMORY
+from common.sqlite import MEMORY, shrink
 from queue.inbox import DATABASE, open_queue_database
 from queue.models import SyncJob
 from queue.rescue import carry_over
@@ -108,6 +108,16 @@ class JobQueue(SQLiteAckQueue):
         with self.tran_lock:
             return table.count(self._putter, due_at=due_at)
 
+    def count_later(self, now: float) -> tuple[int, float | None]:
+        """See `queue.table.count_later`."""
+        with self.tran_lock:
+            return table.count_later(self._putter, now)
+
+    def clear_waiting(self) -> int:
+        """Drop all jobs that wait; return how many."""
+        with self.tran_lock:
+            return table.clear_waiting(self._putter)
+
     def version(self) -> tuple[int, object]:
         """Something that changes when another process has written; costs microseconds."""
         version = self._getter.execute("PRAGMA data_version").fetchone()[0]
@@ -121,7 +131,7 @@ class JobQueue(SQLiteAckQueue):
         """Drop finished rows but the newest `KEPT_ROWS`, and give back the disk space they took."""
         with self.tran_lock:
             table.drop_finished(self._putter, KEPT_ROWS)
-            table.shrink(self._putter)
+            shrink(self._putter)
 
     def take_back(self) -> None:
         """Let all jobs in progress wait again, after they could not be answered for (a full disk, say)."""

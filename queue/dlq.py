@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.files import make_private_dir
-from common.sqlite import connect, write
+from common.sqlite import connect, shrink, write
 from queue.models import SyncJob
 
 DATABASE = "dlq.db"
@@ -106,6 +106,10 @@ class DeadLetterQueue:
         """Return the letters with this error type, oldest first."""
         return self._select("WHERE error_type = ? ORDER BY id", error_type)
 
+    def get_of_scene(self, scene_id: int) -> list[dict[str, Any]]:
+        """Return the letters of a scene, newest first."""
+        return self._select("WHERE scene_id = ? ORDER BY id DESC", scene_id)
+
     def get_count(self) -> int:
         with self._lock:
             return int(self._connection.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
@@ -119,8 +123,19 @@ class DeadLetterQueue:
             return dict(rows)
 
     def delete_older_than(self, days: float = 30) -> int:
-        """Delete letters older than `days` days; return how many."""
-        return self._delete("failed_at < ?", self._now() - days * _DAY)
+        """Delete letters older than `days` days, and give back the space of all that are gone; return how many."""
+        count = self._delete("failed_at < ?", self._now() - days * _DAY)
+        with self._lock:
+            shrink(self._connection)
+        return count
+
+    def delete(self, dlq_id: int) -> None:
+        """Delete one letter."""
+        self._delete("id = ?", dlq_id)
+
+    def clear(self, error_type: str | None = None) -> int:
+        """Delete all letters, or those with this error type; return how many."""
+        return self._delete("1") if error_type is None else self._delete("error_type = ?", error_type)
 
     def delete_scene(self, scene_id: int, *, older_than: int | None = None) -> int:
         """Delete the letters of a scene that was synced after all, or is gone; return how many.
@@ -154,7 +169,7 @@ class DeadLetterQueue:
             rows = self._connection.execute(f"SELECT * FROM dead_letters {rest}", (value,)).fetchall()
         return [_letter(row) for row in rows]
 
-    def _delete(self, where: str, *values: float) -> int:
+    def _delete(self, where: str, *values: float | str) -> int:
         with self._lock, write(self._connection) as connection:
             return connection.execute(f"DELETE FROM dead_letters WHERE {where}", values).rowcount
 

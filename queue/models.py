@@ -27,6 +27,8 @@ else:  # typing would cost the hook milliseconds
 
 #: Noted in the `data` of a job for a new scene, until somebody edits it.
 CREATED = "created"
+#: The same of a job that nobody waits for.
+BULK = "bulk"
 RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
 
 
@@ -47,7 +49,7 @@ def create_sync_job(scene_id: int, update_type: str, data: dict[str, Any], *, no
 
 def create_bulk_job(scene_id: int, *, now: float | None = None) -> SyncJob:
     """Return a job that is due at once, but after all that somebody has just saved and waits for."""
-    job = create_sync_job(scene_id, "metadata", {}, now=now)
+    job = create_sync_job(scene_id, "metadata", {BULK: True}, now=now)
     job["next_retry_at"] = job["enqueued_at"]
     return job
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 READY, TAKEN, DONE, FAILED = 1, 2, 5, 9
 
 COUNTS = ("pending", "in_progress", "completed", "failed")
-#: Unused pages (4 KiB each) that are worth the work of giving them back.
-_FREE_PAGES = 256
 
 _VERSION = 1
 _KEY = "json_extract(CAST(data AS TEXT), '$.job_key')"
@@ -149,6 +147,12 @@ def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dic
     }
 
 
+def clear_waiting(connection: sqlite3.Connection) -> int:
+    """Delete all jobs that wait; return how many."""
+    with write(connection):
+        return connection.execute("DELETE FROM ack_queue_default WHERE status < 2").rowcount
+
+
 def drop_finished(connection: sqlite3.Connection, keep: int) -> None:
     """Delete the rows of jobs that are done or failed, but the newest `keep`."""
     with write(connection):
@@ -161,13 +165,6 @@ def drop_finished(connection: sqlite3.Connection, keep: int) -> None:
             connection.execute(
                 "DELETE FROM ack_queue_default WHERE status >= 2 AND status > 2 AND _id <= ?", oldest_kept
             )
-
-
-def shrink(connection: sqlite3.Connection) -> None:
-    """Give the disk back what deleted rows leave, when that is most of the file."""
-    free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
-    if free > _FREE_PAGES and free > pages / 2:
-        connection.execute("VACUUM")
 
 
 def _fold_twins(connection: sqlite3.Connection, *, below: int) -> None:

@@ -254,7 +254,7 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        self.query(_CONFIGURE, {"id": plugin_id, "to": settings})
+        self.query(_CONFIGURE, {"id": plugin_id, "settings": settings})
 
     def fetch_cover(self, scene: Scene) -> bytes | None:
         """Return the scene's cover as bytes that are a picture, or None when it has none.

@@ -1,12 +1,14 @@
-"""A task button of Stash: run the task that `mode` names, with progress, and answer in one line."""
+"""A task button of Stash: run the operation that `mode` names, with progress, and answer in one line."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from types import ModuleType
 from typing import Any
 
+from common.redaction import Redactor
 from hooks.plugin import explain
 from stash.client import StashClient
 from stash.connection import StashConnection, save_connection
@@ -14,8 +16,12 @@ from stash.log import log, progress
 from stash.notices import take_notices
 from stash.plugin_input import write_answer
 from stash.settings import carried_settings
-from tasks.sync import sync_recent
-from validation.errors import PermanentError, TransientError
+from tasks.context import Context
+from tasks.operations import OPERATIONS
+from validation.errors import PermanentError, SettingsError, TransientError
+
+#: Lines of details in Stash's log; the answer has them all.
+_MOST_LINES = 200
 
 
 def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
@@ -26,7 +32,7 @@ def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
     """
     try:
         return _run(entry, input_data)
-    except (TransientError, PermanentError, ValueError) as error:
+    except (TransientError, PermanentError, SettingsError, ValueError) as error:
         return _fail(str(error))
     except (OSError, sqlite3.Error) as error:
         return _fail(explain(error))
@@ -36,9 +42,10 @@ def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
 
 
 def _run(entry: ModuleType, input_data: dict[str, Any]) -> int:
-    mode = str(input_data["args"]["mode"])
-    if mode != "sync_recent":
-        return _fail(f"unknown task {mode[:80]!r}")
+    arguments = input_data["args"]
+    operation = OPERATIONS.get(str(arguments["mode"]))
+    if operation is None:
+        return _fail(f"unknown task {str(arguments['mode'])[:80]!r}")
     server = input_data.get("server_connection")
     if not isinstance(server, dict):
         return _fail("the input has no server_connection: run this as a task in Stash")
@@ -47,11 +54,15 @@ def _run(entry: ModuleType, input_data: dict[str, Any]) -> int:
     save_connection(data_dir, connection)
     for level, text in take_notices(data_dir):
         log(level, text)
-    result = sync_recent(data_dir, entry.SCRIPT, StashClient(lambda: connection), _report)
+    redactor = Redactor()
+    redactor.add(os.environ.get("PLEX_TOKEN"))
+    stash = StashClient(lambda: connection, learn_secret=redactor.add, learn_cookie=redactor.add_passing)
+    result = operation(Context(data_dir, entry.SCRIPT, stash, redactor, _report, log), arguments)
+    for line in result.lines[:_MOST_LINES]:
+        log("info", redactor.redact(line))
     progress(1.0)
-    text = f"Sync recent scenes: {result['queued']} queued, {result['in_sync']} already in sync"
-    log("warning" if "waiting" in result else "info", f"{text}. {result.get('waiting', 'All done')}")
-    write_answer(output=result)
+    log("info" if result.ok else "warning", redactor.redact(result.summary))
+    write_answer(output=result.data)
     return 0
 
 

@@ -1,46 +1,150 @@
-"""Tasks that queue scenes: which ones, and then have them synced."""
+"""Operations that bring scenes to Plex: recent ones, all, one, and whatever waits."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
+from common.sqlite import connect
+from plex.exceptions import PlexNotFound
+from plex.matcher import AmbiguousMatch
+from plex.memory import SyncMemory
+from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
+from queue.manager import QueueManager
+from queue.models import create_bulk_job
 from queue.operations import enqueue, load_sync_timestamps
 from queue.timestamps import is_synced, parse_time
-from stash.client import StashClient
-from tasks.foreground import Progress, work_off
+from stash.records import Scene
+from tasks.context import Context, Result, UsageError, is_set, rating_key_of, scene_id_of
+from tasks.foreground import work_off
+from validation.metadata import validate_metadata
+from worker.matching import describe
+from worker.workshop import MEMORY_FILE, open_bystander
 
 DAY = 86_400.0
 
 
-def sync_recent(
-    data_dir: str, entry: str, stash: StashClient, progress: Progress, *, now: Callable[[], float] = time.time
-) -> dict[str, Any]:
-    """Queue the scenes that were changed in the last 24 hours and are not in sync, and have them synced.
+def sync_recent(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Sync the scenes that were changed in the last 24 hours and are not in sync.
 
-    Returns:
-        `queued`, `in_sync` (left out) and, where not all could be done, `waiting` with the reason.
+    Raises:
+        what `_sync` raises
+    """
+    since = time.time() - DAY
+    recent = [one for one in context.stash.updated_since(since) if (parse_time(one[1]) or since) >= since]
+    return _sync(context, "Sync recent scenes", [recent], force=is_set(arguments, "force"))
+
+
+def sync_all(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Sync all scenes that are not in sync; stopped half-way, the next run goes on where it was.
+
+    Args:
+        arguments: `force`: also those that are.
+
+    Raises:
+        what `_sync` raises
+    """
+    return _sync(context, "Sync all scenes", context.stash.all_scenes(), force=is_set(arguments, "force"))
+
+
+def process_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Work off what waits, now.
+
+    Raises:
+        ValueError, OSError, sqlite3.Error: see `tasks.foreground.work_off`.
+    """
+    reason = work_off(context.data_dir, context.entry, context.progress)
+    text = f"Process queue: {reason}" if reason else "Process queue: nothing that is due is left"
+    return Result(text, {"waiting": reason} if reason else {}, ok=reason is None)
+
+
+def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Sync one scene, its cover too, whether it is in sync or not.
+
+    Args:
+        arguments: `scene_id`; `rating_key`: the item of Plex that it is, where several may be; it is remembered.
+
+    Raises:
+        UsageError: the scene is not there, or the item is none of its candidates.
+        what `work_off`, and whoever looks into Stash and Plex, raises
+    """
+    scene_id, rating_key = scene_id_of(arguments), rating_key_of(arguments)
+    scene = context.stash.find_scene(scene_id)
+    if scene is None:
+        raise UsageError(f"Stash has no scene {scene_id}")
+    if rating_key is not None:
+        _check_choice(context, scene, rating_key)
+    with closing(connect(os.path.join(context.data_dir, MEMORY_FILE))) as stored:
+        memory = SyncMemory(stored)
+        memory.forget_cover(scene_id)
+        if rating_key is not None:
+            memory.choose(scene_id, rating_key)
+    with closing(Inbox(context.data_dir)) as inbox:
+        enqueue(inbox, scene_id, "metadata", {"resync": True})
+    started = time.time()
+    reason = work_off(context.data_dir, context.entry, context.progress)
+    return _outcome(context, scene_id, started, reason)
+
+
+def _sync(context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *, force: bool) -> Result:
+    """Queue scenes that are not in sync, and have them synced.
+
+    Args:
+        pages: (id, updated_at) of scenes.
 
     Raises:
         StashUnavailable, StashRefused, StashQueryError
         ValueError, OSError, sqlite3.Error: see `tasks.foreground.work_off`.
     """
-    since = now() - DAY
-    synced = load_sync_timestamps(data_dir)
+    synced = load_sync_timestamps(context.data_dir)
     queued = in_sync = 0
-    inbox = Inbox(data_dir)
+    manager = QueueManager(context.data_dir)
     try:
-        for scene_id, updated_at in stash.updated_since(since):
-            if (parse_time(updated_at) or since) < since:
-                continue
-            if is_synced(updated_at, synced.get(scene_id)):
-                in_sync += 1
-                continue
-            enqueue(inbox, scene_id, "metadata", {})
-            queued += 1
+        for page in pages:
+            todo = [one for one, updated_at in page if force or not is_synced(updated_at, synced.get(one))]
+            manager.get_queue().put_many(create_bulk_job(scene_id) for scene_id in todo)
+            queued += len(todo)
+            in_sync += len(page) - len(todo)
     finally:
-        inbox.close()
-    reason = work_off(data_dir, entry, progress)
-    return {"queued": queued, "in_sync": in_sync, **({"waiting": reason} if reason else {})}
+        manager.shutdown()
+    reason = work_off(context.data_dir, context.entry, context.progress)
+    text = f"{name}: {queued} queued, {in_sync} already in sync. {reason or 'All done'}"
+    data = {"queued": queued, "in_sync": in_sync, **({"waiting": reason} if reason else {})}
+    return Result(text, data, ok=reason is None)
+
+
+def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
+    """See to it that the item is one of those that the scene may be.
+
+    Raises:
+        UsageError: it is not; the text names those that are.
+    """
+    metadata, problem = validate_metadata(scene.as_metadata())
+    if metadata is None:
+        raise UsageError(f"scene {scene.id}: {problem}")
+    candidates: list[dict[str, Any]] = []
+    with open_bystander(context.data_dir, context.config(), context.stash) as (_, scenes):
+        try:
+            if int(scenes.find(metadata, scene).ratingKey) == rating_key:
+                return
+        except AmbiguousMatch as error:
+            candidates = error.details["candidates"]
+        except PlexNotFound as error:
+            raise UsageError(f"scene {scene.id}: {error}") from None
+    if rating_key not in [one["rating_key"] for one in candidates]:
+        known = "; ".join(f"{one['rating_key']} = {describe([one])}" for one in candidates) or "it is certain already"
+        raise UsageError(f"item {rating_key} is none of those that scene {scene.id} may be: {known}")
+
+
+def _outcome(context: Context, scene_id: int, started: float, reason: str | None) -> Result:
+    data = {"scene_id": scene_id}
+    if load_sync_timestamps(context.data_dir).get(scene_id, 0.0) >= started:
+        return Result(f"Scene {scene_id} is in sync", data)
+    with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
+        letters = [letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started]
+    why = letters[0]["error_message"] if letters else reason or "it waits, or is none of those that are synced"
+    return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)

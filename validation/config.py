@@ -125,8 +125,11 @@ class PlexSyncConfig(BaseModel):
 
     def log_config(self) -> None:
         """Log the settings in effect, the token masked."""
-        shown = self.model_dump() | {"plex_token": mask(self.plex_token)}
-        log.info("Settings: %s", ", ".join(f"{key}={value!r}" for key, value in shown.items()))
+        log.info("Settings: %s", ", ".join(f"{key}={value!r}" for key, value in self.shown().items()))
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings as they may be shown."""
+        return self.model_dump() | {"plex_token": mask(self.plex_token)}
 
 
 def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None, str | None]:
@@ -140,6 +143,16 @@ def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None,
         return PlexSyncConfig.model_validate(given), None
     except ValidationError as error:
         return None, "; ".join(_sentence(problem) for problem in error.errors(include_url=False))
+
+
+def default_settings() -> dict[str, Any]:
+    """Return the settings that have a default, as Stash's page takes them: it knows no numbers with a fraction."""
+    defaults = {key: field.get_default() for key, field in PlexSyncConfig.model_fields.items()}
+    return {
+        key: f"{value:g}" if key == "poll_interval" else int(value) if isinstance(value, float) else value
+        for key, value in defaults.items()
+        if isinstance(value, (bool, int, float))
+    }
 
 
 def _says_something(key: str, value: Any) -> bool:

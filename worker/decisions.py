@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from plex.exceptions import PlexNotFound
-from queue.models import SyncJob
+from queue.models import BULK, SyncJob
 from validation.errors import PermanentError, classify_exception
 from worker.backoff import calculate_delay, get_retry_params
 
@@ -50,6 +50,8 @@ def decide(
     same_kind = _is_patient(job.get("last_error_type")) is isinstance(error, PlexNotFound)
     retries = job.get("retry_count", 0) if same_kind else 0
     attempts = job.get("attempts", 0)
+    if isinstance(error, PlexNotFound) and set(job.get("data") or ()) == {BULK}:
+        return GiveUp(0)  # nobody waits for it, and it is taken up again when its file appears
     if issubclass(classify_exception(error), PermanentError) or retries >= limit or attempts >= MOST_ATTEMPTS:
         return GiveUp(max(attempts, retries))
     pause = delay(retries, base, cap)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexRejected, PlexTemporaryError
 from stash.client import StashQueryError, StashRefused, StashUnavailable
@@ -95,6 +96,10 @@ class Gate:
         if self.config is None:
             raise SettingsError("PlexSync has no settings yet")
         return self.config
+
+    def state(self) -> dict[str, Any]:
+        """Return how things are, in JSON's types."""
+        return {"plex": self.plex.state.value, "stash": self.stash.state.value, "problem": self.problem}
 
     def enter(self) -> bool:
         """Do what is due before a job is taken, a probe or a look at the settings; return whether one may be."""

@@ -42,6 +42,18 @@ def open_log(data_dir: str, redactor: Redactor) -> logging.Handler:
     return handler
 
 
+def tail(path: str, lines: int) -> list[str]:
+    """Return the last lines of a log, the one before the last rotation included; nothing where there is none."""
+    found: list[str] = []
+    for name in (f"{path}.1", path):
+        try:
+            with open(name, encoding="utf-8", errors="replace") as file:
+                found += file.readlines()
+        except OSError:
+            continue
+    return found[-lines:]
+
+
 def close_log(handler: logging.Handler) -> None:
     """Undo `open_log`."""
     logging.getLogger().removeHandler(handler)

@@ -97,4 +97,7 @@ class Patrol:
     def _find_files(self) -> None:
         self._plex.libraries()
         mappings, sections = self._gate.current().path_mappings, self._plex.section_ids()
-        self._upkeep.take_up_again(lambda files: bool(choose(self._plex.index, files, mappings, sections)))
+        index = self._plex.index
+        self._upkeep.take_up_again(
+            lambda files: {found.rating_key for found in choose(index, files, mappings, sections)}
+        )

@@ -71,6 +71,7 @@ class SyncWorker:
         connect: Callable[[PlexSyncConfig], PlexClient] = connect_plex,
         reporter: Reporter | None = None,
         heartbeat: Callable[[], object] = lambda: None,
+        publish: Callable[[dict[str, Any]], object] = lambda state: None,
         clock: Clock | None = None,
         timing: Timing | None = None,
         delay: Callable[[int, float, float], float] = calculate_delay,
@@ -87,6 +88,7 @@ class SyncWorker:
             load_config: asks for the settings again; raises SettingsError, StashUnavailable, StashRefused.
             catch_up: finds edits of which no hook told; None: nobody does.
             heartbeat: called now and then while the worker is not stuck.
+            publish: is called with how things are, for whoever asks (see `worker.gate.Gate.state`).
             delay: (retries so far, base, cap) → seconds.
         """
         self.queue = queue
@@ -97,6 +99,8 @@ class SyncWorker:
         self._follow_config = load_config is not None
         self._stash = stash
         self._heartbeat = heartbeat
+        self._publish = publish
+        self._published: dict[str, Any] | None = None
         self._clock = clock or Clock()
         self._timing = timing or Timing()
         self._delay = delay
@@ -318,6 +322,10 @@ class SyncWorker:
         if now - self._beaten_at >= self._timing.heartbeat:
             self._beaten_at = now
             self._heartbeat()
+        state = self.gate.state()
+        if state != self._published:
+            self._published = state
+            self._publish(state)
 
     # --- one job ------------------------------------------------------------------------------------------
 

@@ -151,7 +151,8 @@ class SceneSync:
         rivals = self._stash.scenes_with_name([path for path, _ in files])
         try:
             check_claim(item, scene_id, files, rivals, self._config().path_mappings)
-        except PlexNotFound:
+        except PlexNotFound as error:
+            error.details = {"files": files, "not": [int(item.ratingKey)]}
             self._memory.forget(scene_id)
             raise
         except AmbiguousMatch as error:

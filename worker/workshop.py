@@ -9,15 +9,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 
 # Before plexapi is imported: the user's own configuration of it is not about us.
 os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
 
 from common.files import remove_leftovers
 from common.redaction import Redactor
-from common.sqlite import connect
+from common.sqlite import MEMORY, connect
+from hooks.times import trim_hook_times
 from plex.index import FileIndex
+from plex.matcher import find_plex_items_with_confidence
 from plex.memory import SyncMemory
 from queue.dlq import DATABASE as DLQ_DATABASE
 from queue.dlq import DeadLetterQueue
@@ -25,15 +28,20 @@ from queue.inbox import DATABASE as QUEUE_DATABASE
 from queue.inbox import QUEUE_DIR
 from queue.manager import QueueManager
 from queue.rescue import check_database
+from queue.spool import FOLDER as SPOOL
 from stash.client import StashClient
 from stash.connection import load_connection
+from validation.config import PlexSyncConfig
 from worker.catch_up import CatchUp
 from worker.logfile import close_log, open_log
+from worker.plex_side import PlexSide
 from worker.process import WorkerLock
 from worker.processor import SyncWorker
 from worker.reporter import Reporter
-from worker.settings import load_config
-from worker.timing import timing_from
+from worker.scene_sync import SceneSync
+from worker.settings import ShownDefaults, load_config
+from worker.state import save_state
+from worker.timing import Clock, Timing, timing_from
 
 INDEX_FILE = "index.db"
 MEMORY_FILE = "memory.db"
@@ -66,7 +74,9 @@ def open_worker(
     redactor.add(environ.get("PLEX_TOKEN"))
     handler = open_log(data_dir, redactor)
     try:
-        remove_leftovers(data_dir)
+        for folder in (data_dir, os.path.join(data_dir, QUEUE_DIR), os.path.join(data_dir, QUEUE_DIR, SPOOL)):
+            remove_leftovers(folder)
+        trim_hook_times(data_dir)
         for name in (os.path.join(QUEUE_DIR, QUEUE_DATABASE), DLQ_DATABASE, INDEX_FILE, MEMORY_FILE):
             aside = check_database(os.path.join(data_dir, name))
             if aside:
@@ -78,6 +88,7 @@ def open_worker(
         stash = StashClient(
             lambda: load_connection(data_dir), learn_secret=redactor.add, learn_cookie=redactor.add_passing
         )
+        defaults = ShownDefaults(stash)
         reporter = Reporter(data_dir, redact=redactor.redact, tell=tell)
         worker = SyncWorker(
             manager.get_queue(),
@@ -85,12 +96,15 @@ def open_worker(
             None,
             data_dir,
             stash=stash,
-            load_config=lambda: load_config(stash, lambda: load_connection(data_dir), environ, redactor.add),
+            load_config=lambda: load_config(
+                stash, lambda: load_connection(data_dir), environ, redactor.add, defaults.show
+            ),
             index=FileIndex(index),
             memory=SyncMemory(memory),
             catch_up=CatchUp(data_dir, stash, manager.get_queue(), now=time.time),
             reporter=reporter,
             heartbeat=lock.beat,
+            publish=partial(save_state, data_dir),
             timing=timing,
         )
         try:
@@ -103,3 +117,38 @@ def open_worker(
             memory.close()
     finally:
         close_log(handler)
+
+
+@contextmanager
+def open_bystander(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[tuple[PlexSide, SceneSync]]:
+    """Yield what finds scenes in Plex as the worker does, for whoever only wants to know; it writes nothing.
+
+    A worker may be at work meanwhile. The index of Plex's files is shared with it; its memory is a copy.
+
+    Raises:
+        OSError, sqlite3.Error: a file in the data directory can't be used.
+    """
+    config = config.model_copy(update={"trigger_plex_scan": False})
+    reporter, timing = Reporter(), Timing()
+    with (
+        closing(connect(os.path.join(data_dir, INDEX_FILE))) as index,
+        closing(connect(os.path.join(data_dir, MEMORY_FILE))) as stored,
+        closing(connect(MEMORY)) as memory,
+    ):
+        stored.backup(memory)
+        plex = PlexSide(lambda: config, FileIndex(index), reporter=reporter, clock=Clock(), timing=timing)
+        try:
+            yield (
+                plex,
+                SceneSync(
+                    lambda: config,
+                    plex,
+                    SyncMemory(memory),
+                    stash,
+                    find=find_plex_items_with_confidence,
+                    reporter=reporter,
+                    name_fresh=timing.index_fresh,
+                ),
+            )
+        finally:
+            plex.close()

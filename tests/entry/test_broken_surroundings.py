@@ -38,7 +38,7 @@ def test_missing_packages_are_named_and_the_edit_is_queued(
     answer = run(save(), data_dir, env=without_packages(tmp_path, *present), flags=["-S"])
     for name in PACKAGES:
         assert (name in answer.error.partition(" run:")[0]) == (name in missing)
-    assert "pip install" in answer.error
+    assert "Install dependencies" in answer.error
     assert "queued" in answer.error
     assert [level for level, _ in answer.log] == ["debug", "error"]
     assert b"Traceback" not in answer.stderr

@@ -290,6 +290,7 @@ def test_killing_worker_and_writer_at_any_moment_loses_no_acknowledged_job(data_
             done |= set(line.split())
         assert integrity(data_dir / "queue" / "data.db") == "ok"
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
+        queue.take_in()
         for job in iter(lambda: queue.take(1e12), None):
             done |= job["data"].keys()
     assert acknowledged <= done

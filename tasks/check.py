@@ -1,0 +1,152 @@
+"""*Check setup*: from Python to the paths of real scenes, one step after the other, and what to do where one fails."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import random
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plex.exceptions import PlexNotFound
+from plex.matcher import AmbiguousMatch
+from plex.paths import name_of, normalize
+from plex.records import read_item
+from stash.records import Scene
+from tasks.context import Context, Result
+from validation.config import PlexSyncConfig
+from validation.errors import PermanentError, SettingsError, TransientError
+from validation.metadata import SyncMetadata, validate_metadata
+from worker.plex_side import PlexSide
+from worker.scene_sync import SceneSync
+from worker.workshop import open_bystander
+
+PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
+#: Scenes that are tried, and how many of each kind are shown.
+SAMPLE = 50
+_EXAMPLES = 3
+
+
+@dataclass
+class Findings:
+    """What the steps found so far."""
+
+    lines: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+    def add(self, name: str, text: str, value: Any) -> None:
+        """A step went well."""
+        self.lines.append(f"{name}: {text}")
+        self.data[name.casefold().replace(" ", "_")] = value
+
+    def fail(self, name: str, text: str) -> None:
+        """A step did not; those after it make no sense."""
+        self.problem = f"{name}: {text}"
+        self.lines.append(self.problem)
+
+
+def check(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Check the setup, step by step, up to the first that fails. Writes nothing to Plex."""
+    findings = Findings()
+    step = "Python"
+    try:
+        for step in _steps(context, findings):  # noqa: B007 - its last value names what failed
+            pass
+    except (TransientError, PermanentError, SettingsError, OSError, sqlite3.Error) as error:
+        findings.fail(step, str(error))
+    findings.data["problem"] = findings.problem
+    text = f"Check setup: {findings.problem or 'all is well'}"
+    return Result(text, findings.data, findings.lines, ok=findings.problem is None)
+
+
+def _steps(context: Context, findings: Findings) -> Iterator[str]:
+    """Do the steps; yields the name of each before it is done."""
+    findings.add("Python", f"{platform.python_version()} ({sys.executable})", platform.python_version())
+    yield "Packages"
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    findings.add("Packages", ", ".join(f"{name} {version}" for name, version in versions.items()), versions)
+    yield "Stash"
+    version = context.stash.check()
+    findings.add("Stash", f"{version}, {context.stash.scene_count()} scenes", version)
+    yield "Settings"
+    config = context.config()
+    findings.add("Settings", "in order" if config.enabled else "in order, but PlexSync is switched off", config.enabled)
+    yield "Plex"
+    with open_bystander(context.data_dir, config, context.stash) as (plex, scenes):
+        server = plex.client().server
+        plex.client().probe()
+        findings.add("Plex", f"{server.friendlyName} {server.version} at {config.plex_url}", server.version)
+        yield "Libraries"
+        names = [str(section.title) for section in plex.libraries()]
+        findings.add("Libraries", f"{', '.join(names) or 'none'} with {plex.index.count()} files", names)
+        if not names:
+            findings.fail("Libraries", "Plex has no video library of type movie: make one, or set plex_libraries")
+            return
+        yield "Matching"
+        _try_scenes(context, findings, config, plex, scenes)
+
+
+def _try_scenes(
+    context: Context, findings: Findings, config: PlexSyncConfig, plex: PlexSide, scenes: SceneSync
+) -> None:
+    sample = context.stash.sample(SAMPLE, random.randrange(10**8))
+    found: dict[str, list[str]] = {"high": [], "low": [], "none": []}
+    prefixes: Counter[tuple[str, str]] = Counter()
+    for scene in sample:
+        metadata, _ = validate_metadata(scene.as_metadata())
+        if metadata is not None and scene.files:
+            kind, text = _try(scenes, scene, metadata, prefixes)
+            found[kind].append(f"scene {scene.id} {scene.files[0].path}{text}")
+    counts = {kind: len(texts) for kind, texts in found.items()}
+    tried = sum(counts.values())
+    text = f"of {tried} scenes {counts['high']} are certain, {counts['low']} ambiguous, {counts['none']} not in Plex"
+    findings.add("Matching", text, {**counts, "examples": {kind: texts[:_EXAMPLES] for kind, texts in found.items()}})
+    for kind, label in (("high", "certain"), ("low", "ambiguous"), ("none", "not in Plex")):
+        findings.lines.extend(f"  {label}: {text}" for text in found[kind][:_EXAMPLES])
+    suggested = _suggestion(prefixes)
+    if suggested and suggested not in config.path_mappings:
+        mapping = f"{suggested[0]} => {suggested[1]}"
+        findings.add("Suggested path mappings", mapping, mapping)
+    if tried and not counts["high"]:
+        hint = "is path_mappings right, and are the scenes' files in these libraries?"
+        findings.fail("Matching", f"none of {tried} scenes was found for certain: {hint}")
+
+
+def _try(
+    scenes: SceneSync, scene: Scene, metadata: SyncMetadata, prefixes: Counter[tuple[str, str]]
+) -> tuple[str, str]:
+    try:
+        item = read_item(scenes.find(metadata, scene))
+    except PlexNotFound:
+        return "none", ""
+    except AmbiguousMatch as error:
+        return "low", f" may be {len(error.details['candidates'])} items"
+    for file in item.files:
+        pair = differing_prefixes(scene.files[0].path, file.path)
+        if pair is not None:
+            prefixes[pair] += 1
+    return "high", f" is {item.title!r} in {item.library}"
+
+
+def differing_prefixes(stash_path: str, plex_path: str) -> tuple[str, str] | None:
+    """Return what two paths of one file begin with up to where they become the same; None if the names differ."""
+    ours, theirs = normalize(stash_path).split("/"), normalize(plex_path).split("/")
+    if name_of(normalize(stash_path)) != name_of(normalize(plex_path)) or ours == theirs:
+        return None
+    while len(ours) > 1 and len(theirs) > 1 and ours[-1] == theirs[-1]:
+        ours.pop()
+        theirs.pop()
+    return "/".join(ours) or "/", "/".join(theirs) or "/"
+
+
+def _suggestion(prefixes: Counter[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the pair that most of the scenes that were found by name alone have in common."""
+    for pair, count in prefixes.most_common(1):
+        if count >= 2 and count * 2 > sum(prefixes.values()):
+            return pair
+    return None

@@ -1,0 +1,124 @@
+"""Operations on dead letters and on what waits: show, try again, drop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from queue.dlq import DeadLetterQueue
+from queue.inbox import Inbox
+from queue.manager import QueueManager
+from queue.models import RETRY_FIELDS, SyncJob
+from tasks.context import Context, Result, is_set
+from tasks.foreground import work_off
+from worker.matching import describe
+
+#: Letters that are shown; `failed --json` has as many.
+_SHOWN = 200
+
+
+def show_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Show the dead letters, the latest first; of ambiguous scenes also their candidates.
+
+    Args:
+        arguments: `reason`: only those of this type of error.
+
+    Raises:
+        OSError, sqlite3.Error: they can't be read.
+    """
+    with closing(_letters(context)) as dlq:
+        counts, letters = dlq.count_by_error(), dlq.get_recent(_SHOWN)
+    reason = _reason(arguments)
+    shown = [letter for letter in letters if reason in (None, letter["error_type"])]
+    reasons = ", ".join(f"{count} {error}" for error, count in counts.items())
+    text = f"Failed: {sum(counts.values())} ({reasons})" if counts else "Failed: none"
+    return Result(text, {"counts": counts, "failed": [_brief(one) for one in shown]}, [*map(_line, shown)])
+
+
+def retry_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Queue the jobs of dead letters again, and have them synced.
+
+    Args:
+        arguments: `reason`: only those of this type of error.
+
+    Raises:
+        ValueError, OSError, sqlite3.Error: see `tasks.foreground.work_off`.
+    """
+    reason = _reason(arguments)
+    count = 0
+    with closing(_letters(context)) as dlq, closing(Inbox(context.data_dir)) as inbox:
+        for letter in dlq.get_recent(dlq.get_count()):
+            if letter["job"] and reason in (None, letter["error_type"]):
+                inbox.put(_fresh(letter["job"]))  # first: a kill in between leaves both
+                dlq.delete(letter["id"])
+                count += 1
+    waiting = work_off(context.data_dir, context.entry, context.progress) if count else None
+    with closing(_letters(context)) as dlq:
+        left = dlq.get_count()
+    text = f"Retry failed: {count} tried again, {left} failed now" + (f". {waiting}" if waiting else "")
+    return Result(text, {"retried": count, "failed": left}, ok=waiting is None)
+
+
+def clear_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Drop dead letters; what they are about stays as it is in Plex until it is saved again.
+
+    Args:
+        arguments: `reason`: only those of this type of error.
+
+    Raises:
+        OSError, sqlite3.Error: they can't be written.
+    """
+    with closing(_letters(context)) as dlq:
+        count = dlq.clear(_reason(arguments))
+    return Result(f"Clear failed: {count} dropped", {"dropped": count})
+
+
+def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Drop the edits that wait, if that is confirmed; else say what would be dropped.
+
+    Args:
+        arguments: `confirm`: do it.
+
+    Raises:
+        OSError, sqlite3.Error: the queue can't be written.
+    """
+    confirmed = is_set(arguments, "confirm")
+    manager = QueueManager(context.data_dir)
+    try:
+        queue = manager.get_queue()
+        queue.take_in()
+        count = queue.clear_waiting() if confirmed else queue.counts()["pending"]
+    finally:
+        manager.shutdown()
+    if confirmed:
+        return Result(f"Clear queue: {count} dropped. Sync all scenes brings them back", {"dropped": count})
+    text = f"Clear queue: {count} waiting edits would be dropped. Run it with confirm=true (--confirm) to do it"
+    return Result(text, {"would_drop": count}, ok=count == 0)
+
+
+def _letters(context: Context) -> DeadLetterQueue:
+    return DeadLetterQueue(context.data_dir, redact=context.redactor.redact)
+
+
+def _reason(arguments: Mapping[str, Any]) -> str | None:
+    return str(arguments.get("reason") or "").strip() or None
+
+
+def _fresh(job: SyncJob) -> SyncJob:
+    """Return the job as it was before it failed."""
+    return {key: value for key, value in job.items() if key not in RETRY_FIELDS}  # type: ignore[return-value]
+
+
+def _brief(letter: dict[str, Any]) -> dict[str, Any]:
+    names = ("id", "scene_id", "error_type", "error_message", "details", "retry_count", "failed_at")
+    return {name: letter[name] for name in names}
+
+
+def _line(letter: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(letter["failed_at"]))
+    line = f"{when} scene {letter['scene_id']}: {letter['error_type']}: {letter['error_message']}"
+    candidates = (letter["details"] or {}).get("candidates", [])
+    choices = "; ".join(f"rating_key {one['rating_key']} = {describe([one])}" for one in candidates)
+    return f"{line} - choose with Re-sync scene: {choices}" if choices else line

@@ -1,0 +1,32 @@
+"""All operations by name: the same ones for Stash's task buttons (`mode`) and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tasks.check import check
+from tasks.context import Context, Result
+from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
+from tasks.preview import preview
+from tasks.report import report
+from tasks.status import status
+from tasks.sync import process_queue, resync, sync_all, sync_recent
+
+Operation = Callable[[Context, Mapping[str, Any]], Result]
+
+
+OPERATIONS: dict[str, Operation] = {
+    "check": check,
+    "sync_recent": sync_recent,
+    "sync_all": sync_all,
+    "resync": resync,
+    "process": process_queue,
+    "status": status,
+    "failed": show_failed,
+    "retry": retry_failed,
+    "clear_failed": clear_failed,
+    "clear_queue": clear_queue,
+    "preview": preview,
+    "report": report,
+}

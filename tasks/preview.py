@@ -1,0 +1,107 @@
+"""*Preview*: what a sync would change in Plex, field by field, without writing anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from plex.exceptions import PlexNotFound
+from plex.matcher import AmbiguousMatch
+from plex.records import read_item
+from queue.timestamps import parse_time
+from stash.records import Scene
+from tasks.context import Context, Result, UsageError, scene_id_of
+from tasks.sync import DAY
+from validation.errors import PermanentError
+from validation.metadata import validate_metadata
+from worker.scene_sync import SceneSync
+from worker.workshop import open_bystander
+
+SCOPES = ("recent", "all", "scene")
+#: Scenes that are read from Stash in one query, and scenes whose changes are shown.
+_BATCH = 40
+_SHOWN = 500
+
+
+def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Say what a sync would change in Plex.
+
+    Args:
+        arguments: `scope`: "recent" (24 hours, the default), "all", or "scene" with `scene_id`.
+
+    Raises:
+        UsageError
+        StashUnavailable, StashRefused, StashQueryError, SettingsError
+        PlexTemporaryError, PlexPermanentError
+    """
+    config = context.config()
+    changed: list[dict[str, Any]] = []
+    counts = {"changed": 0, "in_sync": 0, "ambiguous": 0, "not_found": 0, "skipped": 0}
+    ids = _scene_ids(context, arguments)
+    with open_bystander(context.data_dir, config, context.stash) as (_, scenes):
+        for done, scene in enumerate(_read(context, ids), 1):
+            is_ours = scene.organized or not config.only_organized
+            kind, changes = _preview_one(scenes, scene) if is_ours else ("skipped", {})
+            counts[kind] += 1
+            if changes and len(changed) < _SHOWN:
+                changed.append({"scene_id": scene.id, "changes": changes})
+            context.progress(done, len(ids) - done)
+    text = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items())
+    return Result(f"Preview: {text}", {**counts, "scenes": changed}, [*_lines(changed)])
+
+
+def _scene_ids(context: Context, arguments: Mapping[str, Any]) -> list[int]:
+    scope = str(arguments.get("scope") or ("scene" if arguments.get("scene_id") else "recent"))
+    if scope == "scene":
+        return [scene_id_of(arguments)]
+    if scope == "all":
+        return [scene_id for page in context.stash.all_scenes() for scene_id, _ in page]
+    if scope == "recent":
+        since = time.time() - DAY
+        found = context.stash.updated_since(since)
+        return [scene_id for scene_id, updated_at in found if (parse_time(updated_at) or since) >= since]
+    raise UsageError(f"scope is {scope!r}: must be one of {', '.join(SCOPES)}")
+
+
+def _read(context: Context, ids: list[int]) -> Iterator[Scene]:
+    for start in range(0, len(ids), _BATCH):
+        batch = ids[start : start + _BATCH]
+        if len(batch) == 1:
+            scene = context.stash.find_scene(batch[0])
+            if scene is None:
+                raise UsageError(f"Stash has no scene {batch[0]}")
+            yield scene
+        else:
+            yield from context.stash.find_scenes(batch)
+
+
+def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:
+    metadata, _ = validate_metadata(scene.as_metadata())
+    if metadata is None:
+        return "skipped", {}
+    try:
+        item, edits = scenes.preview(metadata, scene)
+    except PlexNotFound:
+        return "not_found", {}
+    except AmbiguousMatch:
+        return "ambiguous", {}
+    except PermanentError:  # it has no file
+        return "skipped", {}
+    if not edits.changes:
+        return "in_sync", {}
+    library = read_item(item).library
+    fields = {name: {"from": before, "to": after} for name, (before, after) in edits.changes.items()}
+    return "changed", {"item": f"{item.title} ({library})", "fields": fields}
+
+
+def _lines(changed: list[dict[str, Any]]) -> Iterator[str]:
+    for one in changed:
+        for name, change in one["changes"]["fields"].items():
+            before, after = _shown(change["from"]), _shown(change["to"])
+            yield f"Scene {one['scene_id']} {name}: {before} -> {after}"
+
+
+def _shown(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return repr(text if len(text) <= 100 else f"{text[:99]}…")

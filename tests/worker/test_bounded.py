@@ -1,0 +1,411 @@
+"""The data directory holds what waits plus a small constant, however much has passed through it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from common.redaction import Redactor
+from common.sqlite import connect
+from plex.memory import SyncMemory
+from queue.ack_queue import KEPT_ROWS, JobQueue
+from queue.dlq import DeadLetterQueue
+from queue.inbox import Inbox
+from queue.manager import QueueManager
+from queue.models import SyncJob, create_sync_job
+from queue.operations import (
+    ack_job,
+    enqueue,
+    fail_job,
+    get_pending,
+    load_sync_timestamps,
+    nack_job,
+    save_sync_timestamp,
+)
+from queue.spool import spool
+from queue.timestamps import forget_sync_timestamp
+from stash.connection import StashConnection, save_connection
+from stash.notices import leave_notice, take_notices
+from tests.worker.world import FakeClock, World
+from worker.logfile import close_log, open_log
+from worker.process import WorkerLock
+from worker.reporter import Reporter
+from worker.upkeep import TIDY_EVERY
+from worker.workshop import open_worker
+
+BURST = 6_000
+LARGE = {"title": "A title of a usual length, somewhat longer", "details": True, "tags": [1, 2, 3]}
+CONSTANT = 1_000_000
+"""Bytes that may stay of what has passed."""
+WAL_LIMIT = 4_194_304 + 65_536
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[QueueManager]:
+    manager = QueueManager(tmp_path / "data", auto_resume=True)
+    yield manager
+    manager.shutdown()
+
+
+@pytest.fixture
+def queue(manager: QueueManager) -> JobQueue:
+    return manager.get_queue()
+
+
+def size_of(folder: str | Path) -> int:
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def sizes(folder: str | Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def rows(queue: JobQueue) -> int:
+    return int(queue._putter.execute("SELECT count(*) FROM ack_queue_default").fetchone()[0])
+
+
+def work_off(queue: JobQueue) -> None:
+    """As the worker does it: two of three go well, and the queue is tidied now and then."""
+    done = 0
+    while (job := get_pending(queue)) is not None:
+        (fail_job if job["scene_id"] % 3 == 0 else ack_job)(queue, job)
+        done += 1
+        if done % TIDY_EVERY == 0:
+            queue.tidy()
+    queue.tidy()
+
+
+# --- the queue
+
+
+def test_after_a_burst_its_rows_and_its_disk_space_are_given_back(manager: QueueManager, queue: JobQueue) -> None:
+    for number in range(BURST):
+        enqueue(queue, number, "metadata", LARGE)
+    assert size_of(manager.data_dir) > CONSTANT
+
+    work_off(queue)
+
+    assert rows(queue) <= KEPT_ROWS
+    assert sizes(manager.data_dir)["data.db"] <= CONSTANT, "while the worker lives"
+    assert sizes(manager.data_dir)["data.db-wal"] <= WAL_LIMIT
+    manager.shutdown()
+    assert size_of(manager.data_dir) <= CONSTANT, sizes(manager.data_dir)
+
+
+@pytest.mark.parametrize("answer", [ack_job, fail_job])
+def test_finished_rows_of_either_kind_go(queue: JobQueue, answer: Callable[[JobQueue, SyncJob], None]) -> None:
+    queue.put_many(create_sync_job(number, "metadata", {}) for number in range(KEPT_ROWS + 200))
+    while (job := get_pending(queue)) is not None:
+        answer(queue, job)
+
+    queue.tidy()
+
+    assert rows(queue) == KEPT_ROWS
+
+
+def test_what_waits_or_is_in_hand_never_goes(queue: JobQueue) -> None:
+    queue.put_many(create_sync_job(number, "metadata", LARGE) for number in range(KEPT_ROWS + 500))
+    in_hand = [get_pending(queue) for _ in range(10)]
+    waiting = queue.counts()["pending"]
+
+    queue.tidy()
+
+    assert queue.counts() == {"pending": waiting, "in_progress": len(in_hand), "completed": 0, "failed": 0}
+
+
+def test_one_scene_that_is_edited_and_fails_for_ever_takes_no_more_space(
+    manager: QueueManager, queue: JobQueue
+) -> None:
+    for number in range(600):
+        enqueue(queue, 1, "metadata", {"title": f"Title {number}"})
+        if number % 3 == 0:
+            job = get_pending(queue)
+            assert job is not None
+            enqueue(queue, 1, "metadata", {"details": f"Meanwhile {number}"})
+            nack_job(queue, job)
+
+    queue.tidy()
+
+    assert queue.counts()["pending"] == 1
+    assert rows(queue) <= KEPT_ROWS + 1
+    assert sizes(manager.queue_path)["data.db"] <= CONSTANT
+
+
+def test_the_write_ahead_log_stays_small_though_hooks_write_beside_the_worker(
+    manager: QueueManager, queue: JobQueue
+) -> None:
+    inbox = Inbox(manager.data_dir)
+    for number in range(1_000):
+        inbox.put(create_sync_job(number, "metadata", LARGE))
+        if number % 2:
+            job = get_pending(queue)
+            assert job is not None
+            ack_job(queue, job)
+    inbox.close()
+
+    assert sizes(manager.queue_path)["data.db-wal"] <= WAL_LIMIT
+
+
+def test_the_write_ahead_log_shrinks_again_after_somebody_read_for_long(manager: QueueManager, queue: JobQueue) -> None:
+    """A backup, or a look with sqlite3, keeps the log from being folded."""
+    file = os.path.join(manager.queue_path, "data.db")
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM ack_queue_default").fetchone()
+    for number in range(1_000):
+        enqueue(queue, number % 400, "metadata", LARGE)
+    grown = sizes(manager.queue_path)["data.db-wal"]
+    reader.execute("COMMIT")
+    reader.close()
+
+    for number in range(200):
+        enqueue(queue, number, "metadata", LARGE)
+    work_off(queue)
+
+    assert grown > WAL_LIMIT
+    assert sizes(manager.queue_path)["data.db-wal"] <= WAL_LIMIT
+
+
+def test_the_spool_is_empty_after_it_was_taken_in(manager: QueueManager, queue: JobQueue) -> None:
+    for number in range(200):
+        spool(manager.queue_path, create_sync_job(number, "metadata", LARGE))
+
+    assert queue.take_in() == 200
+
+    assert [path for path in Path(manager.queue_path, "spool").iterdir() if path.is_file()] == []
+    assert queue.counts()["pending"] == 200
+
+
+# --- dead letters
+
+
+def add_letters(dlq: DeadLetterQueue, count: int, start: int = 0) -> None:
+    try:
+        raise ValueError("no Plex item has the file /data/a/usual/path/of/a/usual/scene.mp4")
+    except ValueError as error:
+        for number in range(start, start + count):
+            dlq.add({**create_sync_job(number, "metadata", LARGE), "enqueued_at": float(number)}, error, 12)
+
+
+def test_one_scene_that_is_given_up_again_and_again_has_one_letter(world: World) -> None:
+    scene = world.stash.add_scene(title="no file")
+    for number in range(30):
+        world.edit(scene, f"Title {number}")
+        world.run_for(1)
+
+    assert len(world.letters()) == 1
+
+
+def test_dead_letters_that_are_gone_give_their_disk_space_back(tmp_path: Path) -> None:
+    """A mapping was wrong for a day: every scene was given up, and is in Plex now."""
+    dlq = DeadLetterQueue(tmp_path)
+    add_letters(dlq, 2_000)
+    assert size_of(tmp_path) > CONSTANT
+    for number in range(2_000):
+        dlq.delete_scene(number)
+    dlq.close()
+    dlq = DeadLetterQueue(tmp_path)
+    dlq.delete_older_than(30)
+    assert dlq.get_count() == 0
+    dlq.close()
+
+    assert size_of(tmp_path) <= CONSTANT, sizes(tmp_path)
+
+
+def test_old_dead_letters_go(tmp_path: Path) -> None:
+    clock = FakeClock()
+    dlq = DeadLetterQueue(tmp_path, now=clock.time)
+    for day in range(60):
+        add_letters(dlq, 20, start=day * 20)
+        clock.advance(86_400)
+        dlq.delete_older_than(30)
+    count = dlq.get_count()
+    dlq.close()
+
+    assert count <= 31 * 20
+
+
+# --- timestamps
+
+
+def test_the_journal_of_timestamps_is_folded_and_forgotten_scenes_leave(tmp_path: Path) -> None:
+    scenes = 900
+    for round_ in range(3):
+        for scene_id in range(scenes):
+            save_sync_timestamp(tmp_path, scene_id, 1_700_000_000.5 + round_)
+    one_round = len(json.dumps({str(one): 1_700_000_000.5 for one in range(scenes)}))
+    assert size_of(tmp_path) <= 3 * one_round
+
+    for scene_id in range(scenes):
+        forget_sync_timestamp(tmp_path, scene_id)
+    for _ in range(scenes):
+        save_sync_timestamp(tmp_path, 1, 1_700_000_000.5)
+
+    assert load_sync_timestamps(tmp_path) == {1: 1_700_000_000.5}
+    assert size_of(tmp_path) <= 40_000, sizes(tmp_path)
+
+
+# --- log, notices, connection
+
+
+@contextmanager
+def logging_to(folder: Path) -> Iterator[logging.Logger]:
+    handler = open_log(str(folder), Redactor())
+    try:
+        yield logging.getLogger("plexsync")
+    finally:
+        close_log(handler)
+
+
+def test_the_log_rotates_and_stays_within_three_files(tmp_path: Path) -> None:
+    for _ in range(4):
+        with logging_to(tmp_path) as log:
+            for number in range(8_000):
+                log.info("Scene %s: wrote title, summary, genre, actor and this and that, and then some", number)
+
+    assert len(list(tmp_path.iterdir())) <= 3
+    assert size_of(tmp_path) <= 3_100_000
+    if os.name == "posix":
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_one_huge_line_does_not_break_the_log(tmp_path: Path) -> None:
+    with logging_to(tmp_path) as log:
+        for number in range(5):
+            log.error("%s %s", number, "x" * 1_500_000)
+        log.error("the last")
+
+    assert size_of(tmp_path) <= 5_000_000
+    assert "the last" in (tmp_path / "worker.log").read_text(encoding="utf-8")
+
+
+def test_notices_that_nobody_takes_are_bounded_and_taken_once(tmp_path: Path) -> None:
+    reporter = Reporter(str(tmp_path))
+    for number in range(3_000):
+        reporter.tell("warning", f"Scene {number} may be any of many")
+
+    assert size_of(tmp_path) <= 40_000
+    taken = list(take_notices(str(tmp_path)))
+    assert 50 < len(taken) < 3_000
+    assert list(tmp_path.iterdir()) == []
+    leave_notice(str(tmp_path), "error", "heard again")
+    assert list(take_notices(str(tmp_path))) == [("error", "heard again")]
+
+
+def test_what_a_reporter_remembers_is_bounded() -> None:
+    reporter = Reporter()
+    for number in range(10_000):
+        reporter.tell("info", f"Sentence {number}")
+
+    assert len(reporter._said) <= 1_000
+    assert len(reporter._told) <= 1_000
+
+
+def test_the_connection_file_is_replaced_not_added_to(tmp_path: Path) -> None:
+    for number in range(50):
+        save_connection(
+            str(tmp_path), StashConnection({"Host": "h", "SessionCookie": {"Name": "session", "Value": "x" * 900}})
+        )
+        if not number:
+            first = size_of(tmp_path)
+
+    assert size_of(tmp_path) == first
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+# --- leftovers
+
+
+@pytest.fixture(scope="module")
+def ended_process() -> int:
+    """The id of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody can tell whether a process lives without harming it")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "connection.json.{}.tmp",
+        "sync_timestamps.json.{}.tmp",
+        "notices.jsonl.{}.tmp",
+        "queue/catch_up.json.{}.tmp",
+        "queue/spool/00001-1.json.{}.tmp",
+    ],
+)
+def test_what_killed_processes_left_is_removed_at_the_next_start(tmp_path: Path, ended_process: int, name: str) -> None:
+    left, in_use = tmp_path / name.format(ended_process), tmp_path / name.format(os.getpid())
+    for file in (left, in_use):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text("{", encoding="utf-8")
+
+    open_and_close_worker(tmp_path)
+
+    assert not left.exists()
+    assert in_use.exists()
+
+
+def open_and_close_worker(data_dir: Path) -> None:
+    lock = WorkerLock(str(data_dir))
+    assert lock.acquire()
+    with open_worker(str(data_dir), lock, environ={}):
+        pass
+    lock.release()
+
+
+def test_many_starts_of_a_worker_leave_the_same_few_files(tmp_path: Path) -> None:
+    open_and_close_worker(tmp_path)
+    first = sizes(tmp_path)
+    for _ in range(10):
+        open_and_close_worker(tmp_path)
+
+    after = sizes(tmp_path)
+    assert set(after) == set(first)
+    assert size_of(tmp_path) - sum(first.values()) <= 10_000, (first, after)
+
+
+def test_a_worker_that_has_done_much_leaves_no_strange_files(world: World) -> None:
+    for number in range(40):
+        scene, _ = world.pair(f"s{number}", in_plex=number % 4 != 0)
+        world.edit(scene, f"New {number}")
+    world.run_for(7_200)
+    world.close()
+
+    names = {path.relative_to(world.data_dir).as_posix() for path in Path(world.data_dir).rglob("*") if path.is_file()}
+    assert names <= {
+        "connection.json",
+        "dlq.db",
+        "queue/data.db",
+        "sync_timestamps.json",
+        "sync_timestamps.journal",
+    }
+
+
+def test_the_memory_of_scenes_that_are_gone_goes_with_them(world: World, tmp_path: Path) -> None:
+    database = connect(str(tmp_path / "memory.db"), any_thread=True)
+    world.use(world.make_worker(memory=SyncMemory(database)))
+    scenes = [world.pair(f"s{number}")[0] for number in range(20)]
+    for scene in scenes:
+        world.edit(scene, f"New {scene.id}")
+    world.run_for(5)
+    assert database.execute("SELECT count(*) FROM written").fetchone()[0] == len(scenes)
+    for scene in scenes:
+        world.stash.library.remove_scene(scene.id)
+        world.edit(scene)
+    world.run_for(5)
+
+    left = database.execute("SELECT count(*) FROM written").fetchone()[0]
+    database.close()
+    assert left == 0
+    assert load_sync_timestamps(world.data_dir) == {}
