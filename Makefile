@@ -1,7 +1,9 @@
 # Every target sets up what it needs: a virtual environment in .venv with the pinned requirements.
 #   make demo    the main job, end to end, on simulators of Plex and Stash
 #   make test    the test suite                make lint   ruff and mypy
-#   make bench   the benchmark                 make clean  back to a fresh checkout
+#   make bench   the benchmarks (ten minutes)  make clean  back to a fresh checkout
+#   make bench-quick  the benchmarks in under a minute; one alone: make bench ARGS="--only throughput"
+#   make package dist/PlexSync.zip and dist/index.yml, as Stash's plugin sources want them
 #   make soak    the fault campaign, as long as you like: make soak ROUNDS=100 SEED=7
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ endif
 STAMP := $(VENV)/.requirements
 RUN := $(BIN)/python -X utf8
 
-.PHONY: demo test soak lint format bench clean
+.PHONY: demo test soak lint format bench package clean
 
 $(STAMP): requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'PlexSync needs Python 3.10 or newer; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
@@ -45,6 +47,12 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks $(ARGS)
+
+bench-quick: $(STAMP)
+	$(RUN) -m benchmarks --quick $(ARGS)
+
+package: $(STAMP)
+	@$(RUN) -m release.package
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('.venv', '.mypy_cache', '.ruff_cache', '.pytest_cache', '.hypothesis', 'dist')]"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCRIPT = os.path.abspath(__file__)
 HERE = os.path.dirname(SCRIPT)
 OLDEST_PYTHON = (3, 10)
-#: Where dependencies may be installed beside the plugin: `pip install --target dependencies -r requirements.txt`.
+#: Where *Install dependencies* puts the packages.
 DEPENDENCIES = os.path.join(HERE, "dependencies")
 #: When this process began, on the clock of `time.perf_counter`: the time that Python took to start is in its CPU time.
 STARTED = time.perf_counter() - time.process_time()
@@ -125,12 +125,23 @@ def main(argv: "Sequence[str] | None" = None) -> int:
 
 def _run_task(input_data: "dict[str, Any]") -> int:
     if input_data["args"]["mode"] == "install":
-        from tasks.install import run_install_task
-
-        return run_install_task()
+        return _install(input_data)
     from tasks.stash_task import run_stash_task  # loads the worker's libraries
 
     return run_stash_task(sys.modules[__name__], input_data)
+
+
+def _install(input_data: "dict[str, Any]") -> int:
+    from hooks.plugin import wake_worker
+    from tasks.install import run_install_task
+
+    status = run_install_task()
+    if status == 0:  # edits may wait since the first save
+        try:
+            wake_worker(get_plugin_data_dir(), sys.modules[__name__], input_data, {})
+        except OSError:  # the next save tries again, and says why not
+            return status
+    return status
 
 
 def _leave(status: int) -> "NoReturn":

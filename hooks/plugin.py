@@ -46,7 +46,12 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
         return _run_hook(entry, input_data, arguments["hookContext"])
     if "mode" in arguments:
         missing = missing_packages() if arguments["mode"] != INSTALL else []
-        return _fail(how_to_install(entry, missing)) if missing else run_task(input_data)
+        if missing:
+            return _fail(how_to_install(entry, missing))
+        try:
+            return run_task(input_data)
+        except ImportError as error:
+            return _fail(explain_import(entry, error))
     return _fail("args holds neither hookContext nor mode: run PlexSync by a hook or a task button of Stash")
 
 
@@ -59,6 +64,14 @@ def how_to_install(entry: ModuleType, missing: list[str]) -> str:
     """Return one line that says what to do about missing packages."""
     return (
         f"Python packages are missing: {', '.join(missing)}. Run the task Install dependencies,"
+        f" or in a shell: {sys.executable or 'python3'} {entry.SCRIPT} install"
+    )
+
+
+def explain_import(entry: ModuleType, error: ImportError) -> str:
+    """Return one line that says what to do when packages are there but can't be loaded."""
+    return (
+        f"the Python packages can't be loaded by this Python ({error}): run the task Install dependencies again,"
         f" or in a shell: {sys.executable or 'python3'} {entry.SCRIPT} install"
     )
 
@@ -90,11 +103,7 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     if missing:
         return _fail(f"the edit is queued, but {how_to_install(entry, missing)}")
     try:
-        server = input_data.get("server_connection")
-        if isinstance(server, dict):
-            save_connection(data_dir, StashConnection(server, session.settings))
-        if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
-            log("warning", f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}")
+        wake_worker(data_dir, entry, input_data, session.settings)
     except OSError as error:
         log("warning", f"the edit is queued, but no worker could be started: {explain(error)}")
     for level, text in take_notices(data_dir):
@@ -102,6 +111,22 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     note_hook_time(data_dir, time.perf_counter() - entry.STARTED)
     write_answer(output=answer)
     return 0
+
+
+def wake_worker(data_dir: str, entry: ModuleType, input_data: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Leave the connection to Stash where the worker finds it, and start one if none is alive.
+
+    Args:
+        settings: those that came with the input.
+
+    Raises:
+        OSError: no process could be started.
+    """
+    server = input_data.get("server_connection")
+    if isinstance(server, dict):
+        save_connection(data_dir, StashConnection(server, settings))
+    if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
+        log("warning", f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}")
 
 
 def explain(error: Exception) -> str:

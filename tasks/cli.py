@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import PlexSync
 from common.files import make_private_dir
-from hooks.plugin import explain, how_to_install, missing_packages
+from hooks.plugin import explain, explain_import, how_to_install, missing_packages
 from stash.connection import load_connection
 from stash.notices import leave_notice
 from tasks.console import Console
@@ -48,7 +48,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("stopped; what was queued stays queued", chosen)
     except ImportError as error:
-        return _fail(f"a package can't be loaded ({error}). {how_to_install(PlexSync, ['one of them'])}", chosen)
+        return _fail(explain_import(PlexSync, error), chosen)
     except ValueError as error:
         return _fail(str(error), chosen)
     except (OSError, sqlite3.Error) as error:

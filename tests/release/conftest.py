@@ -1,0 +1,171 @@
+"""A Python that has nothing, a folder of wheels instead of the internet, and an environment that says nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from release.package import FILES, FOLDERS, Package, build
+from tests.release.wheels import make_wheels, rebuild_wheels
+
+ROOT = Path(__file__).resolve().parents[2]
+#: The packages' date in tests: 2026-01-02 03:04:06 UTC.
+EPOCH = "1767323046"
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No setting of pip or Python from outside, an empty home, and no index."""
+    for variable in list(os.environ):
+        if variable.startswith(("PIP_", "PLEX_", "STASH_", "GIT_", "SOURCE_DATE_")) or variable == "PYTHONPATH":
+            monkeypatch.delenv(variable)
+    home = tmp_path_factory.mktemp("home")
+    for variable in ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(home))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(home))
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # a mistake must not reach the internet
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(variable, "127.0.0.1,localhost")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    return home
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin's files without git, as an unpacked archive has them, and what must not be packed."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name)
+    for name in FILES:
+        if (ROOT / name).exists():
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / "docs" / "contributing.md").write_text("for developers", encoding="utf-8")
+    for rubbish in ("tests/test_x.py", "hooks/.hidden.py", "queue/data.db", "note.md", "dist/index.yml", "docs/a.yml"):
+        (folder / rubbish).parent.mkdir(exist_ok=True)
+        (folder / rubbish).write_text("rubbish", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def package(tree: Path) -> Package:
+    return build(tree, {**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
+
+
+def install_as_stash(package: Package, plugins: Path) -> Path:
+    """Unpack it where Stash does, and leave its list of files there; return the plugin's folder."""
+    folder = plugins / "community" / "PlexSync"
+    with zipfile.ZipFile(BytesIO(package.zip)) as archive:
+        archive.extractall(folder)
+        listed = "".join(f"- {name}\n" for name in archive.namelist())
+    (folder / "manifest").write_text(f"id: PlexSync\nfiles:\n{listed}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def plugin(package: Package, tmp_path: Path) -> Path:
+    """The folder of a PlexSync that was installed from its package, without dependencies."""
+    return install_as_stash(package, tmp_path / "plugins")
+
+
+@dataclass(frozen=True)
+class Python:
+    """A virtual environment."""
+
+    folder: Path
+
+    @property
+    def path(self) -> str:
+        return str(self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python3"))
+
+    @property
+    def site(self) -> Path:
+        command = [self.path, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+        return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+
+
+def make_python(folder: Path) -> Python:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return Python(folder)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Python:
+    """A Python that has nothing but, as Python itself comes, the wheel of a pip that it could install."""
+    if importlib.util.find_spec("ensurepip") is None:
+        pytest.skip("this Python came without pip")
+    return make_python(tmp_path_factory.mktemp("bare") / "venv")
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
+    """A Python that has pip and nothing else."""
+    made = make_python(tmp_path_factory.mktemp("python") / "venv")
+    found = importlib.util.find_spec("pip")
+    if found is None or found.origin is None:
+        pytest.skip("there is no pip to copy")
+    shutil.copytree(Path(found.origin).parent, made.site / "pip", ignore=shutil.ignore_patterns("*.exe"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def without_pip(tmp_path_factory: pytest.TempPathFactory) -> Python:
+    """A Python with neither pip nor its wheel, as Debian and Ubuntu have it."""
+    made = make_python(tmp_path_factory.mktemp("without_pip") / "venv")
+    made.site.joinpath("sitecustomize.py").write_text(
+        "import sys, sysconfig\n"
+        "sysconfig.get_config_vars()['WHEEL_PKG_DIR'] = None\n"
+        "class Missing:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, *_):\n"
+        "        if name in ('pip', 'ensurepip'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing)\n",
+        encoding="utf-8",
+    )
+    return made
+
+
+@pytest.fixture(scope="session")
+def real_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real packages, of the versions that are installed here."""
+    folder = tmp_path_factory.mktemp("real_wheels")
+    rebuild_wheels(ROOT / "requirements.txt", folder)
+    return folder
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small packages of the right names, where pip finds them."""
+    folder = make_wheels(tmp_path / "wheels")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[Path]:
+    """A small file system of its own; skipped where one may not be mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        done = False
+    if not done:
+        pytest.skip("nothing may be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

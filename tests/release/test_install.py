@@ -1,0 +1,559 @@
+"""Installing what the plugin needs beside it: whatever pip, its settings and the disk are like."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tasks import install
+from tasks.install import Installed, InstallError, install_dependencies
+from tests.entry.processes import until
+from tests.release.conftest import Python, mounted
+from tests.release.wheels import VERSIONS, make_wheel, make_wheels, other_platform
+from tests.simulators.httpd import Hang, Request, Response, SimulatedServer
+from tests.simulators.stash.pluginlog import decode_line
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and mounts of POSIX")
+
+
+def refusal(plugin: Path, python: Python) -> str:
+    """Install, which must fail with one line; nothing is left behind."""
+    before = tree_of(plugin)
+    with pytest.raises(InstallError) as raised:
+        install_dependencies(plugin, python=python.path)
+    text = str(raised.value)
+    assert len(text.splitlines()) == 1
+    assert "Traceback" not in text
+    assert tree_of(plugin) == before, "what was there is untouched, and nothing is left"
+    return text
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
+
+
+def made_by_hand(plugin: Path) -> Path:
+    """Dependencies from before."""
+    old = plugin / "dependencies"
+    (old / "persistqueue").mkdir(parents=True)
+    (old / "persistqueue" / "__init__.py").write_text("old = True", encoding="utf-8")
+    return old
+
+
+def names_beside(plugin: Path) -> list[str]:
+    """What an installation has made in the plugin's folder."""
+    return sorted(path.name for path in plugin.iterdir() if path.name.startswith("dependencies"))
+
+
+# --- it works
+
+
+def test_the_packages_are_put_beside_the_plugin_and_reported(plugin: Path, python: Python, wheels: Path) -> None:
+    said: list[str] = []
+    seen: list[float] = []
+    result = install_dependencies(plugin, python=python.path, say=said.append, report=seen.append)
+    assert result == Installed(str(plugin / "dependencies"), ".".join(map(str, sys.version_info[:3])), VERSIONS)
+    assert (plugin / "dependencies" / "plexapi" / "__init__.py").is_file()
+    assert names_beside(plugin) == ["dependencies"]
+    for name, version in VERSIONS.items():
+        assert f"{name} {version}" in result.sentence()
+    assert result.folder in result.sentence()
+    assert any("plexapi" in line for line in said)
+    assert seen == sorted(seen)
+    assert seen and 0 < seen[-1] <= 1
+
+
+def test_a_python_without_pip_uses_the_pip_that_it_came_with(plugin: Path, bare: Python, wheels: Path) -> None:
+    before = tree_of(bare.folder)
+    assert install_dependencies(plugin, python=bare.path).packages == VERSIONS
+    assert tree_of(bare.folder) == before, "the Python itself is as it was"
+
+
+def test_a_later_installation_replaces_the_whole_folder(
+    plugin: Path, python: Python, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made_by_hand(plugin).joinpath("stale.py").touch()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(make_wheels(tmp_path / "newer", {}, version="4.99")))
+    (plugin / "requirements.txt").write_text("\n".join(VERSIONS), encoding="utf-8")
+    assert set(install_dependencies(plugin, python=python.path).packages.values()) == {"4.99"}
+    assert not (plugin / "dependencies" / "stale.py").exists()
+    assert names_beside(plugin) == ["dependencies"]
+
+
+def test_a_link_in_its_place_is_replaced_and_what_it_led_to_stays(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.txt").touch()
+    try:
+        (plugin / "dependencies").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    install_dependencies(plugin, python=python.path)
+    assert not (plugin / "dependencies").is_symlink()
+    assert (tmp_path / "elsewhere" / "mine.txt").exists()
+    assert names_beside(plugin) == ["dependencies"]
+
+
+# --- surroundings that must not matter
+
+ENVIRONMENTS: dict[str, dict[str, str]] = {
+    "another place": {"PIP_TARGET": "{tmp}/elsewhere", "PIP_PREFIX": "{tmp}/elsewhere", "PIP_ROOT": "{tmp}/elsewhere"},
+    "the user's place": {"PIP_USER": "1", "pip_user": "1", "PIP_REQUIRE_VIRTUALENV": "1"},
+    "other packages": {"PIP_NO_BINARY": ":all:", "PIP_REQUIRE_HASHES": "1", "PIP_PLATFORM": "vax_1"},
+    "less of it": {"PIP_NO_DEPS": "1", "PIP_DRY_RUN": "1", "PIP_QUIET": "3"},
+    "Stash's search path": {"PYTHONPATH": "{plugin}{sep}{plugin}/.."},
+    "warnings and locale": {"PYTHONWARNINGS": "error", "LC_ALL": "C", "LANG": "C"},
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_that_would_lead_pip_astray_does_not(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for variable, value in ENVIRONMENTS[name].items():
+        monkeypatch.setenv(variable, value.format(tmp=tmp_path, plugin=plugin, sep=os.pathsep))
+    monkeypatch.chdir(plugin)  # whose `queue` is not Python's
+    for folder in (plugin.parent, plugin):  # and modules of another plugin's author
+        (folder / "json.py").write_text("raise SystemExit('this is not Python's json')", encoding="utf-8")
+    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@posix_only
+def test_no_home_is_no_obstacle(
+    plugin: Path, python: Python, wheels: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.chdir(tmp_path)
+    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("place", ["in the home", "named by a variable"])
+def test_a_file_with_pips_settings_gives_the_index_and_nothing_else(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    settings = tmp_path / "pip.conf"
+    if place == "in the home":
+        settings = Path.home() / ("pip/pip.ini" if os.name == "nt" else ".pip/pip.conf")
+        settings.parent.mkdir()
+    else:
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    settings.write_text(
+        "[global]\nuser = true\nrequire-virtualenv = true\nno-binary = :all:\nconstraint = /nowhere\nquiet = 3\n"
+        f"no-index = true\n[install]\nprefix = {tmp_path}/elsewhere\ntarget = {tmp_path}/elsewhere\n"
+        f"find-links =\n    {tmp_path}/empty\n    {wheels}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "empty").mkdir()
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_externally_managed_python_is_no_obstacle(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
+    """PEP 668: the mark lies in the standard library's folder and holds outside of virtual environments."""
+    code = (
+        "import pathlib, runpy, sys, sysconfig\n"
+        f"sysconfig.get_path = lambda *_, **__: {str(tmp_path)!r}\n"
+        "sys.prefix = sys.base_prefix\n"
+        "sys.argv = ['pip', *sys.argv[1:]]\n"
+        "runpy.run_module('pip', run_name='__main__')\n"
+    )
+    (tmp_path / "EXTERNALLY-MANAGED").write_text("[externally-managed]\nError=managed\n", encoding="utf-8")
+    options = ["install", "--only-binary=:all:", "persist-queue"]
+    refused = subprocess.run([python.path, "-c", code, *options], capture_output=True, text=True, check=False)
+    assert "externally-managed" in refused.stderr, "the mark works"
+    target = str(tmp_path / "target")
+    done = subprocess.run([python.path, "-c", code, *options, "--target", target], capture_output=True, check=False)
+    assert done.returncode == 0, "and does not hold for --target, which is why the installation uses it"
+
+
+def test_a_broken_file_with_pips_settings_is_no_obstacle(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.conf").write_bytes(b"[global\nuser\xff")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+
+
+# --- it fails in one line, and what was there stays
+
+
+def test_no_pip_says_how_to_get_one(plugin: Path, without_pip: Python) -> None:
+    made_by_hand(plugin)
+    said = refusal(plugin, without_pip)
+    assert "no pip" in said
+    assert "py3-pip" in said and "python3-pip" in said
+
+
+def test_a_python_that_is_none_is_named(plugin: Path, tmp_path: Path) -> None:
+    said = refusal(plugin, Python(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in said
+    assert "Python path" in said
+
+
+def test_no_network_is_told_from_no_package(plugin: Path, python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by_hand(plugin)
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://somebody:a-secret-password@127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    said = refusal(plugin, python)
+    assert "can't be reached" in said and "127.0.0.1:9" in said and "network" in said
+    assert "a-secret-password" not in said
+
+
+def test_no_package_for_this_python_says_which_and_for_what(plugin: Path, python: Python, wheels: Path) -> None:
+    made_by_hand(plugin)
+    next(wheels.glob("pydantic-*.whl")).unlink()
+    make_wheel(wheels, "pydantic", tag=other_platform())
+    said = refusal(plugin, python)
+    assert "pydantic" in said and ".".join(map(str, sys.version_info[:3])) in said
+    assert "Python path" in said
+    assert "network" not in said
+
+
+def test_a_package_with_sources_only_is_not_built(plugin: Path, python: Python, wheels: Path, tmp_path: Path) -> None:
+    next(wheels.glob("persist_queue-*.whl")).unlink()
+    project = tmp_path / "persist-queue-1.1.0"
+    project.mkdir()
+    (project / "setup.py").write_text(f"open({str(tmp_path / 'built')!r}, 'w')", encoding="utf-8")
+    with tarfile.open(wheels / "persist-queue-1.1.0.tar.gz", "w:gz") as archive:
+        archive.add(project, project.name)
+    assert "persist-queue" in refusal(plugin, python)
+    assert not (tmp_path / "built").exists()
+
+
+def test_packages_that_can_not_be_imported_do_not_replace_those_that_can(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    made_by_hand(plugin)
+    make_wheels(wheels, {"pydantic": "raise ImportError('no\\n _pydantic_core for this Python')"})
+    said = refusal(plugin, python)
+    assert "pydantic" in said and "_pydantic_core for this Python" in said
+
+
+def test_a_package_that_only_the_systems_python_has_does_not_count(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
+    (plugin / "requirements.txt").write_text("persist-queue\nplexapi\nrequests\n", encoding="utf-8")
+    (python.site / "pydantic.py").touch()
+    try:
+        said = refusal(plugin, python)
+    finally:
+        (python.site / "pydantic.py").unlink()
+    assert "pydantic" in said
+
+
+@pytest.mark.parametrize("damage", [b"", b"this is no wheel"])
+def test_a_damaged_wheel_is_one_line(plugin: Path, python: Python, wheels: Path, damage: bytes) -> None:
+    made_by_hand(plugin)
+    next(wheels.glob("plexapi-*.whl")).write_bytes(damage)
+    assert "pip failed" in refusal(plugin, python)
+
+
+def test_a_plugin_folder_without_its_list_says_so(plugin: Path, python: Python) -> None:
+    (plugin / "requirements.txt").unlink()
+    assert "requirements.txt" in refusal(plugin, python)
+
+
+@posix_only
+def test_a_full_disk_is_one_line(plugin: Path, python: Python, wheels: Path, tmp_path: Path) -> None:
+    make_wheel(wheels, "requests", ballast=8 << 20)
+    with mounted(tmp_path / "disk", "size=3m", "mode=0755") as disk:
+        (disk / "requirements.txt").write_bytes((plugin / "requirements.txt").read_bytes())
+        made_by_hand(disk)
+        assert "disk is full" in refusal(disk, python)
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        assert "disk is full" in refusal(disk, python)
+
+
+@posix_only
+def test_a_small_tmp_is_no_obstacle(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(wheels, "requests", ballast=1 << 20)
+    with mounted(tmp_path / "small", "size=64k") as small:
+        for variable in ("TMPDIR", "TEMP", "TMP"):
+            monkeypatch.setenv(variable, str(small))
+        assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+
+
+def test_a_new_folder_that_can_not_take_its_place_gives_way_to_the_old_one(plugin: Path) -> None:
+    old = made_by_hand(plugin)
+    with pytest.raises(InstallError, match="can't be replaced"):
+        install._swap(str(plugin), str(plugin / "nothing"), "dependencies.old-abc")
+    assert (old / "persistqueue" / "__init__.py").is_file()
+    assert names_beside(plugin) == ["dependencies"]
+
+
+def test_a_password_in_an_address_is_not_shown(python: Python, tmp_path: Path) -> None:
+    command = [python.path, "-c", "print('see https://me:secret@host/x and https://token@host/y')"]
+    assert (
+        install._run(command, str(tmp_path), dict(os.environ)).text == "see https://****@host/x and https://****@host/y"
+    )
+
+
+@posix_only
+def test_a_plugin_folder_that_can_only_be_read_is_one_line(plugin: Path, python: Python, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=1m", "mode=0755") as disk:
+        (disk / "requirements.txt").write_bytes((plugin / "requirements.txt").read_bytes())
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        said = refusal(disk, python)
+    assert str(disk) in said
+    assert "right to write" in said
+
+
+@posix_only
+def test_a_plugin_folder_of_somebody_else_is_one_line(plugin: Path, python: Python) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    plugin.chmod(0o500)
+    try:
+        assert "right to write" in refusal(plugin, python)
+    finally:
+        plugin.chmod(0o700)
+
+
+@posix_only
+def test_a_folder_that_is_mounted_there_is_not_replaced(plugin: Path, python: Python, wheels: Path) -> None:
+    with mounted(plugin / "dependencies", "size=1m"):
+        (plugin / "dependencies" / "mine.txt").touch()
+        assert "remove that folder" in refusal(plugin, python)
+
+
+# --- killed, and several at once
+
+
+class Index:
+    """A page of links that keeps pip waiting, so that a test can act in the middle of an installation."""
+
+    def __init__(self, wheels: Path) -> None:
+        self.wheels = wheels
+        self.server = SimulatedServer(self._answer, name="index")
+
+    def _answer(self, request: Request) -> Response:
+        file = self.wheels / Path(request.path).name
+        if file.suffix == ".whl":
+            return Response(200, file.read_bytes(), {"Content-Type": "application/octet-stream"})
+        links = "".join(f'<a href="/files/{path.name}">{path.name}</a>' for path in self.wheels.iterdir())
+        page = f"<!DOCTYPE html><html><body>{links}</body></html>"
+        return Response(200, page.encode(), {"Content-Type": "text/html"})
+
+
+@pytest.fixture
+def index(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    made = Index(wheels)
+    made.server.start()
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{made.server.url}/files/")
+    yield made
+    made.server.stop()
+
+
+#: As a task of Stash, by a Python that has nothing.
+TASK = "import sys; from tasks.install import run_install_task; sys.exit(run_install_task())"
+
+
+def start(plugin: Path, python: Python, code: str = TASK) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [python.path, "-c", code], cwd=plugin, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it with its children, and wait until all are gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@posix_only
+@pytest.mark.parametrize("moment", ["the page of links", "a package"])
+def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
+    plugin: Path, python: Python, index: Index, moment: str
+) -> None:
+    old = made_by_hand(plugin)
+    path = "/files/" if moment == "the page of links" else "/files/requests-2.34.2-py3-none-any.whl"
+    hang = index.server.faults.add(Hang(), path=path)
+    process = start(plugin, python)
+    try:
+        assert index.server.log.wait_for(path=path, timeout=60)
+        process.kill()  # as Stash does: the one process
+        process.wait()
+        assert (old / "persistqueue" / "__init__.py").read_text(encoding="utf-8") == "old = True"
+        assert any(name.startswith("dependencies.new-") for name in names_beside(plugin))
+        hang.remove()
+        assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    finally:
+        hang.remove()
+        end(process)
+    assert (plugin / "dependencies" / "plexapi").is_dir()
+    until(lambda: names_beside(plugin) == ["dependencies"], "nothing is left")
+
+
+def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(
+    plugin: Path, python: Python, without_pip: Python, wheels: Path
+) -> None:
+    made_by_hand(plugin).rename(plugin / "dependencies.old-abc")
+    (plugin / "dependencies.new-abc" / "packages").mkdir(parents=True)
+    with pytest.raises(InstallError, match="no pip"):
+        install_dependencies(plugin, python=without_pip.path)
+    assert names_beside(plugin) == ["dependencies"]
+    assert (plugin / "dependencies" / "persistqueue" / "__init__.py").is_file()
+
+
+def test_a_kill_after_the_two_renames_leaves_the_new_one(plugin: Path, without_pip: Python, wheels: Path) -> None:
+    made_by_hand(plugin)
+    (plugin / "dependencies.old-abc").mkdir()
+    with pytest.raises(InstallError, match="no pip"):
+        install_dependencies(plugin, python=without_pip.path)
+    assert names_beside(plugin) == ["dependencies"]
+    assert (plugin / "dependencies" / "persistqueue").is_dir()
+
+
+@posix_only
+def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
+    plugin: Path, python: Python, index: Index
+) -> None:
+    hang = index.server.faults.add(Hang(), path="/files/")
+    process = start(plugin, python)
+    try:
+        assert index.server.log.wait_for(path="/files/", timeout=60)
+        with pytest.raises(InstallError, match="Another installation is at work"):
+            install_dependencies(plugin, python=python.path)
+        hang.remove()
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert json.loads(stdout)["output"]["packages"] == dict(sorted(VERSIONS.items()))
+    assert names_beside(plugin) == ["dependencies"]
+
+
+def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    def attempt(_: int) -> str:
+        try:
+            return install_dependencies(plugin, python=python.path).sentence()
+        except InstallError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(attempt, range(6)))
+    assert any(text.startswith("Installed") for text in said)
+    assert all(text.startswith(("Installed", "Another installation")) for text in said), said
+    assert names_beside(plugin) == ["dependencies"]
+    assert len(list((plugin / "dependencies").glob("*.dist-info"))) == len(VERSIONS)
+
+
+# --- what is said, in Stash and in a shell
+
+
+def run(plugin: Path, python: Python, call: str) -> subprocess.CompletedProcess[bytes]:
+    code = f"import sys; from tasks.install import *; sys.exit({call})"
+    return subprocess.run([python.path, "-c", code], cwd=plugin, capture_output=True, timeout=60, check=False)
+
+
+def test_as_a_task_it_answers_with_one_document_and_shows_progress(plugin: Path, python: Python, wheels: Path) -> None:
+    done = run(plugin, python, "run_install_task()")
+    output = json.loads(done.stdout)["output"]
+    assert done.returncode == 0
+    assert output["packages"] == VERSIONS
+    lines = [decode_line(line) for line in done.stderr.splitlines()]
+    assert {level for level, _ in lines} == {"debug", "info", "progress"}
+    assert [text for level, text in lines if level == "info"] == [output["result"]]
+    seen = [float(text) for level, text in lines if level == "progress"]
+    assert (seen[0], seen[-1], seen) == (0.0, 1.0, sorted(seen))
+    assert len(set(seen)) > 3
+
+
+def test_as_a_task_it_fails_with_one_document_and_one_line(plugin: Path, python: Python) -> None:
+    done = run(plugin, python, "run_install_task()")
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 1
+    lines = [decode_line(line) for line in done.stderr.splitlines()]
+    assert [text for level, text in lines if level == "error"] == [error]
+
+
+def test_in_a_shell_it_speaks_in_plain_lines(plugin: Path, python: Python, wheels: Path) -> None:
+    done = run(plugin, python, "run_install_command(False)")
+    lines = done.stdout.decode().splitlines()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert lines[-1].startswith("Installed for Python ")
+    assert any("plexapi" in line for line in lines[:-1])
+
+
+def test_in_a_script_it_is_one_document(plugin: Path, python: Python, wheels: Path) -> None:
+    done = run(plugin, python, "run_install_command(True)")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["packages"] == VERSIONS
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_failure_is_one_line_in_a_shell_and_one_document_in_a_script(
+    plugin: Path, python: Python, as_json: bool
+) -> None:
+    done = run(plugin, python, f"run_install_command({as_json})")
+    assert done.returncode == 1
+    text = json.loads(done.stdout)["error"] if as_json else done.stderr.decode()
+    assert "persist-queue" in text
+    assert (done.stderr if as_json else done.stdout) == b""
+    assert len(text.splitlines()) == 1
+
+
+def test_it_loads_nothing_that_could_be_missing(plugin: Path, python: Python) -> None:
+    code = (
+        "import sys; before = set(sys.modules); import tasks.install;"
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run([python.path, "-c", code], cwd=plugin, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['common', 'stash', 'tasks']"
+
+
+# --- pip's words
+
+SPOKEN = {
+    "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "disk is full",
+    "ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded": "disk is full",
+    "Could not fetch URL https://pypi.org/simple/x/: There was a problem confirming the ssl certificate: x\n"
+    "ERROR: No matching distribution found for x": "PIP_CERT",
+    "WARNING: Retrying (Retry(total=4)) after connection broken by 'ReadTimeoutError(\"Read timed out.\")': /x\n"
+    "ERROR: No matching distribution found for x": "can't be reached",
+    "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='x', port=443): "
+    "Max retries exceeded with url: /y": "can't be reached",
+    "ERROR: No matching distribution found for pydantic-core==9": "ready-made package of pydantic-core==9",
+    "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x/y'": "/x/y can't be",
+    "one\nERROR: first\nERROR: HTTP error 403 while getting x\n\nnotice": "pip failed: HTTP error 403 while getting x",
+    "no such option: --x": "pip failed: no such option: --x",
+    "": "pip failed: exit status 3",
+}
+
+
+@pytest.mark.parametrize("spoken", SPOKEN)
+def test_what_pip_says_becomes_what_to_do(spoken: str, python: Python) -> None:
+    told = install._reason(install._Ended(3, spoken), install._Python("p", "3.11.0", "linux", (), "f", {}))
+    assert SPOKEN[spoken] in told
+    assert len(told.splitlines()) == 1
+    assert "{" not in told
