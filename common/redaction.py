@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 #: Shorter values are left alone: masking "1" or "abc" would only garble the text.
 _SHORTEST = 6
@@ -26,16 +26,16 @@ class Redactor:
     """Knows the secrets of this process and takes them out of texts."""
 
     def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-        self._passing: deque[dict[str, str]] = deque(maxlen=_PASSING)
-        self._secrets: dict[str, str] = {}  # replaced, never changed: other threads read it
+        self._known: set[str] = set()
+        self._passing: deque[set[str]] = deque(maxlen=_PASSING)
+        self._pattern: re.Pattern[str] | None = None
 
     def add(self, *secrets: str | None) -> None:
         """Learn secrets; they are masked as they are and as they look inside a URL."""
-        for secret in secrets:
-            if secret and secret not in self._known:
-                self._known.update(_forms(secret))
-        self._collect()
+        new = [secret for secret in secrets if secret and secret not in self._known]
+        if new:
+            self._known.update(*map(_forms, new))
+            self._collect()
 
     def add_passing(self, secret: str | None) -> None:
         """Learn a secret that will be replaced by another soon, as a session cookie is; the last few are kept."""
@@ -45,22 +45,20 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Return `text` without the known secrets, nor values that are named like one."""
-        for secret, shown in self._secrets.items():  # the longest first
-            text = text.replace(secret, shown)
+        pattern = self._pattern
+        if pattern is not None:
+            text = pattern.sub(lambda found: mask(unquote_plus(found[0])), text)
         return _NAMED.sub(_mask_named, text)
 
     def _collect(self) -> None:
-        forms = dict(self._known)
-        for passing in self._passing:
-            forms.update(passing)
-        self._secrets = dict(sorted(forms.items(), key=lambda pair: -len(pair[0])))
+        forms = sorted(self._known.union(*self._passing), key=len, reverse=True)  # a long one may hold a short one
+        self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
 
 
-def _forms(secret: str) -> dict[str, str]:
+def _forms(secret: str) -> set[str]:
     if len(secret) < _SHORTEST:
-        return {}
-    forms = (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
-    return {form: mask(secret) for form in forms}
+        return set()
+    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
 
 
 def _mask_named(found: re.Match[str]) -> str:

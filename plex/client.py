@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import uuid
@@ -13,6 +14,7 @@ from xml.etree.ElementTree import ParseError
 
 import requests
 from plexapi.server import PlexServer
+from requests.utils import get_environ_proxies
 
 from plex import listing
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, translated
@@ -29,15 +31,21 @@ class PlexSession(requests.Session):
 
     def __init__(
         self,
+        url: str,
         timeout: tuple[float, float],
         headers: dict[str, str],
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Args:
+        url: where Plex is.
         timeout: seconds to connect, and between two bytes of an answer.
         headers: go before plexapi's own, which name the machine's MAC address.
         """
         super().__init__()
+        # What requests would look up for every request: proxies, certificates. No .netrc: the token is all we send.
+        self.trust_env = False
+        self.proxies.update(get_environ_proxies(url))
+        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         self._limits = timeout
         self._own_headers = headers
         self._sleep = sleep
@@ -78,7 +86,7 @@ class PlexClient:
         """
         self.url = url.rstrip("/")
         self._token = token
-        self._session = PlexSession((connect_timeout, read_timeout), _identity(self.url), sleep)
+        self._session = PlexSession(self.url, (connect_timeout, read_timeout), _identity(self.url), sleep)
         self._server: Any = None
 
     @property

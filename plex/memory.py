@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from common.sqlite import MEMORY, connect
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS written (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL,"
-    " fields TEXT NOT NULL, pending TEXT, cover TEXT)",
+    " fields TEXT NOT NULL, pending TEXT, cover TEXT, cover_source TEXT)",
     "CREATE INDEX IF NOT EXISTS written_items ON written(rating_key)",
     "CREATE TABLE IF NOT EXISTS choices (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL)",
 )
@@ -30,6 +31,8 @@ class Written:
     pending: Fields | None = None
     #: SHA-1 of the cover that went up, in hex
     cover: str | None = None
+    #: where that cover was in Stash, if it is another when the cover is
+    cover_source: str | None = None
 
     def text(self, name: str) -> str | None:
         """Return the text that we wrote to a field, or None."""
@@ -59,7 +62,7 @@ class Written:
                 ours = _our_names(before, begun, now)
                 if ours is not None:
                     fields[name] = ours
-        return Written(self.rating_key, fields, None, self.cover)
+        return dataclasses.replace(self, fields=fields, pending=None)
 
 
 def _our_names(before: object, begun: object, present: tuple[str, ...]) -> list[str] | None:
@@ -90,22 +93,25 @@ class SyncMemory:
     def recall(self, scene_id: int, rating_key: int) -> Written:
         """Return what was written for the scene to this item; nothing, if it was another item."""
         row = self._db.execute(
-            "SELECT fields, pending, cover FROM written WHERE scene_id = ? AND rating_key = ?", (scene_id, rating_key)
+            "SELECT fields, pending, cover, cover_source FROM written WHERE scene_id = ? AND rating_key = ?",
+            (scene_id, rating_key),
         ).fetchone()
         if row is None:
             return Written(rating_key)
-        return Written(rating_key, json.loads(row[0]), json.loads(row[1]) if row[1] else None, row[2])
+        return Written(rating_key, json.loads(row[0]), json.loads(row[1]) if row[1] else None, row[2], row[3])
 
     def remember(self, scene_id: int, written: Written) -> None:
         """Keep what was written; on disk when this returns."""
         self._db.execute(
-            "INSERT OR REPLACE INTO written (scene_id, rating_key, fields, pending, cover) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO written (scene_id, rating_key, fields, pending, cover, cover_source)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             (
                 scene_id,
                 written.rating_key,
                 json.dumps(dict(written.fields)),
                 None if written.pending is None else json.dumps(dict(written.pending)),
                 written.cover,
+                written.cover_source,
             ),
         )
 
@@ -121,7 +127,7 @@ class SyncMemory:
 
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again."""
-        self._db.execute("UPDATE written SET cover = NULL WHERE scene_id = ?", (scene_id,))
+        self._db.execute("UPDATE written SET cover = NULL, cover_source = NULL WHERE scene_id = ?", (scene_id,))
 
     def choice(self, scene_id: int) -> int | None:
         """Return the rating key of the item that the user chose for the scene, or None."""

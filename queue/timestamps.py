@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 FILE = "sync_timestamps.json"
 JOURNAL = "sync_timestamps.journal"
-#: Bytes up to which the file is simply written anew.
-_SMALL = 16_384
+#: Bytes up to which the file is simply written anew, and bytes of journal that are kept at least before it is.
+_SMALL = 1_024
+_SHORT = 16_384
 #: Epoch seconds that no clock shows (the year 5138): JSON knows Infinity, which would mean "synced for ever".
 _END_OF_TIME = 1e11
 #: What reading a broken file may raise; huge numbers and deep nesting among it.
@@ -100,7 +101,7 @@ def _append(folder: str, scene_id: int, moment: float | None) -> None:
     # A line break before as well: the line of a writer that was killed may lack its own.
     append_private(journal, f"\n{json.dumps([scene_id, moment])}\n")
     size = _size(file)
-    if size <= _SMALL or _size(journal) >= size:
+    if size <= _SMALL or _size(journal) >= max(size, _SHORT):
         _fold(folder)
 
 
@@ -165,5 +166,35 @@ class LazyTimestamps:
     def get(self, scene_id: int) -> float | None:
         """Return epoch seconds of the scene's last sync, or None."""
         if self._loaded is None:
-            self._loaded = load_sync_timestamps(self._data_dir)
+            try:
+                return _look_up(self._data_dir, scene_id)
+            except (*_BROKEN, OSError):
+                self._loaded = load_sync_timestamps(self._data_dir)
         return self._loaded.get(scene_id)
+
+
+def _look_up(folder: str, scene_id: int) -> float | None:
+    """Find one scene without reading all of JSON: that takes ten times as long as all of a hook, for 100,000.
+
+    Raises one of `_BROKEN` when what is found makes no sense.
+    """
+    journal = b"\n" + _content(os.path.join(folder, JOURNAL))
+    place = journal.rfind(b"\n[%d," % scene_id)
+    if place >= 0:
+        moment = json.loads(journal[place:].split(b"\n", 2)[1])[1]
+        return None if moment is None else _moment(moment)
+    content = _content(os.path.join(folder, FILE))
+    name = b'"%d":' % scene_id
+    place = content.find(name)
+    if place < 0:
+        return None
+    value, _ = json.JSONDecoder().raw_decode(content[place + len(name) : place + len(name) + 40].decode().lstrip())
+    return _moment(value)
+
+
+def _content(file: str) -> bytes:
+    try:
+        with open(file, "rb") as stored:
+            return stored.read()
+    except FileNotFoundError:
+        return b""

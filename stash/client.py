@@ -266,8 +266,7 @@ class StashClient:
         """
         if not scene.cover:
             return None
-        parts = urlsplit(scene.cover)  # absolute, with the address that we asked by; only path and query count
-        response = self._send("GET", f"{parts.path}?{parts.query}")
+        response = self._send("GET", address_of_cover(scene))
         if response.status_code >= 500:
             raise StashUnavailable(f"Stash answered {response.status_code} to the request for a cover")
         content = response.content
@@ -399,6 +398,12 @@ class StashClient:
     def _is_loopback(self) -> bool:
         host = urlsplit(self._address).hostname or ""
         return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def address_of_cover(scene: Scene) -> str:
+    """Return path and query of the cover's address; before them it has the one that Stash was asked by."""
+    parts = urlsplit(scene.cover)
+    return f"{parts.path}?{parts.query}"
 
 
 def _is_refusal(response: requests.Response) -> bool:

@@ -18,6 +18,10 @@ _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 class _PrivateRotatingHandler(logging.handlers.RotatingFileHandler):
     """Opens each new file with mode 0600, never through a link."""
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        """Whether the file is full. The library's own way formats each record a second time to find out."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
     def _open(self):  # type: ignore[no-untyped-def]
         return os.fdopen(open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a", encoding="utf-8")
 

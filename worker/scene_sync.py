@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ from plex.matcher import AmbiguousMatch, MatchConfidence, describe_candidates
 from plex.memory import SyncMemory, Written
 from plex.records import read_item
 from plex.writer import plan, upload_poster, wants_poster, write_item
-from stash.client import StashClient
+from queue.timestamps import parse_time
+from stash.client import StashClient, address_of_cover
 from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError
@@ -20,6 +22,9 @@ from validation.metadata import SyncMetadata
 from worker.matching import check_claim, describe, found_by_path
 from worker.plex_side import PlexSide
 from worker.reporter import Reporter
+
+#: Seconds after which a clock that differs from Stash's does not matter.
+_SETTLED = 5.0
 
 Files = list[tuple[str, "int | None"]]
 
@@ -96,8 +101,14 @@ class SceneSync:
         remember = partial(self._memory.remember, metadata.scene_id) if metadata.scene_id else _forgetful
         return write_item(item, metadata, self._recall(item, metadata.scene_id), self._switches, remember)
 
-    def update_poster(self, item: Any, scene: Scene) -> None:
+    def update_poster(self, item: Any, scene: Scene, read_at: float) -> None:
         """Upload the scene's cover if it is another than the last one. Events don't tell: it has to be looked at.
+
+        Its address in Stash holds the time of the scene's last change, in whole seconds: where that second was
+        long over when the scene was read, the same address means the same cover.
+
+        Args:
+            read_at: when the scene was read, in epoch seconds.
 
         Raises:
             StashUnavailable, StashRefused
@@ -106,8 +117,14 @@ class SceneSync:
         written = self._recall(item, scene.id)
         if self._stash is None or not wants_poster(item, written, self._switches):
             return
+        source = address_of_cover(scene)
+        if source == written.cover_source:
+            return
         cover = self._stash.fetch_cover(scene)
         now = upload_poster(item, cover, written) if cover else written
+        changed_at = parse_time(scene.updated_at)
+        settled = changed_at is not None and changed_at + _SETTLED < read_at
+        now = replace(now, cover_source=source if settled else None)
         if now != written:
             self._memory.remember(scene.id, now)
 

@@ -138,8 +138,8 @@ def test_a_broken_file_costs_only_what_it_held(folder: Path, content: str) -> No
 @every_broken
 def test_a_broken_file_is_set_aside_and_not_overwritten(folder: Path, content: str) -> None:
     (folder / FILE).write_text(content, encoding="utf-8")
-    save_sync_timestamp(folder, 5, 100.0)
-    save_sync_timestamp(folder, 6, 100.0)
+    for scene in range(5, 1_500):
+        save_sync_timestamp(folder, scene, 100.0)
     (aside,) = [file for file in folder.iterdir() if file.name not in (FILE, JOURNAL)]
     assert aside.name.startswith(FILE)
     assert aside.read_text(encoding="utf-8") == content
