@@ -57,15 +57,23 @@ def wants_poster(plex_item: Any, written: Written, switches: Switches) -> bool:
     return switches.poster and not (switches.preserve and written.cover is None and read_item(plex_item).has_poster)
 
 
+def is_new_poster(cover: bytes, written: Written) -> bool:
+    """Whether a cover is another than the one that Plex has from us."""
+    return _digest(cover) != written.cover
+
+
 def upload_poster(plex_item: Any, cover: bytes, written: Written) -> Written:
     """Upload a cover unless it is the one that Plex has from us; return what is to be remembered.
 
     Raises:
         PlexTemporaryError, PlexPermanentError, PlexNotFound
     """
-    digest = hashlib.sha1(cover, usedforsecurity=False).hexdigest()
-    if digest == written.cover:
+    if not is_new_poster(cover, written):
         return written
     with translated():
         plex_item.uploadPoster(filepath=cover)
-    return dataclasses.replace(written, cover=digest)
+    return dataclasses.replace(written, cover=_digest(cover))
+
+
+def _digest(cover: bytes) -> str:
+    return hashlib.sha1(cover, usedforsecurity=False).hexdigest()

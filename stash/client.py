@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
 from stash.connection import StashConnection
-from stash.records import Scene, read_scene
+from stash.records import Cover, Scene, read_scene
 from stash.settings import PLUGIN_ID
 from validation.errors import PermanentError, TransientError
 
@@ -256,8 +257,8 @@ class StashClient:
         """
         self.query(_CONFIGURE, {"id": plugin_id, "settings": settings})
 
-    def fetch_cover(self, scene: Scene) -> bytes | None:
-        """Return the scene's cover as bytes that are a picture, or None when it has none.
+    def fetch_cover(self, scene: Scene) -> Cover:
+        """Return the scene's cover.
 
         Stash answers a missing cover with a drawing (SVG), and an expired login with a page.
 
@@ -265,12 +266,13 @@ class StashClient:
             StashUnavailable, StashRefused
         """
         if not scene.cover:
-            return None
+            return Cover(None)
         response = self._send("GET", address_of_cover(scene))
         if response.status_code >= 500:
             raise StashUnavailable(f"Stash answered {response.status_code} to the request for a cover")
         content = response.content
-        return content if response.ok and len(content) <= _LARGEST_COVER and is_picture(content) else None
+        is_cover = response.ok and len(content) <= _LARGEST_COVER and is_picture(content)
+        return Cover(content if is_cover else None, _date_of(response) if response.ok else None)
 
     def check(self) -> str:
         """Return Stash's version: the cheapest question that proves address and login.
@@ -404,6 +406,13 @@ def address_of_cover(scene: Scene) -> str:
     """Return path and query of the cover's address; before them it has the one that Stash was asked by."""
     parts = urlsplit(scene.cover)
     return f"{parts.path}?{parts.query}"
+
+
+def _date_of(response: requests.Response) -> float | None:
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _is_refusal(response: requests.Response) -> bool:

@@ -52,6 +52,16 @@ class Scene:
         }
 
 
+@dataclass(frozen=True)
+class Cover:
+    """A scene's cover as Stash answered with it."""
+
+    #: a JPEG, PNG, GIF or WebP, or None: the scene has none
+    picture: bytes | None
+    #: when, by Stash's clock, in epoch seconds; None: unknown
+    at: float | None = None
+
+
 def read_scene(answer: dict[str, Any]) -> Scene:
     """Make a record of GraphQL's `Scene` (fields: `stash.client.SCENE_FIELDS`)."""
     return Scene(

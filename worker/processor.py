@@ -423,7 +423,7 @@ class SyncWorker:
         item = self._scenes.find(metadata, scene)
         edits = self._update_metadata(item, metadata)
         if scene is not None:
-            self._scenes.update_poster(item, scene, read_at)
+            self._scenes.update_poster(item, scene)
         if self._data_dir is not None:
             save_sync_timestamp(self._data_dir, scene_id, read_at)
         if scene is not None:

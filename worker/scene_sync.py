@@ -12,19 +12,16 @@ from plex.exceptions import PlexNotFound
 from plex.matcher import AmbiguousMatch, MatchConfidence, describe_candidates
 from plex.memory import SyncMemory, Written
 from plex.records import read_item
-from plex.writer import plan, upload_poster, wants_poster, write_item
+from plex.writer import is_new_poster, plan, upload_poster, wants_poster, write_item
 from queue.timestamps import parse_time
 from stash.client import StashClient, address_of_cover
-from stash.records import Scene
+from stash.records import Cover, Scene
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError
 from validation.metadata import SyncMetadata
 from worker.matching import check_claim, describe, found_by_path
 from worker.plex_side import PlexSide
 from worker.reporter import Reporter
-
-#: Seconds after which a clock that differs from Stash's does not matter.
-_SETTLED = 5.0
 
 Files = list[tuple[str, "int | None"]]
 
@@ -101,30 +98,25 @@ class SceneSync:
         remember = partial(self._memory.remember, metadata.scene_id) if metadata.scene_id else _forgetful
         return write_item(item, metadata, self._recall(item, metadata.scene_id), self._switches, remember)
 
-    def update_poster(self, item: Any, scene: Scene, read_at: float) -> None:
+    def update_poster(self, item: Any, scene: Scene) -> None:
         """Upload the scene's cover if it is another than the last one. Events don't tell: it has to be looked at.
 
-        Its address in Stash holds the time of the scene's last change, in whole seconds: where that second was
-        long over when the scene was read, the same address means the same cover.
-
-        Args:
-            read_at: when the scene was read, in epoch seconds.
+        Its address in Stash holds the time of the scene's last change, in whole seconds: once that second is over,
+        by Stash's own clock, another cover has another address, and the same one need not be asked for.
 
         Raises:
             StashUnavailable, StashRefused
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         written = self._recall(item, scene.id)
-        if self._stash is None or not wants_poster(item, written, self._switches):
-            return
         source = address_of_cover(scene)
-        if source == written.cover_source:
+        cover = self._cover(item, scene, written)
+        if cover is None:
             return
-        cover = self._stash.fetch_cover(scene)
-        now = upload_poster(item, cover, written) if cover else written
+        now = upload_poster(item, cover.picture, written) if cover.picture else written
         changed_at = parse_time(scene.updated_at)
-        settled = changed_at is not None and changed_at + _SETTLED < read_at
-        now = replace(now, cover_source=source if settled else None)
+        is_final = cover.at is not None and changed_at is not None and cover.at >= changed_at
+        now = replace(now, cover_source=source if is_final else None)
         if now != written:
             self._memory.remember(scene.id, now)
 
@@ -132,10 +124,15 @@ class SceneSync:
         """Return the item, and what a sync would write to it; writes nothing.
 
         Raises:
-            what `find` raises
+            what `find` and `update_poster` raise
         """
         item = self.find(metadata, scene)
-        return item, plan(read_item(item), metadata, self._recall(item, scene.id), self._switches)
+        written = self._recall(item, scene.id)
+        edits = plan(read_item(item), metadata, written, self._switches)
+        cover = self._cover(item, scene, written)
+        if cover is not None and cover.picture and is_new_poster(cover.picture, written):
+            edits = replace(edits, changes={**edits.changes, "poster": ("", "the scene's cover")})
+        return item, edits
 
     def forget(self, scene_id: int) -> None:
         """Drop what is remembered of a scene that is gone from Stash."""
@@ -148,6 +145,12 @@ class SceneSync:
     def _recall(self, item: Any, scene_id: int | None) -> Written:
         """Who hands in metadata without a scene has no memory."""
         return self._memory.recall(scene_id, int(item.ratingKey)) if scene_id else Written(0)
+
+    def _cover(self, item: Any, scene: Scene, written: Written) -> Cover | None:
+        """Return the scene's cover if it may have to be uploaded."""
+        if self._stash is None or not wants_poster(item, written, self._switches):
+            return None
+        return None if address_of_cover(scene) == written.cover_source else self._stash.fetch_cover(scene)
 
     def _chosen(self, scene_id: int | None, candidates: list[Any]) -> Any:
         """Return the candidate that the user chose; a choice that is none any more is dropped."""

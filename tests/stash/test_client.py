@@ -475,7 +475,7 @@ def test_a_picture_comes_as_it_is(stash: StashSimulator, client: StashClient, pi
     scene = client.find_scene(stash.add_scene(cover=picture).id)
 
     assert scene is not None
-    assert client.fetch_cover(scene) == picture
+    assert client.fetch_cover(scene).picture == picture
 
 
 @pytest.mark.parametrize("content", [b"<svg xmlns=''/>", b"<!DOCTYPE html><html>", b"", b"\xff\xd8", b"RIFF....WAVE"])
@@ -485,7 +485,7 @@ def test_what_is_no_picture_is_no_cover(stash: StashSimulator, client: StashClie
     assert scene is not None
     stash.faults.add(Answer(200, content, {"Content-Type": "image/jpeg"}), path=r"/scene/")
 
-    assert client.fetch_cover(scene) is None
+    assert client.fetch_cover(scene).picture is None
 
 
 def test_the_drawing_for_a_missing_cover_is_no_cover(stash: StashSimulator, client: StashClient) -> None:
@@ -493,7 +493,7 @@ def test_the_drawing_for_a_missing_cover_is_no_cover(stash: StashSimulator, clie
 
     assert scene is not None
     assert scene.cover
-    assert client.fetch_cover(scene) is None
+    assert client.fetch_cover(scene).picture is None
 
 
 def test_a_cover_too_big_is_left_out_without_reading_it_all(
@@ -503,7 +503,7 @@ def test_a_cover_too_big_is_left_out_without_reading_it_all(
     for size, wanted in ((1000, True), (1001, False)):
         scene = client.find_scene(stash.add_scene(cover=JPEG.ljust(size, b"x")).id)
         assert scene is not None
-        assert (client.fetch_cover(scene) is not None) is wanted
+        assert (client.fetch_cover(scene).picture is not None) is wanted
 
 
 def test_a_cover_asked_for_with_an_expired_cookie_comes_after_a_new_login(
@@ -515,7 +515,7 @@ def test_a_cover_asked_for_with_an_expired_cookie_comes_after_a_new_login(
     now.seconds += 2 * HOUR
     hooks.leave()
 
-    assert client.fetch_cover(scene) == JPEG
+    assert client.fetch_cover(scene).picture == JPEG
 
 
 def test_a_login_page_instead_of_a_cover_is_a_refusal(guarded: StashSimulator, client: StashClient, now: Now) -> None:
@@ -538,7 +538,7 @@ def test_the_cover_comes_from_the_address_that_we_know_whatever_host_stash_names
         assert scene is not None
         assert scene.cover.startswith("https://stash.example.org")
 
-        assert client.fetch_cover(scene) == JPEG
+        assert client.fetch_cover(scene).picture == JPEG
         client._session.close()
 
 

@@ -199,6 +199,10 @@ class Library:
         self.tags = Shelf(Tag, self.now)
         self.groups = Shelf(Group, self.now)
 
+    def epoch(self) -> float:
+        """The time by Stash's clock, in epoch seconds."""
+        return self._clock()
+
     def now(self) -> str:
         return self.timestamp(self._clock())
 

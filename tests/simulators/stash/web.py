@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -53,6 +54,11 @@ class Web:
         self._external_host = external_host
 
     def handle(self, request: Request) -> Response:
+        response = self._handle(request)
+        response.headers["Date"] = formatdate(self._library.epoch(), usegmt=True)  # as Go's server does by itself
+        return response
+
+    def _handle(self, request: Request) -> Response:
         if request.path == "/healthz":
             return Response(200, b"")
         if request.path == "/login":
