@@ -1,48 +1,77 @@
-"""`python -m benchmarks`: run the benchmarks, show a table, and write the figures as JSON if asked to."""
+"""`python -m benchmarks`: how fast PlexSync is, how near to what is possible, and how its cost grows.
+
+Without options everything is measured, in under ten minutes on two cores. See docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import PlexSync
 
 PlexSync.host_queue_package()
 
 from rich.console import Console  # noqa: E402 - after the standard queue hosts ours
-from rich.table import Table  # noqa: E402
+from rich.status import Status  # noqa: E402
 
-from benchmarks.hook import hook_benchmark  # noqa: E402
+from benchmarks import bulk, burst, growth, hook, idle, index, latency, report, throughput  # noqa: E402
+from benchmarks.measure import FULL, NORMAL, QUICK, TINY, Log, Result, Scale  # noqa: E402
+
+MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
+    "hook": hook.measure,
+    "growth": growth.measure,
+    "burst": burst.measure,
+    "latency": latency.measure,
+    "throughput": throughput.measure,
+    "bulk": bulk.measure,
+    "index": index.measure,
+    "idle": idle.measure,
+}
+#: Columns of the tables in a file.
+_WIDTH = 140
+SCALES = {scale.name: scale for scale in (TINY, QUICK, NORMAL, FULL)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40, help="runs of each case (default: 40)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    chosen = parser.parse_args()
-    figures = hook_benchmark(chosen.rounds)
-    _show(figures)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the arguments say."""
+    chosen = _parser().parse_args(arguments)
+    names = chosen.only or list(MEASUREMENTS)
+    scale = SCALES[chosen.scale]
+    console, progress = Console(), Console(stderr=True)
+    if not console.is_terminal:
+        console.width = _WIDTH  # a file has room
+    results: dict[str, Result] = {}
+    seconds: dict[str, float] = {}
+    for name in names:
+        start = time.monotonic()
+        with progress.status(name) as status:
+            results[name] = MEASUREMENTS[name](scale, _logger(status, name))
+        seconds[name] = time.monotonic() - start
+        report.show(console, results[name])
+    console.print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), highlight=False)
     if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        report.save(chosen.json, scale, results, seconds)
 
 
-def _show(figures: dict[str, Any]) -> None:
-    console = Console()
-    times = Table(title=f"One hook, start to exit ({figures['rounds']} rounds, Python {platform.python_version()})")
-    for column in ("", "median ms", "95 %", "99 %"):
-        times.add_column(column, justify="left" if not column else "right")
-    for name, row in figures["milliseconds"].items():
-        times.add_row(name, *(f"{row[key]:.1f}" for key in ("median", "p95", "p99")))
-    console.print(times)
-    ratios = Table(title="Ratios: the median over the rounds; these travel from machine to machine")
-    ratios.add_column("")
-    ratios.add_column("ratio", justify="right")
-    for name, ratio in figures["ratios"].items():
-        ratios.add_row(name, f"{ratio:.2f}")
-    console.print(ratios)
+def _logger(status: Status, name: str) -> Log:
+    return lambda text: status.update(f"{name}: {text}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="just this one; may be given again")
+    scales = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("quick", "under a minute; for a first impression"),
+        ("full", "with 100,000 scenes from first to last; takes an hour"),
+        ("tiny", "only whether everything runs"),
+    ):
+        scales.add_argument(f"--{name}", dest="scale", action="store_const", const=name, default="normal", help=text)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    return parser
 
 
 if __name__ == "__main__":

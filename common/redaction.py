@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
 #: Shorter values are left alone: masking "1" or "abc" would only garble the text.
@@ -27,7 +29,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
-        self._passing: deque[set[str]] = deque(maxlen=_PASSING)
+        self._passing: deque[list[str]] = deque(maxlen=_PASSING)
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, *secrets: str | None) -> None:
@@ -35,24 +37,27 @@ class Redactor:
         new = [secret for secret in secrets if secret and secret not in self._known]
         if new:
             self._known.update(*map(_forms, new))
-            self._collect()
+            forms = sorted(self._known, key=len, reverse=True)  # a long one may hold a short one
+            self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
 
     def add_passing(self, secret: str | None) -> None:
         """Learn a secret that will be replaced by another soon, as a session cookie is; the last few are kept."""
         if secret and not any(secret in forms for forms in self._passing):
-            self._passing.append(_forms(secret))
-            self._collect()
+            self._passing.append(sorted(_forms(secret), key=len, reverse=True))
 
     def redact(self, text: str) -> str:
         """Return `text` without the known secrets, nor values that are named like one."""
+        for passing in tuple(self._passing):
+            for form in passing:
+                text = text.replace(form, mask(unquote_plus(form)))
         pattern = self._pattern
         if pattern is not None:
             text = pattern.sub(lambda found: mask(unquote_plus(found[0])), text)
         return _NAMED.sub(_mask_named, text)
 
-    def _collect(self) -> None:
-        forms = sorted(self._known.union(*self._passing), key=len, reverse=True)  # a long one may hold a short one
-        self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
+    def clean(self, value: Any) -> Any:
+        """Return a value of JSON's types with every string inside redacted."""
+        return cleaned(value, self.redact)
 
 
 def _forms(secret: str) -> set[str]:
@@ -64,6 +69,15 @@ def _forms(secret: str) -> set[str]:
 def _mask_named(found: re.Match[str]) -> str:
     name, sign, value = found.groups()
     return f"{name}{sign}{value if '…' in value else mask(value)}"
+
+
+def cleaned(value: Any, redact: Callable[[str], str]) -> Any:
+    """Return a value of JSON's types with every string inside redacted: JSON's own text would break under it."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(str(key)): cleaned(one, redact) for key, one in value.items()}
+    return [cleaned(one, redact) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 class RedactingFormatter(logging.Formatter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from common.sqlite import MEMORY, connect
@@ -115,10 +115,21 @@ class SyncMemory:
             ),
         )
 
+    def texts(self) -> Iterator[str]:
+        """Yield all texts and names that were written to any item."""
+        for row in self._db.execute("SELECT fields, pending FROM written"):
+            for fields in (json.loads(column) for column in row if column):
+                for value in fields.values():
+                    yield from [value] if isinstance(value, str) else value
+
     def forget(self, scene_id: int) -> None:
         """Drop a scene that is gone."""
         self._db.execute("DELETE FROM written WHERE scene_id = ?", (scene_id,))
         self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
+
+    def knows(self, scene_id: int) -> bool:
+        """Whether the scene was ever written to an item."""
+        return self._db.execute("SELECT 1 FROM written WHERE scene_id = ?", (scene_id,)).fetchone() is not None
 
     def is_alone(self, scene_id: int, rating_key: int) -> bool:
         """Whether this scene, and no other, was written to the item."""
@@ -126,8 +137,10 @@ class SyncMemory:
         return scenes == [(scene_id,)]
 
     def forget_cover(self, scene_id: int) -> None:
-        """Have the scene's cover uploaded again."""
-        self._db.execute("UPDATE written SET cover = NULL, cover_source = NULL WHERE scene_id = ?", (scene_id,))
+        """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
+        self._db.execute(
+            "UPDATE written SET cover = '', cover_source = NULL WHERE scene_id = ? AND cover IS NOT NULL", (scene_id,)
+        )
 
     def choice(self, scene_id: int) -> int | None:
         """Return the rating key of the item that the user chose for the scene, or None."""

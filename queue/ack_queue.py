@@ -113,6 +113,11 @@ class JobQueue(SQLiteAckQueue):
         with self.tran_lock:
             return table.count_later(self._putter, now)
 
+    def find_waiting(self, job_key: str) -> SyncJob | None:
+        """Return the job of this key that waits, or None."""
+        with self.tran_lock:
+            return table.find_waiting(self._putter, job_key)
+
     def clear_waiting(self) -> int:
         """Drop all jobs that wait; return how many."""
         with self.tran_lock:
@@ -122,6 +127,10 @@ class JobQueue(SQLiteAckQueue):
         """Something that changes when another process has written; costs microseconds."""
         version = self._getter.execute("PRAGMA data_version").fetchone()[0]
         return version, (_identity(self._file), spooled(self._folder))
+
+    def count_spooled(self) -> int:
+        """How many jobs wait in the spool."""
+        return len(spooled(self._folder))
 
     def take_in(self) -> int:
         """Put what hooks left in the spool, while the database was locked, into the queue; return how many."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.files import make_private_dir
+from common.redaction import cleaned
 from common.sqlite import connect, shrink, write
 from queue.models import SyncJob
 
@@ -74,11 +75,11 @@ class DeadLetterQueue:
         details = getattr(error, "details", None)
         values = (
             job.get("scene_id"),
-            json.dumps(self._clean({key: value for key, value in job.items() if key != "pqid"})),
+            json.dumps(cleaned({key: value for key, value in job.items() if key != "pqid"}, self._redact)),
             type(error).__name__,
             self._redact(str(error)),
             self._redact(trace),
-            None if details is None else json.dumps(self._clean(details)),
+            None if details is None else json.dumps(cleaned(details, self._redact)),
             retry_count,
             self._now(),
             job.get("job_key"),
@@ -93,9 +94,11 @@ class DeadLetterQueue:
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-    def get_recent(self, limit: int = 10) -> list[dict[str, Any]]:
-        """Return the newest letters, newest first."""
-        return self._select("ORDER BY failed_at DESC, id DESC LIMIT ?", limit)
+    def get_recent(self, limit: int = 10, *, error_type: str | None = None) -> list[dict[str, Any]]:
+        """Return the newest letters, newest first; of one type of error, or of all."""
+        if error_type is None:
+            return self._select("ORDER BY failed_at DESC, id DESC LIMIT ?", limit)
+        return self._select("WHERE error_type = ? ORDER BY failed_at DESC, id DESC LIMIT ?", error_type, limit)
 
     def get_by_id(self, dlq_id: int) -> dict[str, Any] | None:
         """Return one letter, its full `job` included, or None."""
@@ -156,17 +159,9 @@ class DeadLetterQueue:
             ).fetchall()
         return {row[0]: row[1] for row in rows}
 
-    def _clean(self, value: Any) -> Any:
-        """Redact every string inside: the JSON text itself would break under it."""
-        if isinstance(value, str):
-            return self._redact(value)
-        if isinstance(value, dict):
-            return {self._redact(str(key)): self._clean(one) for key, one in value.items()}
-        return [self._clean(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-    def _select(self, rest: str, value: float | str) -> list[dict[str, Any]]:
+    def _select(self, rest: str, *values: float | str) -> list[dict[str, Any]]:
         with self._lock:
-            rows = self._connection.execute(f"SELECT * FROM dead_letters {rest}", (value,)).fetchall()
+            rows = self._connection.execute(f"SELECT * FROM dead_letters {rest}", values).fetchall()
         return [_letter(row) for row in rows]
 
     def _delete(self, where: str, *values: float | str) -> int:

@@ -27,6 +27,8 @@ else:  # typing would cost the hook milliseconds
 
 #: Noted in the `data` of a job for a new scene, until somebody edits it.
 CREATED = "created"
+#: The same of a job for a scene that was found changed, without a hook that told.
+MISSED = "missed"
 #: The same of a job that nobody waits for.
 BULK = "bulk"
 RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")

@@ -147,6 +147,12 @@ def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dic
     }
 
 
+def find_waiting(connection: sqlite3.Connection, key: str) -> SyncJob | None:
+    """Return the job of this key that waits, or None."""
+    found = _waiting(connection, key)
+    return None if found is None else found[1]
+
+
 def clear_waiting(connection: sqlite3.Connection) -> int:
     """Delete all jobs that wait; return how many."""
     with write(connection):

@@ -121,16 +121,17 @@ def _try(
     scenes: SceneSync, scene: Scene, metadata: SyncMetadata, prefixes: Counter[tuple[str, str]]
 ) -> tuple[str, str]:
     try:
-        item = read_item(scenes.find(metadata, scene))
+        found = scenes.find(metadata, scene)
     except PlexNotFound:
         return "none", ""
     except AmbiguousMatch as error:
         return "low", f" may be {len(error.details['candidates'])} items"
-    for file in item.files:
+    item = read_item(found)
+    for file in () if scenes.is_found_by_path(found, scene) else item.files:  # what works needs no suggestion
         pair = differing_prefixes(scene.files[0].path, file.path)
         if pair is not None:
             prefixes[pair] += 1
-    return "high", f" is {item.title!r} in {item.library}"
+    return "high", f" is {item.title!r} in {item.library!r}"
 
 
 def differing_prefixes(stash_path: str, plex_path: str) -> tuple[str, str] | None:

@@ -17,7 +17,7 @@ from stash.notices import leave_notice
 from tasks.console import Console
 
 if TYPE_CHECKING:
-    from tasks.context import Context, Result
+    from tasks.context import Context
 
 #: command → what it does; operations of the same names are in `tasks.operations`.
 _OPERATIONS = {
@@ -120,11 +120,15 @@ def _operate(chosen: argparse.Namespace) -> int:
     arguments = {key: value for key, value in vars(chosen).items() if value not in (None, False)}
     if arguments.get("all") or (arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent):
         arguments["scope"] = "all"
+    context, console = _context(chosen), Console()
     try:
-        result = OPERATIONS[_operation_of(chosen)](_context(chosen), arguments)
+        result = OPERATIONS[_operation_of(chosen)](context, arguments)
     except (TransientError, PermanentError, SettingsError) as error:
-        return _fail(str(error), chosen)
-    _print(result, chosen)
+        return _fail(context.redactor.redact(str(error)), chosen)
+    if chosen.json:
+        console.answer(context.redactor.clean(result.answer()))
+    else:
+        console.say(*map(context.redactor.redact, (*result.lines, result.summary)))
     return 0 if result.ok else 1
 
 
@@ -133,11 +137,9 @@ def _context(chosen: argparse.Namespace) -> Context:
     from stash.client import StashClient
     from tasks.context import Context
 
-    data_dir = _data_dir(chosen)
-    redactor = Redactor()
+    data_dir, console, redactor = _data_dir(chosen), Console(), Redactor()
     redactor.add(os.environ.get("PLEX_TOKEN"))
     stash = StashClient(lambda: load_connection(data_dir), learn_secret=redactor.add, learn_cookie=redactor.add_passing)
-    console = Console()
     return Context(data_dir, PlexSync.SCRIPT, stash, redactor, console.progress, console.tell)
 
 
@@ -145,13 +147,6 @@ def _data_dir(chosen: argparse.Namespace) -> str:
     data_dir = os.path.abspath(chosen.data_dir) if chosen.data_dir else PlexSync.get_plugin_data_dir()
     make_private_dir(data_dir)
     return data_dir
-
-
-def _print(result: Result, chosen: argparse.Namespace) -> None:
-    if chosen.json:
-        Console().answer({"summary": result.summary, "ok": result.ok, **result.data})
-    else:
-        Console().say(*result.lines, result.summary)
 
 
 def _worker(chosen: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ class Console:
     def say(self, *lines: str) -> None:
         """Write lines; what the terminal's encoding does not have becomes a question mark."""
         encoding = self._stdout.encoding or "utf-8"
-        for line in lines:
+        for line in (" ".join(line.splitlines()) for line in lines):
             self._stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
 
     def answer(self, document: dict[str, Any]) -> None:

@@ -15,8 +15,10 @@ from tasks.context import Context, Result, is_set
 from tasks.foreground import work_off
 from worker.matching import describe
 
-#: Letters that are shown; `failed --json` has as many.
-_SHOWN = 200
+#: Letters of each type of error that are shown; `failed --json` has as many.
+_SHOWN = 100
+#: Of these, a person can do something about each.
+_FIRST = "AmbiguousMatch"
 
 
 def show_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
@@ -28,12 +30,13 @@ def show_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
     Raises:
         OSError, sqlite3.Error: they can't be read.
     """
-    with closing(_letters(context)) as dlq:
-        counts, letters = dlq.count_by_error(), dlq.get_recent(_SHOWN)
     reason = _reason(arguments)
-    shown = [letter for letter in letters if reason in (None, letter["error_type"])]
+    with closing(_letters(context)) as dlq:
+        counts = dlq.count_by_error()
+        types = sorted(counts, key=lambda error: (error != _FIRST, error)) if reason is None else [reason]
+        shown = [letter for error in types for letter in dlq.get_recent(_SHOWN, error_type=error)]
     reasons = ", ".join(f"{count} {error}" for error, count in counts.items())
-    text = f"Failed: {sum(counts.values())} ({reasons})" if counts else "Failed: none"
+    text = f"Failed: {sum(counts.values())} ({reasons}), {len(shown)} of them shown" if counts else "Failed: none"
     return Result(text, {"counts": counts, "failed": [_brief(one) for one in shown]}, [*map(_line, shown)])
 
 
@@ -54,7 +57,7 @@ def retry_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
                 inbox.put(_fresh(letter["job"]))  # first: a kill in between leaves both
                 dlq.delete(letter["id"])
                 count += 1
-    waiting = work_off(context.data_dir, context.entry, context.progress) if count else None
+    waiting = work_off(context.data_dir, context.entry, context.progress, context.tell) if count else None
     with closing(_letters(context)) as dlq:
         left = dlq.get_count()
     text = f"Retry failed: {count} tried again, {left} failed now" + (f". {waiting}" if waiting else "")
@@ -118,7 +121,8 @@ def _brief(letter: dict[str, Any]) -> dict[str, Any]:
 
 def _line(letter: dict[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(letter["failed_at"]))
-    line = f"{when} scene {letter['scene_id']}: {letter['error_type']}: {letter['error_message']}"
+    name = str(letter["job_key"] or f"scene {letter['scene_id']}").replace("_", " ")
+    line = f"{when} {name}: {letter['error_type']}: {letter['error_message']}"
     candidates = (letter["details"] or {}).get("candidates", [])
     choices = "; ".join(f"rating_key {one['rating_key']} = {describe([one])}" for one in candidates)
     return f"{line} - choose with Re-sync scene: {choices}" if choices else line

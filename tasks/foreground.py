@@ -5,24 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from queue.manager import QueueManager
 from queue.operations import get_stats
-from stash.log import log
 from worker.process import WorkerLock, ensure_worker
+from worker.state import load_state
 from worker.workshop import open_worker
 
-#: Seconds between two looks at what a worker has left to do, and without progress before we stop looking.
+#: Seconds between two looks at what a worker has left to do; without progress before its own account of what is
+#: wrong is believed, and before we stop looking.
 _LOOK = 0.5
+_BELIEVE = 3.0
 _PATIENCE = 30.0
 
 Progress = Callable[[int, int], object]
+Tell = Callable[[str, str], object]
 
 
-def work_off(data_dir: str, entry: str, progress: Progress) -> str | None:
+def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str | None:
     """Have the queue worked off.
 
     Args:
         entry: path of `PlexSync.py`.
         progress: called with jobs done and jobs left.
+        tell: called with (level, text) of what a person must know.
 
     Returns:
         None when nothing that is due is left, else one line that says why.
@@ -34,7 +39,7 @@ def work_off(data_dir: str, entry: str, progress: Progress) -> str | None:
     if not lock.acquire():
         return _follow(data_dir, entry, progress)
     try:
-        with open_worker(data_dir, lock, tell=log) as worker:
+        with open_worker(data_dir, lock, tell=tell) as worker:
             finished = worker.drain(progress)
             gate = worker.gate
             reason = (
@@ -49,18 +54,36 @@ def work_off(data_dir: str, entry: str, progress: Progress) -> str | None:
 
 
 def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
-    """Report the progress of the worker that is alive, until it has nothing left or makes none."""
-    start = least = get_stats(data_dir)["pending"]
-    last_progress = time.monotonic()
-    while True:
-        stats = get_stats(data_dir)
-        left = stats["pending"] + stats["in_progress"]
-        if not left:
-            return None
-        if left < least:
-            least, last_progress = left, time.monotonic()
-            progress(start - left, left)
-        ensure_worker(data_dir, entry)  # in case it has just left, or died
-        if time.monotonic() - last_progress > _PATIENCE:
-            return f"{left} scenes wait; the worker in the background goes on with them"
-        time.sleep(_LOOK)
+    """Report the progress of the worker that is alive, until it has nothing left that is due, or makes none."""
+    manager = QueueManager(data_dir)
+    try:
+        start = least = _due(manager)
+        last_progress = time.monotonic()
+        while left := _due(manager):
+            if left < least:
+                least, last_progress = left, time.monotonic()
+                progress(start - left, left)
+            ensure_worker(data_dir, entry)  # in case it has just left, or died
+            idle = time.monotonic() - last_progress
+            problem = _problem(data_dir) if idle > _BELIEVE else None
+            if problem is not None:
+                return f"{problem}; {left} scenes wait"
+            if idle > _PATIENCE:
+                return f"{left} scenes wait; the worker in the background goes on with them"
+            time.sleep(_LOOK)
+    finally:
+        manager.shutdown()
+    return None
+
+
+def _due(manager: QueueManager) -> int:
+    counts = manager.get_queue().counts(due_at=time.time())
+    return counts["pending"] + counts["in_progress"] + manager.get_queue().count_spooled()
+
+
+def _problem(data_dir: str) -> str | None:
+    """Return what keeps the worker from working, by its own account."""
+    state = load_state(data_dir)
+    if state.get("problem"):
+        return str(state["problem"])
+    return next((f"{name.capitalize()} is down" for name in ("plex", "stash") if state.get(name) == "open"), None)

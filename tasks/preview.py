@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from plex.exceptions import PlexNotFound
+from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.matcher import AmbiguousMatch
 from plex.records import read_item
 from queue.timestamps import parse_time
@@ -86,6 +86,8 @@ def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:
         return "not_found", {}
     except AmbiguousMatch:
         return "ambiguous", {}
+    except PlexPermanentError:  # it concerns more than this scene
+        raise
     except PermanentError:  # it has no file
         return "skipped", {}
     if not edits.changes:

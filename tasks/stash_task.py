@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,7 @@ from stash.settings import carried_settings
 from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
+from worker.settings import ShownDefaults
 
 #: Lines of details in Stash's log; the answer has them all.
 _MOST_LINES = 200
@@ -30,18 +31,19 @@ def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
     Args:
         entry: the module `PlexSync`.
     """
+    redactor = Redactor()
+    redactor.add(os.environ.get("PLEX_TOKEN"))
     try:
-        return _run(entry, input_data)
+        return _run(entry, input_data, redactor)
     except (TransientError, PermanentError, SettingsError, ValueError) as error:
-        return _fail(str(error))
+        return _fail(redactor.redact(str(error)))
     except (OSError, sqlite3.Error) as error:
-        return _fail(explain(error))
-    except Exception as error:
-        logging.getLogger("plexsync").exception("A task failed")
-        return _fail(f"{type(error).__name__}: {error}. Please report this")
+        return _fail(redactor.redact(explain(error)))
+    except Exception as error:  # noqa: BLE001 - a user must never see a traceback
+        return _fail(redactor.redact(f"{type(error).__name__}: {error}. Please report this"))
 
 
-def _run(entry: ModuleType, input_data: dict[str, Any]) -> int:
+def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> int:
     arguments = input_data["args"]
     operation = OPERATIONS.get(str(arguments["mode"]))
     if operation is None:
@@ -54,15 +56,16 @@ def _run(entry: ModuleType, input_data: dict[str, Any]) -> int:
     save_connection(data_dir, connection)
     for level, text in take_notices(data_dir):
         log(level, text)
-    redactor = Redactor()
-    redactor.add(os.environ.get("PLEX_TOKEN"))
     stash = StashClient(lambda: connection, learn_secret=redactor.add, learn_cookie=redactor.add_passing)
     result = operation(Context(data_dir, entry.SCRIPT, stash, redactor, _report, log), arguments)
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
+    with suppress(TransientError, PermanentError):
+        ShownDefaults(stash).show(stash.plugin_settings())
     progress(1.0)
-    log("info" if result.ok else "warning", redactor.redact(result.summary))
-    write_answer(output=result.data)
+    answer = redactor.clean(result.answer())
+    log("info" if result.ok else "warning", answer["summary"])
+    write_answer(output=answer)
     return 0
 
 

@@ -57,7 +57,7 @@ def process_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
     Raises:
         ValueError, OSError, sqlite3.Error: see `tasks.foreground.work_off`.
     """
-    reason = work_off(context.data_dir, context.entry, context.progress)
+    reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
     text = f"Process queue: {reason}" if reason else "Process queue: nothing that is due is left"
     return Result(text, {"waiting": reason} if reason else {}, ok=reason is None)
 
@@ -83,11 +83,11 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
         memory.forget_cover(scene_id)
         if rating_key is not None:
             memory.choose(scene_id, rating_key)
+    started = time.time()
     with closing(Inbox(context.data_dir)) as inbox:
         enqueue(inbox, scene_id, "metadata", {"resync": True})
-    started = time.time()
-    reason = work_off(context.data_dir, context.entry, context.progress)
-    return _outcome(context, scene_id, started, reason)
+    reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
+    return _outcome(context, scene, started, reason)
 
 
 def _sync(context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *, force: bool) -> Result:
@@ -111,7 +111,7 @@ def _sync(context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *
             in_sync += len(page) - len(todo)
     finally:
         manager.shutdown()
-    reason = work_off(context.data_dir, context.entry, context.progress)
+    reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
     text = f"{name}: {queued} queued, {in_sync} already in sync. {reason or 'All done'}"
     data = {"queued": queued, "in_sync": in_sync, **({"waiting": reason} if reason else {})}
     return Result(text, data, ok=reason is None)
@@ -128,6 +128,7 @@ def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
         raise UsageError(f"scene {scene.id}: {problem}")
     candidates: list[dict[str, Any]] = []
     with open_bystander(context.data_dir, context.config(), context.stash) as (_, scenes):
+        scenes.forget_choice(scene.id)  # in a copy: an earlier choice must not hide the others
         try:
             if int(scenes.find(metadata, scene).ratingKey) == rating_key:
                 return
@@ -140,11 +141,25 @@ def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
         raise UsageError(f"item {rating_key} is none of those that scene {scene.id} may be: {known}")
 
 
-def _outcome(context: Context, scene_id: int, started: float, reason: str | None) -> Result:
-    data = {"scene_id": scene_id}
+def _outcome(context: Context, scene: Scene, started: float, reason: str | None) -> Result:
+    scene_id, data = scene.id, {"scene_id": scene.id}
     if load_sync_timestamps(context.data_dir).get(scene_id, 0.0) >= started:
         return Result(f"Scene {scene_id} is in sync", data)
     with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
         letters = [letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started]
-    why = letters[0]["error_message"] if letters else reason or "it waits, or is none of those that are synced"
+    why = letters[0]["error_message"] if letters else reason or _why_not(context, scene)
     return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)
+
+
+def _why_not(context: Context, scene: Scene) -> str:
+    """Say why a scene that did not fail for good is not in sync."""
+    manager = QueueManager(context.data_dir)
+    try:
+        job = manager.get_queue().find_waiting(f"scene_{scene.id}")
+    finally:
+        manager.shutdown()
+    if job is None:
+        return "it is not marked organized, and only_organized is on"
+    if job.get("last_error_type") == PlexNotFound.__name__:
+        return f"no Plex item has the file {scene.files[0].path}; it is tried again by itself"
+    return f"{job.get('last_error_type') or 'it waits'}; it is tried again by itself"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from common.files import replace_private
 from queue.inbox import QUEUE_DIR
+from queue.models import MISSED
 from queue.operations import enqueue
 from queue.timestamps import is_synced, parse_time
 from stash.client import StashClient
@@ -58,7 +59,7 @@ class CatchUp:
         if since is not None and newest is not None:
             for scene_id, updated_at in self._stash.updated_since(since):
                 if self._is_missed(updated_at, since, synced.get(scene_id)):
-                    enqueue(self._queue, scene_id, "metadata", {})
+                    enqueue(self._queue, scene_id, "metadata", {MISSED: True})
                     missed += 1
         self._note(seen_until=self._seen_until(newest))
         return missed

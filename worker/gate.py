@@ -99,7 +99,8 @@ class Gate:
 
     def state(self) -> dict[str, Any]:
         """Return how things are, in JSON's types."""
-        return {"plex": self.plex.state.value, "stash": self.stash.state.value, "problem": self.problem}
+        problem = "PlexSync is switched off; edits are kept" if self.disabled else self.problem
+        return {"plex": self.plex.state.value, "stash": self.stash.state.value, "problem": problem}
 
     def enter(self) -> bool:
         """Do what is due before a job is taken, a probe or a look at the settings; return whether one may be."""

@@ -59,7 +59,7 @@ def check_claim(
 def describe(candidates: Iterable[dict[str, Any]]) -> str:
     """Return the candidates in one line: library, title, path and size of each."""
     return "; ".join(
-        f"{one['library']}: {one['title']!r} "
+        f"{one['library']!r}: {one['title']!r} "
         + ", ".join(f"{file['path']} ({file['size']} bytes)" for file in one["files"])
         for one in candidates
     )

@@ -22,7 +22,7 @@ from plex.matcher import find_plex_items_with_confidence
 from plex.memory import SyncMemory
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
-from queue.models import CREATED, SyncJob
+from queue.models import CREATED, MISSED, SyncJob
 from queue.operations import ack_job, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
 from queue.rescue import is_damage
 from queue.timestamps import forget_sync_timestamp
@@ -190,6 +190,7 @@ class SyncWorker:
             self._beat()
             if not self._guarded(self._round):
                 self._pause(self.gate.closed_for())
+        self._tell_state()
 
     def _round(self) -> None:
         """Deal with a job if one is due, else look around, else wait for one."""
@@ -237,10 +238,15 @@ class SyncWorker:
         """
         self._start_up()
         start, waiting = self.done, self.queue.counts(due_at=self._clock.time())["pending"]
+        reached = self._drain(lambda: progress(*self._progress(start, waiting)))
+        self._tell_state()
+        return reached
+
+    def _drain(self, after_job: Callable[[], object]) -> bool:
         while self._may_go_on() and self._has_due_job():
             self._beat()
             before = self.done
-            if not self._guarded(partial(self._work_once, lambda: progress(*self._progress(start, waiting)))):
+            if not self._guarded(partial(self._work_once, after_job)):
                 return False
             if self.done > before:
                 continue
@@ -322,6 +328,9 @@ class SyncWorker:
         if now - self._beaten_at >= self._timing.heartbeat:
             self._beaten_at = now
             self._heartbeat()
+        self._tell_state()
+
+    def _tell_state(self) -> None:
         state = self.gate.state()
         if state != self._published:
             self._published = state
@@ -380,7 +389,8 @@ class SyncWorker:
         """Dead letter first, then out of the queue: a kill in between leaves both, never none."""
         letter = self.dlq.add(job, error, retries)
         fail_job(self.queue, job)
-        self.dlq.delete_scene(job["scene_id"], older_than=letter)
+        if not is_related(job):
+            self.dlq.delete_scene(job["scene_id"], older_than=letter)
         if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose
             self._reporter.say("info", f"{_name(job)}: {error}; taken up again when Plex has it")
         else:
@@ -435,7 +445,8 @@ class SyncWorker:
         """Return why a scene is none of our business, or None."""
         if self.gate.current().only_organized and not metadata.organized:
             return "not organized"
-        if set(job.get("data") or ()) == {CREATED} and metadata.is_blank:
+        is_news = {CREATED, MISSED}.issuperset(job.get("data") or {"": None})
+        if is_news and metadata.is_blank and not self._memory.knows(job["scene_id"]):
             return "new, and nothing is known of it yet"
         return None
 

@@ -64,3 +64,13 @@ class Reporter:
             when.clear()
         when[text] = now
         return True
+
+
+class Silence(Reporter):
+    """Says nothing: for whoever only wants to know what would be."""
+
+    def say(self, level: str, text: str) -> None:
+        """Say nothing."""
+
+    def tell(self, level: str, text: str) -> None:
+        """Say nothing."""

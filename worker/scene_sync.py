@@ -85,9 +85,18 @@ class SceneSync:
             described = describe_candidates(candidates)
             text = f"Scene {metadata.scene_id} {metadata.title!r} {files[0][0]} may be any of {describe(described)}"
             return self._unsure(AmbiguousMatch(text, described), candidates[0])
-        if scene is not None and not found_by_path(item, files, mappings):
+        if scene is not None and not self.is_found_by_path(item, scene):
             self._check_claim(item, scene.id, files)
         return item
+
+    def is_found_by_path(self, item: Any, scene: Scene) -> bool:
+        """Whether the item has a file of the scene under the very path that the mappings say."""
+        files = [(file.path, file.size) for file in scene.files]
+        return found_by_path(item, files, self._config().path_mappings)
+
+    def forget_choice(self, scene_id: int) -> None:
+        """Drop what the user chose for a scene that several items may be."""
+        self._memory.choose(scene_id, None)
 
     def update(self, item: Any, metadata: SyncMetadata) -> Edits:
         """Write what differs to an item, in one request, and remember what was written; return what was sent.

@@ -37,7 +37,7 @@ from worker.logfile import close_log, open_log
 from worker.plex_side import PlexSide
 from worker.process import WorkerLock
 from worker.processor import SyncWorker
-from worker.reporter import Reporter
+from worker.reporter import Reporter, Silence
 from worker.scene_sync import SceneSync
 from worker.settings import ShownDefaults, load_config
 from worker.state import save_state
@@ -129,7 +129,7 @@ def open_bystander(data_dir: str, config: PlexSyncConfig, stash: StashClient) ->
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
     config = config.model_copy(update={"trigger_plex_scan": False})
-    reporter, timing = Reporter(), Timing()
+    reporter, timing = Silence(), Timing()
     with (
         closing(connect(os.path.join(data_dir, INDEX_FILE))) as index,
         closing(connect(os.path.join(data_dir, MEMORY_FILE))) as stored,

@@ -35,6 +35,12 @@ def run(world: World) -> dict[str, Any]:
     return output
 
 
+def counts(output: dict[str, Any]) -> dict[str, Any]:
+    """The answer but for its one line."""
+    assert output["ok"], output
+    return {key: value for key, value in output.items() if key not in ("summary", "ok")}
+
+
 def changed(world: World, count: int, *, ago: float = HOUR) -> list[tuple[Scene, PlexItem]]:
     """Scenes that were changed without a hook, as Auto Tag does."""
     return [
@@ -53,7 +59,7 @@ def test_without_a_worker_the_task_does_it_all_itself_with_progress(world: World
     job = start(world)
     assert job.wait(60)
     assert job.run is not None
-    assert job.run.output == {"queued": 12, "in_sync": 0}
+    assert counts(job.run.output) == {"queued": 12, "in_sync": 0}
     assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs], "done when the task is"
     assert old_item.title == "old"
     assert any(0.0 < fraction < 1.0 for fraction in job.progress)
@@ -63,13 +69,13 @@ def test_without_a_worker_the_task_does_it_all_itself_with_progress(world: World
 
 
 def test_what_is_in_sync_is_left_out_and_nothing_to_do_is_fine(world: World) -> None:
-    assert run(world) == {"queued": 0, "in_sync": 0}
+    assert counts(run(world)) == {"queued": 0, "in_sync": 0}
     pairs = changed(world, 3)
     assert run(world)["queued"] == 3
-    assert run(world) == {"queued": 0, "in_sync": 3}
+    assert counts(run(world)) == {"queued": 0, "in_sync": 3}
     assert len(world.plex.writes) == 3
     world.stash.change_silently(pairs[0][0].id, title="Newer", updated_at=time.time())
-    assert run(world) == {"queued": 1, "in_sync": 2}
+    assert counts(run(world)) == {"queued": 1, "in_sync": 2}
     assert pairs[0][1].title == "Newer"
 
 

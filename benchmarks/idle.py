@@ -1,0 +1,66 @@
+"""What a worker costs that has nothing to do."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks.hooks import make_data_dir
+from benchmarks.measure import Log, Result, Scale
+from benchmarks.remote import Remote
+from tests.demo.processes import stop_workers, worker_pids
+
+#: The default and the shortest.
+POLL_INTERVALS = (1.0, 0.1)
+_HOUR = 3600.0
+#: Linux: a process's CPU clock is numbered after the process.
+_CPU_CLOCK = 2
+#: Seconds after which a worker that has just synced has nothing left to do.
+_SETTLED = 4.0
+
+
+def measure(scale: Scale, log: Log) -> Result:
+    """Measure the issue's eighth point; where there is a /proc."""
+    result = Result(f"An idle worker, {scale.idle:.0f} s watched", ("CPU s/hour", "resident MB", "peak MB"))
+    if sys.platform != "linux":
+        result.notes.append("not measured: only Linux lets one process read another's CPU clock")
+        return result
+    log(f"{scale.idle:.0f} s")
+    with ThreadPoolExecutor() as pool:  # side by side: they hardly do anything
+        watched = pool.map(lambda poll: _watch(poll, scale.idle), POLL_INTERVALS)
+        result.rows = {f"poll_interval {poll} s": row for poll, row in zip(POLL_INTERVALS, watched, strict=True)}
+    result.notes.append("an idle worker leaves after 15 minutes; its look for missed edits every 10 is not in this")
+    return result
+
+
+def _watch(poll: float, seconds: float) -> list[float | str | None]:
+    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, Remote("servers") as servers:
+        data_dir = make_data_dir(folder, "data")
+        servers.call("start", data_dir=data_dir)
+        servers.call("set", poll_interval=poll)
+        servers.call("fill", scenes=20)
+        try:
+            servers.call("save")
+            time.sleep(_SETTLED)
+            (pid,) = worker_pids(data_dir)
+            before = _cpu(pid)
+            time.sleep(seconds)
+            spent = _cpu(pid) - before
+            memory = _memory(pid)
+        finally:
+            stop_workers(data_dir)
+    return [spent / seconds * _HOUR, memory["VmRSS"], memory["VmHWM"]]
+
+
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds of a process, its threads included; /proc knows them to 10 ms only."""
+    return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
+
+
+def _memory(pid: int) -> dict[str, float]:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(":") for line in lines if line.endswith("kB"))
+    return {name: int(value.split()[0]) / 1024 for name, value in pairs}

@@ -1,0 +1,208 @@
+"""The simulators of Stash and Plex with the same scenes, in a process of their own (see `remote`)."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import PlexSync
+
+PlexSync.host_queue_package()
+
+from benchmarks.remote import serve  # noqa: E402 - after the standard queue hosts ours
+from tests.demo.world import install_plugin  # noqa: E402
+from tests.simulators.httpd import Delay, Exchange, FaultRule  # noqa: E402
+from tests.simulators.plex import PlexSimulator  # noqa: E402
+from tests.simulators.stash import StashSimulator  # noqa: E402
+
+PLUGIN = "PlexSync"
+TOKEN = "benchmark-token-of-nobody"
+_DETAILS = "A summary of ordinary length, as people write them. " * 5
+_PATIENCE = 300.0
+_ITEM = re.compile(r"/library/metadata/(\d+)|[?&]id=(\d+)")
+
+
+class Servers:
+    """Scene n of Stash (from 1) has the same file as the n-th item of Plex."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._delay: FaultRule | None = None
+        self._edits = 0
+
+    def start(self, data_dir: str = "", environ: dict[str, str] | None = None) -> dict[str, Any]:
+        """Start both; return Stash's `server_connection`.
+
+        Args:
+            data_dir: of the plugin, where its hooks are to run.
+            environ: more for the hooks.
+        """
+        plugins = Path(self._folder, "plugins")
+        install_plugin(plugins / PLUGIN)
+        hooks = {"STASH_PLUGIN_DATA": data_dir, "NO_PROXY": "127.0.0.1", **(environ or {})}
+        self.plex = self._open.enter_context(PlexSimulator(token=TOKEN))
+        self.stash = self._open.enter_context(StashSimulator(plugins, env=hooks))
+        self.library = self.plex.add_library("Films", locations=["/media"])
+        self.set()
+        cookie = {"Name": "session", "Value": self.stash.cookie()}
+        return {"Scheme": "http", "Host": "127.0.0.1", "Port": self.stash.server.port, "SessionCookie": cookie}
+
+    def set(self, **settings: Any) -> None:
+        """Replace the plugin's settings; address, token and mapping are always there."""
+        known = {"plex_url": self.plex.url, "plex_token": TOKEN, "path_mappings": "/data => /media"}
+        self.stash.set_plugin_settings(PLUGIN, {**known, **settings})
+
+    def close(self) -> None:
+        self._open.close()
+
+    def fill(self, scenes: int, in_sync: bool = False) -> None:
+        """Add scenes as people have them, and their items as a scan of Plex leaves them; changed an hour ago.
+
+        Args:
+            in_sync: Plex shows the scenes' titles already.
+        """
+        paths = [f"{number // 200:05}/scene {number:06}.mp4" for number in range(scenes)]
+        for number, path in enumerate(paths):
+            self._add_item(path, number, f"Scene {number}" if in_sync else None)
+            self.stash.add_scene(
+                f"Scene {number}",
+                details=_DETAILS,
+                date="2024-05-06",
+                studio=f"Studio {number % 50}",
+                performers=[f"Performer {number % 100}", f"Performer {number % 77 + 100}"],
+                tags=[f"Tag {number % 30}", f"Tag {number % 31 + 30}", f"Tag {number % 37 + 61}"],
+                files=[(f"/data/{path}", 1_000_000)],
+                updated_at=time.time() - 3600,
+            )
+
+    def fill_plex(self, items: int) -> None:
+        """Add items to Plex alone."""
+        for number in range(items):
+            self._add_item(f"{number // 200:05}/scene {number:06}.mp4", number)
+
+    def _add_item(self, path: str, number: int, title: str | None = None) -> None:
+        """Ten a second were added, and unchanged since, the last of them a day ago."""
+        added_at = time.time() - 200_000 + number // 10
+        item = self.plex.add_item(self.library, f"/media/{path}", title=title, added_at=added_at)
+        item.updated_at = item.added_at
+
+    def plex_address(self) -> dict[str, Any]:
+        """Return what the index is opened with."""
+        return {"url": self.plex.url, "token": TOKEN, "section": self.library.key}
+
+    def touch(self, items: int) -> None:
+        """Let Plex change some items, spread over the library."""
+        everything = self.plex.items(self.library)
+        for item in everything[:: max(1, len(everything) // items)][:items]:
+            self.plex.refresh_item(item.rating_key)
+
+    def edit(self, first: int, count: int) -> None:
+        """Change scenes without a hook: title, tags and details. They look as if it was an hour ago."""
+        self._edits += 1
+        for scene_id in range(first, first + count):
+            self.stash.change_silently(
+                scene_id,
+                title=f"Scene {scene_id}, edit {self._edits}",
+                details=f"{_DETAILS} {self._edits}",
+                tags=[f"Tag {scene_id % 30}", f"Edit {self._edits}"],
+                updated_at=time.time() - 3600 + self._edits,
+            )
+
+    def delay(self, seconds: float) -> None:
+        """Let Plex take this much longer for each request."""
+        if self._delay:
+            self._delay.remove()
+        self._delay = self.plex.faults.add(Delay(seconds)) if seconds else None
+
+    def requests(self) -> dict[str, int]:
+        """Count the requests since the last call, by kind."""
+        counts: dict[str, int] = {}
+        for where, log in (("Plex", self.plex.log), ("Stash", self.stash.log)):
+            for exchange in log.all():
+                kind = f"{where} {exchange.request.method}"
+                counts[kind] = counts.get(kind, 0) + 1
+            log.clear()
+        return counts
+
+    def record(self) -> list[dict[str, Any]]:
+        """Return the requests since the last `requests`, in their order, so that they can be sent again."""
+        both = [(self.plex.url, one) for one in self.plex.log.all()]
+        both += [(self.stash.url, one) for one in self.stash.log.all()]
+        return [_recorded(url, one) for url, one in sorted(both, key=lambda pair: pair[1].at)]
+
+    def differing(self, first: int, count: int) -> int:
+        """Count the scenes whose title Plex does not show."""
+        return sum(not self._shown(scene_id) for scene_id in range(first, first + count))
+
+    def save(self) -> dict[str, float]:
+        """Save a scene, its hook included, and wait for the edit in Plex; return seconds."""
+        self._edits += 1
+        scene_id, before, start = 1 + self._edits % 10, len(self.plex.writes), time.time()
+        blocked = self.stash.save_scene(scene_id, title=f"Saved {self._edits}").blocked_seconds
+        _wait(lambda: len(self.plex.writes) > before and self._shown(scene_id))
+        return {"blocked": blocked, "latency": self.plex.writes[-1].at - start}
+
+    def burst(self, edits: int, scenes: int, at_once: int) -> dict[str, Any]:
+        """Save scenes as fast as it goes; return the hooks' seconds and the seconds until Plex shows all."""
+        order = random.Random(6).choices(range(1, scenes + 1), k=edits)
+        start = time.time()
+        with ThreadPoolExecutor(at_once) as pool:
+            saves = list(pool.map(lambda one: self.stash.save_scene(one[1], title=f"Burst {one[0]}"), enumerate(order)))
+        saved = time.time() - start
+        hooks = [run for save in saves for run in save.hooks]
+        failed = sum(1 for run in hooks if run.exit_code)
+        distinct = set(order)
+        _wait(lambda: all(map(self._shown, distinct)))
+        shown = self.plex.writes[-1].at - start
+        seconds = [run.seconds for run in hooks]
+        return {"hooks": seconds, "failed": failed, "saved": saved, "shown": shown, "scenes": len(distinct)}
+
+    def _shown(self, scene_id: int) -> bool:
+        scene = self.stash.scene(scene_id)
+        item = self.plex.find(scene.path.replace("/data/", "/media/", 1))
+        return item is not None and item.title == scene.title
+
+
+def _recorded(url: str, exchange: Exchange) -> dict[str, Any]:
+    request = exchange.request
+    wanted = ("accept", "content-type", "cookie", "apikey", "x-plex-token", "accept-encoding")
+    item = _ITEM.search(request.target)
+    return {
+        "method": request.method,
+        "url": url + request.target,
+        "headers": {name: value for name, value in request.headers.items() if name in wanted},
+        "body": request.body.decode("latin-1"),
+        "item": (item[1] or item[2]) if item else None,
+        "cover": request.path.endswith("/screenshot"),
+    }
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("Plex does not show what was saved")
+        time.sleep(0.005)
+
+
+def main() -> None:
+    os.environ.pop("STASH_PLUGIN_DATA", None)
+    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder:
+        servers = Servers(folder)
+        try:
+            serve(servers)
+        finally:
+            servers.close()
+
+
+if __name__ == "__main__":
+    main()

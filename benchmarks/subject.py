@@ -1,0 +1,138 @@
+"""The worker in a process of its own (see `remote`), and beside it the bare loop that sends the same requests."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import PlexSync
+
+PlexSync.host_queue_package()
+
+import requests  # noqa: E402 - after the standard queue hosts ours
+
+from benchmarks.remote import serve  # noqa: E402
+from common.sqlite import connect  # noqa: E402
+from plex.client import PlexClient  # noqa: E402
+from plex.index import FileIndex  # noqa: E402
+from queue.inbox import Inbox  # noqa: E402
+from queue.operations import enqueue  # noqa: E402
+from stash.connection import StashConnection, save_connection  # noqa: E402
+from worker.process import WorkerLock  # noqa: E402
+from worker.workshop import open_worker  # noqa: E402
+
+_LOOKUPS = 20_000
+
+
+class Subject:
+    """What is measured: the product's own worker, on a data directory of its own."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+
+    def open(self, data_dir: str, connection: dict[str, Any]) -> None:
+        """Open a worker as its process does, and let it sync nothing yet."""
+        save_connection(data_dir, StashConnection(connection))
+        lock = WorkerLock(data_dir)
+        assert lock.acquire()
+        self._open.callback(lock.release)
+        self.worker = self._open.enter_context(open_worker(data_dir, lock))
+        self._inbox = Inbox(data_dir)
+        self._open.callback(self._inbox.close)
+
+    def close(self) -> None:
+        self._open.close()
+
+    def enqueue(self, first: int, count: int) -> None:
+        """Put the scenes' jobs as a hook does."""
+        for scene_id in range(first, first + count):
+            enqueue(self._inbox, scene_id, "metadata", {"title": "An edit"})
+
+    def drain(self) -> dict[str, float]:
+        """Work until the queue is empty; return what it took."""
+        start, cpu = time.perf_counter(), time.process_time()
+        if not self.worker.drain():
+            raise RuntimeError(f"the worker stopped before the end: {self.worker.gate.problem}")
+        return {**_since(start, cpu), "peak_mb": peak_mb()}
+
+    def open_index(self, folder: str, url: str, token: str, section: int) -> float:
+        """Open an index on disk; return its size in MB."""
+        file = os.path.join(folder, "index.db")
+        connection = connect(file)
+        self._open.callback(connection.close)
+        self._index, self._sections = FileIndex(connection), [section]
+        self._plex = PlexClient(url, token)
+        self._open.callback(self._plex.close)
+        self._plex.probe()  # connects
+        return sum(os.path.getsize(file + end) for end in ("", "-wal") if os.path.exists(file + end)) / 1e6
+
+    def refresh_index(self) -> dict[str, float]:
+        """Bring the index up to date; return what it took."""
+        before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
+        self._index.refresh(self._plex.server, self._sections)
+        return {**_since(start, cpu), "grown_mb": peak_mb() - before}
+
+    def look_up(self, items: int) -> float:
+        """Return lookups by path per second."""
+        paths = [f"/media/{number // 200:05}/scene {number:06}.mp4" for number in range(items)]
+        wanted = random.Random(7).choices(paths, k=_LOOKUPS)
+        start = time.perf_counter()
+        found = sum(len(self._index.by_path(path, self._sections)) for path in wanted)
+        assert found == _LOOKUPS, found
+        return _LOOKUPS / (time.perf_counter() - start)
+
+    def replay(self, recorded: list[dict[str, Any]], at_once: int = 1) -> dict[str, float]:
+        """Send requests again with `requests`, over one connection to each server; return what it took.
+
+        Args:
+            at_once: items in flight, each over connections of its own; an item's requests stay in order.
+        """
+        lanes: list[list[dict[str, Any]]] = [[] for _ in range(at_once)]
+        for one in recorded:
+            lanes[int(one["item"] or 0) % at_once].append(one)
+        start, cpu = time.perf_counter(), time.process_time()
+        if at_once == 1:
+            _send_all(recorded)
+        else:
+            with ThreadPoolExecutor(at_once) as pool:
+                list(pool.map(_send_all, lanes))
+        return _since(start, cpu)
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has had."""
+    try:  # what `getrusage` says holds, on Linux, our parent's memory before our own start
+        with open("/proc/self/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _since(start: float, cpu: float) -> dict[str, float]:
+    return {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+
+
+def _send_all(recorded: Iterable[dict[str, Any]]) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        for one in recorded:
+            body = one["body"].encode("latin-1")
+            answer = session.request(one["method"], one["url"], headers=one["headers"], data=body)
+            answer.raise_for_status()
+
+
+if __name__ == "__main__":
+    subject = Subject()
+    try:
+        serve(subject)
+    finally:
+        subject.close()

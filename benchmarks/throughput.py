@@ -1,0 +1,110 @@
+"""The worker's throughput, against a bare loop that sends the very same requests; and what more at once would gain."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.measure import Log, Result, Scale, ratio
+from benchmarks.remote import Remote
+
+#: The share of the bare loop's scenes per second that the worker must reach.
+TARGET = 0.7
+SLOW = 0.02
+AT_ONCE = (1, 2, 4, 8)
+_ALL, _PLEX = "the same requests", "to Plex alone"
+
+
+@dataclass
+class Turns:
+    """One delay of Plex: seconds per scene, turn by turn."""
+
+    scenes: int
+    worker: list[float] = field(default_factory=list)
+    worker_cpu: list[float] = field(default_factory=list)
+    #: every request again, without the covers, and those to Plex alone
+    bare: dict[str, list[float]] = field(default_factory=dict)
+    bare_cpu: dict[str, list[float]] = field(default_factory=dict)
+    at_once: dict[int, list[float]] = field(default_factory=dict)
+    requests: dict[str, int] = field(default_factory=dict)
+
+
+def measure(scale: Scale, log: Log) -> Result:
+    """Measure both delays; see the issue's fifth point."""
+    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as data_dir, Remote("servers") as servers:
+        connection = servers.call("start")
+        servers.call("fill", scenes=scale.scenes)
+        with Remote("subject") as subject:
+            subject.call("open", data_dir=data_dir, connection=connection)
+            _sync(servers, subject, scale.scenes)  # the first time costs the index, and writes every field
+            fast = _turns(servers, subject, scale.scenes, scale.turns, 0.0, log)
+            slow = _turns(servers, subject, scale.slow_scenes, scale.turns, SLOW, log)
+    result = Result("Worker throughput", ("scenes/s", "CPU ms/scene", "requests/scene"))
+    for label, turns in (("Plex at once", fast), ("Plex 20 ms", slow)):
+        _tell(result, label, turns)
+    _tell_gain(result, slow)
+    return result
+
+
+def _turns(servers: Remote, subject: Remote, scenes: int, count: int, delay: float, log: Log) -> Turns:
+    turns = Turns(scenes)
+    servers.call("delay", seconds=delay)
+    for number in range(count):
+        log(f"turn {number + 1} of {count}, Plex {delay * 1000:.0f} ms")
+        taken = _sync(servers, subject, scenes)
+        recorded = servers.call("record")
+        turns.worker.append(taken["seconds"] / scenes)
+        turns.worker_cpu.append(taken["cpu"] / scenes)
+        for kind, some in _kinds(recorded).items():
+            again = subject.call("replay", recorded=some)
+            turns.bare.setdefault(kind, []).append(again["seconds"] / scenes)
+            turns.bare_cpu.setdefault(kind, []).append(again["cpu"] / scenes)
+            turns.requests[kind] = len(some)
+        for at_once in AT_ONCE if delay else ():
+            again = subject.call("replay", recorded=_kinds(recorded)[_PLEX], at_once=at_once)
+            turns.at_once.setdefault(at_once, []).append(again["seconds"] / scenes)
+    servers.call("delay", seconds=0.0)
+    return turns
+
+
+def _sync(servers: Remote, subject: Remote, scenes: int) -> dict[str, Any]:
+    servers.call("edit", first=1, count=scenes)
+    subject.call("enqueue", first=1, count=scenes)
+    servers.call("requests")
+    taken: dict[str, Any] = subject.call("drain")
+    missing = servers.call("differing", first=1, count=scenes)
+    if missing:
+        raise RuntimeError(f"{missing} of {scenes} scenes are not in sync")
+    return taken
+
+
+def _kinds(recorded: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        _ALL: recorded,
+        "the same without covers": [one for one in recorded if not one["cover"]],
+        _PLEX: [one for one in recorded if "graphql" not in one["url"] and not one["cover"]],
+    }
+
+
+def _tell(result: Result, label: str, turns: Turns) -> None:
+    rate, cpu = 1 / statistics.median(turns.worker), statistics.median(turns.worker_cpu) * 1000
+    result.rows[f"{label}: worker"] = [rate, cpu, turns.requests[_ALL] / turns.scenes]
+    for kind, seconds in turns.bare.items():
+        cpu = statistics.median(turns.bare_cpu[kind]) * 1000
+        result.rows[f"{label}: bare loop, {kind}"] = [
+            1 / statistics.median(seconds), cpu, turns.requests[kind] / turns.scenes
+        ]  # fmt: skip
+        target = TARGET if kind == _ALL else None
+        name = f"{label}: worker's scenes/s of the bare loop's, {kind}"
+        result.ratios.append(ratio(name, seconds, turns.worker, at_least=target))
+    name = f"{label}: worker's CPU of the bare loop's, {_ALL}"
+    result.ratios.append(ratio(name, turns.worker_cpu, turns.bare_cpu[_ALL]))
+
+
+def _tell_gain(result: Result, slow: Turns) -> None:
+    for at_once, seconds in slow.at_once.items():
+        if at_once > 1:
+            name = f"Plex 20 ms: bare loop to Plex with {at_once} items in flight, of one in flight"
+            result.ratios.append(ratio(name, slow.at_once[1], seconds))

@@ -1,0 +1,50 @@
+"""A smoke run of the benchmark suite, of its tiniest size: every figure is there, and the JSON holds them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the benchmarks end processes as POSIX does")
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-X", "utf8", "-m", "benchmarks", "--tiny", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "compared"),
+    [
+        ("hook", "hook, worker alive", "hook, worker alive, of the floor"),
+        ("throughput", "Plex at once: worker", "Plex at once: worker's scenes/s of the bare loop's, the same requests"),
+        ("index", "10 items", None),
+    ],
+)
+def test_a_measurement_shows_its_figures_and_writes_them_as_json(
+    name: str, figure: str, compared: str | None, tmp_path: Path
+) -> None:
+    shown = run("--only", name, "--json", str(tmp_path / "figures.json"))
+    figures: dict[str, Any] = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    result = figures["results"][name]
+    assert list(figures["results"]) == [name]
+    assert figure in shown
+    assert all(value is None or value >= 0 for value in result["rows"][figure])
+    assert compared is None or compared in [one["name"] for one in result["ratios"]]
+
+
+def test_an_unknown_measurement_is_refused_with_the_names_there_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--only", "speed"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "throughput" in done.stderr
