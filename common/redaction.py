@@ -49,7 +49,8 @@ class Redactor:
         """Return `text` without the known secrets, nor values that are named like one."""
         for passing in tuple(self._passing):
             for form in passing:
-                text = text.replace(form, mask(unquote_plus(form)))
+                if form in text:
+                    text = text.replace(form, mask(unquote_plus(form)))
         pattern = self._pattern
         if pattern is not None:
             text = pattern.sub(lambda found: mask(unquote_plus(found[0])), text)

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ import requests
 from plexapi.server import PlexServer
 from requests.utils import get_environ_proxies
 
+from common.http import send
 from plex import listing
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, translated
 
@@ -42,23 +43,32 @@ class PlexSession(requests.Session):
         headers: go before plexapi's own, which name the machine's MAC address.
         """
         super().__init__()
-        # What requests would look up for every request: proxies, certificates. No .netrc: the token is all we send.
-        self.trust_env = False
+        # What requests would look up for every request. No .netrc: the token is all we send.
         self.proxies.update(get_environ_proxies(url))
-        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        self._verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         self._limits = timeout
         self._own_headers = headers
         self._sleep = sleep
         self.attempts = ATTEMPTS
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request; edits may be sent again, as sending one twice does the same as once."""
-        kwargs["timeout"] = self._limits
-        kwargs["allow_redirects"] = False  # requests would hand the token on to another host
-        kwargs["headers"] = {**(kwargs.get("headers") or {}), **self._own_headers}
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: object = None,
+        allow_redirects: object = None,
+        **content: Any,
+    ) -> requests.Response:
+        """Send a request; edits may be sent again, as sending one twice does the same as once.
+
+        plexapi's own wishes for time limits and redirects do not count.
+        """
+        headers = {**(headers or {}), **self._own_headers}
         for attempt in range(1, self.attempts + 1):
             try:
-                return super().request(method, url, *args, **kwargs)
+                return send(self, method, url, headers=headers, timeout=self._limits, verify=self._verify, **content)
             except _NETWORK_ERRORS:
                 if attempt >= self.attempts:
                     raise

@@ -20,6 +20,8 @@ from validation.sanitizers import sanitize_for_plex
 
 #: Bytes of one edit, which is all URL: Plex refuses one of 33 kB (400).
 LONGEST_REQUEST = 28_000
+#: Bytes that a character takes in a URL at most.
+_LONGEST_CHARACTER = 12
 #: Bytes that a summary has in any case, however long the lists are.
 _SHORTEST_SUMMARY = 2_000
 
@@ -171,6 +173,8 @@ def _list_parameters(
 
 def split_requests(parameters: Mapping[str, str | int]) -> list[dict[str, str | int]]:
     """Return the parameters of each request: one, but where that would be too long; a field is never split."""
+    if sum(len(key) + len(str(value)) for key, value in parameters.items()) * _LONGEST_CHARACTER < LONGEST_REQUEST:
+        return [dict(parameters)]
     requests: list[dict[str, str | int]] = [{}]
     for field_name in dict.fromkeys(_field_of(key) for key in parameters):
         group = {key: value for key, value in parameters.items() if _field_of(key) == field_name}

@@ -16,6 +16,7 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
+from common.http import send
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, read_scene
 from stash.settings import PLUGIN_ID
@@ -111,7 +112,6 @@ class StashClient:
         self._learn_secret = learn_secret
         self._learn_cookie = learn_cookie
         self._session = session or requests.Session()
-        self._session.trust_env = False  # Stash is on this machine or next to it: no proxy, no .netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # we keep the one there is
         self._cookie: tuple[str, str] | None = None
         self._connection: StashConnection | None = None
@@ -346,14 +346,14 @@ class StashClient:
         if self._cookie:
             headers["Cookie"] = "=".join(self._cookie)
         try:
-            response = self._session.request(
+            response = send(
+                self._session,
                 method,
                 self._address + path,
-                timeout=TIMEOUT,
-                allow_redirects=False,
                 headers=headers,
+                timeout=TIMEOUT,
                 # Stash's own certificate is for another name than the loopback address that we use.
-                verify=False if self._is_loopback else None,
+                verify=not self._is_loopback,
                 **arguments,
             )
         except requests.RequestException as error:

@@ -45,7 +45,9 @@ def sanitize_for_plex(text: str | None, max_length: int = NAME_LENGTH, *, keep_n
     """
     if not text or max_length <= 0:
         return ""
-    text = _clean(str(text), keep_newlines)
+    text = str(text)
+    if not (text.isascii() and text.isprintable() and text == " ".join(text.split())):  # else it is clean already
+        text = _clean(text, keep_newlines)
     return _cut(text, max_length) if len(text) > max_length else text
 
 
@@ -58,7 +60,8 @@ def _clean(text: str, keep_newlines: bool) -> str:
     """One pass may uncover work for another (a mark that a removed character held apart): until nothing changes."""
     while True:
         cleaned = _LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text)).translate(_TYPOGRAPHY)
-        cleaned = "".join(char for char in cleaned if _is_kept(char))
+        if not cleaned.replace("\n", "").isprintable():  # what has to go is none of it, nor is much that stays
+            cleaned = "".join(char for char in cleaned if _is_kept(char))
         if keep_newlines:
             cleaned = _MANY_LINES.sub("\n\n", _AROUND_LINES.sub("\n", _BLANKS.sub(" ", cleaned)))
         else:
