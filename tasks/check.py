@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plex.exceptions import PlexNotFound
+from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.matcher import AmbiguousMatch
 from plex.paths import name_of, normalize
 from plex.records import read_item
@@ -38,6 +38,8 @@ class Findings:
     lines: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    #: what a person may want to change although it works
+    notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, text: str, value: Any) -> None:
         """A step went well."""
@@ -57,10 +59,12 @@ def check(context: Context, arguments: Mapping[str, Any]) -> Result:
     try:
         for step in _steps(context, findings):  # noqa: B007 - its last value names what failed
             pass
+    except PlexTemporaryError as error:
+        findings.fail(step, f"{error}: is plex_url right as seen from Stash, and is Plex running?")
     except (TransientError, PermanentError, SettingsError, OSError, sqlite3.Error) as error:
         findings.fail(step, str(error))
     findings.data["problem"] = findings.problem
-    text = f"Check setup: {findings.problem or 'all is well'}"
+    text = f"Check setup: {findings.problem or ', but '.join(('all is well', *findings.notes))}"
     return Result(text, findings.data, findings.lines, ok=findings.problem is None)
 
 
@@ -76,6 +80,8 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     yield "Settings"
     config = context.config()
     findings.add("Settings", "in order" if config.enabled else "in order, but PlexSync is switched off", config.enabled)
+    if not config.enabled:
+        findings.notes.append("PlexSync is switched off")
     yield "Plex"
     with open_bystander(context.data_dir, config, context.stash) as (plex, scenes):
         server = plex.client().server
@@ -112,6 +118,7 @@ def _try_scenes(
     if suggested and suggested not in config.path_mappings:
         mapping = f"{suggested[0]} => {suggested[1]}"
         findings.add("Suggested path mappings", mapping, mapping)
+        findings.notes.append(f"with path_mappings {mapping} files would be found by their path, not by name alone")
     if tried and not counts["high"]:
         hint = "is path_mappings right, and are the scenes' files in these libraries?"
         findings.fail("Matching", f"none of {tried} scenes was found for certain: {hint}")

@@ -10,6 +10,7 @@ from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.matcher import AmbiguousMatch
 from plex.records import read_item
 from queue.timestamps import parse_time
+from stash.client import StashUnavailable
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, scene_id_of
 from tasks.sync import DAY
@@ -73,7 +74,14 @@ def _read(context: Context, ids: list[int]) -> Iterator[Scene]:
                 raise UsageError(f"Stash has no scene {batch[0]}")
             yield scene
         else:
-            yield from context.stash.find_scenes(batch)
+            yield from _read_batch(context, batch)
+
+
+def _read_batch(context: Context, batch: list[int]) -> Iterator[Scene]:
+    try:
+        yield from context.stash.find_scenes(batch)
+    except StashUnavailable:  # one of them is gone, maybe: then Stash answers for none
+        yield from (scene for scene in map(context.stash.find_scene, batch) if scene is not None)
 
 
 def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:

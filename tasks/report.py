@@ -32,7 +32,7 @@ _LETTERS = 20
 #: Characters below which a known text is left to the other rules.
 _SHORTEST = 3
 # What stands in quotes is a title or a name; what follows a slash is a path up to where a sentence goes on.
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_QUOTED = re.compile(r"(?<!\w)'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _PATH = re.compile(r"(?<![:/\w])(?:[A-Za-z]:[\\/]|[\\/])[^\n;:'\"]+")
 
 

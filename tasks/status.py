@@ -73,13 +73,18 @@ def collect(context: Context) -> dict[str, Any]:
         },
         "plex": state.get("plex", "closed"),
         "stash": state.get("stash", "closed"),
-        "problem": state.get("problem"),
+        "problem": _problem(state, alive),
         "last_synced_at": max(synced.values(), default=None),
         "synced": len(synced),
         "index": _index(data_dir),
         "hook_ms": _hooks(hook_times(data_dir)),
         "log": os.path.join(data_dir, LOG_FILE),
     }
+
+
+def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
+    problem = state.get("problem")
+    return problem if alive or not problem else f"when the worker last looked: {problem}"
 
 
 def _later(data_dir: str) -> tuple[int, float | None]:

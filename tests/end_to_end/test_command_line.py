@@ -1,0 +1,375 @@
+"""The commands for people in a shell: help, exit codes, one JSON document for programs, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plex.matcher import AmbiguousMatch
+from queue.dlq import DeadLetterQueue
+from queue.inbox import Inbox
+from queue.models import create_sync_job
+from tasks.cli import run_command as run_in_this_process
+from tests.end_to_end.conftest import SCALE, TOKEN, World
+from tests.entry.processes import ENTRY, environment, queued, until
+from tests.simulators.httpd import Delay
+from tests.tasks import Shown, run_command, run_task
+
+COMMANDS = ("status", "check", "sync", "resync", "retry", "failed", "clear", "preview", "report", "worker", "install")
+#: Commands that do something with a Stash that is known, and change nothing but their own files.
+ASKING: dict[str, tuple[str, ...]] = {
+    "status": ("status",),
+    "check": ("check",),
+    "failed": ("failed",),
+    "failed with a reason": ("failed", "--reason", "PlexNotFound"),
+    "clear failed": ("clear", "failed"),
+    "clear queue": ("clear", "queue"),
+    "preview": ("preview",),
+    "preview all": ("preview", "--all"),
+    "preview one": ("preview", "--scene-id", "1"),
+    "dry run": ("sync", "--dry-run"),
+    "dry run of recent": ("sync", "--recent", "--dry-run"),
+    "dry run of one": ("resync", "1", "--dry-run"),
+    "report": ("report",),
+    "anonymous report": ("report", "--anonymous"),
+}
+ACTING: dict[str, tuple[str, ...]] = {
+    "sync": ("sync",),
+    "sync recent": ("sync", "--recent"),
+    "sync queue": ("sync", "--queue"),
+    "sync by force": ("sync", "--force"),
+    "resync": ("resync", "1"),
+    "retry": ("retry",),
+    "retry with a reason": ("retry", "--reason", "ValueError"),
+    "clear queue": ("clear", "queue", "--confirm"),
+}
+
+
+def command(world: World, *arguments: str, **options: Any) -> Shown:
+    shown = run_command(world.data_dir, *arguments, env={"PLEXSYNC_TIME_SCALE": SCALE, **options})
+    assert "\x01" not in shown.stderr, "Stash's marks are not for a shell"
+    return shown
+
+
+@pytest.fixture
+def known(world: World) -> World:
+    """Stash has run a task once, so that the command line knows where it is."""
+    world.pair(title="Title", details="Text")
+    run_task(world, "Status")
+    return world
+
+
+# --- help, and what is not understood
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_each_command_has_a_help_text(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_in_this_process([*filter(None, [name]), "--help"])
+    stdout, stderr = capsys.readouterr()
+    assert (left.value.code, stderr) == (0, "")
+    assert f"PlexSync.py {name}".strip() in stdout
+    assert all(one in stdout for one in COMMANDS) or name
+
+
+def test_help_is_there_for_the_process_too(tmp_path: Path) -> None:
+    shown = run_command(tmp_path, "--help")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "resync" in shown.stdout
+
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "no such command": ("dance",),
+    "no such option": ("status", "--dance"),
+    "no scene": ("resync",),
+    "two scenes": ("resync", "1", "2"),
+    "nothing to clear": ("clear",),
+    "something else to clear": ("clear", "everything"),
+    "two kinds of sync": ("sync", "--recent", "--queue"),
+    "no number": ("worker", "--idle-timeout", "x"),
+    "an option without its value": ("failed", "--reason"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_not_understood_ends_with_2_and_says_how_to_ask(capsys: pytest.CaptureFixture[str], what: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_in_this_process(WRONG[what])
+    stdout, stderr = capsys.readouterr()
+    assert (left.value.code, stdout) == (2, "")
+    assert "usage: PlexSync.py" in stderr
+
+
+def test_what_is_not_understood_ends_the_process_with_2(tmp_path: Path) -> None:
+    shown = run_command(tmp_path, "dance", "--json")
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "dance" in shown.stderr
+
+
+@pytest.mark.parametrize("value", ["x", "-1"])
+def test_a_number_that_is_none_is_one_line(known: World, value: str) -> None:
+    asked = (("resync", "--", value), ("resync", f"--rating-key={value}", "1"), ("preview", f"--scene-id={value}"))
+    for arguments in asked:
+        shown = command(known, *arguments)
+        assert shown.exit_code in (1, 2)
+        assert shown.stdout == ""
+        assert "scene_id" in shown.stderr or "rating_key" in shown.stderr, shown
+        assert len(shown.stderr.splitlines()) == 1
+    assert known.plex.writes == []
+
+
+# --- all commands
+
+
+def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(known: World) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        answers = dict(
+            zip(ASKING, pool.map(lambda asked: command(known, *asked, "--json"), ASKING.values()), strict=True)
+        )
+    for what, shown in answers.items():
+        assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (what, shown)
+        assert shown.document["ok"] is True, what
+        assert "\n" not in shown.document["summary"], what
+    assert known.plex.log.count("PUT") == 0
+
+
+@pytest.mark.parametrize("what", ["status", "check", "preview"])
+def test_without_json_a_command_answers_in_lines_for_people(known: World, what: str) -> None:
+    shown = command(known, *ASKING[what])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert len(shown.stdout.splitlines()) > 1
+    assert not shown.stdout.startswith("{")
+
+
+@pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
+def test_every_command_that_acts_ends_with_0_and_one_document(known: World, with_worker: bool) -> None:
+    if with_worker:
+        scene, item = known.pair("other")
+        known.save(scene, title="First")
+        known.shows(item, "First")
+    for what, arguments in list(ACTING.items())[:5] if with_worker else ACTING.items():
+        shown = command(known, *arguments, "--json")
+        assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (what, shown)
+        assert shown.document["ok"] is True, what
+    assert [write.parameters["title.value"] for write in known.plex.writes][-1] == "Title"
+    assert len(known.workers()) == with_worker
+
+
+def test_a_dry_run_shows_what_the_run_then_does(known: World) -> None:
+    promised = command(known, "sync", "--dry-run").stdout
+    assert "'a' -> 'Title'" in promised
+    assert "Text" in promised
+    assert known.plex.writes == []
+    done = command(known, "sync")
+    assert "1 queued" in done.stdout
+    assert len(known.plex.writes) == 1
+    assert "1 already in sync" in command(known, "sync").stdout
+    assert "1 queued" in command(known, "sync", "--force").stdout
+    assert len(known.plex.writes) == 1, "what is the same is not sent again"
+
+
+# --- when something is wrong
+
+
+@pytest.mark.parametrize("what", ["check", "dry run", "sync"])
+def test_before_the_first_save_the_user_reads_what_to_do(tmp_path: Path, what: str) -> None:
+    arguments = {**ACTING, **ASKING}[what]
+    shown = run_command(tmp_path, *arguments, "--json")
+    assert shown.exit_code == 1
+    assert "save any scene" in json.dumps(shown.document)
+
+
+def test_what_needs_no_stash_works_before_the_first_save(tmp_path: Path) -> None:
+    names = ("status", "failed", "clear failed", "clear queue", "report", "sync queue", "retry")
+    with ThreadPoolExecutor(2) as pool:
+        for shown in pool.map(lambda what: run_command(tmp_path, *{**ACTING, **ASKING}[what], "--json"), names):
+            assert (shown.exit_code, shown.document["ok"]) == (0, True), shown
+
+
+@pytest.mark.parametrize("what", ["check", "preview"])
+def test_with_plex_away_a_command_ends_with_1_and_says_why(known: World, what: str) -> None:
+    known.plex.stop()
+    shown = command(known, *{**ACTING, **ASKING}[what])
+    assert shown.exit_code == 1
+    assert "Plex" in shown.stdout + shown.stderr
+
+
+def test_with_plex_away_json_is_still_one_document(known: World) -> None:
+    known.plex.stop()
+    shown = command(known, "sync", "--json")
+    assert shown.exit_code == 1
+    assert shown.document["ok"] is False
+    assert "Plex is down" in shown.document["summary"]
+
+
+def test_a_wrong_token_is_named_and_not_shown(known: World) -> None:
+    known.settings(plex_token="another-token-0123456789")
+    for what in ("check", "preview", "sync"):
+        shown = command(known, *{**ACTING, **ASKING}[what])
+        assert shown.exit_code == 1
+        assert "plex_token" in shown.stdout + shown.stderr
+        assert "another-token-0123456789" not in shown.stdout + shown.stderr
+
+
+def test_a_session_that_ran_out_is_one_line_with_what_to_do(make_world: Callable[..., World]) -> None:
+    """The command line has nothing but the session of the last save or task."""
+    world = make_world(username="user", password="secret-of-the-user")
+    run_task(world, "Status")
+    world.stash.invalidate_sessions()
+    shown = command(world, "preview")
+    assert shown.exit_code == 1
+    assert len(shown.stderr.splitlines()) == 1
+    assert "save any scene" in shown.stderr
+
+
+@pytest.mark.parametrize("what", ["status", "sync"])
+def test_a_data_directory_that_can_not_be_is_one_line(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    shown = run_command(tmp_path, *{**ACTING, **ASKING}[what], "--data-dir", str(file / "data"), "--json")
+    assert shown.exit_code == 1
+    assert list(shown.document) == ["error"]
+    assert len(shown.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["dlq.db", "index.db", "memory.db", os.path.join("queue", "data.db")])
+def test_a_damaged_database_is_one_line_for_whoever_only_asks(tmp_path: Path, name: str) -> None:
+    (tmp_path / "queue").mkdir(mode=0o700)
+    (tmp_path / name).write_bytes(b"no database at all, whatever its name says" * 100)
+    shown = run_command(tmp_path, "report", "--json")
+    assert shown.exit_code in (0, 1)
+    assert len(shown.document) >= 1
+    assert len(shown.stderr.splitlines()) <= 1
+
+
+def test_a_wrong_environment_variable_is_one_line(tmp_path: Path) -> None:
+    with closing(Inbox(str(tmp_path))) as inbox:
+        inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
+    shown = run_command(tmp_path, "sync", "--queue", env={"PLEXSYNC_TIME_SCALE": "x"})
+    assert shown.exit_code == 1
+    assert "PLEXSYNC_TIME_SCALE" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+
+
+# --- the terminal
+
+
+def write_letter(folder: Path, text: str) -> None:
+    with closing(DeadLetterQueue(folder)) as dlq:
+        dlq.add(create_sync_job(7, "metadata", {"title": "T"}), AmbiguousMatch(text, []), 0)
+
+
+def test_a_terminal_without_these_letters_shows_question_marks(tmp_path: Path) -> None:
+    write_letter(tmp_path, "日本語 may be any of two ☃")
+    shown = run_command(tmp_path, "failed", env={"PYTHONIOENCODING": "ascii"})
+    assert shown.exit_code == 0
+    assert "??? may be any of two ?" in shown.stdout
+
+
+def test_a_line_break_in_a_title_makes_no_second_line(tmp_path: Path) -> None:
+    write_letter(tmp_path, "Scene 7 'a\nb' may be any")
+    lines = run_command(tmp_path, "failed").stdout.splitlines()
+    assert len(lines) == 2, lines
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes that close early are POSIX's")
+def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
+    for number in range(200):
+        write_letter(tmp_path, f"{number} " + "x" * 2000)
+    process = subprocess.Popen(
+        [sys.executable, str(ENTRY), "failed"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.stderr.close()
+    process.wait(60)
+    assert b"Traceback" not in stderr
+    assert b"Exception ignored" not in stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of its own is POSIX's")
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(known: World) -> None:
+    for number in range(5):
+        known.pair(f"more{number}", title=f"More {number}")
+    ours, theirs = os.openpty()
+    try:
+        shown = run_command(known.data_dir, "sync", terminal=theirs)
+        os.set_blocking(ours, False)
+        seen = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "6 queued" in shown.stdout
+    assert "3 of 6" in seen
+    assert seen.rstrip().endswith("6 of 6")
+    assert "\x01" not in seen
+    assert command(known, "sync", "--force").stderr == ""
+
+
+# --- the worker
+
+
+def test_the_worker_command_works_off_the_queue_and_leaves(known: World) -> None:
+    with closing(Inbox(str(known.data_dir))) as inbox:
+        inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
+    shown = command(known, "worker", "--idle-timeout", "0.2")
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (0, "", "")
+    assert len(known.plex.writes) == 1
+    assert queued(known.data_dir) == []
+
+
+def test_a_second_worker_leaves_at_once(known: World) -> None:
+    scene, item = known.pair("other")
+    known.save(scene, title="T")
+    known.shows(item, "T")
+    assert command(known, "worker").exit_code == 0
+    assert len(known.workers()) == 1
+
+
+def test_the_data_directory_can_be_named(known: World, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shown = run_command(known.data_dir, "status", "--data-dir", str(elsewhere), "--json")
+    assert shown.document["log"] == str(elsewhere / "worker.log")
+    assert shown.document["waiting"] == 0
+
+
+def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(world: World) -> None:
+    for number in range(30):
+        world.pair(f"file{number}", title=f"T{number}", updated_at=time.time())
+    run_task(world, "Status")
+    world.plex.faults.add(Delay(0.1), method="PUT")
+    process = subprocess.Popen(
+        [sys.executable, str(ENTRY), "sync"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(world.data_dir, {"PLEXSYNC_TIME_SCALE": SCALE}),
+        text=True,
+    )
+    until(lambda: len(world.plex.writes) >= 3)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped" in stderr
+    assert "Traceback" not in stdout + stderr
+    assert TOKEN not in stdout + stderr
+    world.plex.faults.clear()
+    assert command(world, "sync").exit_code == 0
+    assert {item.title for item in world.plex.items(world.library)} == {f"T{number}" for number in range(30)}
+    assert len(world.plex.writes) == 30

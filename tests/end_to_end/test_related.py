@@ -1,0 +1,285 @@
+"""Renames of what scenes have, merged tags, new scenes: what changes in Plex without a scene being saved."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queue.dlq import DeadLetterQueue
+from queue.inbox import Inbox
+from queue.models import create_related_job
+from tests.end_to_end.conftest import World
+from tests.entry.processes import queued, run, until
+from tests.entry.test_hook_process import HEAVY, LIGHTER, modules_of_a_hook
+from tests.simulators.plex import PlexItem
+from tests.simulators.stash import Scene
+from tests.simulators.stash.events import (
+    HookContext,
+    encode,
+    group_events,
+    hook_input,
+    performer_update,
+    scene_create,
+    scene_destroy,
+    studio_update,
+    tag_update,
+    tags_merge,
+)
+from tests.tasks import run_task
+from worker.process import WorkerLock
+
+#: kind → the scene's field that holds it, and how Plex shows it
+KINDS: dict[str, tuple[str, Callable[[PlexItem], object], object]] = {
+    "performer": ("performers", lambda item: item.actors, ["New"]),
+    "studio": ("studio", lambda item: item.studio, "New"),
+    "tag": ("tags", lambda item: item.genres, ["New"]),
+    "group": ("groups", lambda item: item.collections, ["New"]),
+}
+
+
+def having(world: World, kind: str, name: str, value: str = "Old") -> tuple[Scene, PlexItem]:
+    field = KINDS[kind][0]
+    return world.pair(name, **{field: value if field == "studio" else [value]}, updated_at=time.time() - 90_000)
+
+
+def synced(world: World, pairs: list[tuple[Scene, PlexItem]]) -> None:
+    for scene, item in pairs:
+        world.save(scene, title=f"Saved {scene.id}")
+        world.shows(item, f"Saved {scene.id}")
+    world.drained()
+
+
+def mutate(world: World, mutation: str, type_name: str, **input_: Any) -> list[dict[str, Any]]:
+    """A mutation as Stash's own page sends it; what its hooks of ours answered."""
+    before = len(world.stash.plugins.runs())
+    world.stash.graphql(f"mutation M($input: {type_name}!) {{ {mutation}(input: $input) {{ id }} }}", {"input": input_})
+    return [json.loads(hook.stdout)["output"] for hook in world.stash.plugins.runs()[before:]]
+
+
+# --- renames
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: str) -> None:
+    _, shown, new = KINDS[kind]
+    pairs = [having(world, kind, f"synced{number}") for number in range(4)]
+    synced(world, pairs)
+    never, never_item = having(world, kind, "never")
+    _, without_item = without = world.pair("without")
+    synced(world, [without])
+    writes = len(world.plex.writes)
+    entity = {"performer": world.stash.rename_performer, "studio": world.stash.rename_studio}
+    rename = entity.get(kind) or {"tag": world.stash.rename_tag, "group": world.stash.rename_group}[kind]
+    runs = rename("Old", "New").hooks
+    assert [(run.error, run.output["queued"]) for run in runs] == [(None, True)], (
+        "one hook, even where events come twice"
+    )
+    for _, item in pairs:
+        until(lambda item=item: shown(item) == new, f"{shown(item)}; {world.worker_log()[-1500:]}")  # type: ignore[misc]
+    world.drained()
+    assert never_item.title == "never", f"scene {never.id} was never synced"
+    assert {write.rating_key for write in world.plex.writes[writes:]} == {item.rating_key for _, item in pairs}
+    assert len(world.plex.writes) == writes + len(pairs)
+    assert without_item.title.startswith("Saved")
+
+
+@pytest.mark.parametrize(
+    ("mutation", "type_name", "change"),
+    [
+        ("performerUpdate", "PerformerUpdateInput", {"details": "Text", "favorite": True}),
+        ("studioUpdate", "StudioUpdateInput", {"details": "Text"}),
+        ("tagUpdate", "TagUpdateInput", {"description": "Text"}),
+        ("groupUpdate", "GroupUpdateInput", {"synopsis": "Text"}),
+    ],
+)
+def test_an_update_without_a_new_name_queues_nothing(
+    world: World, mutation: str, type_name: str, change: dict[str, Any]
+) -> None:
+    for add in (world.stash.add_performer, world.stash.add_studio, world.stash.add_tag, world.stash.add_group):
+        add("Old")
+    answers = mutate(world, mutation, type_name, id="1", **change)
+    assert [answer["queued"] for answer in answers] == [False]
+    assert queued(world.data_dir) == []
+    assert world.workers() == []
+
+
+def test_renames_while_plex_is_down_arrive_when_it_is_back(world: World) -> None:
+    pair = having(world, "performer", "a")
+    synced(world, [pair])
+    world.plex.stop()
+    world.stash.rename_performer("Old", "Between")
+    world.stash.rename_performer("Between", "New")
+    until(lambda: "Plex" in world.worker_log().rpartition("changed; ")[2])
+    world.plex.start()
+    until(lambda: pair[1].actors == ["New"])
+    world.drained()
+    assert not dead_letters(world)
+
+
+def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(world: World) -> None:
+    world.stash.add_tag("Old")
+    world.stash.rename_tag("Old", "New")
+    until(lambda: "0 scenes that show it" in world.worker_log())
+    world.drained()
+    assert world.plex.writes == []
+
+
+def test_a_renamed_thing_that_is_gone_by_then_costs_nothing(world: World) -> None:
+    with closing(Inbox(str(world.data_dir))) as inbox:
+        for kind in KINDS:
+            inbox.put(create_related_job(kind, 4711))
+    done = run_task(world, "Process queue now")
+    assert done.level == "info"
+    assert queued(world.data_dir) == []
+    assert not dead_letters(world)
+
+
+def dead_letters(world: World) -> list[dict[str, Any]]:
+    with closing(DeadLetterQueue(world.data_dir)) as dlq:
+        return dlq.get_recent(100)
+
+
+def test_renames_that_fail_are_kept_one_by_one(world: World) -> None:
+    with closing(Inbox(str(world.data_dir))) as inbox:
+        for kind in KINDS:
+            inbox.put({**create_related_job(kind, 5), "data": {"id": "of another version"}})
+    run_task(world, "Process queue now")
+    assert sorted(letter["job"]["job_key"] for letter in dead_letters(world)) == [f"{kind}_5" for kind in sorted(KINDS)]
+    shown = run_task(world, "Show failed and ambiguous")
+    assert not any("scene 0" in text for text in shown.texts), "there is no scene 0"
+
+
+# --- merges
+
+
+def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(world: World) -> None:
+    source, target = world.stash.add_tag("Source"), world.stash.add_tag("Target")
+    pairs = [world.pair(f"file{number}", tags=["Source"]) for number in range(3)]
+    synced(world, pairs)
+    assert [item.genres for _, item in pairs] == [["Source"]] * 3
+    answers = mutate(world, "tagsMerge", "TagsMergeInput", source=[str(source)], destination=str(target))
+    assert [answer["queued"] for answer in answers] == [True]
+    for _, item in pairs:
+        until(lambda item=item: item.genres == ["Target"], f"{item.genres}")  # type: ignore[misc]
+
+
+def test_a_merged_scene_never_writes_its_title_to_the_sources_item(world: World) -> None:
+    """Stash fires no hook for it. The target has both files now, and each is an item of its own in Plex."""
+    (target, target_item), (source, source_item) = pairs = world.pairs(2)
+    synced(world, pairs)
+    merge = "mutation M($input: SceneMergeInput!) { sceneMerge(input: $input) { id } }"
+    values = {"id": str(target.id), "title": "Merged"}
+    world.stash.graphql(merge, {"input": {"source": [str(source.id)], "destination": str(target.id), "values": values}})
+    run_task(world, "Sync recent scenes")
+    assert source_item.title == f"Saved {source.id}"
+    if target_item.title != "Merged":  # then it is shown as ambiguous, and can be decided
+        assert [letter["scene_id"] for letter in dead_letters(world)] == [target.id]
+        run_task(world, "Re-sync scene", scene_id=target.id, rating_key=target_item.rating_key)
+    assert (target_item.title, source_item.title) == ("Merged", f"Saved {source.id}")
+
+
+# --- new scenes
+
+
+def test_a_scene_created_with_metadata_is_synced(world: World) -> None:
+    item = world.plex.add_item(world.library, "/media/new.mp4", size=7)
+    _, result = world.stash.scan_create(title="Created", files=[("/data/new.mp4", 7)])
+    assert [hook.output["queued"] for hook in result.hooks] == [True]
+    world.shows(item, "Created")
+
+
+def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(world: World) -> None:
+    item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
+    scene, _ = world.stash.scan_create(files=[("/data/new.mp4", 7)])
+    until(lambda: "nothing is known of it yet" in world.worker_log())
+    world.drained()
+    assert (item.title, world.plex.writes) == ("By hand in Plex", [])
+    world.save(scene, details="Text")
+    until(lambda: item.summary == "Text")
+
+
+def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(world: World) -> None:
+    item = world.plex.add_item(world.library, "/media/new.mp4", size=7)
+    world.settings(enabled=False)
+    scene, _ = world.stash.scan_create(files=[("/data/new.mp4", 7)])
+    world.save(scene, title="Saved")
+    until(lambda: not world.workers())
+    world.settings()
+    run_task(world, "Process queue now")
+    world.shows(item, "Saved")
+
+
+def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
+    make_world: Callable[..., World],
+) -> None:
+    """The worker looks for edits of which no hook told every few minutes; here several times a second."""
+    world = make_world(env={"PLEXSYNC_TIME_SCALE": "0.0003"})
+    synced(world, [world.pair("first")])
+    looks = world.stash.log.count()
+    item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
+    world.stash.scan_create(files=[("/data/new.mp4", 7)])
+    until(lambda: "nothing is known of it yet" in world.worker_log())
+    asked = [b"PlexSyncUpdated" in exchange.request.body for exchange in world.stash.log.all()[looks:]].count(True)
+
+    def looked_often() -> bool:
+        return sum(b"PlexSyncUpdated" in one.request.body for one in world.stash.log.all()[looks:]) >= asked + 3
+
+    until(looked_often, "it looks for missed edits")
+    world.drained()
+    assert item.title == "By hand in Plex", world.worker_log()[-800:]
+
+
+# --- what these hooks cost
+
+
+EVENTS: dict[str, HookContext] = {
+    "performer": performer_update({"id": "7", "name": "N"}),
+    "studio": studio_update({"id": "7", "name": "N"}),
+    "tag": tag_update({"id": "7", "name": "N"}),
+    "merge": tags_merge(["1"], "7"),
+    "group": group_events("Update", 7, {"id": "7", "name": "N"}, ("id", "name"))[0],
+    "create": scene_create(7),
+    "destroy": scene_destroy({"id": "7"}, 7),
+}
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Any:
+    """A data directory with its lock held: every hook finds a worker alive."""
+    folder = tmp_path / "busy"
+    folder.mkdir(mode=0o700)
+    lock = WorkerLock(str(folder))
+    assert lock.acquire()
+    yield folder
+    lock.release()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_these_hooks_load_next_to_nothing(busy: Path, tmp_path: Path, event: str) -> None:
+    loaded = modules_of_a_hook(encode(hook_input(EVENTS[event])), busy, tmp_path)
+    assert loaded & {*HEAVY, *LIGHTER} == set()
+    (job,) = queued(busy)
+    assert len(json.dumps(job)) < 250, "a small job"
+
+
+@pytest.mark.parametrize("object_id", [0, -1, None, "7", True, 2**63, 1.5])
+@pytest.mark.parametrize("kind", ["Tag.Update.Post", "Scene.Create.Post"])
+def test_an_event_without_an_id_is_one_line(busy: Path, kind: str, object_id: object) -> None:
+    context = {"type": kind, "id": object_id, "input": {"name": "N"}}
+    answer = run(json.dumps({"args": {"hookContext": context}}).encode(), busy)
+    assert "id" in answer.error
+    assert queued(busy) == []
+
+
+def test_the_same_rename_many_times_is_one_job(busy: Path) -> None:
+    for name in ("A", "B", "C"):
+        run(encode(hook_input(tag_update({"id": "7", "name": name}))), busy)
+    run(encode(hook_input(tags_merge(["1"], "7"))), busy)
+    (job,) = queued(busy)
+    assert (job["job_key"], job["update_type"], job["data"]) == ("tag_7", "tag", {"id": 7})

@@ -1,0 +1,105 @@
+"""Operations as a user starts them: task buttons of a simulated Stash, and commands in a shell."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.entry.processes import DEADLINE, ENTRY, environment
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import World
+
+PLUGIN = "PlexSync"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a task left in Stash's log and in its answer."""
+
+    output: dict[str, Any]
+    #: (level, text), in order
+    log: list[tuple[str, str]]
+    progress: list[float]
+
+    @property
+    def summary(self) -> str:
+        """The one line that says how it went: the last one."""
+        return self.log[-1][1]
+
+    @property
+    def level(self) -> str:
+        return self.log[-1][0]
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in self.log]
+
+
+def run_task(world: World, name: str, **arguments: Any) -> Done:
+    """Press a task button and wait for its end; it must end well."""
+    job = world.stash.run_task(PLUGIN, name, {key: str(value) for key, value in arguments.items()})
+    assert job.wait(DEADLINE), f"{name} does not end; {world.worker_log()[-2000:]}"
+    assert job.run is not None
+    assert (job.status, job.run.exit_code, job.run.error) == ("FINISHED", 0, None), job.run
+    assert isinstance(job.run.output, dict), job.run.stdout
+    assert b"Traceback" not in job.run.stdout
+    assert not any("Traceback" in line.text for line in job.run.log)
+    return Done(job.run.output, [(line.level, line.text) for line in job.run.log], job.progress)
+
+
+def refused_task(world: World, name: str, **arguments: Any) -> str:
+    """Press a task button that must answer with an error; return it."""
+    job = world.stash.run_task(PLUGIN, name, {key: str(value) for key, value in arguments.items()})
+    assert job.wait(DEADLINE)
+    assert job.run is not None
+    assert job.run.error, job.run
+    assert "\n" not in job.run.error
+    assert [line.level for line in job.run.log] == ["error"]
+    assert list(json.loads(job.run.stdout)) == ["error"]
+    return job.run.error
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command left on its terminal."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        document = json.loads(self.stdout)
+        assert isinstance(document, dict)
+        return document
+
+
+def run_command(
+    data_dir: str | Path, *arguments: str, env: Mapping[str, str] | None = None, terminal: int | None = None
+) -> Shown:
+    """Run a command in a shell's way. Never a traceback, nor Stash's marks in what a person reads.
+
+    Args:
+        terminal: a descriptor that is stderr, for what is shown on a terminal alone.
+    """
+    done = subprocess.run(
+        [sys.executable, str(ENTRY), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if terminal is None else terminal,
+        env=environment(data_dir, env),
+        timeout=DEADLINE,
+        check=False,
+        text=True,
+        encoding="utf-8",
+    )
+    shown = Shown(done.returncode, done.stdout, done.stderr or "")
+    assert "Traceback" not in shown.stdout + shown.stderr, shown
+    return shown
