@@ -35,24 +35,14 @@ def host_queue_package() -> None:
 
 
 def get_plugin_data_dir() -> str:
-    """Return the data directory (contract of the plugin: README, "Where things are kept"), made if missing.
+    """Return the data directory (README, "Where things are kept"), made if it is missing.
 
     Raises:
         OSError: none of the places can be written.
     """
-    from common.files import make_private_dir
+    from common.places import plugin_data_dir
 
-    home = os.path.join(os.path.expanduser("~"), ".stash", "plugins", "PlexSync", "data")
-    problem: OSError | None = None
-    for place in (os.environ.get("STASH_PLUGIN_DATA", "").strip(), home, os.path.join(HERE, "data")):
-        try:
-            if place:
-                make_private_dir(os.path.abspath(place))
-                if os.access(place, os.W_OK | os.X_OK):
-                    return os.path.abspath(place)
-        except OSError as error:
-            problem = error
-    raise problem or PermissionError(f"none of the data directories can be written, the last was {HERE}/data")
+    return plugin_data_dir()
 
 
 def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":
@@ -117,7 +107,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     if arguments or sys.stdin is None or sys.stdin.isatty():
         from tasks.cli import run_command
 
-        return run_command(arguments)
+        return run_command(arguments, sys.modules[__name__])
     from hooks.plugin import run_plugin
 
     return run_plugin(sys.modules[__name__], _run_task)

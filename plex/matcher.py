@@ -7,7 +7,7 @@ whether it still has the file: an index may be stale, an edit must not be wrong.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from plex import listing
@@ -49,6 +49,7 @@ def find_plex_items_with_confidence(
     other_files: Iterable[tuple[str, int | None]] = (),
     index: FileIndex | None = None,
     fresh_for: float = 0.0,
+    read_ahead: Callable[[int], Any] = lambda rating_key: None,
 ) -> tuple[MatchConfidence, Any | None, list[Any]]:
     """Find the item that has a scene's file.
 
@@ -60,6 +61,7 @@ def find_plex_items_with_confidence(
         other_files: (path, size) of the scene's further files.
         index: what is known of these sections; None: they are listed for this one question.
         fresh_for: seconds for which the index need not be brought up to date before a file name decides.
+        read_ahead: returns an item by its rating key if it was read a moment ago, else None.
 
     Returns:
         (HIGH, the item, [the item]) or (LOW, None, all candidates). The items are whole and fresh.
@@ -77,13 +79,13 @@ def find_plex_items_with_confidence(
     mappings = tuple(path_mappings)
     if not index.knows(section_ids):
         index.refresh(server, section_ids)
-    items = _look_up(sections[0], index, _by_path(index, files, mappings, section_ids))
+    items = _look_up(sections[0], index, _by_path(index, files, mappings, section_ids), read_ahead)
     if not items:
         # A name decides only among all that Plex has by now: a surer candidate may have come since.
         if items is None or index.age() >= fresh_for:
             index.refresh(server, section_ids)
         for _ in range(_ATTEMPTS):
-            items = _look_up(sections[0], index, choose(index, files, mappings, section_ids))
+            items = _look_up(sections[0], index, choose(index, files, mappings, section_ids), read_ahead)
             if items is not None:
                 break
             index.refresh(server, section_ids)
@@ -169,7 +171,9 @@ def _nearest(named: list[tuple[str, IndexedFile]]) -> list[IndexedFile]:
     return [found for count, found in shared if count == most]
 
 
-def _look_up(section: Any, index: FileIndex, chosen: list[IndexedFile]) -> list[Any] | None:
+def _look_up(
+    section: Any, index: FileIndex, chosen: list[IndexedFile], read_ahead: Callable[[int], Any]
+) -> list[Any] | None:
     """Return the items that were chosen, fresh from Plex; None when the index was wrong about one of them.
 
     An item that is gone, or has other files by now, leaves the index.
@@ -178,8 +182,11 @@ def _look_up(section: Any, index: FileIndex, chosen: list[IndexedFile]) -> list[
     for file in chosen:
         expected.setdefault(file.rating_key, set()).add((file.normal, file.size))
     keys = list(expected)[:_SHOWN]
+    known = [item for item in map(read_ahead, keys) if item is not None]
     with translated():
-        items = [item for item in _fetch(section, keys) if expected.get(int(item.ratingKey), set()) & _files(item)]
+        asked = set(keys) - {int(item.ratingKey) for item in known}
+        items = [*known, *fetch_items(section, [key for key in keys if key in asked])]
+        items = [item for item in items if expected.get(int(item.ratingKey), set()) & _files(item)]
     stale = set(keys) - {int(item.ratingKey) for item in items}
     for rating_key in stale:
         index.forget(rating_key)
@@ -190,8 +197,12 @@ def _files(item: Any) -> set[tuple[str, int | None]]:
     return {(normalize(file.path), file.size) for file in read_item(item).files}
 
 
-def _fetch(section: Any, rating_keys: list[int]) -> list[Any]:
-    """Fetch items in one request; where Plex answers 404 for all because one is gone, one by one."""
+def fetch_items(section: Any, rating_keys: list[int]) -> list[Any]:
+    """Fetch items in one request; where Plex answers 404 for all because one is gone, one by one.
+
+    Raises:
+        PlexTemporaryError, PlexPermanentError
+    """
     if not rating_keys:
         return []
     path = f"/library/metadata/{','.join(map(str, rating_keys))}"
@@ -200,7 +211,7 @@ def _fetch(section: Any, rating_keys: list[int]) -> list[Any]:
     except PlexNotFound:
         if len(rating_keys) == 1:
             return []
-        return [item for key in rating_keys for item in _fetch(section, [key])]
+        return [item for key in rating_keys for item in fetch_items(section, [key])]
     with translated():
         items = list(section.findItems(root, initpath=path))
     for item in items:

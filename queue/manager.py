@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from common.files import make_private_dir
+from common.places import plugin_data_dir
 from queue.ack_queue import JobQueue
 from queue.inbox import QUEUE_DIR
 
@@ -24,9 +25,7 @@ class QueueManager:
             OSError: it can't be written.
         """
         if data_dir is None:
-            from PlexSync import get_plugin_data_dir  # the entry decides; whoever has it already passes it
-
-            data_dir = get_plugin_data_dir()
+            data_dir = plugin_data_dir()
         self.data_dir = os.fspath(data_dir)
         self.queue_path = os.path.join(self.data_dir, QUEUE_DIR)
         make_private_dir(self.data_dir)

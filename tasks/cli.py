@@ -7,9 +7,9 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-import PlexSync
 from common.files import make_private_dir
 from hooks.plugin import explain, explain_import, how_to_install, missing_packages
 from stash.connection import load_connection
@@ -33,22 +33,26 @@ _OPERATIONS = {
 }
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Run a command; return the exit status: 0 done, 1 failed or something to do, 2 not understood."""
+def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
+    """Run a command; return the exit status: 0 done, 1 failed or something to do, 2 not understood.
+
+    Args:
+        entry: the module `PlexSync`.
+    """
     parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments, argparse.Namespace(entry=entry))
     if chosen.command is None:
         parser.print_help()
         return 2
     missing = missing_packages()
     if missing and chosen.command not in ("install", "demo"):
-        return _fail(how_to_install(PlexSync, missing), chosen)
+        return _fail(how_to_install(entry, missing), chosen)
     try:
         return int(chosen.run(chosen))
     except KeyboardInterrupt:
         return _fail("stopped; what was queued stays queued", chosen)
     except ImportError as error:
-        return _fail(explain_import(PlexSync, error), chosen)
+        return _fail(explain_import(entry, error), chosen)
     except ValueError as error:
         return _fail(str(error), chosen)
     except (OSError, sqlite3.Error) as error:
@@ -140,11 +144,11 @@ def _context(chosen: argparse.Namespace) -> Context:
     data_dir, console, redactor = _data_dir(chosen), Console(), Redactor()
     redactor.add(os.environ.get("PLEX_TOKEN"))
     stash = StashClient(lambda: load_connection(data_dir), learn_secret=redactor.add, learn_cookie=redactor.add_passing)
-    return Context(data_dir, PlexSync.SCRIPT, stash, redactor, console.progress, console.tell)
+    return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.tell)
 
 
 def _data_dir(chosen: argparse.Namespace) -> str:
-    data_dir = os.path.abspath(chosen.data_dir) if chosen.data_dir else PlexSync.get_plugin_data_dir()
+    data_dir: str = os.path.abspath(chosen.data_dir) if chosen.data_dir else chosen.entry.get_plugin_data_dir()
     make_private_dir(data_dir)
     return data_dir
 

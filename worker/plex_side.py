@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from plex.client import PlexClient
 from plex.exceptions import PlexNotFound
 from plex.index import FileIndex
+from plex.matcher import choose, fetch_items
 from plex.scans import Scans
 from validation.config import PlexSyncConfig
 from validation.errors import SettingsError
@@ -48,6 +49,7 @@ class PlexSide:
         self._client: PlexClient | None = None
         self._sections: list[Any] = []
         self._index_read_at = float("-inf")
+        self._ahead: dict[int, tuple[Any, float]] = {}
 
     def client(self) -> PlexClient:
         """Return the client for the settings in effect."""
@@ -75,6 +77,31 @@ class PlexSide:
         self._index_read_at = now
         return self._sections
 
+    def read_ahead(self, scenes: Iterable[Sequence[tuple[str, int | None]]]) -> None:
+        """Read the items of several scenes in one request, where the index leaves no doubt which they are.
+
+        Args:
+            scenes: (path in Stash, size) of each scene's files.
+
+        Raises:
+            SettingsError, PlexTemporaryError, PlexPermanentError
+        """
+        sections, mappings = self.libraries(), self._config().path_mappings
+        keys: dict[int, None] = {}
+        for files in scenes:
+            found = {one.rating_key for one in choose(self.index, files, mappings, self.section_ids())}
+            if len(found) == 1:
+                keys.update(dict.fromkeys(found))
+        if len(keys) > 1:
+            read_at = self._clock.monotonic()
+            items = fetch_items(sections[0], list(keys))
+            self._ahead = {int(item.ratingKey): (item, read_at) for item in items}
+
+    def take_ahead(self, rating_key: int) -> Any:
+        """Return an item that was read ahead, once and not for long; else None."""
+        item, read_at = self._ahead.pop(rating_key, (None, float("-inf")))
+        return item if self._clock.monotonic() - read_at < self._timing.ahead_fresh else None
+
     def section_ids(self) -> list[int]:
         """Return the ids of the chosen sections, as they were last read."""
         return [int(section.key) for section in self._sections]
@@ -100,3 +127,4 @@ class PlexSide:
             self._client.close()
         self._client = None
         self._sections = []
+        self._ahead = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -297,14 +298,16 @@ class SyncWorker:
                 after_job()
 
     def _read_ahead(self, jobs: Sequence[SyncJob]) -> dict[int, Scene]:
-        """Read the scenes of several jobs in one query. What it can't tell is asked for job by job."""
+        """Read the scenes of several jobs in one query, and their items. What fails is asked for job by job."""
         scene_ids = [job["scene_id"] for job in jobs if not is_related(job)]
         if self._stash is None or len(scene_ids) < 2:
             return {}
-        try:
-            return {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
-        except (*PASSING, *REFUSALS):  # one of them is gone, maybe: then Stash answers for none
-            return {}
+        scenes: dict[int, Scene] = {}
+        with suppress(*PASSING, *REFUSALS):  # one of them is gone, maybe: then Stash answers for none
+            scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
+        with suppress(*PASSING, *REFUSALS, PlexPermanentError):
+            self._scenes.read_ahead(scenes.values())
+        return scenes
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:
         """Wait until a job is due or another process has put one. A waiting retry costs no look at the table."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,6 +54,16 @@ class SceneSync:
         self._reporter = reporter
         self._name_fresh = name_fresh
 
+    def read_ahead(self, scenes: Iterable[Scene]) -> None:
+        """Read the items of scenes that are to be synced next, together.
+
+        Raises:
+            SettingsError, PlexTemporaryError, PlexPermanentError
+        """
+        every = not self._config().only_organized
+        wanted = [scene for scene in scenes if every or scene.organized]
+        self._plex.read_ahead([(file.path, file.size) for file in scene.files] for scene in wanted)
+
     def find(self, metadata: SyncMetadata, scene: Scene | None) -> Any:
         """Return the one plexapi item for the scene, whole and fresh.
 
@@ -73,6 +83,7 @@ class SceneSync:
                 other_files=files[1:],
                 index=self._plex.index,
                 fresh_for=self._name_fresh,
+                read_ahead=self._plex.take_ahead,
             )
         except PlexNotFound as error:
             error.details = {"files": files}

@@ -31,6 +31,8 @@ class Timing:
     index_fresh: float = 60.0
     #: for which the index counts as fresh when a file name, not a path, decides
     name_fresh: float = 5.0
+    #: for which an item that was read with others counts as fresh when its turn comes
+    ahead_fresh: float = 5.0
     #: between two looks for edits of which no hook told
     catch_up: float = 600.0
     #: between two looks for files that Plex did not have

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import PlexSync
 from plex.matcher import AmbiguousMatch
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
@@ -76,7 +77,7 @@ def known(world: World) -> World:
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_each_command_has_a_help_text(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as left:
-        run_in_this_process([*filter(None, [name]), "--help"])
+        run_in_this_process([*filter(None, [name]), "--help"], PlexSync)
     stdout, stderr = capsys.readouterr()
     assert (left.value.code, stderr) == (0, "")
     assert f"PlexSync.py {name}".strip() in stdout
@@ -105,7 +106,7 @@ WRONG: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_not_understood_ends_with_2_and_says_how_to_ask(capsys: pytest.CaptureFixture[str], what: str) -> None:
     with pytest.raises(SystemExit) as left:
-        run_in_this_process(WRONG[what])
+        run_in_this_process(WRONG[what], PlexSync)
     stdout, stderr = capsys.readouterr()
     assert (left.value.code, stdout) == (2, "")
     assert "usage: PlexSync.py" in stderr

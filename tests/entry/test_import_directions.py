@@ -22,15 +22,12 @@ ALLOWED: dict[str, set[str]] = {
     "worker": {"common", "queue", "stash", "validation", "plex", "hooks"},
     "tasks": {*ROOMS},
 }
-#: Who may import the entry, and how: at any level, or only inside a function.
-KNOWS_THE_ENTRY = {"tasks/cli.py"}
-KNOWS_THE_ENTRY_LATER = {"queue/manager.py"}
 #: Loaded by a save in Stash: of the standard library only what is cheap.
 LIGHT = (
     *("hooks/events.py", "hooks/handlers.py", "hooks/plugin.py", "hooks/session.py", "worker/process.py"),
     *("stash/connection.py", "stash/log.py", "stash/notices.py", "stash/plugin_input.py", "stash/settings.py"),
     *("queue/inbox.py", "queue/models.py", "queue/operations.py", "queue/table.py", "queue/timestamps.py"),
-    *("common/files.py", "common/sqlite.py", "PlexSync.py"),
+    *("common/files.py", "common/places.py", "common/sqlite.py", "PlexSync.py"),
 )
 HEAVY = {"typing", "logging", "threading", "dataclasses", "subprocess", "pathlib", "asyncio", "enum", "datetime"}
 
@@ -86,11 +83,8 @@ def is_within_any(modules: set[str], room: str) -> bool:
     return any(is_within(module, {room}) for module in modules)
 
 
-def test_the_entry_is_imported_by_few() -> None:
-    at_once = {name_of(path) for path in MODULES if "PlexSync" in imports(path, later=False)}
-    later = {name_of(path) for path in MODULES if "PlexSync" in imports(path)} - at_once
-    assert at_once <= KNOWS_THE_ENTRY
-    assert later <= KNOWS_THE_ENTRY_LATER
+def test_nobody_imports_the_entry() -> None:
+    assert [name_of(path) for path in MODULES if "PlexSync" in imports(path)] == []
 
 
 @pytest.mark.parametrize("name", LIGHT)
