@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from validation.errors import PermanentError, TransientError
 TIMEOUT = (5.0, 30.0)
 #: Largest cover that is taken, in bytes.
 _LARGEST_COVER = 32 * 1024 * 1024
+#: Seconds for which a session cookie, good for an hour, is used before a renewed one is taken over.
+_RENEW_AFTER = 60.0
 _PAGE = 500
 _MANY = 5_000
 #: Between the westernmost and the easternmost offset from UTC, and an hour for a clock change.
@@ -99,11 +102,13 @@ class StashClient:
         learn_secret: Callable[[str | None], object] = lambda secret: None,
         learn_cookie: Callable[[str | None], object] = lambda cookie: None,
         session: requests.Session | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect on first use.
 
         Args:
             connection: returns the latest connection that a hook left; asked again when Stash refuses ours.
+            clock: seconds, never going back.
             learn_secret, learn_cookie: are told the API key, and each session cookie, to keep them out of logs.
         """
         # A certificate on a loopback address can't be verified (README, "Limits"): no warning at each request.
@@ -113,6 +118,8 @@ class StashClient:
         self._learn_cookie = learn_cookie
         self._session = session or requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # we keep the one there is
+        self._clock = clock
+        self._renew_at = float("-inf")
         self._cookie: tuple[str, str] | None = None
         self._connection: StashConnection | None = None
 
@@ -366,13 +373,14 @@ class StashClient:
 
         With an API key, which does not expire, nobody needs it.
         """
-        if self._cookie and "ApiKey" not in self._session.headers:
+        if self._cookie and "ApiKey" not in self._session.headers and self._clock() >= self._renew_at:
             renewed = response.cookies.get(self._cookie[0])
             if renewed:
                 self._use_cookie((self._cookie[0], renewed))
 
     def _use_cookie(self, cookie: tuple[str, str] | None) -> None:
         self._cookie = cookie
+        self._renew_at = self._clock() + _RENEW_AFTER
         if cookie:
             self._learn_cookie(cookie[1])
 

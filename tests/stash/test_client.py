@@ -86,11 +86,11 @@ def learned() -> list[str]:
 
 
 @pytest.fixture
-def client(hooks: Hooks, learned: list[str]) -> Iterator[StashClient]:
+def client(hooks: Hooks, learned: list[str], now: Now) -> Iterator[StashClient]:
     def learn(secret: str | None) -> None:
         learned.append(secret or "")
 
-    client = StashClient(hooks, learn_secret=learn, learn_cookie=learn)
+    client = StashClient(hooks, learn_secret=learn, learn_cookie=learn, clock=now)
     yield client
     client._session.close()
 

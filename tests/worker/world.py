@@ -120,6 +120,7 @@ class World:
             lambda: load_connection(self.data_dir),
             learn_secret=self.redactor.add,
             learn_cookie=self.redactor.add_passing,
+            clock=clock.monotonic,
         )
         self.read_timeout: float | None = None
         self._worker: PatientlessWorker | None = None
