@@ -375,7 +375,7 @@ def test_the_cookie_that_stash_renews_replaces_the_old_one(
         now.seconds += 0.8 * HOUR
     sent = [values[0] for values in cookies_sent(guarded)]
 
-    assert len(set(sent)) >= 5, "the first cookie of the request is always the newest"
+    assert len(set(sent)) >= 4, "a new one after each pause"
     assert {one.status for one in guarded.log.all()} == {200}
 
 
