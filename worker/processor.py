@@ -7,6 +7,7 @@ retries to the dead letters. It doesn't: an outage; the job keeps its place, and
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,8 @@ from worker.reporter import Reporter
 from worker.scene_sync import SceneSync
 from worker.timing import Clock, Timing
 from worker.upkeep import Upkeep
+
+log = logging.getLogger("plexsync")
 
 __all__ = ["PermanentError", "SyncWorker", "TransientError"]
 
@@ -305,8 +308,12 @@ class SyncWorker:
         scenes: dict[int, Scene] = {}
         with suppress(*PASSING, *REFUSALS):  # one of them is gone, maybe: then Stash answers for none
             scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
-        with suppress(*PASSING, *REFUSALS, PlexPermanentError):
+        try:
             self._scenes.read_ahead(scenes.values())
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - it only saves requests, and one scene must not stop the others
+            log.debug("Not read ahead: %s", type(error).__name__)
         return scenes
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
+from plex.index import FileIndex, IndexedFile
 from queue.manager import QueueManager
 from queue.operations import enqueue
 from tests.simulators.httpd import Delay
@@ -471,3 +472,21 @@ def test_drain_works_off_what_is_due_and_reports_progress(world: World) -> None:
 
     assert seen == [(1, 4), (2, 3), (3, 2), (4, 1), (5, 0)]
     assert all(world.title(scene) == f"New {scene.id}" for scene in scenes)
+
+
+def test_a_bug_about_one_scene_stops_none_of_those_that_are_taken_with_it(world: World) -> None:
+    class Buggy(FileIndex):
+        def by_path(self, normal: str, section_ids: Iterable[int]) -> list[IndexedFile]:
+            if "bad" in normal:
+                raise ValueError("a bug")
+            return super().by_path(normal, section_ids)
+
+    scenes = {name: world.pair(name)[0] for name in ("first", "bad", "last")}
+    world.use(world.make_worker(index=Buggy()))
+    for name, scene in scenes.items():
+        world.edit(scene, f"New {name}")
+    world.run()
+
+    assert (world.title(scenes["first"]), world.title(scenes["last"])) == ("New first", "New last")
+    assert [letter["scene_id"] for letter in world.letters()] == [scenes["bad"].id]
+    assert world.waiting() == 0
