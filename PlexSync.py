@@ -42,7 +42,7 @@ def get_plugin_data_dir() -> str:
     """
     from common.places import plugin_data_dir
 
-    return plugin_data_dir()
+    return plugin_data_dir(HERE)
 
 
 def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":

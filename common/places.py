@@ -10,15 +10,18 @@ from common.files import make_private_dir
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def plugin_data_dir() -> str:
+def plugin_data_dir(here: str = HERE) -> str:
     """Return the data directory (README, "Where things are kept"), made if it is missing.
+
+    Args:
+        here: the plugin's folder as Stash knows it, which may be a link.
 
     Raises:
         OSError: none of the places can be written.
     """
     home = os.path.join(os.path.expanduser("~"), ".stash", "plugins", "PlexSync", "data")
     problem: OSError | None = None
-    for place in (os.environ.get("STASH_PLUGIN_DATA", "").strip(), home, os.path.join(HERE, "data")):
+    for place in (os.environ.get("STASH_PLUGIN_DATA", "").strip(), home, os.path.join(here, "data")):
         try:
             if place:
                 make_private_dir(os.path.abspath(place))
@@ -26,4 +29,4 @@ def plugin_data_dir() -> str:
                     return os.path.abspath(place)
         except OSError as error:
             problem = error
-    raise problem or PermissionError(f"none of the data directories can be written, the last was {HERE}/data")
+    raise problem or PermissionError(f"none of the data directories can be written, the last was {here}/data")

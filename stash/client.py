@@ -157,7 +157,8 @@ class StashClient:
         if newest is None:
             return
         with _understood():
-            offset = datetime.fromisoformat(newest.replace("Z", "+00:00")).tzinfo
+            # without a fraction: Python 3.10 takes only some
+            offset = datetime.fromisoformat(re.sub(r"\.\d+", "", newest).replace("Z", "+00:00")).tzinfo
         since = (datetime.fromtimestamp(moment, offset) - _ALL_OFFSETS).isoformat(timespec="seconds")
         asked = {"updated_at": {"value": since, "modifier": "GREATER_THAN"}}
         for scenes in self._by_id(_UPDATED_SINCE, asked, _PAGE):

@@ -22,11 +22,15 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+#: What the worker's target is about.
+WORKER = "Plex at once: worker's scenes/s of the bare loop's, each item by itself"
+
+
 @pytest.mark.parametrize(
     ("name", "figure", "compared"),
     [
         ("hook", "hook, worker alive", "hook, worker alive, of the floor"),
-        ("throughput", "Plex at once: worker", "Plex at once: worker's scenes/s of the bare loop's, the same requests"),
+        ("throughput", "Plex at once: worker", WORKER),
         ("index", "10 items", None),
     ],
 )
