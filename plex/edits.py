@@ -115,11 +115,12 @@ def _lists(
 ) -> Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Yield (Plex tag kind, what Stash says, what Plex has) of each list that is switched on."""
     directors = (metadata.director,) if metadata.director else ()
+    collections = _unique((*metadata.groups, metadata.studio) if metadata.studio else metadata.groups)
     fields = (
         ("actor", metadata.performers, item.actors),
         ("director", directors, item.directors),
         ("genre", metadata.tags, item.genres),
-        ("collection", metadata.groups, item.collections),
+        ("collection", collections, item.collections),
     )
     return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
 
@@ -197,7 +198,8 @@ def _fitting(metadata: SyncMetadata) -> SyncMetadata:
 
     What it may have depends on the scene alone, so that the next sync comes to the same.
     """
-    names = (*metadata.performers, *metadata.tags, *metadata.groups, metadata.director, metadata.studio, metadata.title)
+    texts = (metadata.director, metadata.studio, metadata.studio, metadata.title)  # the studio is a collection as well
+    names = (*metadata.performers, *metadata.tags, *metadata.groups, *texts)
     others = sum(len(quote(name, safe="")) + len("collection%5B100%5D.tag.tag=&") for name in names)
     budget = max(_SHORTEST_SUMMARY, LONGEST_REQUEST - 1_000 - others)
     summary = metadata.details

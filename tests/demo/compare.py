@@ -15,15 +15,17 @@ def in_stash(stash: StashSimulator, scene_id: int, own_tags: Iterable[str] = ())
     """What Plex is to show for a scene; `own_tags` are those that the user gave the item in Plex."""
     scene, library = stash.scene(scene_id), stash.library
     date = scene.date or ""
+    studio = library.studios.get(scene.studio_id).name if scene.studio_id else ""
+    groups = {library.groups.get(group_id).name for group_id, _ in scene.group_ids}
     return {
         "title": scene.title or PurePosixPath(scene.path).stem,
         "summary": scene.details,
-        "studio": library.studios.get(scene.studio_id).name if scene.studio_id else "",
+        "studio": studio,
         "date": date if len(date) == len("YYYY-MM-DD") else "",
         "year": date[:4],
         "genres": {*(library.tags.get(tag_id).name for tag_id in scene.tag_ids), *own_tags},
         "actors": {library.performers.get(performer_id).name for performer_id in scene.performer_ids},
-        "collections": {library.groups.get(group_id).name for group_id, _ in scene.group_ids},
+        "collections": {*groups, *filter(None, [studio])},
     }
 
 

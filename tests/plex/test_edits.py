@@ -78,7 +78,8 @@ def test_texts(
     expected: str,
 ) -> None:
     memory = {} if before is None else {field: before}
-    edits = plan({stash_name: stash}, {plex_name: plex}, memory, switches=Switches(preserve=preserve))
+    switches = Switches(preserve=preserve, collections=False)  # where a studio would be as well
+    edits = plan({stash_name: stash}, {plex_name: plex}, memory, switches=switches)
     assert sent(edits) == ({} if expected is None else {f"{field}.value": expected})
     assert (field in edits.changes) == (expected is not None)
     # what is remembered as ours is what Plex has from us after this
@@ -224,6 +225,19 @@ def test_directors_and_groups_are_lists_too() -> None:
     edits = sent(plan({"director": "Dee", "groups": ["G1", "G2"]}, {"collections": ("G1", "Old")}))
     assert edits["director[0].tag.tag"] == "Dee"
     assert edits["collection[].tag.tag-"] == "Old"
+
+
+def test_the_studio_is_a_collection_too_and_never_twice() -> None:
+    assert sent(plan({"studio": "St", "groups": ["G"]}, {"studio": "St"})) == {
+        "collection[0].tag.tag": "G",
+        "collection[1].tag.tag": "St",
+    }
+    assert plan({"studio": "St", "groups": ["st"]}, {"studio": "St"}).changes == {"collection": ((), ("st",))}
+
+
+def test_a_studio_that_is_taken_away_leaves_the_collections() -> None:
+    gone = sent(plan({"groups": ["G"]}, {"collections": ("G", "St", "Mine")}, {"collection": ["G", "St"]}))
+    assert gone["collection[].tag.tag-"] == "St"
 
 
 def test_a_characters_name_stays_with_its_actor() -> None:
