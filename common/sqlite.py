@@ -47,6 +47,15 @@ def connect(path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = Fals
     return connection
 
 
+def connect_memory(owner: object) -> sqlite3.Connection:
+    """Open a database in memory, for any thread, that is closed when `owner` is garbage."""
+    import weakref  # not for the hook
+
+    connection = connect(MEMORY, any_thread=True)
+    weakref.finalize(owner, connection.close)
+    return connection
+
+
 @contextmanager
 def write(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """One transaction that holds the write lock from its first statement; rolled back on an exception."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
-from common.sqlite import MEMORY, connect, write
+from common.sqlite import connect_memory, write
 from plex import listing
 from plex.paths import folded, name_of, normalize
 
@@ -54,8 +54,8 @@ class FileIndex:
     """The index of one Plex server. Not for use from two threads at once."""
 
     def __init__(self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time) -> None:
-        """Use the database behind `connection`, or memory."""
-        self._db = connection or connect(MEMORY, any_thread=True)
+        """Use the database behind `connection`, or memory that ends with this object."""
+        self._db = connection or connect_memory(self)
         self._now = now
         self._refreshed_at = float("-inf")
         with write(self._db):

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from common.sqlite import MEMORY, connect
+from common.sqlite import connect_memory
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS written (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL,"
@@ -86,7 +86,7 @@ class SyncMemory:
 
     def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
-        self._db = connection or connect(MEMORY, any_thread=True)
+        self._db = connection or connect_memory(self)
         for statement in _SCHEMA:
             self._db.execute(statement)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.entry.processes import end_workers, make_plugin, queued, until, worker_pids
+from tests.entry.processes import end_workers, make_plugin, queued, until, worker_log, worker_pids
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import HookRun, Scene, StashSimulator
 
@@ -62,8 +62,7 @@ class World:
         until(lambda: item.title == title, f"Plex shows {title!r} (now {item.title!r}); {self.worker_log()[-2000:]}")
 
     def worker_log(self) -> str:
-        log = self.data_dir / "worker.log"
-        return log.read_text(encoding="utf-8") if log.exists() else ""
+        return worker_log(self.data_dir)
 
     def drained(self) -> None:
         until(lambda: not queued(self.data_dir), "nothing waits")

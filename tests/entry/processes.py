@@ -138,6 +138,12 @@ def until(condition: Callable[[], Any], what: str = "", deadline: float = DEADLI
         time.sleep(0.02)
 
 
+def worker_log(data_dir: str | Path) -> str:
+    """What the workers of a data directory have logged; nothing, before the first of them came to it."""
+    log = Path(data_dir, "worker.log")
+    return log.read_text(encoding="utf-8") if log.exists() else ""
+
+
 def worker_pids(data_dir: str | Path) -> list[int]:
     """The worker processes of a data directory, or of one below it, that are alive."""
     listing = subprocess.run(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import ENTRY, Answer, environment, queued, run, save, until, worker_pids
+from tests.entry.processes import ENTRY, Answer, environment, queued, run, save, until, worker_log, worker_pids
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX processes")
@@ -128,9 +128,9 @@ def test_fifty_hooks_at_once_start_one_worker_and_lose_nothing(data_dir: Path) -
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda scene_id: run(save(scene_id), data_dir), range(1, 51)))
     assert [answer.output["queued"] for answer in answers] == [True] * 50
-    assert len(worker_pids(data_dir)) == 1
-    until(lambda: "Worker started" in (data_dir / "worker.log").read_text(encoding="utf-8"))
-    assert (data_dir / "worker.log").read_text(encoding="utf-8").count("Worker started") == 1
+    until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
+    until(lambda: len(worker_pids(data_dir)) == 1, "one worker is alive")
+    assert worker_log(data_dir).count("Worker started") == 1
     assert {job["scene_id"] for job in queued(data_dir)} == set(range(1, 51))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from queue.operations import get_stats
+from tests.entry.processes import worker_log
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import HookRun, Scene, StashSimulator
 
@@ -74,8 +75,7 @@ class Site:
 
     @property
     def log(self) -> str:
-        path = self.data_dir / "worker.log"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return worker_log(self.data_dir)
 
     def starts(self) -> int:
         return self.log.count("Worker started")
