@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +26,6 @@ PLUGIN = "PlexSync"
 TOKEN = "benchmark-token-of-nobody"
 _DETAILS = "A summary of ordinary length, as people write them. " * 5
 _PATIENCE = 300.0
-_ITEM = re.compile(r"/library/metadata/(\d+)|[?&]id=(\d+)")
 
 
 class Servers:
@@ -175,13 +173,11 @@ class Servers:
 def _recorded(url: str, exchange: Exchange) -> dict[str, Any]:
     request = exchange.request
     wanted = ("accept", "content-type", "cookie", "apikey", "x-plex-token", "accept-encoding")
-    item = _ITEM.search(request.target)
     return {
         "method": request.method,
         "url": url + request.target,
         "headers": {name: value for name, value in request.headers.items() if name in wanted},
         "body": request.body.decode("latin-1"),
-        "item": (item[1] or item[2]) if item else None,
         "cover": request.path.endswith("/screenshot"),
     }
 

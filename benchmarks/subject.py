@@ -8,7 +8,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,6 +24,7 @@ from plex.index import FileIndex  # noqa: E402
 from queue.inbox import Inbox  # noqa: E402
 from queue.operations import enqueue  # noqa: E402
 from stash.connection import StashConnection, save_connection  # noqa: E402
+from worker.flights import AT_ONCE  # noqa: E402
 from worker.process import WorkerLock  # noqa: E402
 from worker.workshop import open_worker  # noqa: E402
 
@@ -55,8 +55,13 @@ class Subject:
         for scene_id in range(first, first + count):
             enqueue(self._inbox, scene_id, "metadata", {"title": "An edit"})
 
-    def drain(self) -> dict[str, float]:
-        """Work until the queue is empty; return what it took."""
+    def drain(self, at_once: int = AT_ONCE) -> dict[str, float]:
+        """Work until the queue is empty; return what it took.
+
+        Args:
+            at_once: writes on their way to Plex at once, where it is slow.
+        """
+        self.worker.at_once = at_once
         start, cpu = time.perf_counter(), time.process_time()
         if not self.worker.drain():
             raise RuntimeError(f"the worker stopped before the end: {self.worker.gate.problem}")
@@ -88,21 +93,10 @@ class Subject:
         assert found == _LOOKUPS, found
         return _LOOKUPS / (time.perf_counter() - start)
 
-    def replay(self, recorded: list[dict[str, Any]], at_once: int = 1) -> dict[str, float]:
-        """Send requests again with `requests`, over one connection to each server; return what it took.
-
-        Args:
-            at_once: items in flight, each over connections of its own; an item's requests stay in order.
-        """
-        lanes: list[list[dict[str, Any]]] = [[] for _ in range(at_once)]
-        for one in recorded:
-            lanes[int(one["item"] or 0) % at_once].append(one)
+    def replay(self, recorded: list[dict[str, Any]]) -> dict[str, float]:
+        """Send requests again with `requests`, over one connection to each server; return what it took."""
         start, cpu = time.perf_counter(), time.process_time()
-        if at_once == 1:
-            _send_all(recorded)
-        else:
-            with ThreadPoolExecutor(at_once) as pool:
-                list(pool.map(_send_all, lanes))
+        _send_all(recorded)
         return _since(start, cpu)
 
 

@@ -1,4 +1,4 @@
-"""The worker's throughput, against a bare loop of the same GETs and PUTs; and what more at once would gain.
+"""The worker's throughput, against a bare loop of the same GETs and PUTs; and what several writes at once gain.
 
 The worker reads the items of several scenes in one request. The bare loop, which knows no scenes, reads each by
 itself; a second row sends what the worker sent, as it was sent.
@@ -14,11 +14,13 @@ from typing import Any
 
 from benchmarks.measure import Log, Result, Scale, ratio
 from benchmarks.remote import Remote
+from worker.flights import AT_ONCE
 
 #: The share of the bare loop's scenes per second that the worker must reach.
 TARGET = 0.7
 SLOW = 0.02
-AT_ONCE = (1, 2, 4, 8)
+#: Writes on their way at once, beside the worker's own number.
+_OTHERS = (1, 2, 8)
 _ALL, _PLEX = "each item by itself", "each item by itself, to Plex alone"
 _OWN = "the worker's own requests"
 _MANY_ITEMS = re.compile(r"(/library/metadata/)(\d+(?:,\d+)+)")
@@ -34,7 +36,8 @@ class Turns:
     #: see `_kinds`
     bare: dict[str, list[float]] = field(default_factory=dict)
     bare_cpu: dict[str, list[float]] = field(default_factory=dict)
-    at_once: dict[int, list[float]] = field(default_factory=dict)
+    #: the worker with another number of writes on their way at once
+    others: dict[int, list[float]] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
 
 
@@ -69,18 +72,18 @@ def _turns(servers: Remote, subject: Remote, scenes: int, count: int, delay: flo
             turns.bare.setdefault(kind, []).append(again["seconds"] / scenes)
             turns.bare_cpu.setdefault(kind, []).append(again["cpu"] / scenes)
             turns.requests[kind] = len(some)
-        for at_once in AT_ONCE if delay else ():
-            again = subject.call("replay", recorded=_kinds(recorded)[_PLEX], at_once=at_once)
-            turns.at_once.setdefault(at_once, []).append(again["seconds"] / scenes)
+        for at_once in _OTHERS if delay else ():
+            again = _sync(servers, subject, scenes, at_once=at_once)
+            turns.others.setdefault(at_once, []).append(again["seconds"] / scenes)
     servers.call("delay", seconds=0.0)
     return turns
 
 
-def _sync(servers: Remote, subject: Remote, scenes: int) -> dict[str, Any]:
+def _sync(servers: Remote, subject: Remote, scenes: int, at_once: int = AT_ONCE) -> dict[str, Any]:
     servers.call("edit", first=1, count=scenes)
     subject.call("enqueue", first=1, count=scenes)
     servers.call("requests")
-    taken: dict[str, Any] = subject.call("drain")
+    taken: dict[str, Any] = subject.call("drain", at_once=at_once)
     missing = servers.call("differing", first=1, count=scenes)
     if missing:
         raise RuntimeError(f"{missing} of {scenes} scenes are not in sync")
@@ -102,7 +105,7 @@ def _one_by_one(request: dict[str, Any]) -> list[dict[str, Any]]:
     if found is None:
         return [request]
     before, after = request["url"][: found.start()], request["url"][found.end() :]
-    return [{**request, "url": f"{before}{found[1]}{key}{after}", "item": key} for key in found[2].split(",")]
+    return [{**request, "url": f"{before}{found[1]}{key}{after}"} for key in found[2].split(",")]
 
 
 def _tell(result: Result, label: str, turns: Turns) -> None:
@@ -121,7 +124,9 @@ def _tell(result: Result, label: str, turns: Turns) -> None:
 
 
 def _tell_gain(result: Result, slow: Turns) -> None:
-    for at_once, seconds in slow.at_once.items():
+    alone = slow.others[1]
+    for at_once, seconds in sorted({**slow.others, AT_ONCE: slow.worker}.items()):
         if at_once > 1:
-            name = f"Plex 20 ms: bare loop to Plex with {at_once} items in flight, of one in flight"
-            result.ratios.append(ratio(name, slow.at_once[1], seconds))
+            usual = ", as usual" if at_once == AT_ONCE else ""
+            name = f"Plex 20 ms: worker's scenes/s with {at_once} writes at once{usual}, of one at a time"
+            result.ratios.append(ratio(name, alone, seconds))

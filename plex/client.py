@@ -77,7 +77,7 @@ class PlexSession(requests.Session):
 
 
 class PlexClient:
-    """One conversation with a Plex server. Not for use from two threads at once."""
+    """One conversation with a Plex server. Several threads may write items; the rest is for one at a time."""
 
     def __init__(
         self,

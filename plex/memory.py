@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.sqlite import connect_memory
 
@@ -82,37 +84,37 @@ def _keys(names: Iterable[str]) -> set[str]:
 
 
 class SyncMemory:
-    """The memory of all scenes. Not for use from two threads at once."""
+    """The memory of all scenes. For any thread for which its connection is."""
 
     def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
         self._db = connection or connect_memory(self)
+        self._lock = threading.Lock()
         for statement in _SCHEMA:
-            self._db.execute(statement)
+            self._run(statement)
 
     def recall(self, scene_id: int, rating_key: int) -> Written:
         """Return what was written for the scene to this item; nothing, if it was another item."""
-        row = self._db.execute(
+        rows = self._run(
             "SELECT fields, pending, cover, cover_source FROM written WHERE scene_id = ? AND rating_key = ?",
-            (scene_id, rating_key),
-        ).fetchone()
-        if row is None:
-            return Written(rating_key)
-        return Written(rating_key, json.loads(row[0]), json.loads(row[1]) if row[1] else None, row[2], row[3])
+            scene_id,
+            rating_key,
+        )
+        for fields, pending, cover, source in rows:
+            return Written(rating_key, json.loads(fields), json.loads(pending) if pending else None, cover, source)
+        return Written(rating_key)
 
     def remember(self, scene_id: int, written: Written) -> None:
         """Keep what was written; on disk when this returns."""
-        self._db.execute(
+        self._run(
             "INSERT OR REPLACE INTO written (scene_id, rating_key, fields, pending, cover, cover_source)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                scene_id,
-                written.rating_key,
-                json.dumps(dict(written.fields)),
-                None if written.pending is None else json.dumps(dict(written.pending)),
-                written.cover,
-                written.cover_source,
-            ),
+            scene_id,
+            written.rating_key,
+            json.dumps(dict(written.fields)),
+            None if written.pending is None else json.dumps(dict(written.pending)),
+            written.cover,
+            written.cover_source,
         )
 
     def texts(self) -> Iterator[str]:
@@ -124,31 +126,34 @@ class SyncMemory:
 
     def forget(self, scene_id: int) -> None:
         """Drop a scene that is gone."""
-        self._db.execute("DELETE FROM written WHERE scene_id = ?", (scene_id,))
-        self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
+        self._run("DELETE FROM written WHERE scene_id = ?", scene_id)
+        self._run("DELETE FROM choices WHERE scene_id = ?", scene_id)
 
     def knows(self, scene_id: int) -> bool:
         """Whether the scene was ever written to an item."""
-        return self._db.execute("SELECT 1 FROM written WHERE scene_id = ?", (scene_id,)).fetchone() is not None
+        return bool(self._run("SELECT 1 FROM written WHERE scene_id = ?", scene_id))
 
     def is_alone(self, scene_id: int, rating_key: int) -> bool:
         """Whether this scene, and no other, was written to the item."""
-        scenes = self._db.execute("SELECT scene_id FROM written WHERE rating_key = ?", (rating_key,)).fetchall()
-        return scenes == [(scene_id,)]
+        return self._run("SELECT scene_id FROM written WHERE rating_key = ?", rating_key) == [(scene_id,)]
 
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
-        self._db.execute(
-            "UPDATE written SET cover = '', cover_source = NULL WHERE scene_id = ? AND cover IS NOT NULL", (scene_id,)
+        self._run(
+            "UPDATE written SET cover = '', cover_source = NULL WHERE scene_id = ? AND cover IS NOT NULL", scene_id
         )
 
     def choice(self, scene_id: int) -> int | None:
         """Return the rating key of the item that the user chose for the scene, or None."""
-        row = self._db.execute("SELECT rating_key FROM choices WHERE scene_id = ?", (scene_id,)).fetchone()
-        return None if row is None else int(row[0])
+        rows = self._run("SELECT rating_key FROM choices WHERE scene_id = ?", scene_id)
+        return int(rows[0][0]) if rows else None
 
     def choose(self, scene_id: int, rating_key: int | None) -> None:
         """Remember which item the user chose for a scene that several may be; None: forget it."""
-        self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
+        self._run("DELETE FROM choices WHERE scene_id = ?", scene_id)
         if rating_key is not None:
-            self._db.execute("INSERT INTO choices VALUES (?, ?)", (scene_id, rating_key))
+            self._run("INSERT INTO choices VALUES (?, ?)", scene_id, rating_key)
+
+    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(statement, values).fetchall()

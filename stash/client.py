@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ class StashQueryError(PermanentError):
 
 
 class StashClient:
-    """One conversation with Stash. Not for use from two threads at once."""
+    """One conversation with Stash, for any thread; one request at a time."""
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class StashClient:
         self._session = session or requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # we keep the one there is
         self._clock = clock
+        self._lock = threading.Lock()
         self._renew_at = float("-inf")
         self._cookie: tuple[str, str] | None = None
         self._connection: StashConnection | None = None
@@ -328,6 +330,10 @@ class StashClient:
                 return
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        with self._lock:
+            return self._send_alone(method, path, arguments)
+
+    def _send_alone(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
         """Send one request; where Stash has moved or refuses the session, once more as the last hook left it."""
         if self._connection is None:
             self._log_in()

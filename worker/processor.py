@@ -37,6 +37,7 @@ from worker.backoff import calculate_delay
 from worker.catch_up import CatchUp
 from worker.circuit_breaker import CircuitBreaker
 from worker.decisions import GiveUp, decide
+from worker.flights import AT_ONCE, Flight, Flights, Visit
 from worker.gate import PASSING, REFUSALS, Gate
 from worker.patrol import Patrol
 from worker.plex_side import PlexSide, connect_plex
@@ -79,6 +80,7 @@ class SyncWorker:
         clock: Clock | None = None,
         timing: Timing | None = None,
         delay: Callable[[int, float, float], float] = calculate_delay,
+        at_once: int = AT_ONCE,
     ) -> None:
         """Start nothing yet.
 
@@ -94,10 +96,12 @@ class SyncWorker:
             heartbeat: called now and then while the worker is not stuck.
             publish: is called with how things are, for whoever asks (see `worker.gate.Gate.state`).
             delay: (retries so far, base, cap) → seconds.
+            at_once: scenes that are written at once, where Plex is slow.
         """
         self.queue = queue
         self.dlq = dlq
         self.done = 0  # jobs dealt with, either way
+        self.at_once = at_once
         self._data_dir = data_dir
         self._max_retries = max_retries
         self._follow_config = load_config is not None
@@ -199,8 +203,7 @@ class SyncWorker:
     def _round(self) -> None:
         """Deal with a job if one is due, else look around, else wait for one."""
         seen = self.queue.version()  # before the look at the queue: what comes in after it ends the wait
-        self.queue.take_in()
-        due = self.queue.next_due()
+        due = self._next_due()
         if due is not None:
             self._idle_since = None
         elif self._idle_since is None:
@@ -269,17 +272,20 @@ class SyncWorker:
         self._upkeep.at_start()
 
     def _has_due_job(self) -> bool:
-        self.queue.take_in()
-        due = self.queue.next_due()
+        due = self._next_due()
         return due is not None and due <= self._clock.time()
+
+    def _next_due(self) -> float | None:
+        if self._unanswered:
+            self.queue.take_back()
+            self._unanswered = False
+        self.queue.take_in()
+        return self.queue.next_due()
 
     def _work_once(self, after_job: Callable[[], object] = lambda: None) -> bool:
         """Deal with the next few jobs; return whether any was dealt with."""
         if not self.gate.enter():
             return False
-        if self._unanswered:
-            self.queue.take_back()
-            self._unanswered = False
         before = self.done
         self._handle_all(self.queue.take_many(_BATCH, self._clock.time()), after_job)
         return self.done > before
@@ -288,17 +294,25 @@ class SyncWorker:
         """Deal with jobs that were taken together, as far as may be; the others get their places back."""
         read_at = self._clock.time()  # an edit that is made from here on counts as newer
         scenes = self._read_ahead(jobs)
-        for position, job in enumerate(jobs):
-            self._beat()
-            if position and (self._stop.is_set() or not self.gate.enter()):
-                for left in jobs[position:]:
-                    nack_job(self.queue, left)
-                return
-            scene = scenes.get(job["scene_id"])
+
+        def land(flight: Flight) -> None:
             before = self.done
-            self._handle(job, None if scene is None else (scene, read_at))
+            self._handle(flight)
             if self.done > before:
                 after_job()
+
+        now, slow = self._clock.monotonic, self._timing.slow_write
+        with Flights(self._write, land, at_once=self.at_once, slow=slow, now=now) as flights:
+            for position, job in enumerate(jobs):
+                self._beat()
+                if position and (self._stop.is_set() or not self.gate.enter()):
+                    flights.land_all()
+                    for left in jobs[position:]:
+                        nack_job(self.queue, left)
+                    return
+                scene = scenes.get(job["scene_id"])
+                flights.send(job, partial(self._find, job, None if scene is None else (scene, read_at)))
+            flights.land_all()
 
     def _read_ahead(self, jobs: Sequence[SyncJob]) -> dict[int, Scene]:
         """Read the scenes of several jobs in one query, and their items. What fails is asked for job by job."""
@@ -348,19 +362,15 @@ class SyncWorker:
 
     # --- one job ------------------------------------------------------------------------------------------
 
-    def _handle(self, job: SyncJob, read: tuple[Scene, float] | None = None) -> None:
-        """Sync a job's scene and answer for the job. Every way out leaves it in the queue or in the dead letters."""
+    def _handle(self, flight: Flight) -> None:
+        """Answer for a job. Every way out leaves it in the queue or in the dead letters."""
+        job = flight.job
         try:
-            self._process_job(job, read)
-        except REFUSALS as error:
-            nack_job(self.queue, job)
-            self.gate.refuse(error)
-        except (*PASSING, PlexPermanentError) as error:
-            breaker = self.gate.breaker_of(error)
-            if self.gate.is_well(breaker):
-                self._failed(job, error)
-            else:
-                self._keep(job, breaker)
+            edits = flight.outcome.result()
+            if flight.visit is not None and edits is not None:
+                self._record(job, flight.visit, edits)
+        except (*REFUSALS, *PASSING, PlexPermanentError) as error:
+            self._doubt(job, error)
         except (sqlite3.Error, OSError):
             raise  # our own disk; the network's errors were translated
         except Exception as error:  # noqa: BLE001 - a bug in one scene's data must not end the worker
@@ -369,6 +379,20 @@ class SyncWorker:
             self.gate.succeed()
             ack_job(self.queue, job)
             self._finished(job)
+
+    def _doubt(self, job: SyncJob, error: Exception) -> None:
+        """Is it the job that is at fault, or a server, or a setting?"""
+        if self.gate.shut:  # known already from one that was on its way beside this one
+            nack_job(self.queue, job)
+        elif isinstance(error, REFUSALS):
+            nack_job(self.queue, job)
+            self.gate.refuse(error)
+        else:
+            breaker = self.gate.breaker_of(error)
+            if self.gate.is_well(breaker):
+                self._failed(job, error)
+            else:
+                self._keep(job, breaker)
 
     def _keep(self, job: SyncJob, breaker: CircuitBreaker) -> None:
         """Put a job back as it was, in its place, without a retry lost.
@@ -414,40 +438,58 @@ class SyncWorker:
 
     # --- one scene ----------------------------------------------------------------------------------------
 
-    def _process_job(self, job: SyncJob, read: tuple[Scene, float] | None = None) -> None:
+    def _process_job(self, job: SyncJob) -> None:
         """Bring one scene to Plex.
-
-        Args:
-            read: the scene, and the moment before it was read (epoch seconds), where it was read already.
 
         Raises:
             TransientError: try again later (Plex's and Stash's own are subclasses).
             PermanentError: a person must help.
             SettingsError: nothing can be synced with these settings.
         """
+        visit = self._find(job)
+        if visit is not None:
+            self._record(job, visit, self._write(visit))
+
+    def _find(self, job: SyncJob, read: tuple[Scene, float] | None = None) -> Visit | None:
+        """Find a scene's item; None: there is nothing to write.
+
+        Args:
+            read: the scene, and the moment before it was read (epoch seconds), where it was read already.
+
+        Raises:
+            what `_process_job` raises
+        """
         if is_related(job):
             self._expand(job)
-            return
+            return None
         scene_id = job["scene_id"]
         scene, read_at = read or (None, self._clock.time())
         if scene is None and self._stash:
             scene = self._stash.find_scene(scene_id)
             if scene is None:
                 self._forget(scene_id)
-                return
+                return None
         metadata = _metadata(job, scene)
         reason = self._skipped(job, metadata)
         if reason:
             self._reporter.say("debug", f"{_name(job)}: {reason}, so not synced")
-            return
-        item = self._scenes.find(metadata, scene)
-        edits = self._update_metadata(item, metadata)
-        if scene is not None:
-            self._scenes.update_poster(item, scene)
+            return None
+        return Visit(self._scenes.find(metadata, scene), metadata, scene, read_at)
+
+    def _write(self, visit: Visit) -> Edits:
+        """Bring the item to what Stash says; called from several threads at once, each with an item of its own."""
+        edits = self._update_metadata(visit.item, visit.metadata)
+        if visit.scene is not None:
+            self._scenes.update_poster(visit.item, visit.scene)
+        return edits
+
+    def _record(self, job: SyncJob, visit: Visit, edits: Edits) -> None:
+        """Keep that the scene is in sync."""
+        scene_id = job["scene_id"]
         if self._data_dir is not None:
-            save_sync_timestamp(self._data_dir, scene_id, read_at)
-        if scene is not None:
-            self._patrol.was_synced(scene, read_at)
+            save_sync_timestamp(self._data_dir, scene_id, visit.read_at)
+        if visit.scene is not None:
+            self._patrol.was_synced(visit.scene, visit.read_at)
         self.dlq.delete_scene(scene_id)
         self._reporter.say("info", f"{_name(job)}: {_summary(edits)}")
 

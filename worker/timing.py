@@ -33,6 +33,8 @@ class Timing:
     name_fresh: float = 5.0
     #: for which an item that was read with others counts as fresh when its turn comes
     ahead_fresh: float = 5.0
+    #: of a write, from which Plex counts as slow: others are sent meanwhile
+    slow_write: float = 0.01
     #: between two looks for edits of which no hook told
     catch_up: float = 600.0
     #: between two looks for files that Plex did not have
