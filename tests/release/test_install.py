@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks import install
-from tasks.install import Installed, InstallError, install_dependencies
+from tasks import install_pip as interpreter
+from tasks.install import Installed, install_dependencies
+from tasks.install_errors import InstallError, reason
+from tasks.install_folder import swap
 from tests.entry.processes import until
 from tests.release.conftest import Python, mounted
 from tests.release.wheels import VERSIONS, make_wheel, make_wheels, other_platform
@@ -303,16 +305,15 @@ def test_a_small_tmp_is_no_obstacle(
 def test_a_new_folder_that_can_not_take_its_place_gives_way_to_the_old_one(plugin: Path) -> None:
     old = made_by_hand(plugin)
     with pytest.raises(InstallError, match="can't be replaced"):
-        install._swap(str(plugin), str(plugin / "nothing"), "dependencies.old-abc")
+        swap(str(plugin), str(plugin / "dependencies.new-abc" / "nothing"))
     assert (old / "persistqueue" / "__init__.py").is_file()
     assert names_beside(plugin) == ["dependencies"]
 
 
 def test_a_password_in_an_address_is_not_shown(python: Python, tmp_path: Path) -> None:
     command = [python.path, "-c", "print('see https://me:secret@host/x and https://token@host/y')"]
-    assert (
-        install._run(command, str(tmp_path), dict(os.environ)).text == "see https://****@host/x and https://****@host/y"
-    )
+    ended = interpreter.Python(python.path, "", "", (), str(tmp_path), dict(os.environ)).run(command)
+    assert ended.text == "see https://****@host/x and https://****@host/y"
 
 
 @posix_only
@@ -553,7 +554,7 @@ SPOKEN = {
 
 @pytest.mark.parametrize("spoken", SPOKEN)
 def test_what_pip_says_becomes_what_to_do(spoken: str, python: Python) -> None:
-    told = install._reason(install._Ended(3, spoken), install._Python("p", "3.11.0", "linux", (), "f", {}))
+    told = reason(spoken, 3, "3.11.0", "linux")
     assert SPOKEN[spoken] in told
     assert len(told.splitlines()) == 1
     assert "{" not in told
