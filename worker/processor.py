@@ -1,9 +1,4 @@
-"""`SyncWorker`: takes jobs from the queue, syncs their scenes, and answers for each job.
-
-Whose fault is an error? A job that fails because Plex or Stash is down loses nothing; so after a passing error
-the server itself is asked one cheap question. It answers: the job was at fault, and goes its own way through
-retries to the dead letters. It doesn't: an outage; the job keeps its place, and the circuit breaker counts.
-"""
+"""`SyncWorker`: takes jobs from the queue, syncs their scenes, and has each job answered for."""
 
 from __future__ import annotations
 
@@ -18,14 +13,13 @@ from typing import Any
 from hooks.handlers import unmark_scene_pending
 from plex.client import PlexClient
 from plex.edits import Edits
-from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.index import FileIndex
 from plex.matcher import find_plex_items_with_confidence
 from plex.memory import SyncMemory
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.models import CREATED, MISSED, SyncJob
-from queue.operations import ack_job, fail_job, load_sync_timestamps, nack_job, save_sync_timestamp
+from queue.operations import load_sync_timestamps, nack_job, save_sync_timestamp
 from queue.rescue import is_damage
 from queue.timestamps import forget_sync_timestamp
 from stash.client import StashClient
@@ -33,10 +27,9 @@ from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, TransientError
 from validation.metadata import SyncMetadata, validate_metadata
+from worker.answers import Answers, name_of
 from worker.backoff import calculate_delay
 from worker.catch_up import CatchUp
-from worker.circuit_breaker import CircuitBreaker
-from worker.decisions import GiveUp, decide
 from worker.flights import AT_ONCE, Flight, Flights, Visit
 from worker.gate import PASSING, REFUSALS, Gate
 from worker.patrol import Patrol
@@ -51,8 +44,6 @@ log = logging.getLogger("plexsync")
 
 __all__ = ["PermanentError", "SyncWorker", "TransientError"]
 
-#: Seconds that a job steps back when the server went down with it in hand twice in a row.
-_SUSPECT_PAUSE = 60.0
 #: Jobs that are taken at once, their scenes read from Stash in one query.
 _BATCH = 20
 
@@ -111,7 +102,6 @@ class SyncWorker:
         self._published: dict[str, Any] | None = None
         self._clock = clock or Clock()
         self._timing = timing or Timing()
-        self._delay = delay
         self._reporter = reporter or Reporter()
         self._memory = memory or SyncMemory()
         self._upkeep = Upkeep(queue, dlq, self._reporter)
@@ -158,11 +148,21 @@ class SyncWorker:
             clock=self._clock,
             timing=self._timing,
         )
+        self._answers = Answers(
+            queue,
+            dlq,
+            self.gate,
+            finished=self._finished,
+            max_retries=self._most_retries,
+            reporter=self._reporter,
+            clock=self._clock,
+            timing=self._timing,
+            delay=delay,
+        )
         self._unanswered = False  # a job in hand could not be answered for
         self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
         self._idle_since: float | None = None
-        self._suspect: int | None = None  # the row in hand when a server went down
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -294,13 +294,7 @@ class SyncWorker:
         """Deal with jobs that were taken together, as far as may be; the others get their places back."""
         read_at = self._clock.time()  # an edit that is made from here on counts as newer
         scenes = self._read_ahead(jobs)
-
-        def land(flight: Flight) -> None:
-            before = self.done
-            self._handle(flight)
-            if self.done > before:
-                after_job()
-
+        land = partial(self._land, after_job=after_job)
         now, slow = self._clock.monotonic, self._timing.slow_write
         with Flights(self._write, land, at_once=self.at_once, slow=slow, now=now) as flights:
             for position, job in enumerate(jobs):
@@ -362,79 +356,26 @@ class SyncWorker:
 
     # --- one job ------------------------------------------------------------------------------------------
 
-    def _handle(self, flight: Flight) -> None:
-        """Answer for a job. Every way out leaves it in the queue or in the dead letters."""
-        job = flight.job
-        try:
+    def _land(self, flight: Flight, after_job: Callable[[], object]) -> None:
+        """Answer for a job whose write is over."""
+
+        def settle() -> None:
             edits = flight.outcome.result()
             if flight.visit is not None and edits is not None:
-                self._record(job, flight.visit, edits)
-        except (*REFUSALS, *PASSING, PlexPermanentError) as error:
-            self._doubt(job, error)
-        except (sqlite3.Error, OSError):
-            raise  # our own disk; the network's errors were translated
-        except Exception as error:  # noqa: BLE001 - a bug in one scene's data must not end the worker
-            self._failed(job, error)
-        else:
-            self.gate.succeed()
-            ack_job(self.queue, job)
-            self._finished(job)
+                self._record(flight.job, flight.visit, edits)
 
-    def _doubt(self, job: SyncJob, error: Exception) -> None:
-        """Is it the job that is at fault, or a server, or a setting?"""
-        if self.gate.shut:  # known already from one that was on its way beside this one
-            nack_job(self.queue, job)
-        elif isinstance(error, REFUSALS):
-            nack_job(self.queue, job)
-            self.gate.refuse(error)
-        else:
-            breaker = self.gate.breaker_of(error)
-            if self.gate.is_well(breaker):
-                self._failed(job, error)
-            else:
-                self._keep(job, breaker)
-
-    def _keep(self, job: SyncJob, breaker: CircuitBreaker) -> None:
-        """Put a job back as it was, in its place, without a retry lost.
-
-        Only if the server, back again, went down at once with the same job in hand, the others go first: that
-        job may be what brings it down.
-        """
-        if self._suspect == job["pqid"] and breaker.failures == 1:
-            job["next_retry_at"] = self._clock.time() + _SUSPECT_PAUSE * self._timing.scale
-        self._suspect = job["pqid"]
-        nack_job(self.queue, job)
-
-    def _failed(self, job: SyncJob, error: Exception) -> None:
-        max_retries = self.gate.current().max_retries if self._follow_config else self._max_retries
-        verdict = decide(error, job, self._clock.time(), max_retries, self._scaled_delay)
-        if isinstance(verdict, GiveUp):
-            self._give_up(job, error, verdict.retries)
-        else:
-            nack_job(self.queue, verdict.job)
-            if not (isinstance(error, PlexNotFound) and job.get("retry_count")):  # said once; there may be many
-                self._reporter.say("info", f"{_name(job)}: {error}; next attempt in {verdict.delay:.0f} s")
-        self._finished(job)
-
-    def _scaled_delay(self, retries: int, base: float, cap: float) -> float:
-        return self._delay(retries, base * self._timing.scale, cap * self._timing.scale)
-
-    def _give_up(self, job: SyncJob, error: Exception, retries: int) -> None:
-        """Dead letter first, then out of the queue: a kill in between leaves both, never none."""
-        letter = self.dlq.add(job, error, retries)
-        fail_job(self.queue, job)
-        if not is_related(job):
-            self.dlq.delete_scene(job["scene_id"], older_than=letter)
-        if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose
-            self._reporter.say("info", f"{_name(job)}: {error}; taken up again when Plex has it")
-        else:
-            self._reporter.tell("warning", f"{_name(job)} could not be synced: {error}")
+        before = self.done
+        self._answers.answer(flight.job, settle)
+        if self.done > before:
+            after_job()
 
     def _finished(self, job: SyncJob) -> None:
         unmark_scene_pending(job["scene_id"])
-        self._suspect = None
         self.done += 1
         self._upkeep.after_job(self.done)
+
+    def _most_retries(self) -> int:
+        return self.gate.current().max_retries if self._follow_config else self._max_retries
 
     # --- one scene ----------------------------------------------------------------------------------------
 
@@ -472,7 +413,7 @@ class SyncWorker:
         metadata = _metadata(job, scene)
         reason = self._skipped(job, metadata)
         if reason:
-            self._reporter.say("debug", f"{_name(job)}: {reason}, so not synced")
+            self._reporter.say("debug", f"{name_of(job)}: {reason}, so not synced")
             return None
         return Visit(self._scenes.find(metadata, scene), metadata, scene, read_at)
 
@@ -491,7 +432,7 @@ class SyncWorker:
         if visit.scene is not None:
             self._patrol.was_synced(visit.scene, visit.read_at)
         self.dlq.delete_scene(scene_id)
-        self._reporter.say("info", f"{_name(job)}: {_summary(edits)}")
+        self._reporter.say("info", f"{name_of(job)}: {_summary(edits)}")
 
     def _skipped(self, job: SyncJob, metadata: SyncMetadata) -> str | None:
         """Return why a scene is none of our business, or None."""
@@ -507,7 +448,7 @@ class SyncWorker:
             raise PermanentError("without Stash nobody knows which scenes this is about")
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
         count = expand(job, self._stash, synced, self.queue.put_many, self._clock.time)
-        self._reporter.say("info", f"{_name(job)}: changed; {count} scenes that show it are queued")
+        self._reporter.say("info", f"{name_of(job)}: changed; {count} scenes that show it are queued")
 
     def _update_metadata(self, plex_item: Any, data: SyncMetadata | Mapping[str, Any]) -> Edits:
         """Write what differs to an item, in one request, and remember what was written.
@@ -546,10 +487,6 @@ def _validated(data: dict[str, Any]) -> SyncMetadata:
     if metadata is None:
         raise PermanentError(f"the scene's metadata are not valid: {problem}")
     return metadata
-
-
-def _name(job: SyncJob) -> str:
-    return job.get("job_key", "job").replace("_", " ").capitalize()  # "Scene 7"
 
 
 def _summary(edits: Edits) -> str:
