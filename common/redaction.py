@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -31,14 +32,16 @@ class Redactor:
         self._known: set[str] = set()
         self._passing: deque[list[str]] = deque(maxlen=_PASSING)
         self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
 
     def add(self, *secrets: str | None) -> None:
         """Learn secrets; they are masked as they are and as they look inside a URL."""
-        new = [secret for secret in secrets if secret and secret not in self._known]
-        if new:
-            self._known.update(*map(_forms, new))
-            forms = sorted(self._known, key=len, reverse=True)  # a long one may hold a short one
-            self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
+        with self._lock:
+            new = [secret for secret in secrets if secret and secret not in self._known]
+            if new:
+                self._known.update(*map(_forms, new))
+                forms = sorted(self._known, key=len, reverse=True)  # a long one may hold a short one
+                self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
 
     def add_passing(self, secret: str | None) -> None:
         """Learn a secret that will be replaced by another soon, as a session cookie is; the last few are kept."""

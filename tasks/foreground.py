@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from queue.manager import QueueManager
 from queue.operations import get_stats
@@ -41,16 +42,13 @@ def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str |
     try:
         with open_worker(data_dir, lock, tell=tell) as worker:
             finished = worker.drain(progress)
-            gate = worker.gate
-            reason = (
-                None if finished else gate.problem or ("PlexSync is switched off" if gate.disabled else "Plex is down")
-            )
+            state, disabled = worker.gate.state(), worker.gate.disabled
     finally:
         lock.release()
     left = get_stats(data_dir)["pending"]
-    if left and not gate.disabled:
+    if left and not disabled:
         ensure_worker(data_dir, entry)  # retries, and what came in meanwhile
-    return None if reason is None else f"{reason}; {left} scenes wait"
+    return None if finished else f"{_problem(state) or 'Plex or Stash does not answer'}; {left} scenes wait"
 
 
 def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
@@ -65,7 +63,7 @@ def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
                 progress(start - left, left)
             ensure_worker(data_dir, entry)  # in case it has just left, or died
             idle = time.monotonic() - last_progress
-            problem = _problem(data_dir) if idle > _BELIEVE else None
+            problem = _problem(load_state(data_dir)) if idle > _BELIEVE else None
             if problem is not None:
                 return f"{problem}; {left} scenes wait"
             if idle > _PATIENCE:
@@ -81,9 +79,8 @@ def _due(manager: QueueManager) -> int:
     return counts["pending"] + counts["in_progress"] + manager.get_queue().count_spooled()
 
 
-def _problem(data_dir: str) -> str | None:
-    """Return what keeps the worker from working, by its own account."""
-    state = load_state(data_dir)
+def _problem(state: dict[str, Any]) -> str | None:
+    """Return what keeps a worker from working, by its own account."""
     if state.get("problem"):
         return str(state["problem"])
     return next((f"{name.capitalize()} is down" for name in ("plex", "stash") if state.get(name) == "open"), None)

@@ -22,6 +22,8 @@ from worker.related import is_related
 from worker.reporter import Reporter
 from worker.timing import Clock, Timing
 
+#: What may be the fault of the job, of a server, or of a setting.
+DOUBTFUL = (*REFUSALS, *PASSING, PlexPermanentError)
 #: Seconds that a job steps back when the server went down with it in hand twice in a row.
 _SUSPECT_PAUSE = 60.0
 
@@ -70,7 +72,7 @@ class Answers:
         """
         try:
             settle()
-        except (*REFUSALS, *PASSING, PlexPermanentError) as error:
+        except DOUBTFUL as error:
             self._doubt(job, error)
         except (sqlite3.Error, OSError):
             raise  # our own disk; the network's errors were translated
@@ -83,9 +85,7 @@ class Answers:
 
     def _doubt(self, job: SyncJob, error: Exception) -> None:
         """Is it the job that is at fault, or a server, or a setting?"""
-        if self._gate.shut:  # known already from one that was on its way beside this one
-            nack_job(self._queue, job)
-        elif isinstance(error, REFUSALS):
+        if isinstance(error, REFUSALS):
             nack_job(self._queue, job)
             self._gate.refuse(error)
         else:

@@ -37,6 +37,7 @@ class Flight:
 
     job: SyncJob
     visit: Visit | None  # None: there is nothing to write, or no item
+    alone: bool  # no other was on its way at any time
     #: what was sent, once it is there; or what went wrong, in the finding or in the writing
     outcome: Future[Edits | None]
 
@@ -48,25 +49,31 @@ class Flights:
         self,
         write: Callable[[Visit], Edits],
         land: Callable[[Flight], object],
+        go_on: Callable[[], bool],
         *,
         at_once: int,
         slow: float,
         now: Callable[[], float],
+        known: set[str],
     ) -> None:
         """Begin nothing yet.
 
         Args:
             write: carries out a write, in any thread.
             land: answers for a job whose outcome is there. After one that failed, no other write is on its way.
+            go_on: asked after writes had to be waited for: whether another may begin.
             at_once: writes on their way at once, where Plex is slow.
             slow: seconds for the last write that went alone, from which Plex counts as slow.
             now: seconds, never going back.
+            known: names that Plex has, as earlier writes brought them; those of these writes come to them.
         """
         self._write = write
         self._land = land
+        self._go_on = go_on
         self._at_once = at_once
         self._slow = slow
         self._now = now
+        self._known = known
         self._took = float("-inf")
         self._aloft: deque[Flight] = deque()
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="plexsync-write")
@@ -77,27 +84,36 @@ class Flights:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def send(self, job: SyncJob, find: Callable[[], Visit | None]) -> None:
+    def send(self, job: SyncJob, find: Callable[[], Visit | None]) -> bool:
         """Find a job's item and begin to write it; when all places are taken, wait for the first job to land.
 
         Args:
             find: returns None where there is nothing to write.
+
+        Returns:
+            Whether it was begun. If not, `go_on` said no, and `land` will not hear of it.
         """
         places = self._places  # before the write: one that goes alone lands before the next is begun
         visit, outcome = None, _finished()
         try:
             visit = find()
-            if visit is not None and self._is_aloft(visit.item):  # it was read while it was being written
+            if visit is not None and (self._is_aloft(visit.item) or self._brings_the_same(visit)):
+                outdated = self._is_aloft(visit.item)  # what was read of it
                 self.land_all()
-                visit = find()
+                if not self._go_on():
+                    return False
+                visit = find() if outdated else visit
         except Exception as error:  # noqa: BLE001 - whatever it is: `land` learns of it
+            alone = not self._aloft
             outcome, places = _finished(error=error), 1  # and at once: there may be no use in going on
         else:
+            alone = not self._aloft and self._places == 1
             if visit is not None:
                 outcome = self._begin(visit)
-        self._aloft.append(Flight(job, visit, outcome))
+        self._aloft.append(Flight(job, visit, alone, outcome))
         while len(self._aloft) >= places:
             self._land_next()
+        return True
 
     def land_all(self) -> None:
         """Wait for what is on its way."""
@@ -110,7 +126,11 @@ class Flights:
 
     def _begin(self, visit: Visit) -> Future[Edits | None]:
         if self._places > 1:
-            return self._pool.submit(self._write, visit)
+            try:
+                return self._pool.submit(self._write, visit)
+            except RuntimeError:  # there may be no more threads, as in a container that limits them
+                self._pool.shutdown()  # waits: it may have been queued for one that there is
+                self._at_once = 1
         start = self._now()
         try:
             return _finished(self._write(visit))
@@ -120,13 +140,29 @@ class Flights:
             self._took = self._now() - start
 
     def _is_aloft(self, item: Any) -> bool:
-        return any(flight.visit is not None and flight.visit.item.ratingKey == item.ratingKey for flight in self._aloft)
+        return any(visit.item.ratingKey == item.ratingKey for visit in self._visits())
+
+    def _brings_the_same(self, visit: Visit) -> bool:
+        """Whether one that is on its way may create the same tag: nobody says what Plex makes of two at once."""
+        new = _names(visit.metadata) - self._known
+        return any(not new.isdisjoint(_names(other.metadata)) for other in self._visits())
+
+    def _visits(self) -> list[Visit]:
+        return [flight.visit for flight in self._aloft if flight.visit is not None]
 
     def _land_next(self) -> None:
         flight = self._aloft.popleft()
         if flight.outcome.exception() is not None:
             wait([other.outcome for other in self._aloft])
+        elif flight.visit is not None:
+            self._known |= _names(flight.visit.metadata)
         self._land(flight)
+
+
+def _names(metadata: SyncMetadata) -> set[str]:
+    """Return the names of a scene that become tags and collections in Plex, which ignores case."""
+    names = (*metadata.performers, *metadata.tags, *metadata.groups, metadata.studio, metadata.director)
+    return {name.casefold() for name in names if name}
 
 
 def _finished(edits: Edits | None = None, *, error: Exception | None = None) -> Future[Edits | None]:

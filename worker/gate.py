@@ -170,6 +170,7 @@ class Gate:
 
     def pause(self, text: str) -> None:
         """Nothing can be done for a while, for a reason on our own side."""
+        self.problem = text
         self._not_before = self._clock.monotonic() + self._timing.settings_check
         self._reporter.tell("error", text)
 

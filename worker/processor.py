@@ -27,7 +27,7 @@ from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, TransientError
 from validation.metadata import SyncMetadata, validate_metadata
-from worker.answers import Answers, name_of
+from worker.answers import DOUBTFUL, Answers, name_of
 from worker.backoff import calculate_delay
 from worker.catch_up import CatchUp
 from worker.flights import AT_ONCE, Flight, Flights, Visit
@@ -159,6 +159,8 @@ class SyncWorker:
             timing=self._timing,
             delay=delay,
         )
+        self._apart = False  # the next jobs are written one at a time
+        self._names: set[str] = set()  # which Plex has
         self._unanswered = False  # a job in hand could not be answered for
         self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
@@ -245,7 +247,11 @@ class SyncWorker:
         """
         self._start_up()
         start, waiting = self.done, self.queue.counts(due_at=self._clock.time())["pending"]
-        reached = self._drain(lambda: progress(*self._progress(start, waiting)))
+        try:
+            reached = self._drain(lambda: progress(*self._progress(start, waiting)))
+        finally:
+            with suppress(sqlite3.Error, OSError):  # else whoever opens the queue next does it
+                self.queue.take_back()
         self._tell_state()
         return reached
 
@@ -294,19 +300,29 @@ class SyncWorker:
         """Deal with jobs that were taken together, as far as may be; the others get their places back."""
         read_at = self._clock.time()  # an edit that is made from here on counts as newer
         scenes = self._read_ahead(jobs)
-        land = partial(self._land, after_job=after_job)
-        now, slow = self._clock.monotonic, self._timing.slow_write
-        with Flights(self._write, land, at_once=self.at_once, slow=slow, now=now) as flights:
+        at_once, self._apart = 1 if self._apart else self.at_once, False
+        with Flights(
+            self._write,
+            partial(self._land, after_job=after_job),
+            self._may_begin,
+            at_once=at_once,
+            slow=self._timing.slow_write,
+            now=self._clock.monotonic,
+            known=self._names,
+        ) as flights:
             for position, job in enumerate(jobs):
                 self._beat()
-                if position and (self._stop.is_set() or not self.gate.enter()):
+                scene = scenes.get(job["scene_id"])
+                find = partial(self._find, job, None if scene is None else (scene, read_at))
+                if (position and not self._may_begin()) or not flights.send(job, find):
                     flights.land_all()
                     for left in jobs[position:]:
                         nack_job(self.queue, left)
                     return
-                scene = scenes.get(job["scene_id"])
-                flights.send(job, partial(self._find, job, None if scene is None else (scene, read_at)))
             flights.land_all()
+
+    def _may_begin(self) -> bool:
+        return not (self._stop.is_set() or self._apart) and self.gate.enter()
 
     def _read_ahead(self, jobs: Sequence[SyncJob]) -> dict[int, Scene]:
         """Read the scenes of several jobs in one query, and their items. What fails is asked for job by job."""
@@ -364,6 +380,12 @@ class SyncWorker:
             if flight.visit is not None and edits is not None:
                 self._record(flight.job, flight.visit, edits)
 
+        self._beat()
+        if not flight.alone and isinstance(flight.outcome.exception(), DOUBTFUL):
+            # What it failed with may be the doing, or the past, of those beside it: so once more, by itself.
+            nack_job(self.queue, flight.job)
+            self._apart = True
+            return
         before = self.done
         self._answers.answer(flight.job, settle)
         if self.done > before:

@@ -354,7 +354,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(world: 
     for number in range(30):
         world.pair(f"file{number}", title=f"T{number}", updated_at=time.time())
     run_task(world, "Status")
-    world.plex.faults.add(Delay(0.1), method="PUT")
+    world.plex.faults.add(Delay(1.0), method="PUT")
     process = subprocess.Popen(
         [sys.executable, str(ENTRY), "sync"],
         stdin=subprocess.DEVNULL,

@@ -48,9 +48,20 @@ class Airport:
         self.aloft = self.most = 0
         self.threads: set[str] = set()
         self.bad: set[int] = set()
+        self.open = True
+        self.known: set[str] = set()
+        self.alone: dict[int, bool] = {}
 
     def flights(self, at_once: int = 4) -> Flights:
-        return Flights(self.write, self.land, at_once=at_once, slow=SLOW, now=self.clock.monotonic)
+        return Flights(
+            self.write,
+            self.land,
+            lambda: self.open,
+            at_once=at_once,
+            slow=SLOW,
+            now=self.clock.monotonic,
+            known=self.known,
+        )
 
     def write(self, visit: Visit) -> Edits:
         with self._lock:
@@ -74,13 +85,15 @@ class Airport:
             self.errors.append(str(error))
             assert self.aloft == 0
         self.landed.append(flight.job["scene_id"])
+        self.alone[flight.job["scene_id"]] = flight.alone
 
-    def send(self, flights: Flights, scene_id: int, rating_key: int | None = None) -> None:
+    def send(self, flights: Flights, scene_id: int, rating_key: int | None = None, **names: Any) -> bool:
         def find() -> Visit:
             self.found.append(scene_id)
-            return Visit(Item(rating_key or scene_id), SyncMetadata(scene_id=scene_id, title="T"), None, 0.0)
+            metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
+            return Visit(Item(rating_key or scene_id), metadata, None, 0.0)
 
-        flights.send(create_sync_job(scene_id, "metadata", {}), find)
+        return flights.send(create_sync_job(scene_id, "metadata", {}), find)
 
 
 @pytest.fixture
@@ -121,6 +134,62 @@ def test_an_item_is_never_written_twice_at_once_and_found_anew_for_the_second(ai
         assert airport.found == [1, 2, 3, 4, 4]
         flights.land_all()
     assert airport.landed == [1, 2, 3, 4]
+
+
+def test_the_second_write_of_an_item_is_not_begun_where_the_first_closed_the_gate(airport: Airport) -> None:
+    airport.takes = 2 * SLOW
+    with airport.flights() as flights:
+        airport.send(flights, 1)
+        airport.send(flights, 2, rating_key=7)
+        airport.open = False
+        assert not airport.send(flights, 3, rating_key=7)
+    assert airport.landed == [1, 2]
+
+
+def test_two_writes_never_bring_the_same_new_name_at_once(airport: Airport) -> None:
+    airport.takes = 2 * SLOW
+    with airport.flights() as flights:
+        airport.send(flights, 1)
+        airport.send(flights, 2, tags=["New"])
+        airport.send(flights, 3, performers=["Other"])
+        assert airport.landed == [1]
+        airport.send(flights, 4, studio="NEW")
+        assert airport.landed == [1, 2, 3], "the first to bring it has landed when the second is begun"
+        airport.send(flights, 5, tags=["new"])
+        airport.send(flights, 6, director="Other")
+        assert airport.landed == [1, 2, 3], "Plex knows both by now"
+        flights.land_all()
+    assert airport.found == [1, 2, 3, 4, 5, 6]
+    assert airport.known == {"new", "other"}
+
+
+def test_a_write_is_alone_only_if_no_other_was_on_its_way_at_any_time(airport: Airport) -> None:
+    airport.takes = 2 * SLOW
+    with airport.flights() as flights:
+        for scene_id in range(1, 4):
+            airport.send(flights, scene_id)
+        flights.land_all()
+    assert airport.alone == {1: True, 2: False, 3: False}
+
+
+def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
+    airport: Airport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def failing(thread: threading.Thread) -> None:
+        if thread.name.startswith("plexsync-write"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    airport.takes = 2 * SLOW
+    with airport.flights() as flights:
+        for scene_id in range(1, 6):
+            airport.send(flights, scene_id)
+        flights.land_all()
+    assert airport.landed == [1, 2, 3, 4, 5]
+    assert airport.threads == {threading.current_thread().name}
 
 
 def test_a_failure_is_told_when_no_other_write_is_on_its_way(airport: Airport) -> None:
@@ -266,7 +335,7 @@ def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(wor
     assert in_sync(world, scenes)
 
 
-def test_writes_that_fail_together_count_as_one_failure_and_cost_one_probe(world: World) -> None:
+def test_writes_that_fail_side_by_side_are_held_against_nobody_until_one_fails_alone(world: World) -> None:
     scenes = edited(world, 6)
     held = world.plex.faults.add(Hang(), method=WRITES)
     world.plex.faults.add(Answer(503), method=WRITES)
@@ -277,10 +346,76 @@ def test_writes_that_fail_together_count_as_one_failure_and_cost_one_probe(world
         world.plex.log.clear()
         held.remove()
         assert worked.result(30) is False
-    assert len(world.plex.log) == 1
+    assert len(world.plex.log) == 0, "no probe"
+    assert world.worker.gate.plex.failures == 0
+    assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes]
+
+    assert world.worker._work_once() is False
+
     assert world.worker.gate.plex.failures == 1
     assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes]
     assert all("retry_count" not in job for job in world.jobs())
+
+
+def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(world: World) -> None:
+    world.read_timeout = 0.5
+    world.use(world.make_worker(delay=lambda retries, base, cap: 0.0))
+    scenes = edited(world, 6)
+    hangs = str(world.item_of(scenes[3]).rating_key)
+    world.plex.faults.add(Hang(), when=lambda one: one.method == WRITES and one.first("id") == hangs, times=1)
+    world.plex.faults.add(Answer(503), method=WRITES, times=3)
+    world.run_for(30)
+    assert in_sync(world, scenes)
+    assert world.letters() == []
+    assert not any("next attempt" in text for _, text in world.notices())
+
+
+def test_a_write_with_the_old_token_is_not_held_against_the_new_one(world: World) -> None:
+    scenes = edited(world, 8)
+    held = world.plex.faults.add(Hang(), method=WRITES)
+    world.plex.faults.add(Answer(401), method=WRITES, times=4)
+    with at_work(world):
+        assert world.plex.log.wait_for(4, WRITES)
+        world.set(plex_connect_timeout=4)  # the user corrects the settings
+        world.clock.advance(6)
+        held.remove()
+    assert in_sync(world, scenes)
+    assert world.notices() == []
+
+
+def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(world: World) -> None:
+    world.plex.add_item(world.library, "/plex/a.mp4", parts=["/plex/b.mp4"])
+    for name in "ab":
+        scene = world.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
+        world.edit(scene, f"New {scene.id}")
+    world.plex.faults.add(Answer(401), method=WRITES)
+    world.worker._work_once()
+    assert world.plex.log.count(WRITES) == 1
+    assert world.waiting() == 2
+
+
+def test_one_bad_item_among_many_dies_alone(world: World) -> None:
+    scenes = edited(world, 30)
+    bad = str(world.item_of(scenes[7]).rating_key)
+    world.plex.faults.add(Answer(500), when=lambda one: one.method == WRITES and one.first("id") == bad)
+    world.run_for(1000)
+    assert in_sync(world, scenes[:7] + scenes[8:])
+    (letter,) = world.letters()
+    assert (letter["scene_id"], letter["retry_count"]) == (scenes[7].id, 5)
+    assert len(world.plex.writes) == 29
+
+
+def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(world: World) -> None:
+    class Full(SyncMemory):
+        def remember(self, scene_id: int, written: Written) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    edited(world, 9)
+    world.use(world.make_worker(memory=Full()))
+    assert world.worker.drain() is False
+    assert world.queue.counts()["in_progress"] == 0
+    assert world.waiting() == 9
+    assert "disk is full" in world.worker.gate.state()["problem"]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
