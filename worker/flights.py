@@ -19,6 +19,10 @@ from validation.metadata import SyncMetadata
 
 #: Writes on their way at once; docs/benchmarks.md shows what each number gains.
 AT_ONCE = 4
+#: Writes alone that must all have been slow: a single one is, now and then, for any reason.
+_SAMPLES = 3
+#: Writes beside others after which one goes alone, as only that shows how long Plex takes.
+_MEASURE_AGAIN = 30
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,35 @@ class Flight:
     outcome: Future[Edits | None]
 
 
+class Traffic:
+    """What is learned from one write for later ones: how long Plex takes, and which names it has."""
+
+    def __init__(self, slow: float) -> None:
+        """Begin with a Plex that is fast, and knows no names.
+
+        Args:
+            slow: seconds of a write, from which Plex counts as slow.
+        """
+        self.names: set[str] = set()
+        self._slow = slow
+        self._alone: deque[float] = deque([0.0] * _SAMPLES, maxlen=_SAMPLES)
+        self._beside = 0
+
+    @property
+    def slow(self) -> bool:
+        """Whether the last few writes that went alone all were slow. Now and then one more has to go alone."""
+        return min(self._alone) >= self._slow and self._beside < _MEASURE_AGAIN
+
+    def took(self, seconds: float) -> None:
+        """A write went alone."""
+        self._alone.append(seconds)
+        self._beside = 0
+
+    def went_beside(self) -> None:
+        """A write did not."""
+        self._beside += 1
+
+
 class Flights:
     """The writes of some jobs. A context manager: none is on its way when it ends, whatever happens."""
 
@@ -50,11 +83,10 @@ class Flights:
         write: Callable[[Visit], Edits],
         land: Callable[[Flight], object],
         go_on: Callable[[], bool],
+        traffic: Traffic,
         *,
         at_once: int,
-        slow: float,
         now: Callable[[], float],
-        known: set[str],
     ) -> None:
         """Begin nothing yet.
 
@@ -63,18 +95,14 @@ class Flights:
             land: answers for a job whose outcome is there. After one that failed, no other write is on its way.
             go_on: asked after writes had to be waited for: whether another may begin.
             at_once: writes on their way at once, where Plex is slow.
-            slow: seconds for the last write that went alone, from which Plex counts as slow.
             now: seconds, never going back.
-            known: names that Plex has, as earlier writes brought them; those of these writes come to them.
         """
         self._write = write
         self._land = land
         self._go_on = go_on
+        self._traffic = traffic
         self._at_once = at_once
-        self._slow = slow
         self._now = now
-        self._known = known
-        self._took = float("-inf")
         self._aloft: deque[Flight] = deque()
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="plexsync-write")
 
@@ -93,11 +121,11 @@ class Flights:
         Returns:
             Whether it was begun. If not, `go_on` said no, and `land` will not hear of it.
         """
-        places = self._places  # before the write: one that goes alone lands before the next is begun
+        places = self._at_once if self._traffic.slow else 1
         visit, outcome = None, _finished()
         try:
             visit = find()
-            if visit is not None and (self._is_aloft(visit.item) or self._brings_the_same(visit)):
+            if visit is not None and self._aloft and (places == 1 or self._must_wait(visit)):
                 outdated = self._is_aloft(visit.item)  # what was read of it
                 self.land_all()
                 if not self._go_on():
@@ -107,9 +135,9 @@ class Flights:
             alone = not self._aloft
             outcome, places = _finished(error=error), 1  # and at once: there may be no use in going on
         else:
-            alone = not self._aloft and self._places == 1
+            alone = places == 1
             if visit is not None:
-                outcome = self._begin(visit)
+                outcome = self._fly_alone(visit) if alone else self._fly(visit)
         self._aloft.append(Flight(job, visit, alone, outcome))
         while len(self._aloft) >= places:
             self._land_next()
@@ -120,32 +148,36 @@ class Flights:
         while self._aloft:
             self._land_next()
 
-    @property
-    def _places(self) -> int:
-        return self._at_once if self._took >= self._slow else 1
+    def _fly(self, visit: Visit) -> Future[Edits | None]:
+        self._traffic.went_beside()
+        try:
+            return self._pool.submit(self._write, visit)
+        except RuntimeError:  # there may be no more threads, as in a container that limits them
+            self._pool.shutdown()  # waits: it may have been queued for one that there is
+            self._at_once = 1
+            return self._fly_alone(visit)
 
-    def _begin(self, visit: Visit) -> Future[Edits | None]:
-        if self._places > 1:
-            try:
-                return self._pool.submit(self._write, visit)
-            except RuntimeError:  # there may be no more threads, as in a container that limits them
-                self._pool.shutdown()  # waits: it may have been queued for one that there is
-                self._at_once = 1
+    def _fly_alone(self, visit: Visit) -> Future[Edits | None]:
         start = self._now()
         try:
-            return _finished(self._write(visit))
+            edits = self._write(visit)
         except Exception as error:  # noqa: BLE001 - as a thread's
             return _finished(error=error)
-        finally:
-            self._took = self._now() - start
+        if edits.parameters:
+            self._traffic.took(self._now() - start)
+        return _finished(edits)
+
+    def _must_wait(self, visit: Visit) -> bool:
+        """Whether what is on its way must be there first.
+
+        The same item: what was read of it is outdated. And the same name, if it is new to Plex: nobody says what
+        becomes of a tag that two requests create at once.
+        """
+        new = _names(visit.metadata) - self._traffic.names
+        return self._is_aloft(visit.item) or any(not new.isdisjoint(_names(one.metadata)) for one in self._visits())
 
     def _is_aloft(self, item: Any) -> bool:
         return any(visit.item.ratingKey == item.ratingKey for visit in self._visits())
-
-    def _brings_the_same(self, visit: Visit) -> bool:
-        """Whether one that is on its way may create the same tag: nobody says what Plex makes of two at once."""
-        new = _names(visit.metadata) - self._known
-        return any(not new.isdisjoint(_names(other.metadata)) for other in self._visits())
 
     def _visits(self) -> list[Visit]:
         return [flight.visit for flight in self._aloft if flight.visit is not None]
@@ -155,7 +187,7 @@ class Flights:
         if flight.outcome.exception() is not None:
             wait([other.outcome for other in self._aloft])
         elif flight.visit is not None:
-            self._known |= _names(flight.visit.metadata)
+            self._traffic.names |= _names(flight.visit.metadata)
         self._land(flight)
 
 

@@ -30,7 +30,7 @@ from validation.metadata import SyncMetadata, validate_metadata
 from worker.answers import DOUBTFUL, Answers, name_of
 from worker.backoff import calculate_delay
 from worker.catch_up import CatchUp
-from worker.flights import AT_ONCE, Flight, Flights, Visit
+from worker.flights import AT_ONCE, Flight, Flights, Traffic, Visit
 from worker.gate import PASSING, REFUSALS, Gate
 from worker.patrol import Patrol
 from worker.plex_side import PlexSide, connect_plex
@@ -160,7 +160,7 @@ class SyncWorker:
             delay=delay,
         )
         self._apart = False  # the next jobs are written one at a time
-        self._names: set[str] = set()  # which Plex has
+        self._traffic = Traffic(self._timing.slow_write)
         self._unanswered = False  # a job in hand could not be answered for
         self.damage: Exception | None = None  # what ended the worker, when its database is damaged
         self._beaten_at = float("-inf")
@@ -305,10 +305,9 @@ class SyncWorker:
             self._write,
             partial(self._land, after_job=after_job),
             self._may_begin,
+            self._traffic,
             at_once=at_once,
-            slow=self._timing.slow_write,
             now=self._clock.monotonic,
-            known=self._names,
         ) as flights:
             for position, job in enumerate(jobs):
                 self._beat()

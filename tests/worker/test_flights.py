@@ -19,7 +19,7 @@ from tests.simulators.httpd import Answer, Hang
 from tests.simulators.stash import Scene
 from tests.worker.world import FakeClock, World
 from validation.metadata import SyncMetadata
-from worker.flights import Flight, Flights, Visit
+from worker.flights import Flight, Flights, Traffic, Visit
 
 PNG = b"\x89PNG\r\n\x1a\n"
 WRITES = "PUT"
@@ -49,7 +49,8 @@ class Airport:
         self.threads: set[str] = set()
         self.bad: set[int] = set()
         self.open = True
-        self.known: set[str] = set()
+        self.unchanged: set[int] = set()
+        self.traffic = Traffic(SLOW)
         self.alone: dict[int, bool] = {}
 
     def flights(self, at_once: int = 4) -> Flights:
@@ -57,11 +58,16 @@ class Airport:
             self.write,
             self.land,
             lambda: self.open,
+            self.traffic,
             at_once=at_once,
-            slow=SLOW,
             now=self.clock.monotonic,
-            known=self.known,
         )
+
+    def slow_down(self) -> None:
+        """Plex gets slow: one more such write, and others go beside it."""
+        self.takes = 2 * SLOW
+        for _ in range(2):
+            self.traffic.took(self.takes)
 
     def write(self, visit: Visit) -> Edits:
         with self._lock:
@@ -76,7 +82,7 @@ class Airport:
             self.aloft -= 1
         if bad:
             raise RuntimeError(f"item {visit.item.ratingKey}")
-        return Edits()
+        return Edits({"title.value": "T"} if visit.metadata.scene_id not in self.unchanged else {})
 
     def land(self, flight: Flight) -> None:
         try:
@@ -110,7 +116,7 @@ def test_writes_go_one_at_a_time_in_the_callers_thread_where_plex_is_fast(airpor
 
 
 def test_after_a_slow_write_others_go_side_by_side_and_land_in_order(airport: Airport) -> None:
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
         assert airport.landed == [1], "the first goes alone"
@@ -123,8 +129,43 @@ def test_after_a_slow_write_others_go_side_by_side_and_land_in_order(airport: Ai
     assert airport.most == 4
 
 
+def test_one_slow_write_does_not_make_a_plex_slow(airport: Airport) -> None:
+    with airport.flights() as flights:
+        for scene_id in range(1, 11):
+            airport.takes = 0.0 if scene_id % 3 == 0 else 10 * SLOW
+            airport.send(flights, scene_id)
+    assert airport.threads == {threading.current_thread().name}
+
+
+def test_writes_that_send_nothing_tell_nothing_of_plex(airport: Airport) -> None:
+    airport.slow_down()
+    airport.unchanged = {1, 2, 3, 4, 5}
+    airport.takes = 0.0
+    with airport.flights() as flights:
+        for scene_id in range(1, 6):
+            airport.send(flights, scene_id)
+        airport.takes = 2 * SLOW
+        airport.send(flights, 6)
+        assert airport.traffic.slow
+
+
+def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(airport: Airport) -> None:
+    airport.slow_down()
+    with airport.flights() as flights:
+        for scene_id in range(1, 42):
+            airport.send(flights, scene_id)
+        flights.land_all()
+        assert [scene_id for scene_id, alone in airport.alone.items() if alone] == [1, 32]
+        airport.takes = 0.0
+        for scene_id in range(42, 80):
+            airport.send(flights, scene_id)
+        flights.land_all()
+    assert [scene_id for scene_id, alone in airport.alone.items() if alone] == [1, 32, *range(63, 80)]
+    assert airport.landed == list(range(1, 80))
+
+
 def test_an_item_is_never_written_twice_at_once_and_found_anew_for_the_second(airport: Airport) -> None:
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
         airport.send(flights, 2, rating_key=7)
@@ -137,7 +178,7 @@ def test_an_item_is_never_written_twice_at_once_and_found_anew_for_the_second(ai
 
 
 def test_the_second_write_of_an_item_is_not_begun_where_the_first_closed_the_gate(airport: Airport) -> None:
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
         airport.send(flights, 2, rating_key=7)
@@ -147,7 +188,7 @@ def test_the_second_write_of_an_item_is_not_begun_where_the_first_closed_the_gat
 
 
 def test_two_writes_never_bring_the_same_new_name_at_once(airport: Airport) -> None:
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
         airport.send(flights, 2, tags=["New"])
@@ -160,11 +201,11 @@ def test_two_writes_never_bring_the_same_new_name_at_once(airport: Airport) -> N
         assert airport.landed == [1, 2, 3], "Plex knows both by now"
         flights.land_all()
     assert airport.found == [1, 2, 3, 4, 5, 6]
-    assert airport.known == {"new", "other"}
+    assert airport.traffic.names == {"new", "other"}
 
 
 def test_a_write_is_alone_only_if_no_other_was_on_its_way_at_any_time(airport: Airport) -> None:
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         for scene_id in range(1, 4):
             airport.send(flights, scene_id)
@@ -183,7 +224,7 @@ def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", failing)
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         for scene_id in range(1, 6):
             airport.send(flights, scene_id)
@@ -193,7 +234,8 @@ def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
 
 
 def test_a_failure_is_told_when_no_other_write_is_on_its_way(airport: Airport) -> None:
-    airport.takes, airport.bad = 2 * SLOW, {2, 5}
+    airport.slow_down()
+    airport.bad = {2, 5}
     with airport.flights() as flights:
         airport.send(flights, 1)
         airport.gate.clear()
@@ -209,7 +251,7 @@ def test_what_can_not_be_found_lands_in_its_turn(airport: Airport) -> None:
     def nowhere() -> Visit:
         raise RuntimeError("nowhere")
 
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
         airport.send(flights, 2)
@@ -221,7 +263,7 @@ def test_what_can_not_be_found_lands_in_its_turn(airport: Airport) -> None:
 
 
 def test_nothing_is_on_its_way_any_more_when_the_caller_fails(airport: Airport) -> None:
-    airport.takes = 2 * SLOW
+    airport.slow_down()
     with pytest.raises(ZeroDivisionError), airport.flights() as flights:
         airport.send(flights, 1)
         airport.gate.clear()
