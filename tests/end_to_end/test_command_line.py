@@ -362,6 +362,8 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(world: 
         stderr=subprocess.PIPE,
         env=environment(world.data_dir, {"PLEXSYNC_TIME_SCALE": SCALE}),
         text=True,
+        # a shell's background job ignores it, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until(lambda: len(world.plex.writes) >= 3)
     process.send_signal(signal.SIGINT)
