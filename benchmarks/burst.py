@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.hooks import event, make_data_dir
+from benchmarks.hooks import event, make_data_dir, queue_database
 from benchmarks.measure import SPREAD, Case, Log, Result, Scale, floor_command, ratio, spread
 from benchmarks.remote import Remote
-from queue.inbox import DATABASE, QUEUE_DIR
 from tests.demo.processes import stop_workers
 
 AT_ONCE = 8
@@ -66,9 +63,6 @@ def _burst(result: Result, name: str, data_dir: str, scale: Scale, start_worker:
 
 
 def _jobs_written(data_dir: str) -> int:
-    connection = sqlite3.connect(os.path.join(data_dir, QUEUE_DIR, DATABASE))
-    try:
+    with queue_database(data_dir) as connection:
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'ack_queue_default'").fetchone()
         return int(row[0]) if row else 0
-    finally:
-        connection.close()

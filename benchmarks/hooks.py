@@ -74,7 +74,7 @@ def make_data_dir(folder: str, name: str) -> str:
 
 def add_waiting(data_dir: str, count: int) -> None:
     """Let jobs of other scenes wait."""
-    with _database(data_dir) as connection:
+    with queue_database(data_dir) as connection:
         connection.executemany(
             "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, 0)",
             ((json.dumps(create_sync_job(_OTHERS + number, "metadata", {"title": "x"})).encode(),)
@@ -84,7 +84,7 @@ def add_waiting(data_dir: str, count: int) -> None:
 
 def add_seen(data_dir: str, count: int) -> None:
     """Let the queue have seen jobs, and clean up after them as the worker does."""
-    with _database(data_dir) as connection:
+    with queue_database(data_dir) as connection:
         connection.executemany(
             f"INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, {_DONE})",
             ((json.dumps(create_sync_job(_OTHERS + number % 50_000, "metadata", {"title": "x"})).encode(),)
@@ -143,7 +143,8 @@ def end_worker(data_dir: str) -> None:
 
 
 @contextmanager
-def _database(data_dir: str) -> Iterator[sqlite3.Connection]:
+def queue_database(data_dir: str) -> Iterator[sqlite3.Connection]:
+    """The queue's database, opened past the queue; committed when the block ends."""
     connection = sqlite3.connect(os.path.join(data_dir, QUEUE_DIR, DATABASE))
     try:
         with connection:

@@ -6,10 +6,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from benchmarks.hooks import make_data_dir
-from benchmarks.measure import Log, Result, Scale
+from benchmarks.measure import Log, Result, Scale, memory
 from benchmarks.remote import Remote
 from tests.demo.processes import stop_workers, worker_pids
 
@@ -49,18 +48,12 @@ def _watch(poll: float, seconds: float) -> list[float | str | None]:
             before = _cpu(pid)
             time.sleep(seconds)
             spent = _cpu(pid) - before
-            memory = _memory(pid)
+            megabytes = memory(pid)
         finally:
             stop_workers(data_dir)
-    return [spent / seconds * _HOUR, memory["VmRSS"], memory["VmHWM"]]
+    return [spent / seconds * _HOUR, megabytes["VmRSS"], megabytes["VmHWM"]]
 
 
 def _cpu(pid: int) -> float:
     """Return the CPU seconds of a process, its threads included; /proc knows them to 10 ms only."""
     return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
-
-
-def _memory(pid: int) -> dict[str, float]:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split(":") for line in lines if line.endswith("kB"))
-    return {name: int(value.split()[0]) / 1024 for name, value in pairs}

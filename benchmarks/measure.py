@@ -153,6 +153,17 @@ def run_in_turn(cases: Sequence[Case], rounds: int, warm_up: int = 2) -> None:
                 case.seconds.append(seconds)
 
 
+def memory(pid: int | str = "self") -> dict[str, float]:
+    """Return what Linux says of a process's memory, in MB: VmRSS, VmHWM (the most it had) and others.
+
+    Raises:
+        OSError: there is no such process, or no /proc.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(":") for line in lines if line.endswith("kB"))
+    return {name: int(value.split()[0]) / 1024 for name, value in pairs}
+
+
 @dataclass(frozen=True)
 class Usage:
     """What a process took, from its start to its end."""

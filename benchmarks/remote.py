@@ -26,10 +26,6 @@ class Remote:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environ, text=True
         )
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def call(self, method: str, /, **arguments: Any) -> Any:
         """Raises:
         RuntimeError: the method failed; the text is its traceback.

@@ -37,16 +37,15 @@ class Servers:
         self._delay: FaultRule | None = None
         self._edits = 0
 
-    def start(self, data_dir: str = "", environ: dict[str, str] | None = None) -> dict[str, Any]:
+    def start(self, data_dir: str = "") -> dict[str, Any]:
         """Start both; return Stash's `server_connection`.
 
         Args:
             data_dir: of the plugin, where its hooks are to run.
-            environ: more for the hooks.
         """
         plugins = Path(self._folder, "plugins")
         install_plugin(plugins / PLUGIN)
-        hooks = {"STASH_PLUGIN_DATA": data_dir, "NO_PROXY": "127.0.0.1", **(environ or {})}
+        hooks = {"STASH_PLUGIN_DATA": data_dir, "NO_PROXY": "127.0.0.1"}
         self.plex = self._open.enter_context(PlexSimulator(token=TOKEN))
         self.stash = self._open.enter_context(StashSimulator(plugins, env=hooks))
         self.library = self.plex.add_library("Films", locations=["/media"])

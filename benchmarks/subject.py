@@ -17,6 +17,7 @@ PlexSync.host_queue_package()
 
 import requests  # noqa: E402 - after the standard queue hosts ours
 
+from benchmarks.measure import memory  # noqa: E402 - after the standard queue hosts ours
 from benchmarks.remote import serve  # noqa: E402
 from common.sqlite import connect  # noqa: E402
 from plex.client import PlexClient  # noqa: E402
@@ -103,9 +104,8 @@ class Subject:
 def peak_mb() -> float:
     """Return the most memory that this process has had."""
     try:  # what `getrusage` says holds, on Linux, our parent's memory before our own start
-        with open("/proc/self/status", encoding="utf-8") as status:
-            return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
+        return memory()["VmHWM"]
+    except (OSError, KeyError):
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

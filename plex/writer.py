@@ -68,11 +68,12 @@ def upload_poster(plex_item: Any, cover: bytes, written: Written) -> Written:
     Raises:
         PlexTemporaryError, PlexPermanentError, PlexNotFound
     """
-    if not is_new_poster(cover, written):
+    digest = _digest(cover)
+    if digest == written.cover:
         return written
     with translated():
         plex_item.uploadPoster(filepath=cover)
-    return dataclasses.replace(written, cover=_digest(cover))
+    return dataclasses.replace(written, cover=digest)
 
 
 def _digest(cover: bytes) -> str:

@@ -11,7 +11,7 @@ from queue.inbox import QUEUE_DIR
 
 
 class QueueManager:
-    """Owns the queue of one data directory."""
+    """Owns the queue of one data directory. A context manager: its queue, for as long as the block lasts."""
 
     def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, auto_resume: bool = False) -> None:
         """Open the queue in `<data_dir>/queue`.
@@ -30,6 +30,12 @@ class QueueManager:
         self.queue_path = os.path.join(self.data_dir, QUEUE_DIR)
         make_private_dir(self.data_dir)
         self._queue: JobQueue | None = JobQueue(self.queue_path, auto_resume=auto_resume)
+
+    def __enter__(self) -> JobQueue:
+        return self.get_queue()
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
 
     def get_queue(self) -> JobQueue:
         """Return the queue.

@@ -88,13 +88,9 @@ def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
         OSError, sqlite3.Error: the queue can't be written.
     """
     confirmed = is_set(arguments, "confirm")
-    manager = QueueManager(context.data_dir)
-    try:
-        queue = manager.get_queue()
+    with QueueManager(context.data_dir) as queue:
         queue.take_in()
         count = queue.clear_waiting() if confirmed else queue.counts()["pending"]
-    finally:
-        manager.shutdown()
     if confirmed:
         return Result(f"Clear queue: {count} dropped. Sync all scenes brings them back", {"dropped": count})
     text = f"Clear queue: {count} waiting edits would be dropped. Run it with confirm=true (--confirm) to do it"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from queue.ack_queue import JobQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats
 from worker.process import WorkerLock, ensure_worker
@@ -53,11 +54,10 @@ def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str |
 
 def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
     """Report the progress of the worker that is alive, until it has nothing left that is due, or makes none."""
-    manager = QueueManager(data_dir)
-    try:
-        start = least = _due(manager)
+    with QueueManager(data_dir) as queue:
+        start = least = _due(queue)
         last_progress = time.monotonic()
-        while left := _due(manager):
+        while left := _due(queue):
             if left < least:
                 least, last_progress = left, time.monotonic()
                 progress(start - left, left)
@@ -69,14 +69,12 @@ def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
             if idle > _PATIENCE:
                 return f"{left} scenes wait; the worker in the background goes on with them"
             time.sleep(_LOOK)
-    finally:
-        manager.shutdown()
     return None
 
 
-def _due(manager: QueueManager) -> int:
-    counts = manager.get_queue().counts(due_at=time.time())
-    return counts["pending"] + counts["in_progress"] + manager.get_queue().count_spooled()
+def _due(queue: JobQueue) -> int:
+    counts = queue.counts(due_at=time.time())
+    return counts["pending"] + counts["in_progress"] + queue.count_spooled()
 
 
 def _problem(state: dict[str, Any]) -> str | None:

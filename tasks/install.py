@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.places import HERE
 from stash.log import log, progress
 from stash.plugin_input import write_answer
 from tasks.install_errors import InstallError, explain
@@ -20,7 +21,6 @@ from tasks.install_folder import FOLDER, alone, staging, swap, tidy
 from tasks.install_pip import check, look, run_pip
 
 REQUIREMENTS = "requirements.txt"
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_install_task() -> int:
     """Install as a task of Stash; return the exit status."""
     progress(0.0)
     try:
-        result = install_dependencies(_HERE, say=lambda line: log("debug", line), report=progress)
+        result = install_dependencies(HERE, say=lambda line: log("debug", line), report=progress)
     except InstallError as error:
         return _fail_task(str(error))
     except Exception as error:  # noqa: BLE001 - a user must never see a traceback
@@ -87,7 +87,7 @@ def run_install_command(as_json: bool) -> int:
     """Install as a command of a shell, which reads plain lines or one JSON document; return the exit status."""
     say = _ignore if as_json else _print
     try:
-        result = install_dependencies(_HERE, say=say)
+        result = install_dependencies(HERE, say=say)
     except InstallError as error:
         return _fail_command(str(error), as_json)
     except KeyboardInterrupt:

@@ -88,11 +88,8 @@ def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
 
 
 def _later(data_dir: str) -> tuple[int, float | None]:
-    manager = QueueManager(data_dir)
-    try:
-        return manager.get_queue().count_later(time.time())
-    finally:
-        manager.shutdown()
+    with QueueManager(data_dir) as queue:
+        return queue.count_later(time.time())
 
 
 def _index(data_dir: str) -> dict[str, Any]:

@@ -102,15 +102,12 @@ def _sync(context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *
     """
     synced = load_sync_timestamps(context.data_dir)
     queued = in_sync = 0
-    manager = QueueManager(context.data_dir)
-    try:
+    with QueueManager(context.data_dir) as queue:
         for page in pages:
             todo = [one for one, updated_at in page if force or not is_synced(updated_at, synced.get(one))]
-            manager.get_queue().put_many(create_bulk_job(scene_id) for scene_id in todo)
+            queue.put_many(create_bulk_job(scene_id) for scene_id in todo)
             queued += len(todo)
             in_sync += len(page) - len(todo)
-    finally:
-        manager.shutdown()
     reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
     text = f"{name}: {queued} queued, {in_sync} already in sync. {reason or 'All done'}"
     data = {"queued": queued, "in_sync": in_sync, **({"waiting": reason} if reason else {})}
@@ -153,11 +150,8 @@ def _outcome(context: Context, scene: Scene, started: float, reason: str | None)
 
 def _why_not(context: Context, scene: Scene) -> str:
     """Say why a scene that did not fail for good is not in sync."""
-    manager = QueueManager(context.data_dir)
-    try:
-        job = manager.get_queue().find_waiting(f"scene_{scene.id}")
-    finally:
-        manager.shutdown()
+    with QueueManager(context.data_dir) as queue:
+        job = queue.find_waiting(f"scene_{scene.id}")
     if job is None:
         return "it is not marked organized, and only_organized is on"
     if job.get("last_error_type") == PlexNotFound.__name__:

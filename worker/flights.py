@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from plex.edits import Edits
@@ -33,6 +34,13 @@ class Visit:
     metadata: SyncMetadata
     scene: Scene | None
     read_at: float  # epoch seconds: the moment before the scene was read
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of the scene that become tags and collections in Plex, which ignores case."""
+        metadata = self.metadata
+        names = (*metadata.performers, *metadata.tags, *metadata.groups, metadata.studio, metadata.director)
+        return frozenset(name.casefold() for name in names if name)
 
 
 @dataclass(frozen=True)
@@ -173,8 +181,8 @@ class Flights:
         The same item: what was read of it is outdated. And the same name, if it is new to Plex: nobody says what
         becomes of a tag that two requests create at once.
         """
-        new = _names(visit.metadata) - self._traffic.names
-        return self._is_aloft(visit.item) or any(not new.isdisjoint(_names(one.metadata)) for one in self._visits())
+        new = visit.names - self._traffic.names
+        return self._is_aloft(visit.item) or any(not new.isdisjoint(other.names) for other in self._visits())
 
     def _is_aloft(self, item: Any) -> bool:
         return any(visit.item.ratingKey == item.ratingKey for visit in self._visits())
@@ -187,14 +195,8 @@ class Flights:
         if flight.outcome.exception() is not None:
             wait([other.outcome for other in self._aloft])
         elif flight.visit is not None:
-            self._traffic.names |= _names(flight.visit.metadata)
+            self._traffic.names |= flight.visit.names
         self._land(flight)
-
-
-def _names(metadata: SyncMetadata) -> set[str]:
-    """Return the names of a scene that become tags and collections in Plex, which ignores case."""
-    names = (*metadata.performers, *metadata.tags, *metadata.groups, metadata.studio, metadata.director)
-    return {name.casefold() for name in names if name}
 
 
 def _finished(edits: Edits | None = None, *, error: Exception | None = None) -> Future[Edits | None]:

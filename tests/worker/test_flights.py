@@ -16,8 +16,9 @@ from plex.edits import Edits
 from plex.memory import SyncMemory, Written
 from queue.models import create_sync_job
 from tests.simulators.httpd import Answer, Hang
-from tests.simulators.stash import Scene
-from tests.worker.world import FakeClock, World
+from tests.simulators.plex import PlexSimulator
+from tests.simulators.stash import StashSimulator
+from tests.worker.world import FakeClock, World, edited, in_sync
 from validation.metadata import SyncMetadata
 from worker.flights import Flight, Flights, Traffic, Visit
 
@@ -284,17 +285,6 @@ def world(world: World) -> World:
     return world
 
 
-def edited(world: World, count: int, **fields: Any) -> list[Scene]:
-    scenes = [world.pair(f"s{number:03}", **fields)[0] for number in range(count)]
-    for scene in scenes:
-        world.edit(scene, f"New {scene.id}")
-    return scenes
-
-
-def in_sync(world: World, scenes: list[Scene]) -> bool:
-    return all(world.title(scene) == f"New {scene.id}" for scene in scenes)
-
-
 @contextmanager
 def at_work(world: World) -> Iterator[None]:
     """The worker drains in another thread meanwhile."""
@@ -304,13 +294,20 @@ def at_work(world: World) -> Iterator[None]:
         drained.result(30)
 
 
+def assert_at_once(
+    most: int, world: World, server: PlexSimulator | StashSimulator, method: str, path: str | None = None
+) -> None:
+    """Drain, and see that so many of these requests are on their way at once, and no more."""
+    held = server.faults.add(Hang(), method=method, path=path)
+    with at_work(world):
+        assert server.log.wait_for(most, method, path)
+        assert not server.log.wait_for(most + 1, method, path, timeout=0.3)
+        held.remove()
+
+
 def test_four_writes_are_on_their_way_at_once_and_no_more(world: World) -> None:
     scenes = edited(world, 12)
-    held = world.plex.faults.add(Hang(), method=WRITES)
-    with at_work(world):
-        assert world.plex.log.wait_for(4, WRITES)
-        assert not world.plex.log.wait_for(5, WRITES, timeout=0.3)
-        held.remove()
+    assert_at_once(4, world, world.plex, WRITES)
     assert in_sync(world, scenes)
     assert world.waiting() == 0
     assert len(world.plex.writes) == 12
@@ -319,11 +316,7 @@ def test_four_writes_are_on_their_way_at_once_and_no_more(world: World) -> None:
 def test_a_worker_that_is_told_to_writes_one_at_a_time(world: World) -> None:
     world.use(world.make_worker(at_once=1))
     scenes = edited(world, 3)
-    held = world.plex.faults.add(Hang(), method=WRITES)
-    with at_work(world):
-        assert world.plex.log.wait_for(1, WRITES)
-        assert not world.plex.log.wait_for(2, WRITES, timeout=0.3)
-        held.remove()
+    assert_at_once(1, world, world.plex, WRITES)
     assert in_sync(world, scenes)
 
 
@@ -332,11 +325,7 @@ def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(world
     scenes = [world.stash.add_scene(files=[(f"/data/{name}.mp4", 100)]) for name in "ab"]
     for scene in scenes:
         world.edit(scene, f"New {scene.id}", details=f"details {scene.id}")
-    held = world.plex.faults.add(Hang(), method=WRITES)
-    with at_work(world):
-        assert world.plex.log.wait_for(1, WRITES)
-        assert not world.plex.log.wait_for(2, WRITES, timeout=0.3)
-        held.remove()
+    assert_at_once(1, world, world.plex, WRITES)
     methods = [exchange.request.method for exchange in world.plex.log.all()]
     first, second = (place for place, method in enumerate(methods) if method == WRITES)
     assert "GET" in methods[first:second], "the second looked at what the first had written"
@@ -496,9 +485,5 @@ def test_each_cover_goes_to_its_own_item(world: World) -> None:
 def test_stash_is_asked_for_one_cover_at_a_time(world: World) -> None:
     world.set(sync_poster=True)
     scenes = edited(world, 6, cover=PNG)
-    held = world.stash.faults.add(Hang(), path="/scene/")
-    with at_work(world):
-        assert world.stash.log.wait_for(1, "GET", "/scene/")
-        assert not world.stash.log.wait_for(2, "GET", "/scene/", timeout=0.3)
-        held.remove()
+    assert_at_once(1, world, world.stash, "GET", "/scene/")
     assert in_sync(world, scenes)

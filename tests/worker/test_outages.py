@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulators.httpd import Answer, Fault, Hang, Request, Reset, ResetAfter, Truncate
 from tests.simulators.stash import Scene
-from tests.worker.world import HOUR, World, request_times
+from tests.worker.world import HOUR, World, edited, in_sync, request_times
 from worker.circuit_breaker import CircuitState
 
 Outage = Callable[[World], contextlib.AbstractContextManager[object]]
@@ -66,17 +66,6 @@ OUTAGES = {
     "cuts short": to_everything(Truncate(0.5)),
     "empty": to_everything(Answer(200, b"")),
 }
-
-
-def edited(world: World, count: int) -> list[Scene]:
-    scenes = [world.pair(f"s{number:04}")[0] for number in range(count)]
-    for scene in scenes:
-        world.edit(scene, f"New {scene.id}")
-    return scenes
-
-
-def in_sync(world: World, scenes: list[Scene]) -> bool:
-    return all(world.title(scene) == f"New {scene.id}" for scene in scenes)
 
 
 def breaker(world: World) -> CircuitState:

@@ -243,6 +243,19 @@ class World:
         self.manager.shutdown()
 
 
+def edited(world: World, count: int, **fields: Any) -> list[Scene]:
+    """Scenes with their items, each with an edit that waits."""
+    scenes = [world.pair(f"s{number:04}", **fields)[0] for number in range(count)]
+    for scene in scenes:
+        world.edit(scene, f"New {scene.id}")
+    return scenes
+
+
+def in_sync(world: World, scenes: list[Scene]) -> bool:
+    """Whether Plex shows those edits."""
+    return all(world.title(scene) == f"New {scene.id}" for scene in scenes)
+
+
 @contextmanager
 def request_times(world: World) -> Iterator[list[float]]:
     """The moments on the fake clock in which requests come to Plex. Enter it before faults are added."""
