@@ -146,7 +146,9 @@ def _leave(status: int) -> "NoReturn":
 
 if __name__ == "__main__":
     if sys.version_info < OLDEST_PYTHON:
-        sys.stderr.write("\x01e\x02PlexSync needs Python 3.10 or newer; this is %s\n" % sys.version.split()[0])
+        sys.stderr.write(
+            "\x01e\x02PlexSync needs Python 3.10 or newer; this is %s\n" % sys.version.split()[0]
+        )
         sys.stdout.write(
             '{"error": "PlexSync needs Python 3.10 or newer: set it in Settings > System > Python path"}\n'
         )

@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results[name] = MEASUREMENTS[name](scale, _logger(status, name))
         seconds[name] = time.monotonic() - start
         report.show(console, results[name])
-    console.print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), highlight=False)
+    console.print(
+        ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), highlight=False
+    )
     if chosen.json:
         report.save(chosen.json, scale, results, seconds)
 
@@ -62,14 +64,18 @@ def _logger(status: Status, name: str) -> Log:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="just this one; may be given again")
+    parser.add_argument(
+        "--only", action="append", choices=MEASUREMENTS, help="just this one; may be given again"
+    )
     scales = parser.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "under a minute; for a first impression"),
         ("full", "with 100,000 scenes from first to last; takes an hour"),
         ("tiny", "only whether everything runs"),
     ):
-        scales.add_argument(f"--{name}", dest="scale", action="store_const", const=name, default="normal", help=text)
+        scales.add_argument(
+            f"--{name}", dest="scale", action="store_const", const=name, default="normal", help=text
+        )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     return parser
 

@@ -39,7 +39,10 @@ def measure(scale: Scale, log: Log) -> Result:
 
 def _from_first_to_last(result: Result, scenes: int) -> None:
     """Run the task as Stash does: for the first time, and again."""
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, Remote("servers") as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
+        Remote("servers") as servers,
+    ):
         task = _Task(make_data_dir(folder, "data"), servers, scenes)
         result.rows[f"{scenes:,} scenes, first time"] = task.run()
         result.rows[f"{scenes:,} scenes, again"] = task.run()
@@ -59,7 +62,9 @@ def _nothing_changed(result: Result, scale: Scale, log: Log) -> None:
     for task, rows in zip(tasks, (small, large), strict=True):
         result.rows[f"{task.scenes:,} scenes, nothing changed"] = sorted(rows)[len(rows) // 2]
     name = f"nothing changed: a scene of {scale.sizes[1]:,}, of one of {scale.sizes[0]:,}"
-    result.ratios.append(ratio(name, [row[0] for row in large], [row[0] for row in small], at_most=FLAT))
+    result.ratios.append(
+        ratio(name, [row[0] for row in large], [row[0] for row in small], at_most=FLAT)
+    )
 
 
 class _Task:
@@ -76,7 +81,9 @@ class _Task:
         """Run it once; return a row of the table."""
         stdin = {"server_connection": self._connection, "args": {"mode": "sync_all"}}
         self._servers.call("requests")
-        usage = run_measured([sys.executable, str(ENTRY)], json.dumps(stdin).encode(), self._environ)
+        usage = run_measured(
+            [sys.executable, str(ENTRY)], json.dumps(stdin).encode(), self._environ
+        )
         requests = sum(self._servers.call("requests").values())
         missing = self._servers.call("differing", first=1, count=self.scenes)
         if missing:
@@ -125,7 +132,9 @@ def _windows(result: Result, scale: Scale, log: Log) -> None:
                     side.seconds.clear()
     name = f"a scene among {large.scenes:,}, of one among {small.scenes:,}"
     for kind in small.seconds:
-        result.ratios.append(ratio(f"{kind}: {name}", large.seconds[kind], small.seconds[kind], at_most=FLAT))
+        result.ratios.append(
+            ratio(f"{kind}: {name}", large.seconds[kind], small.seconds[kind], at_most=FLAT)
+        )
         for side in (small, large):
             row = [statistics.median(side.seconds[kind]) * 1000, *side.last[kind]]
             result.rows[f"{count} of {side.scenes:,} scenes, {kind}"] = row

@@ -17,7 +17,9 @@ AT_ONCE = 8
 
 def measure(scale: Scale, log: Log) -> Result:
     """Measure the issue's third point."""
-    result = Result(f"Burst: {scale.edits} edits of {scale.edited} scenes, {AT_ONCE} at a time", SPREAD)
+    result = Result(
+        f"Burst: {scale.edits} edits of {scale.edited} scenes, {AT_ONCE} at a time", SPREAD
+    )
     log("the floor")
     floor = _floor(scale.edits)
     result.rows[f"the floor, {AT_ONCE} at a time"] = spread(floor)
@@ -32,13 +34,18 @@ def measure(scale: Scale, log: Log) -> Result:
 
 def _floor(count: int) -> list[float]:
     """What so many processes at a time cost in any case."""
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
         case = Case("floor", floor_command(f"{folder}/floor.db"), event())
         case.run()  # makes the table
         return list(pool.map(lambda _: case.run(), range(count)))
 
 
-def _burst(result: Result, name: str, data_dir: str, scale: Scale, start_worker: bool) -> list[float]:
+def _burst(
+    result: Result, name: str, data_dir: str, scale: Scale, start_worker: bool
+) -> list[float]:
     with Remote("servers") as servers:
         servers.call("start", data_dir=data_dir)
         servers.call("fill", scenes=scale.edited)
@@ -64,5 +71,7 @@ def _burst(result: Result, name: str, data_dir: str, scale: Scale, start_worker:
 
 def _jobs_written(data_dir: str) -> int:
     with queue_database(data_dir) as connection:
-        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'ack_queue_default'").fetchone()
+        row = connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'ack_queue_default'"
+        ).fetchone()
         return int(row[0]) if row else 0

@@ -28,7 +28,10 @@ def measure(scale: Scale, log: Log) -> Result:
     with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, ExitStack() as held:
         log("filling queues")
         empty = make_data_dir(folder, "empty")
-        cases = [hook_case("nothing there", empty), hook_case("nothing there, event with updated_at", empty, _dated())]
+        cases = [
+            hook_case("nothing there", empty),
+            hook_case("nothing there, event with updated_at", empty, _dated()),
+        ]
         for count in scale.waiting[1:]:
             data_dir = make_data_dir(folder, f"waiting-{count}")
             add_waiting(data_dir, count)
@@ -36,7 +39,9 @@ def measure(scale: Scale, log: Log) -> Result:
         stamped = make_data_dir(folder, "timestamps")
         add_timestamps(stamped, scale.timestamps)
         cases.append(hook_case(f"{scale.timestamps:,} timestamps", stamped))
-        cases.append(hook_case(f"{scale.timestamps:,} timestamps, event with updated_at", stamped, _dated()))
+        cases.append(
+            hook_case(f"{scale.timestamps:,} timestamps, event with updated_at", stamped, _dated())
+        )
         dead = make_data_dir(folder, "dead")
         add_dead_letters(dead, scale.dead_letters)
         cases.append(hook_case(f"{scale.dead_letters:,} dead letters", dead))
@@ -52,7 +57,9 @@ def measure(scale: Scale, log: Log) -> Result:
     result.rows = {case.name: spread(case.seconds) for case in cases}
     for case in cases[2:]:
         base = cases[1 if "updated_at" in case.name else 0]
-        result.ratios.append(ratio(f"{case.name}, of nothing there", case.seconds, base.seconds, at_most=TARGET))
+        result.ratios.append(
+            ratio(f"{case.name}, of nothing there", case.seconds, base.seconds, at_most=TARGET)
+        )
     return result
 
 

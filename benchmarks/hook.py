@@ -48,7 +48,9 @@ def measure(scale: Scale, log: Log) -> Result:
             imports = _imports(alive)
     bare, floor, with_worker, without = (case.seconds for case in cases)
     result = Result("The hook, start to exit", (*SPREAD, "peak MB"))
-    result.rows = {case.name: [*spread(case.seconds), peak] for case, peak in zip(cases, peaks, strict=True)}
+    result.rows = {
+        case.name: [*spread(case.seconds), peak] for case, peak in zip(cases, peaks, strict=True)
+    }
     result.ratios = [
         ratio("floor, of python -c pass", floor, bare),
         ratio("hook, worker alive, of the floor", with_worker, floor, at_most=ALIVE),
@@ -56,7 +58,9 @@ def measure(scale: Scale, log: Log) -> Result:
     ]
     dear = sorted(imports.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{name} {cost / 1000:.1f}" for name, cost in dear[:_DEAREST])
-    result.notes.append(f"{len(imports)} modules, {sum(imports.values()) / 1000:.1f} ms in all (ms each): {shown}")
+    result.notes.append(
+        f"{len(imports)} modules, {sum(imports.values()) / 1000:.1f} ms in all (ms each): {shown}"
+    )
     return result
 
 
@@ -78,6 +82,8 @@ def _imports(data_dir: str) -> dict[str, int]:
 
 
 def _import_times(command: list[str], data_dir: str) -> dict[str, int]:
-    done = subprocess.run(command, input=event(), capture_output=True, env=environ(data_dir), check=True)
+    done = subprocess.run(
+        command, input=event(), capture_output=True, env=environ(data_dir), check=True
+    )
     lines = _IMPORT.finditer(done.stderr.decode(errors="replace"))
     return {found[3]: int(found[1]) for found in lines}

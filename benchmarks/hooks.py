@@ -39,7 +39,13 @@ _EVENT: dict[str, Any] = {
         "hookContext": {
             "id": SCENE,
             "type": "Scene.Update.Post",
-            "input": {"clientMutationId": None, "id": str(SCENE), "title": "A title", "details": None, "tag_ids": None},
+            "input": {
+                "clientMutationId": None,
+                "id": str(SCENE),
+                "title": "A title",
+                "details": None,
+                "tag_ids": None,
+            },
             "inputFields": ["id", "title"],
         }
     },

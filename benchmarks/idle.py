@@ -23,20 +23,30 @@ _SETTLED = 4.0
 
 def measure(scale: Scale, log: Log) -> Result:
     """Measure the issue's eighth point; where there is a /proc."""
-    result = Result(f"An idle worker, {scale.idle:.0f} s watched", ("CPU s/hour", "resident MB", "peak MB"))
+    result = Result(
+        f"An idle worker, {scale.idle:.0f} s watched", ("CPU s/hour", "resident MB", "peak MB")
+    )
     if sys.platform != "linux":
         result.notes.append("not measured: only Linux lets one process read another's CPU clock")
         return result
     log(f"{scale.idle:.0f} s")
     with ThreadPoolExecutor() as pool:  # side by side: they hardly do anything
         watched = pool.map(lambda poll: _watch(poll, scale.idle), POLL_INTERVALS)
-        result.rows = {f"poll_interval {poll} s": row for poll, row in zip(POLL_INTERVALS, watched, strict=True)}
-    result.notes.append("an idle worker leaves after 15 minutes; its look for missed edits every 10 is not in this")
+        result.rows = {
+            f"poll_interval {poll} s": row
+            for poll, row in zip(POLL_INTERVALS, watched, strict=True)
+        }
+    result.notes.append(
+        "an idle worker leaves after 15 minutes; its look for missed edits every 10 is not in this"
+    )
     return result
 
 
 def _watch(poll: float, seconds: float) -> list[float | str | None]:
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, Remote("servers") as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
+        Remote("servers") as servers,
+    ):
         data_dir = make_data_dir(folder, "data")
         servers.call("start", data_dir=data_dir)
         servers.call("set", poll_interval=poll)

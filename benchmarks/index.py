@@ -38,7 +38,10 @@ def measure(scale: Scale, log: Log) -> Result:
 
 
 def _index(items: int) -> list[float | str | None]:
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, Remote("servers") as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
+        Remote("servers") as servers,
+    ):
         servers.call("start")
         servers.call("fill_plex", items=items)
         where: dict[str, Any] = servers.call("plex_address")

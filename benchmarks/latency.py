@@ -25,7 +25,9 @@ def measure(scale: Scale, log: Log) -> Result:
         with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder:
             saves = _saves(make_data_dir(folder, "data"), poll, scale.saves)
         result.rows[f"poll_interval {poll} s"] = spread([save["latency"] for save in saves])
-        result.rows[f"poll_interval {poll} s, of which the hook"] = spread([save["blocked"] for save in saves])
+        result.rows[f"poll_interval {poll} s, of which the hook"] = spread(
+            [save["blocked"] for save in saves]
+        )
     return result
 
 

@@ -134,7 +134,12 @@ class Case:
         """
         start = time.perf_counter()
         done = subprocess.run(
-            list(self.command), input=self.stdin, capture_output=True, env=self.environ, cwd=ROOT, check=False
+            list(self.command),
+            input=self.stdin,
+            capture_output=True,
+            env=self.environ,
+            cwd=ROOT,
+            check=False,
         )
         seconds = time.perf_counter() - start
         if done.returncode:
@@ -173,7 +178,9 @@ class Usage:
     peak_mb: float
 
 
-def run_measured(command: Sequence[str], stdin: bytes = b"", environ: Mapping[str, str] | None = None) -> Usage:
+def run_measured(
+    command: Sequence[str], stdin: bytes = b"", environ: Mapping[str, str] | None = None
+) -> Usage:
     """Run a process and return what it took; POSIX only.
 
     A small process starts it (`benchmarks/peak.py`): until its `exec`, a child counts its parent's memory as its own.
@@ -182,8 +189,14 @@ def run_measured(command: Sequence[str], stdin: bytes = b"", environ: Mapping[st
         RuntimeError: it failed.
     """
     launcher = [sys.executable, "-S", "-E", str(ROOT / "benchmarks" / "peak.py"), *command]
-    done = subprocess.run(launcher, input=stdin, capture_output=True, env=environ, cwd=ROOT, check=False)
-    status, seconds, cpu, kib = json.loads(done.stderr.decode(errors="replace").rstrip().rpartition("\n")[2])
+    done = subprocess.run(
+        launcher, input=stdin, capture_output=True, env=environ, cwd=ROOT, check=False
+    )
+    status, seconds, cpu, kib = json.loads(
+        done.stderr.decode(errors="replace").rstrip().rpartition("\n")[2]
+    )
     if status:
-        raise RuntimeError(f"{command} ended with {status}: {done.stderr.decode(errors='replace')[-500:]}")
+        raise RuntimeError(
+            f"{command} ended with {status}: {done.stderr.decode(errors='replace')[-500:]}"
+        )
     return Usage(seconds, cpu, kib / 1024)

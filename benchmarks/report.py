@@ -38,12 +38,20 @@ def show(console: Console, result: Result) -> None:
             table.add_row(name, *(_text(value) for value in values))
         console.print(table)
     if result.ratios:
-        table = Table(title=f"{result.title}: ratios, side by side in this run", title_justify="left")
+        table = Table(
+            title=f"{result.title}: ratios, side by side in this run", title_justify="left"
+        )
         table.add_column("")
         for column in ("median", "25 % to 75 %", "target", ""):
             table.add_column(column, justify="right")
         for one in result.ratios:
-            table.add_row(one.name, f"{one.median:.2f}", f"{one.low:.2f} to {one.high:.2f}", _target(one), _met(one))
+            table.add_row(
+                one.name,
+                f"{one.median:.2f}",
+                f"{one.low:.2f} to {one.high:.2f}",
+                _target(one),
+                _met(one),
+            )
         console.print(table)
     for note in result.notes:
         console.print(note, highlight=False)
@@ -69,7 +77,13 @@ def _as_dict(result: Result) -> dict[str, object]:
 def _text(value: float | str | None) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 1000
+        else f"{value:.1f}"
+        if abs(value) >= 10
+        else f"{value:.2f}"
+    )
 
 
 def _target(one: Ratio) -> str:

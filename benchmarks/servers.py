@@ -51,7 +51,12 @@ class Servers:
         self.library = self.plex.add_library("Films", locations=["/media"])
         self.set()
         cookie = {"Name": "session", "Value": self.stash.cookie()}
-        return {"Scheme": "http", "Host": "127.0.0.1", "Port": self.stash.server.port, "SessionCookie": cookie}
+        return {
+            "Scheme": "http",
+            "Host": "127.0.0.1",
+            "Port": self.stash.server.port,
+            "SessionCookie": cookie,
+        }
 
     def set(self, **settings: Any) -> None:
         """Replace the plugin's settings; address, token and mapping are always there."""
@@ -153,7 +158,12 @@ class Servers:
         order = random.Random(6).choices(range(1, scenes + 1), k=edits)
         start = time.time()
         with ThreadPoolExecutor(at_once) as pool:
-            saves = list(pool.map(lambda one: self.stash.save_scene(one[1], title=f"Burst {one[0]}"), enumerate(order)))
+            saves = list(
+                pool.map(
+                    lambda one: self.stash.save_scene(one[1], title=f"Burst {one[0]}"),
+                    enumerate(order),
+                )
+            )
         saved = time.time() - start
         hooks = [run for save in saves for run in save.hooks]
         failed = sum(1 for run in hooks if run.exit_code)
@@ -161,7 +171,13 @@ class Servers:
         _wait(lambda: all(map(self._shown, distinct)))
         shown = self.plex.writes[-1].at - start
         seconds = [run.seconds for run in hooks]
-        return {"hooks": seconds, "failed": failed, "saved": saved, "shown": shown, "scenes": len(distinct)}
+        return {
+            "hooks": seconds,
+            "failed": failed,
+            "saved": saved,
+            "shown": shown,
+            "scenes": len(distinct),
+        }
 
     def _shown(self, scene_id: int) -> bool:
         scene = self.stash.scene(scene_id)

@@ -77,7 +77,10 @@ class Subject:
         self._plex = PlexClient(url, token)
         self._open.callback(self._plex.close)
         self._plex.probe()  # connects
-        return sum(os.path.getsize(file + end) for end in ("", "-wal") if os.path.exists(file + end)) / 1e6
+        return (
+            sum(os.path.getsize(file + end) for end in ("", "-wal") if os.path.exists(file + end))
+            / 1e6
+        )
 
     def refresh_index(self) -> dict[str, float]:
         """Bring the index up to date; return what it took."""

@@ -43,12 +43,17 @@ class Turns:
 
 def measure(scale: Scale, log: Log) -> Result:
     """Measure both delays; see the issue's fifth point."""
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as data_dir, Remote("servers") as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="plexsync-bench-") as data_dir,
+        Remote("servers") as servers,
+    ):
         connection = servers.call("start")
         servers.call("fill", scenes=scale.scenes)
         with Remote("subject") as subject:
             subject.call("open", data_dir=data_dir, connection=connection)
-            _sync(servers, subject, scale.scenes)  # the first time costs the index, and writes every field
+            _sync(
+                servers, subject, scale.scenes
+            )  # the first time costs the index, and writes every field
             fast = _turns(servers, subject, scale.scenes, scale.turns, 0.0, log)
             slow = _turns(servers, subject, scale.slow_scenes, scale.turns, SLOW, log)
     result = Result("Worker throughput", ("scenes/s", "CPU ms/scene", "requests/scene"))
@@ -58,7 +63,9 @@ def measure(scale: Scale, log: Log) -> Result:
     return result
 
 
-def _turns(servers: Remote, subject: Remote, scenes: int, count: int, delay: float, log: Log) -> Turns:
+def _turns(
+    servers: Remote, subject: Remote, scenes: int, count: int, delay: float, log: Log
+) -> Turns:
     turns = Turns(scenes)
     servers.call("delay", seconds=delay)
     for number in range(count):

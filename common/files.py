@@ -28,7 +28,9 @@ def make_private_dir(path: str) -> None:
             if not os.path.isdir(path):
                 raise
     if os.name == "posix" and stat.S_IMODE(os.stat(path).st_mode) != 0o700:
-        with contextlib.suppress(PermissionError):  # somebody else's that we may write to; our files are private
+        with contextlib.suppress(
+            PermissionError
+        ):  # somebody else's that we may write to; our files are private
             os.chmod(path, 0o700)
 
 

@@ -33,7 +33,9 @@ def send(
     Raises:
         requests.RequestException
     """
-    request = requests.Request(method, url, headers={**session.headers, **headers}, **content).prepare()
+    request = requests.Request(
+        method, url, headers={**session.headers, **headers}, **content
+    ).prepare()
     return session.send(
         request,
         timeout=timeout,

@@ -21,7 +21,11 @@ def plugin_data_dir(here: str = HERE) -> str:
     """
     home = os.path.join(os.path.expanduser("~"), ".stash", "plugins", "PlexSync", "data")
     problem: OSError | None = None
-    for place in (os.environ.get("STASH_PLUGIN_DATA", "").strip(), home, os.path.join(here, "data")):
+    for place in (
+        os.environ.get("STASH_PLUGIN_DATA", "").strip(),
+        home,
+        os.path.join(here, "data"),
+    ):
         try:
             if place:
                 make_private_dir(os.path.abspath(place))
@@ -29,4 +33,6 @@ def plugin_data_dir(here: str = HERE) -> str:
                     return os.path.abspath(place)
         except OSError as error:
             problem = error
-    raise problem or PermissionError(f"none of the data directories can be written, the last was {here}/data")
+    raise problem or PermissionError(
+        f"none of the data directories can be written, the last was {here}/data"
+    )

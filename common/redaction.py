@@ -40,7 +40,9 @@ class Redactor:
             new = [secret for secret in secrets if secret and secret not in self._known]
             if new:
                 self._known.update(*map(_forms, new))
-                forms = sorted(self._known, key=len, reverse=True)  # a long one may hold a short one
+                forms = sorted(
+                    self._known, key=len, reverse=True
+                )  # a long one may hold a short one
                 self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
 
     def add_passing(self, secret: str | None) -> None:

@@ -21,7 +21,9 @@ _JOURNAL_LIMIT = 4_194_304
 _FREE_PAGES = 256
 
 
-def connect(path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False) -> sqlite3.Connection:
+def connect(
+    path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False
+) -> sqlite3.Connection:
     """Open the database file `path` (mode 0600) in WAL mode; every commit is on disk when it returns.
 
     Statements outside `write` commit by themselves.
@@ -36,7 +38,9 @@ def connect(path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = Fals
     """
     if path != MEMORY:
         ensure_private(path)
-    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=not any_thread)
+    connection = sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=not any_thread
+    )
     try:
         _use_wal(connection, timeout)
         connection.execute("PRAGMA synchronous=FULL")
@@ -71,10 +75,15 @@ def write(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def shrink(connection: sqlite3.Connection) -> None:
     """Give the disk back what deleted rows leave, when that is most of the file."""
-    free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
+    free, pages = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("freelist_count", "page_count")
+    )
     if free > _FREE_PAGES and free > pages / 2:
         connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # which is where the new file was written first
+        connection.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # which is where the new file was written first
 
 
 def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:

@@ -32,7 +32,18 @@ _HANDLED = (SCENE_UPDATE, SCENE_CREATE, SCENE_DESTROY, *RELATED)
 #: Input names, of all the shapes, of what Plex can show.
 PLEX_FIELDS = frozenset(
     (
-        *("title", "details", "date", "rating", "rating100", "organized", "director", "code", "url", "urls"),
+        *(
+            "title",
+            "details",
+            "date",
+            "rating",
+            "rating100",
+            "organized",
+            "director",
+            "code",
+            "url",
+            "urls",
+        ),
         *("studio", "studio_id", "performers", "performer_ids", "tags", "tag_ids"),
         *("groups", "group_ids", "movies", "movie_ids", "cover", "cover_image"),
     )
@@ -61,7 +72,11 @@ def read_event(hook_context: object) -> tuple[str, int, dict[str, Any]]:
     if not isinstance(kind, str) or kind not in _HANDLED:
         raise EventError(f"unknown hook {str(kind)[:80]!r}: PlexSync handles {', '.join(_HANDLED)}")
     object_id = hook_context.get("id")
-    if isinstance(object_id, bool) or not isinstance(object_id, int) or not 0 < object_id <= _LARGEST_ID:
+    if (
+        isinstance(object_id, bool)
+        or not isinstance(object_id, int)
+        or not 0 < object_id <= _LARGEST_ID
+    ):
         what = "scene id" if kind not in RELATED else f"{RELATED[kind]} id"
         raise EventError(f"hookContext has no {what}: {str(object_id)[:80]!r}")
     update = dict(_own_input(object_id, hook_context.get("input")))
@@ -76,22 +91,34 @@ def changed_fields(update_data: Mapping[str, Any]) -> set[str]:
     listed = update_data.get("inputFields")
     if isinstance(listed, list):
         return {field for field in listed if isinstance(field, str)} - _NOT_ABOUT_THE_SCENE
-    return {field for field, value in update_data.items() if value is not None} - _NOT_ABOUT_THE_SCENE
+    return {
+        field for field, value in update_data.items() if value is not None
+    } - _NOT_ABOUT_THE_SCENE
 
 
 def job_data(update_data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a job keeps of an event: the fields sent, with small values; of others only that they were."""
-    return {field: _small(field, update_data.get(field)) for field in sorted(changed_fields(update_data))}
+    return {
+        field: _small(field, update_data.get(field))
+        for field in sorted(changed_fields(update_data))
+    }
 
 
 def _own_input(object_id: int, sent: object) -> Mapping[str, Any]:
-    if isinstance(sent, list):  # a mass save: everybody's input, and the context says whose turn it is
-        return next((one for one in sent if isinstance(one, dict) and str(one.get("id")) == str(object_id)), {})
+    if isinstance(
+        sent, list
+    ):  # a mass save: everybody's input, and the context says whose turn it is
+        return next(
+            (one for one in sent if isinstance(one, dict) and str(one.get("id")) == str(object_id)),
+            {},
+        )
     return sent if isinstance(sent, dict) else {}
 
 
 def _small(field: str, value: Any) -> Any:
-    if isinstance(value, float) and not abs(value) < _END_OF_NUMBERS:  # Infinity and NaN are no JSON for SQLite
+    if (
+        isinstance(value, float) and not abs(value) < _END_OF_NUMBERS
+    ):  # Infinity and NaN are no JSON for SQLite
         return True
     if value is None or isinstance(value, (bool, int, float)):
         return value

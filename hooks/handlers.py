@@ -48,7 +48,9 @@ def on_scene_update(
     if not requires_plex_sync(update_data):
         return False
     updated_at = update_data.get("updated_at")
-    if updated_at is not None:  # Stash's own events carry none: they are now, and nothing need be read
+    if (
+        updated_at is not None
+    ):  # Stash's own events carry none: they are now, and nothing need be read
         if sync_timestamps is None:
             sync_timestamps = load_sync_timestamps(data_dir) if data_dir is not None else {}
         if is_synced(updated_at, sync_timestamps.get(scene_id)):
@@ -58,7 +60,9 @@ def on_scene_update(
     return True
 
 
-def on_related_update(kind: str, object_id: int, update_data: Mapping[str, Any], queue: Putter) -> bool:
+def on_related_update(
+    kind: str, object_id: int, update_data: Mapping[str, Any], queue: Putter
+) -> bool:
     """Put a job for the scenes of a performer, studio, tag or group into the queue, if Plex shows what changed.
 
     Args:

@@ -52,7 +52,9 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
             return run_task(input_data)
         except ImportError as error:
             return _fail(explain_import(entry, error))
-    return _fail("args holds neither hookContext nor mode: run PlexSync by a hook or a task button of Stash")
+    return _fail(
+        "args holds neither hookContext nor mode: run PlexSync by a hook or a task button of Stash"
+    )
 
 
 def missing_packages() -> list[str]:
@@ -85,7 +87,9 @@ def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) 
     except (OSError, sqlite3.Error) as error:
         return _fail(f"this edit could not be queued: {explain(error)} Then save the scene again")
     except Exception as error:  # noqa: BLE001 - a user must never see a traceback
-        return _fail(f"this edit could not be queued: {type(error).__name__}: {error}. Please report this")
+        return _fail(
+            f"this edit could not be queued: {type(error).__name__}: {error}. Please report this"
+        )
     if not answer["queued"]:
         write_answer(output=answer)
         return 0
@@ -98,7 +102,10 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     data_dir = session.data_dir
     log("debug", " ".join(f"{key}={value}" for key, value in answer.items()))
     if session.set_aside:
-        log("error", f"The queue's database was damaged. It is kept as {session.set_aside}, and a new one begun")
+        log(
+            "error",
+            f"The queue's database was damaged. It is kept as {session.set_aside}, and a new one begun",
+        )
     missing = missing_packages()
     if missing:
         return _fail(f"the edit is queued, but {how_to_install(entry, missing)}")
@@ -113,7 +120,9 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     return 0
 
 
-def wake_worker(data_dir: str, entry: ModuleType, input_data: dict[str, Any], settings: dict[str, Any]) -> None:
+def wake_worker(
+    data_dir: str, entry: ModuleType, input_data: dict[str, Any], settings: dict[str, Any]
+) -> None:
     """Leave the connection to Stash where the worker finds it, and start one if none is alive.
 
     Args:
@@ -126,7 +135,10 @@ def wake_worker(data_dir: str, entry: ModuleType, input_data: dict[str, Any], se
     if isinstance(server, dict):
         save_connection(data_dir, StashConnection(server, settings))
     if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
-        log("warning", f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}")
+        log(
+            "warning",
+            f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}",
+        )
 
 
 def explain(error: Exception) -> str:

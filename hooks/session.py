@@ -39,7 +39,10 @@ class HookSession:
         """
         kind, object_id, update = read_event(hook_context)
         if kind in RELATED:
-            return {f"{RELATED[kind]}_id": object_id, "queued": on_related_update(kind, object_id, update, self)}
+            return {
+                f"{RELATED[kind]}_id": object_id,
+                "queued": on_related_update(kind, object_id, update, self),
+            }
         if kind == SCENE_UPDATE:
             queued = on_scene_update(object_id, update, self, self.data_dir, self.sync_timestamps)
             return {"scene_id": object_id, "queued": queued}

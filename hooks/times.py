@@ -24,7 +24,11 @@ def hook_times(data_dir: str) -> list[float]:
     """Return the milliseconds that the last hooks took, the latest last."""
     try:
         with open(os.path.join(data_dir, FILE), encoding="ascii", errors="replace") as file:
-            return [float(line) for line in file.readlines()[-_KEPT:] if line.replace(".", "", 1).strip().isdigit()]
+            return [
+                float(line)
+                for line in file.readlines()[-_KEPT:]
+                if line.replace(".", "", 1).strip().isdigit()
+            ]
     except OSError:
         return []
 

@@ -45,7 +45,9 @@ class PlexSession(requests.Session):
         super().__init__()
         # What requests would look up for every request. No .netrc: the token is all we send.
         self.proxies.update(get_environ_proxies(url))
-        self._verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        self._verify = (
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        )
         self._limits = timeout
         self._own_headers = headers
         self._sleep = sleep
@@ -68,7 +70,15 @@ class PlexSession(requests.Session):
         headers = {**(headers or {}), **self._own_headers}
         for attempt in range(1, self.attempts + 1):
             try:
-                return send(self, method, url, headers=headers, timeout=self._limits, verify=self._verify, **content)
+                return send(
+                    self,
+                    method,
+                    url,
+                    headers=headers,
+                    timeout=self._limits,
+                    verify=self._verify,
+                    **content,
+                )
             except _NETWORK_ERRORS:
                 if attempt >= self.attempts:
                     raise
@@ -96,7 +106,9 @@ class PlexClient:
         """
         self.url = url.rstrip("/")
         self._token = token
-        self._session = PlexSession(self.url, (connect_timeout, read_timeout), _identity(self.url), sleep)
+        self._session = PlexSession(
+            self.url, (connect_timeout, read_timeout), _identity(self.url), sleep
+        )
         self._server: Any = None
 
     @property
@@ -165,7 +177,9 @@ class PlexClient:
         try:
             server: Any = PlexServer(self.url, self._token, session=self._session)  # type: ignore[no-untyped-call]
         except ParseError:
-            raise PlexRejected(f"{self.url} answers, but not as Plex does: check plex_url") from None
+            raise PlexRejected(
+                f"{self.url} answers, but not as Plex does: check plex_url"
+            ) from None
         if not server.machineIdentifier:
             raise PlexRejected(f"{self.url} answers, but is no Plex server: check plex_url")
         return server
@@ -180,7 +194,11 @@ def _concerning_all() -> Iterator[None]:
     except PlexRejected:
         raise
     except PlexPermanentError as error:
-        hint = "the token is not the server owner's" if error.status == _FORBIDDEN else "check plex_url"
+        hint = (
+            "the token is not the server owner's"
+            if error.status == _FORBIDDEN
+            else "check plex_url"
+        )
         raise PlexRejected(f"{error}: {hint}", status=error.status) from error
     except PlexNotFound as error:
         raise PlexRejected("what answers is no Plex (404): check plex_url", status=404) from error
@@ -188,8 +206,12 @@ def _concerning_all() -> Iterator[None]:
 
 def _named(sections: list[Any], name: str) -> Any:
     wanted = name.strip()
-    alike = [section for section in sections if section.title.strip().casefold() == wanted.casefold()]
-    for section in sorted(alike, key=lambda one: one.title.strip() != wanted):  # the exact spelling first
+    alike = [
+        section for section in sections if section.title.strip().casefold() == wanted.casefold()
+    ]
+    for section in sorted(
+        alike, key=lambda one: one.title.strip() != wanted
+    ):  # the exact spelling first
         return section
     there = ", ".join(repr(section.title) for section in sections) or "none"
     raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
@@ -200,5 +222,7 @@ def _identity(url: str) -> dict[str, str]:
     return {
         "X-Plex-Product": "PlexSync",
         "X-Plex-Device-Name": "PlexSync",
-        "X-Plex-Client-Identifier": str(uuid.uuid5(uuid.NAMESPACE_URL, f"plexsync:{urlsplit(url).netloc}")),
+        "X-Plex-Client-Identifier": str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"plexsync:{urlsplit(url).netloc}")
+        ),
     }

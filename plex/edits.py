@@ -53,7 +53,9 @@ class Edits:
     changes: Mapping[str, tuple[object, object]] = field(default_factory=dict)
 
 
-def plan_edits(item: PlexItem, metadata: SyncMetadata, stem: str, written: Written, switches: Switches) -> Edits:
+def plan_edits(
+    item: PlexItem, metadata: SyncMetadata, stem: str, written: Written, switches: Switches
+) -> Edits:
     """Return the edits that bring `item` to what Stash says.
 
     Args:
@@ -76,7 +78,9 @@ def plan_edits(item: PlexItem, metadata: SyncMetadata, stem: str, written: Writt
         if ours_now is not None:
             remembered[name] = list(ours_now)
         if target is not None:
-            parameters.update(_list_parameters(name, target, present, item.characters if name == "actor" else {}))
+            parameters.update(
+                _list_parameters(name, target, present, item.characters if name == "actor" else {})
+            )
             changes[name] = (present, target)
     if switches.lock:
         parameters.update({f"{name}.locked": 1 for name in changes})
@@ -92,10 +96,16 @@ _SWITCH_OF = {
 
 
 def _untouched(written: Written, switches: Switches) -> dict[str, str | list[str]]:
-    return {name: value for name, value in written.fields.items() if not getattr(switches, _SWITCH_OF[name], False)}
+    return {
+        name: value
+        for name, value in written.fields.items()
+        if not getattr(switches, _SWITCH_OF[name], False)
+    }
 
 
-def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches) -> Iterable[tuple[str, str, str]]:
+def _texts(
+    item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches
+) -> Iterable[tuple[str, str, str]]:
     """Yield (Plex field, what Stash says, what Plex has) of each text field that is switched on."""
     rating = format_rating(None if metadata.rating100 is None else metadata.rating100 / 10)
     fields = (
@@ -107,7 +117,11 @@ def _texts(item: PlexItem, metadata: SyncMetadata, stem: str, switches: Switches
         ("userRating", rating, item.rating),
     )
     # Neither title nor file name may be there, or hold anything visible: the title in Plex is better than none.
-    return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]) and (one[1] or one[0] != "title"))
+    return (
+        one
+        for one in fields
+        if getattr(switches, _SWITCH_OF[one[0]]) and (one[1] or one[0] != "title")
+    )
 
 
 def _lists(
@@ -115,7 +129,9 @@ def _lists(
 ) -> Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Yield (Plex tag kind, what Stash says, what Plex has) of each list that is switched on."""
     directors = (metadata.director,) if metadata.director else ()
-    collections = _unique((*metadata.groups, metadata.studio) if metadata.studio else metadata.groups)
+    collections = _unique(
+        (*metadata.groups, metadata.studio) if metadata.studio else metadata.groups
+    )
     fields = (
         ("actor", metadata.performers, item.actors),
         ("director", directors, item.directors),
@@ -125,7 +141,9 @@ def _lists(
     return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
 
 
-def _decide_text(wanted: str, current: str, before: str | None, preserve: bool) -> tuple[str | None, str | None]:
+def _decide_text(
+    wanted: str, current: str, before: str | None, preserve: bool
+) -> tuple[str | None, str | None]:
     """Return (the value to write or None, what to remember as ours or None)."""
     is_ours = current == before
     if wanted == current:
@@ -138,7 +156,10 @@ def _decide_text(wanted: str, current: str, before: str | None, preserve: bool) 
 
 
 def _decide_list(
-    wanted: tuple[str, ...], present: tuple[str, ...], before: tuple[str, ...] | None, preserve: bool
+    wanted: tuple[str, ...],
+    present: tuple[str, ...],
+    before: tuple[str, ...] | None,
+    preserve: bool,
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """Return (the list to write or None, what to remember as ours or None)."""
     if before is None:
@@ -149,7 +170,9 @@ def _decide_list(
         ours = _keys(before)
         theirs = tuple(name for name in present if name.casefold() not in ours)
         removed_there = ours - _keys(present) if preserve else frozenset()
-        target = _unique((*(name for name in wanted if name.casefold() not in removed_there), *theirs))
+        target = _unique(
+            (*(name for name in wanted if name.casefold() not in removed_there), *theirs)
+        )
     return (None if _keys(target) == _keys(present) else target), wanted
 
 
@@ -174,7 +197,10 @@ def _list_parameters(
 
 def split_requests(parameters: Mapping[str, str | int]) -> list[dict[str, str | int]]:
     """Return the parameters of each request: one, but where that would be too long; a field is never split."""
-    if sum(len(key) + len(str(value)) for key, value in parameters.items()) * _LONGEST_CHARACTER < LONGEST_REQUEST:
+    if (
+        sum(len(key) + len(str(value)) for key, value in parameters.items()) * _LONGEST_CHARACTER
+        < LONGEST_REQUEST
+    ):
         return [dict(parameters)]
     requests: list[dict[str, str | int]] = [{}]
     for field_name in dict.fromkeys(_field_of(key) for key in parameters):
@@ -198,7 +224,12 @@ def _fitting(metadata: SyncMetadata) -> SyncMetadata:
 
     What it may have depends on the scene alone, so that the next sync comes to the same.
     """
-    texts = (metadata.director, metadata.studio, metadata.studio, metadata.title)  # the studio is a collection as well
+    texts = (
+        metadata.director,
+        metadata.studio,
+        metadata.studio,
+        metadata.title,
+    )  # the studio is a collection as well
     names = (*metadata.performers, *metadata.tags, *metadata.groups, *texts)
     others = sum(len(quote(name, safe="")) + len("collection%5B100%5D.tag.tag=&") for name in names)
     budget = max(_SHORTEST_SUMMARY, LONGEST_REQUEST - 1_000 - others)
@@ -206,7 +237,11 @@ def _fitting(metadata: SyncMetadata) -> SyncMetadata:
     while (length := len(quote(summary, safe=""))) > budget:
         shorter = int(len(summary) * min(budget / length, 0.99))
         summary = sanitize_for_plex(summary, shorter, keep_newlines=True)
-    return metadata if summary == metadata.details else metadata.model_copy(update={"details": summary})
+    return (
+        metadata
+        if summary == metadata.details
+        else metadata.model_copy(update={"details": summary})
+    )
 
 
 def _keys(names: Iterable[str]) -> frozenset[str]:

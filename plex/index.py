@@ -53,7 +53,9 @@ class IndexedFile:
 class FileIndex:
     """The index of one Plex server. Not for use from two threads at once."""
 
-    def __init__(self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
         self._db = connection or connect_memory(self)
         self._now = now
@@ -137,18 +139,24 @@ class FileIndex:
     def _list_all(self, server: Any, section_id: int, marks: str) -> None:
         """List every item. What the listing does not show any more is dropped at its end, not before."""
         # of the files themselves: a listing that broke off has left some of its round
-        last = self._db.execute("SELECT max(round) FROM files WHERE section_id = ?", (section_id,)).fetchone()[0]
+        last = self._db.execute(
+            "SELECT max(round) FROM files WHERE section_id = ?", (section_id,)
+        ).fetchone()[0]
         this_round = (last or 0) + 1
         path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=id&{_LEAN}"
         newest, listed_at = 0, self._now()
         totals: set[int] = set()
         for page in _chunks(listing.items(server, path)):
-            newest = max(newest, self._store(section_id, [element for element, _ in page], this_round))
+            newest = max(
+                newest, self._store(section_id, [element for element, _ in page], this_round)
+            )
             totals.update(total for _, total in page)
         if len(totals) > 1:  # items came or went between two pages, and others moved past us
             listed_at = 0.0
         with write(self._db):
-            self._db.execute("DELETE FROM files WHERE section_id = ? AND round < ?", (section_id, this_round))
+            self._db.execute(
+                "DELETE FROM files WHERE section_id = ? AND round < ?", (section_id, this_round)
+            )
             self._db.execute(
                 "INSERT OR REPLACE INTO sections VALUES (?, ?, ?, ?, ?)",
                 (section_id, marks, newest, this_round, listed_at),
@@ -157,7 +165,9 @@ class FileIndex:
     def _list_changed(self, server: Any, section_id: int, marks: str, newest: int) -> bool:
         """List what was updated since; return whether the index is whole again (else items are gone or unseen)."""
         path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=updatedAt:desc&{_LEAN}"
-        this_round = self._db.execute("SELECT round FROM sections WHERE section_id = ?", (section_id,)).fetchone()[0]
+        this_round = self._db.execute(
+            "SELECT round FROM sections WHERE section_id = ?", (section_id,)
+        ).fetchone()[0]
         changed: list[Element] = []
         total = 0
         for element, total in listing.items(server, path, size=100):  # noqa: B007 - the last total counts
@@ -165,10 +175,15 @@ class FileIndex:
                 break
             changed.append(element)
         newest = max(newest, self._store(section_id, changed, this_round))
-        items = self._db.execute("SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ?", (section_id,))
+        items = self._db.execute(
+            "SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ?", (section_id,)
+        )
         if items.fetchone()[0] != total:
             return False
-        self._db.execute("UPDATE sections SET marks = ?, newest = ? WHERE section_id = ?", (marks, newest, section_id))
+        self._db.execute(
+            "UPDATE sections SET marks = ?, newest = ? WHERE section_id = ?",
+            (marks, newest, section_id),
+        )
         return True
 
     def _store(self, section_id: int, elements: list[Element], this_round: int) -> int:
@@ -197,7 +212,9 @@ class FileIndex:
 def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:
     """An item without files has a row as well, so that items can be counted."""
     parts = [part for part in element.iter("Part") if part.get("file")]
-    return [_row(part.get("file") or "", listing.number(part, "size")) for part in parts] or [_row("", 0)]
+    return [_row(part.get("file") or "", listing.number(part, "size")) for part in parts] or [
+        _row("", 0)
+    ]
 
 
 def _row(path: str, size: int) -> tuple[str, str, str, int | None]:

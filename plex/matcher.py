@@ -85,13 +85,19 @@ def find_plex_items_with_confidence(
         if items is None or index.age() >= fresh_for:
             index.refresh(server, section_ids)
         for _ in range(_ATTEMPTS):
-            items = _look_up(sections[0], index, choose(index, files, mappings, section_ids), read_ahead)
+            items = _look_up(
+                sections[0], index, choose(index, files, mappings, section_ids), read_ahead
+            )
             if items is not None:
                 break
             index.refresh(server, section_ids)
     if not items:
         raise PlexNotFound(f"no Plex item has the file {stash_path}")
-    return (MatchConfidence.HIGH, items[0], items) if len(items) == 1 else (MatchConfidence.LOW, None, items)
+    return (
+        (MatchConfidence.HIGH, items[0], items)
+        if len(items) == 1
+        else (MatchConfidence.LOW, None, items)
+    )
 
 
 def find_plex_item_by_path(
@@ -108,7 +114,9 @@ def find_plex_item_by_path(
         PlexNotFound: there is none.
         PlexTemporaryError, PlexPermanentError: Plex fails.
     """
-    return find_plex_items_with_confidence(library, stash_path, path_mappings, file_size, index=index)[1]
+    return find_plex_items_with_confidence(
+        library, stash_path, path_mappings, file_size, index=index
+    )[1]
 
 
 def choose(
@@ -127,7 +135,9 @@ def choose(
     if exact:
         return exact
     wanted = [(map_path(path, mappings)[0], size) for path, size in files]
-    named = [(path, found) for path, size in wanted for found in _named(index, path, size, section_ids)]
+    named = [
+        (path, found) for path, size in wanted for found in _named(index, path, size, section_ids)
+    ]
     same_case = [(path, found) for path, found in named if name_of(found.normal) == name_of(path)]
     return _nearest(same_case or named)
 
@@ -152,10 +162,16 @@ def _by_path(
     mappings: tuple[tuple[str, str], ...],
     section_ids: Sequence[int],
 ) -> list[IndexedFile]:
-    return [found for path, _ in files for found in index.by_path(map_path(path, mappings)[0], section_ids)]
+    return [
+        found
+        for path, _ in files
+        for found in index.by_path(map_path(path, mappings)[0], section_ids)
+    ]
 
 
-def _named(index: FileIndex, path: str, size: int | None, section_ids: Sequence[int]) -> list[IndexedFile]:
+def _named(
+    index: FileIndex, path: str, size: int | None, section_ids: Sequence[int]
+) -> list[IndexedFile]:
     return [
         found
         for found in index.by_name(name_of(path), section_ids)

@@ -56,7 +56,11 @@ class Written:
             return self
         fields: dict[str, str | list[str]] = {}
         for name in {**self.fields, **self.pending}:
-            before, begun, now = self.fields.get(name), self.pending.get(name), present.get(name, "")
+            before, begun, now = (
+                self.fields.get(name),
+                self.pending.get(name),
+                present.get(name, ""),
+            )
             if isinstance(now, str):
                 if now in (before, begun):
                     fields[name] = now
@@ -101,7 +105,13 @@ class SyncMemory:
             rating_key,
         )
         for fields, pending, cover, source in rows:
-            return Written(rating_key, json.loads(fields), json.loads(pending) if pending else None, cover, source)
+            return Written(
+                rating_key,
+                json.loads(fields),
+                json.loads(pending) if pending else None,
+                cover,
+                source,
+            )
         return Written(rating_key)
 
     def remember(self, scene_id: int, written: Written) -> None:
@@ -135,12 +145,15 @@ class SyncMemory:
 
     def is_alone(self, scene_id: int, rating_key: int) -> bool:
         """Whether this scene, and no other, was written to the item."""
-        return self._run("SELECT scene_id FROM written WHERE rating_key = ?", rating_key) == [(scene_id,)]
+        return self._run("SELECT scene_id FROM written WHERE rating_key = ?", rating_key) == [
+            (scene_id,)
+        ]
 
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
         self._run(
-            "UPDATE written SET cover = '', cover_source = NULL WHERE scene_id = ? AND cover IS NOT NULL", scene_id
+            "UPDATE written SET cover = '', cover_source = NULL WHERE scene_id = ? AND cover IS NOT NULL",
+            scene_id,
         )
 
     def choice(self, scene_id: int) -> int | None:

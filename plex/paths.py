@@ -18,7 +18,11 @@ def normalize(path: str) -> str:
     path = unicodedata.normalize("NFC", path)
     if _is_windows(path):
         long_unc = path[2:7].upper() in ("?\\UNC", "?/UNC")
-        path = ("//" if long_unc else "") + _LONG_PREFIX.sub("", path) if _LONG_PREFIX.match(path) else path
+        path = (
+            ("//" if long_unc else "") + _LONG_PREFIX.sub("", path)
+            if _LONG_PREFIX.match(path)
+            else path
+        )
         path = path.replace("\\", "/")
         if _DRIVE.match(path):
             path = path[0].lower() + path[1:]
@@ -48,7 +52,9 @@ def map_path(path: str, mappings: Iterable[tuple[str, str]]) -> tuple[str, bool]
     The longest prefix of whole folders wins; slashes at the end of a prefix don't matter.
     """
     path = normalize(path)
-    pairs = [(normalize(stash).rstrip("/"), normalize(plex).rstrip("/")) for stash, plex in mappings]
+    pairs = [
+        (normalize(stash).rstrip("/"), normalize(plex).rstrip("/")) for stash, plex in mappings
+    ]
     for stash, plex in sorted(pairs, key=lambda pair: -len(pair[0])):
         if path == stash or path.startswith(f"{stash}/"):
             return plex + path[len(stash) :], True
@@ -58,7 +64,9 @@ def map_path(path: str, mappings: Iterable[tuple[str, str]]) -> tuple[str, bool]
 def shared_folders(one: str, other: str) -> int:
     """Return how many folders above the file name two normalized paths share, counted from the file up."""
     count = 0
-    for left, right in zip(reversed(one.split("/")[:-1]), reversed(other.split("/")[:-1]), strict=False):
+    for left, right in zip(
+        reversed(one.split("/")[:-1]), reversed(other.split("/")[:-1]), strict=False
+    ):
         if folded(left) != folded(right) or not left:
             break
         count += 1

@@ -99,8 +99,14 @@ def _record(item: Any) -> PlexItem:
         actors=_tags(data, "Role"),
         directors=_tags(data, "Director"),
         collections=_tags(data, "Collection"),
-        characters={one.get("tag", ""): one.get("role", "") for one in data.findall("Role") if one.get("role")},
-        locked=frozenset(one.get("name", "") for one in data.findall("Field") if one.get("locked") == "1"),
+        characters={
+            one.get("tag", ""): one.get("role", "")
+            for one in data.findall("Role")
+            if one.get("role")
+        },
+        locked=frozenset(
+            one.get("name", "") for one in data.findall("Field") if one.get("locked") == "1"
+        ),
         has_poster=bool(data.get("thumb")),
         files=tuple(_file(part) for part in data.findall("Media/Part") if part.get("file")),
     )

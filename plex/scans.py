@@ -22,7 +22,9 @@ class Scans:
         self._clock = clock
         self._asked: dict[str, float] = {}
 
-    def request(self, sections: Iterable[Any], stash_path: str, mappings: Iterable[tuple[str, str]]) -> str | None:
+    def request(
+        self, sections: Iterable[Any], stash_path: str, mappings: Iterable[tuple[str, str]]
+    ) -> str | None:
         """Have the file's folder scanned, if it lies in a library and was not lately.
 
         Returns:

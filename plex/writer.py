@@ -54,7 +54,9 @@ def write_item(
 
 def wants_poster(plex_item: Any, written: Written, switches: Switches) -> bool:
     """Whether a cover would be uploaded if it were another than the last one."""
-    return switches.poster and not (switches.preserve and written.cover is None and read_item(plex_item).has_poster)
+    return switches.poster and not (
+        switches.preserve and written.cover is None and read_item(plex_item).has_poster
+    )
 
 
 def is_new_poster(cover: bytes, written: Written) -> bool:

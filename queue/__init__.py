@@ -56,7 +56,9 @@ def _load_standard_queue() -> ModuleType:
 
     spec = PathFinder.find_spec("queue", [os.path.dirname(os.__file__)])
     if spec is None or spec.loader is None:
-        raise ImportError("the standard library's queue module was not found beside os", name="queue")
+        raise ImportError(
+            "the standard library's queue module was not found beside os", name="queue"
+        )
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -45,15 +45,24 @@ class JobQueue(SQLiteAckQueue):
         self._file = os.path.join(path, DATABASE)
         if path != MEMORY:
             make_private_dir(path)
-        super().__init__(path, multithreading=True, auto_resume=auto_resume, serializer=persistqueue.serializers.json)
+        super().__init__(
+            path,
+            multithreading=True,
+            auto_resume=auto_resume,
+            serializer=persistqueue.serializers.json,
+        )
         self._identity = _identity(self._file)
         if auto_resume and path != MEMORY:
             carry_over(self._file, self._putter)
 
-    def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:
+    def _new_db_connection(
+        self, path: str, multithreading: bool, timeout: float
+    ) -> sqlite3.Connection:
         file = path if path == MEMORY else self._file
         connection = open_queue_database(file, timeout=timeout, any_thread=multithreading)
-        if self._resuming:  # before persist-queue does: the index forbids it to make a second waiting job
+        if (
+            self._resuming
+        ):  # before persist-queue does: the index forbids it to make a second waiting job
             table.resume(connection)
             self._resuming = False
         return connection

@@ -75,7 +75,9 @@ class DeadLetterQueue:
         details = getattr(error, "details", None)
         values = (
             job.get("scene_id"),
-            json.dumps(cleaned({key: value for key, value in job.items() if key != "pqid"}, self._redact)),
+            json.dumps(
+                cleaned({key: value for key, value in job.items() if key != "pqid"}, self._redact)
+            ),
             type(error).__name__,
             self._redact(str(error)),
             self._redact(trace),
@@ -98,7 +100,9 @@ class DeadLetterQueue:
         """Return the newest letters, newest first; of one type of error, or of all."""
         if error_type is None:
             return self._select("ORDER BY failed_at DESC, id DESC LIMIT ?", limit)
-        return self._select("WHERE error_type = ? ORDER BY failed_at DESC, id DESC LIMIT ?", error_type, limit)
+        return self._select(
+            "WHERE error_type = ? ORDER BY failed_at DESC, id DESC LIMIT ?", error_type, limit
+        )
 
     def get_by_id(self, dlq_id: int) -> dict[str, Any] | None:
         """Return one letter, its full `job` included, or None."""
@@ -138,7 +142,9 @@ class DeadLetterQueue:
 
     def clear(self, error_type: str | None = None) -> int:
         """Delete all letters, or those with this error type; return how many."""
-        return self._delete("1") if error_type is None else self._delete("error_type = ?", error_type)
+        return (
+            self._delete("1") if error_type is None else self._delete("error_type = ?", error_type)
+        )
 
     def delete_scene(self, scene_id: int, *, older_than: int | None = None) -> int:
         """Delete the letters of a scene that was synced after all, or is gone; return how many.
@@ -148,7 +154,9 @@ class DeadLetterQueue:
         """
         where, values = "scene_id = ? AND id < ?", (scene_id, older_than or _AFTER_ALL)
         with self._lock:  # a look first: most scenes have none, and looking writes nothing
-            found = self._connection.execute(f"SELECT 1 FROM dead_letters WHERE {where}", values).fetchone()
+            found = self._connection.execute(
+                f"SELECT 1 FROM dead_letters WHERE {where}", values
+            ).fetchone()
         return self._delete(where, *values) if found else 0
 
     def failed_scenes(self) -> dict[int, float]:

@@ -83,7 +83,9 @@ class Inbox:
         raise AssertionError("unreachable")
 
 
-def open_queue_database(file: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False) -> sqlite3.Connection:
+def open_queue_database(
+    file: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False
+) -> sqlite3.Connection:
     """Open a queue's database with its table and indexes; see `common.sqlite.connect`."""
     wait_for_rescue(file, timeout)
     connection = connect(file, timeout=timeout, any_thread=any_thread)

@@ -13,7 +13,9 @@ from queue.inbox import QUEUE_DIR
 class QueueManager:
     """Owns the queue of one data directory. A context manager: its queue, for as long as the block lasts."""
 
-    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, auto_resume: bool = False) -> None:
+    def __init__(
+        self, data_dir: str | os.PathLike[str] | None = None, *, auto_resume: bool = False
+    ) -> None:
         """Open the queue in `<data_dir>/queue`.
 
         Args:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
         job_key: str  # "scene_<id>", "tag_<id>" …; at most one waiting job per key
         retry_count: int  # retries for this kind of error; absent before the first failure
         attempts: int  # retries for any
-        next_retry_at: float  # epoch seconds: not before, and after all that have none; absent: at once
+        next_retry_at: (
+            float  # epoch seconds: not before, and after all that have none; absent: at once
+        )
         last_error_type: str
         pqid: int  # row id, in memory only: on disk persist-queue would take it for its own
 
@@ -34,7 +36,9 @@ BULK = "bulk"
 RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
 
 
-def create_sync_job(scene_id: int, update_type: str, data: dict[str, Any], *, now: float | None = None) -> SyncJob:
+def create_sync_job(
+    scene_id: int, update_type: str, data: dict[str, Any], *, now: float | None = None
+) -> SyncJob:
     """Return a new job.
 
     Args:
@@ -74,7 +78,9 @@ def merge_jobs(waiting: SyncJob, newer: SyncJob) -> SyncJob:
     """
     merged: SyncJob = {**waiting, **newer}
     merged["data"] = {**waiting.get("data", {}), **newer.get("data", {})}
-    merged["enqueued_at"] = min(waiting.get("enqueued_at", newer["enqueued_at"]), newer["enqueued_at"])
+    merged["enqueued_at"] = min(
+        waiting.get("enqueued_at", newer["enqueued_at"]), newer["enqueued_at"]
+    )
     for field in RETRY_FIELDS:
         if field not in newer:
             merged.pop(field, None)  # type: ignore[misc]

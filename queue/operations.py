@@ -90,7 +90,11 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
         return dict.fromkeys(table.COUNTS, 0)
     connection = sqlite3.connect(file)
     try:
-        counts = table.count(connection) if table.is_installed(connection) else dict.fromkeys(table.COUNTS, 0)
+        counts = (
+            table.count(connection)
+            if table.is_installed(connection)
+            else dict.fromkeys(table.COUNTS, 0)
+        )
     finally:
         connection.close()
     counts["pending"] += len(spooled(os.path.dirname(file)))

@@ -31,7 +31,9 @@ _LONGEST_RESCUE = 10.0
 def is_damage(error: BaseException) -> bool:
     """Whether an error means that the database itself is damaged, not that it is busy or the disk full."""
     text = str(error).replace("malformed JSON", "")  # a row of ours, not the file
-    return isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text)
+    return isinstance(error, sqlite3.DatabaseError) and (
+        "malformed" in text or "not a database" in text
+    )
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:
@@ -44,7 +46,9 @@ def check_database(database: str) -> str | None:
 
     Reads all of it, so not for hooks.
     """
-    return set_database_aside(database) if os.path.exists(database) and _is_damaged(database) else None
+    return (
+        set_database_aside(database) if os.path.exists(database) and _is_damaged(database) else None
+    )
 
 
 def set_database_aside(database: str) -> str | None:
@@ -87,7 +91,9 @@ def wait_for_rescue(database: str, timeout: float = 2 * _LONGEST_RESCUE) -> None
             except FileNotFoundError:
                 return
         if time.monotonic() >= deadline:
-            raise sqlite3.OperationalError("database is locked: it was damaged, and is being set aside")
+            raise sqlite3.OperationalError(
+                "database is locked: it was damaged, and is being set aside"
+            )
         time.sleep(0.005)
 
 
@@ -113,7 +119,11 @@ def carry_over(database: str, connection: sqlite3.Connection) -> int:
         if entry.startswith(name + _BROKEN) and not entry.endswith((*_SIDE_FILES, _CARRIED)):
             path = os.path.join(folder, entry)
             for job in _readable_jobs(path):
-                if isinstance(job, dict) and job.get("job_key") and isinstance(job.get("scene_id"), int):
+                if (
+                    isinstance(job, dict)
+                    and job.get("job_key")
+                    and isinstance(job.get("scene_id"), int)
+                ):
                     table.put(connection, job, older=True)
                     carried += 1
             os.replace(path, path + _CARRIED)
@@ -143,7 +153,9 @@ def _readable_jobs(database: str) -> Iterator[SyncJob]:
         except sqlite3.Error:
             return
         try:
-            rows = connection.execute(f"SELECT _id, data, status FROM ack_queue_default ORDER BY _id {order}")
+            rows = connection.execute(
+                f"SELECT _id, data, status FROM ack_queue_default ORDER BY _id {order}"
+            )
             for row_id, data, status in rows:
                 if row_id not in seen and status <= table.TAKEN:
                     seen.add(row_id)

@@ -37,7 +37,9 @@ def spool(queue_dir: str, job: SyncJob) -> None:
 def spooled(queue_dir: str) -> list[str]:
     """Return the names of the files that wait, oldest first."""
     try:
-        return sorted(name for name in os.listdir(os.path.join(queue_dir, FOLDER)) if name.endswith(_ENDING))
+        return sorted(
+            name for name in os.listdir(os.path.join(queue_dir, FOLDER)) if name.endswith(_ENDING)
+        )
     except FileNotFoundError:
         return []
 

@@ -107,7 +107,9 @@ def resume(connection: sqlite3.Connection) -> None:
     """
     with write(connection):
         _fold_twins(connection, below=DONE)
-        connection.execute("UPDATE ack_queue_default SET status = ? WHERE status = ?", (READY, TAKEN))
+        connection.execute(
+            "UPDATE ack_queue_default SET status = ? WHERE status = ?", (READY, TAKEN)
+        )
 
 
 def next_due(connection: sqlite3.Connection) -> float | None:
@@ -121,7 +123,8 @@ def next_due(connection: sqlite3.Connection) -> float | None:
 def count_later(connection: sqlite3.Connection, now: float) -> tuple[int, float | None]:
     """Return how many waiting jobs are not due yet at `now`, and when the first of them is (epoch seconds)."""
     count, first = connection.execute(
-        f"SELECT count(*), min({_DUE}) FROM ack_queue_default WHERE status < 2 AND {_DUE} > ?", (now,)
+        f"SELECT count(*), min({_DUE}) FROM ack_queue_default WHERE status < 2 AND {_DUE} > ?",
+        (now,),
     ).fetchone()
     return count, first
 
@@ -137,7 +140,9 @@ def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dic
         f"SELECT count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?", (limit,)
     ).fetchone()[0]
     started = dict(
-        connection.execute("SELECT status, count(*) FROM ack_queue_default WHERE status >= 2 GROUP BY status")
+        connection.execute(
+            "SELECT status, count(*) FROM ack_queue_default WHERE status >= 2 GROUP BY status"
+        )
     )
     return {
         "pending": pending,
@@ -169,7 +174,8 @@ def drop_finished(connection: sqlite3.Connection, keep: int) -> None:
         ).fetchone()
         if oldest_kept is not None:
             connection.execute(
-                "DELETE FROM ack_queue_default WHERE status >= 2 AND status > 2 AND _id <= ?", oldest_kept
+                "DELETE FROM ack_queue_default WHERE status >= 2 AND status > 2 AND _id <= ?",
+                oldest_kept,
             )
 
 

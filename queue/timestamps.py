@@ -113,7 +113,9 @@ def _fold(folder: str) -> None:
     except _BROKEN:
         set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
     merged = load_sync_timestamps(folder)
-    replace_private(file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()}))
+    replace_private(
+        file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()})
+    )
     with contextlib.suppress(FileNotFoundError):  # another process folded as well
         os.unlink(os.path.join(folder, JOURNAL))
 
@@ -144,7 +146,11 @@ def _journal(file: str) -> Iterator[tuple[int, float | None]]:
 
 
 def _moment(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _END_OF_TIME:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not abs(value) < _END_OF_TIME
+    ):
         raise ValueError(f"no time: {value!r}")
     return float(value)
 
@@ -188,7 +194,9 @@ def _look_up(folder: str, scene_id: int) -> float | None:
     place = content.find(name)
     if place < 0:
         return None
-    value, _ = json.JSONDecoder().raw_decode(content[place + len(name) : place + len(name) + 40].decode().lstrip())
+    value, _ = json.JSONDecoder().raw_decode(
+        content[place + len(name) : place + len(name) + 40].decode().lstrip()
+    )
     return _moment(value)
 
 

@@ -100,13 +100,22 @@ def packaged(root: Path, environment: Mapping[str, str]) -> list[str]:
     """
     known = _tracked(root, environment) if (root / ".git").exists() else _found(root)
     names = sorted(name for name in known if belongs(name))
-    missing = [name for name in (*NEEDED, *names) if not (root / name).is_file() or (root / name).is_symlink()]
+    missing = [
+        name
+        for name in (*NEEDED, *names)
+        if not (root / name).is_file() or (root / name).is_symlink()
+    ]
     if missing or not set(NEEDED) <= set(names):
         lacking = sorted({*missing, *(set(NEEDED) - set(names))})
         raise PackageError(f"these are no files, or git does not know them: {', '.join(lacking)}")
-    unknown = sorted({file for name in names if name.endswith(".py") for file in _imported(root, name)} - set(names))
+    unknown = sorted(
+        {file for name in names if name.endswith(".py") for file in _imported(root, name)}
+        - set(names)
+    )
     if unknown:
-        raise PackageError(f"these are imported, but git does not know them yet: {', '.join(unknown)}")
+        raise PackageError(
+            f"these are imported, but git does not know them yet: {', '.join(unknown)}"
+        )
     return names
 
 
@@ -123,7 +132,10 @@ def belongs(name: str) -> bool:
 def write(package: Package, folder: Path) -> None:
     """Write `PlexSync.zip` and `index.yml`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in ((f"{ID}.zip", package.zip), ("index.yml", package.index().encode("utf-8"))):
+    for name, content in (
+        (f"{ID}.zip", package.zip),
+        ("index.yml", package.index().encode("utf-8")),
+    ):
         temporary = folder / f".{name}.new"
         temporary.write_bytes(content)
         os.replace(temporary, folder / name)
@@ -131,7 +143,9 @@ def write(package: Package, folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build and write the package; return the exit status."""
-    parser = argparse.ArgumentParser(prog="release.package", description="Build PlexSync's package and its index.")
+    parser = argparse.ArgumentParser(
+        prog="release.package", description="Build PlexSync's package and its index."
+    )
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository; default: this one")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: dist in the repository")
     chosen = parser.parse_args(arguments)
@@ -165,7 +179,9 @@ def _imported(root: Path, name: str) -> Iterator[str]:
             place = module.replace(".", "/")
             # The demo says itself that it needs the repository.
             yield from (
-                file for file in (f"{place}.py", f"{place}/__init__.py") if belongs(file) and (root / file).is_file()
+                file
+                for file in (f"{place}.py", f"{place}/__init__.py")
+                if belongs(file) and (root / file).is_file()
             )
 
 
@@ -185,7 +201,9 @@ def _manifest(path: Path) -> dict[str, str]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PackageError(f"{MANIFEST} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise PackageError(
+            f"{MANIFEST} is not valid YAML: {' '.join(str(error).split())}"
+        ) from None
     manifest = content if isinstance(content, dict) else {}
     found = {key: manifest.get(key) for key in ("name", "version", "description")}
     for key, value in found.items():
@@ -222,13 +240,21 @@ def _git(root: Path, environment: Mapping[str, str], *arguments: str) -> str:
     usual = {key: value for key, value in environment.items() if not key.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, env=usual, stdin=subprocess.DEVNULL, check=False
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            env=usual,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
     except OSError as error:
-        raise PackageError(f"git can't be run ({error.strerror}), and only it knows what belongs to PlexSync") from None
+        raise PackageError(
+            f"git can't be run ({error.strerror}), and only it knows what belongs to PlexSync"
+        ) from None
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise PackageError(f"git {arguments[0]}: {lines[0] if lines else f'exit status {done.returncode}'}")
+        raise PackageError(
+            f"git {arguments[0]}: {lines[0] if lines else f'exit status {done.returncode}'}"
+        )
     return done.stdout.decode("utf-8")
 
 

@@ -73,9 +73,11 @@ query PlexSyncSample($sort: String!, $per_page: Int!) {{
   findScenes(filter: {{per_page: $per_page, sort: $sort}}) {{ scenes {{ {SCENE_FIELDS} }} }}
 }}
 """
-_CONFIGURE = (
-    "mutation PlexSyncConfigure($id: ID!, $settings: Map!) { configurePlugin(plugin_id: $id, input: $settings) }"
-)
+_CONFIGURE = """
+mutation PlexSyncConfigure($id: ID!, $settings: Map!) {
+  configurePlugin(plugin_id: $id, input: $settings)
+}
+"""
 _SETTINGS = "query PlexSyncSettings($ids: [ID!]) { configuration { plugins(include: $ids) } }"
 _API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
 _VERSION = "query PlexSyncVersion { version { version } }"
@@ -118,7 +120,9 @@ class StashClient:
         self._learn_secret = learn_secret
         self._learn_cookie = learn_cookie
         self._session = session or requests.Session()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # we keep the one there is
+        self._session.cookies.set_policy(
+            DefaultCookiePolicy(allowed_domains=[])
+        )  # we keep the one there is
         self._clock = clock
         self._lock = threading.Lock()
         self._renew_at = float("-inf")
@@ -160,8 +164,12 @@ class StashClient:
             return
         with _understood():
             # without a fraction: Python 3.10 takes only some
-            offset = datetime.fromisoformat(re.sub(r"\.\d+", "", newest).replace("Z", "+00:00")).tzinfo
-        since = (datetime.fromtimestamp(moment, offset) - _ALL_OFFSETS).isoformat(timespec="seconds")
+            offset = datetime.fromisoformat(
+                re.sub(r"\.\d+", "", newest).replace("Z", "+00:00")
+            ).tzinfo
+        since = (datetime.fromtimestamp(moment, offset) - _ALL_OFFSETS).isoformat(
+            timespec="seconds"
+        )
         asked = {"updated_at": {"value": since, "modifier": "GREATER_THAN"}}
         for scenes in self._by_id(_UPDATED_SINCE, asked, _PAGE):
             with _understood():
@@ -215,7 +223,8 @@ class StashClient:
         for scenes in self._by_id(_NAMESAKES, asked, _PAGE):
             with _understood():
                 found += [
-                    (int(scene["id"]), [(file["path"], file["size"]) for file in scene["files"]]) for scene in scenes
+                    (int(scene["id"]), [(file["path"], file["size"]) for file in scene["files"]])
+                    for scene in scenes
                 ]
         return found
 
@@ -279,7 +288,9 @@ class StashClient:
             return Cover(None)
         response = self._send("GET", address_of_cover(scene))
         if response.status_code >= 500:
-            raise StashUnavailable(f"Stash answered {response.status_code} to the request for a cover")
+            raise StashUnavailable(
+                f"Stash answered {response.status_code} to the request for a cover"
+            )
         content = response.content
         is_cover = response.ok and len(content) <= _LARGEST_COVER and is_picture(content)
         return Cover(content if is_cover else None, _date_of(response) if response.ok else None)
@@ -302,7 +313,9 @@ class StashClient:
             StashRefused: our session is not, or no longer, valid.
             StashQueryError: Stash rejects the query.
         """
-        response = self._send("POST", "/graphql", json={"query": text, "variables": variables or {}})
+        response = self._send(
+            "POST", "/graphql", json={"query": text, "variables": variables or {}}
+        )
         try:
             content = response.json()
             errors, data = content.get("errors"), content.get("data")
@@ -311,9 +324,13 @@ class StashClient:
                 f"{self._address} answered {response.status_code} and no GraphQL; is it Stash?"
             ) from None
         if response.status_code in (400, 422):
-            raise StashQueryError(f"Stash and this PlexSync don't go together: Stash rejects {_messages(errors)}")
+            raise StashQueryError(
+                f"Stash and this PlexSync don't go together: Stash rejects {_messages(errors)}"
+            )
         if errors or not response.ok or not isinstance(data, dict):
-            raise StashUnavailable(f"Stash could not answer ({response.status_code}): {_messages(errors)}")
+            raise StashUnavailable(
+                f"Stash could not answer ({response.status_code}): {_messages(errors)}"
+            )
         return data
 
     def _by_id(self, text: str, asked: dict[str, Any], size: int) -> Iterator[list[Any]]:
@@ -348,7 +365,9 @@ class StashClient:
             self._log_in()
             response = self._request(method, path, arguments)
         if _is_refusal(response):
-            raise StashRefused(f"Stash refuses the session of PlexSync ({response.status_code}); save any scene in it")
+            raise StashRefused(
+                f"Stash refuses the session of PlexSync ({response.status_code}); save any scene in it"
+            )
         return response
 
     def _has_moved(self) -> bool:
@@ -371,7 +390,9 @@ class StashClient:
                 **arguments,
             )
         except requests.RequestException as error:
-            raise StashUnavailable(f"Stash does not answer at {self._address} ({type(error).__name__})") from error
+            raise StashUnavailable(
+                f"Stash does not answer at {self._address} ({type(error).__name__})"
+            ) from error
         self._keep_renewed_cookie(response)
         return response
 
@@ -380,7 +401,11 @@ class StashClient:
 
         With an API key, which does not expire, nobody needs it.
         """
-        if self._cookie and "ApiKey" not in self._session.headers and self._clock() >= self._renew_at:
+        if (
+            self._cookie
+            and "ApiKey" not in self._session.headers
+            and self._clock() >= self._renew_at
+        ):
             renewed = response.cookies.get(self._cookie[0])
             if renewed:
                 self._use_cookie((self._cookie[0], renewed))
@@ -432,7 +457,9 @@ def _date_of(response: requests.Response) -> float | None:
 
 def _is_refusal(response: requests.Response) -> bool:
     """Whether Stash wants a login: GraphQL's clients are told so by the status, all others sent to a page."""
-    wants_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith("/login")
+    wants_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith(
+        "/login"
+    )
     return wants_page or response.status_code in _UNAUTHORIZED
 
 
@@ -444,7 +471,9 @@ def _named(paths: list[str]) -> str:
     names = {re.split(r"[\\/]", path)[-1] for path in paths}
     cases = {case for name in names for case in (name, name.upper(), name.casefold())}
     spellings = {unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD")}
-    alternatives = (re.sub("(?i)ss", "(?:ss|ß)", re.escape(spelling)) for spelling in sorted(spellings))
+    alternatives = (
+        re.sub("(?i)ss", "(?:ss|ß)", re.escape(spelling)) for spelling in sorted(spellings)
+    )
     return rf"(?i)[\\/](?:{'|'.join(alternatives)})$"
 
 
@@ -462,7 +491,9 @@ def _understood() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise StashUnavailable(f"Stash's answer can't be understood ({type(error).__name__})") from error
+        raise StashUnavailable(
+            f"Stash's answer can't be understood ({type(error).__name__})"
+        ) from error
 
 
 def _api_key(response: requests.Response) -> str:
@@ -475,4 +506,6 @@ def _api_key(response: requests.Response) -> str:
 def _messages(errors: Any) -> str:
     if not isinstance(errors, list):
         return "no data"
-    return "; ".join(str(error.get("message") if isinstance(error, dict) else error) for error in errors)[:500]
+    return "; ".join(
+        str(error.get("message") if isinstance(error, dict) else error) for error in errors
+    )[:500]

@@ -37,7 +37,9 @@ class StashConnection:
     def url(self) -> str:
         """Stash's address without a slash at its end."""
         host = str(self.server.get("Host") or "")
-        host = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host and not host.startswith("[") else host)
+        host = _ANY_ADDRESS.get(
+            host, f"[{host}]" if ":" in host and not host.startswith("[") else host
+        )
         return f"{self.server.get('Scheme') or 'http'}://{host}:{self.server.get('Port') or 9999}"
 
     @property
@@ -64,6 +66,8 @@ def load_connection(data_dir: str) -> StashConnection | None:
     try:
         with open(os.path.join(data_dir, FILE), encoding="utf-8") as file:
             content = json.load(file)
-        return StashConnection(dict(content["server_connection"]), dict(content.get("settings") or {}))
+        return StashConnection(
+            dict(content["server_connection"]), dict(content.get("settings") or {})
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None

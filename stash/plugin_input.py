@@ -22,7 +22,9 @@ def read_input(stream: BinaryIO) -> dict[str, Any]:
     """
     raw = stream.read()
     if not raw.strip():
-        raise InputError("stdin is empty: Stash writes one JSON document there when it runs the plugin")
+        raise InputError(
+            "stdin is empty: Stash writes one JSON document there when it runs the plugin"
+        )
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -35,7 +37,9 @@ def read_input(stream: BinaryIO) -> dict[str, Any]:
     return content
 
 
-def write_answer(*, output: object = None, error: str | None = None, stream: TextIO | None = None) -> None:
+def write_answer(
+    *, output: object = None, error: str | None = None, stream: TextIO | None = None
+) -> None:
     """Write the answer: `{"error": …}` if there is one, else `{"output": …}`."""
     answer = {"output": output} if error is None else {"error": " ".join(error.split())}
     target = stream or sys.stdout

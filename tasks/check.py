@@ -70,28 +70,43 @@ def check(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 def _steps(context: Context, findings: Findings) -> Iterator[str]:
     """Do the steps; yields the name of each before it is done."""
-    findings.add("Python", f"{platform.python_version()} ({sys.executable})", platform.python_version())
+    findings.add(
+        "Python", f"{platform.python_version()} ({sys.executable})", platform.python_version()
+    )
     yield "Packages"
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    findings.add("Packages", ", ".join(f"{name} {version}" for name, version in versions.items()), versions)
+    findings.add(
+        "Packages", ", ".join(f"{name} {version}" for name, version in versions.items()), versions
+    )
     yield "Stash"
     version = context.stash.check()
     findings.add("Stash", f"{version}, {context.stash.scene_count()} scenes", version)
     yield "Settings"
     config = context.config()
-    findings.add("Settings", "in order" if config.enabled else "in order, but PlexSync is switched off", config.enabled)
+    findings.add(
+        "Settings",
+        "in order" if config.enabled else "in order, but PlexSync is switched off",
+        config.enabled,
+    )
     if not config.enabled:
         findings.notes.append("PlexSync is switched off")
     yield "Plex"
     with open_bystander(context.data_dir, config, context.stash) as (plex, scenes):
         server = plex.client().server
         plex.client().probe()
-        findings.add("Plex", f"{server.friendlyName} {server.version} at {config.plex_url}", server.version)
+        findings.add(
+            "Plex", f"{server.friendlyName} {server.version} at {config.plex_url}", server.version
+        )
         yield "Libraries"
         names = [str(section.title) for section in plex.libraries()]
-        findings.add("Libraries", f"{', '.join(names) or 'none'} with {plex.index.count()} files", names)
+        findings.add(
+            "Libraries", f"{', '.join(names) or 'none'} with {plex.index.count()} files", names
+        )
         if not names:
-            findings.fail("Libraries", "Plex has no video library of type movie: make one, or set plex_libraries")
+            findings.fail(
+                "Libraries",
+                "Plex has no video library of type movie: make one, or set plex_libraries",
+            )
             return
         yield "Matching"
         _try_scenes(context, findings, config, plex, scenes)
@@ -111,14 +126,20 @@ def _try_scenes(
     counts = {kind: len(texts) for kind, texts in found.items()}
     tried = sum(counts.values())
     text = f"of {tried} scenes {counts['high']} are certain, {counts['low']} ambiguous, {counts['none']} not in Plex"
-    findings.add("Matching", text, {**counts, "examples": {kind: texts[:_EXAMPLES] for kind, texts in found.items()}})
+    findings.add(
+        "Matching",
+        text,
+        {**counts, "examples": {kind: texts[:_EXAMPLES] for kind, texts in found.items()}},
+    )
     for kind, label in (("high", "certain"), ("low", "ambiguous"), ("none", "not in Plex")):
         findings.lines.extend(f"  {label}: {text}" for text in found[kind][:_EXAMPLES])
     suggested = _suggestion(prefixes)
     if suggested and suggested not in config.path_mappings:
         mapping = f"{suggested[0]} => {suggested[1]}"
         findings.add("Suggested path mappings", mapping, mapping)
-        findings.notes.append(f"with path_mappings {mapping} files would be found by their path, not by name alone")
+        findings.notes.append(
+            f"with path_mappings {mapping} files would be found by their path, not by name alone"
+        )
     if tried and not counts["high"]:
         hint = "is path_mappings right, and are the scenes' files in these libraries?"
         findings.fail("Matching", f"none of {tried} scenes was found for certain: {hint}")
@@ -134,7 +155,9 @@ def _try(
     except AmbiguousMatch as error:
         return "low", f" may be {len(error.details['candidates'])} items"
     item = read_item(found)
-    for file in () if scenes.is_found_by_path(found, scene) else item.files:  # what works needs no suggestion
+    for file in (
+        () if scenes.is_found_by_path(found, scene) else item.files
+    ):  # what works needs no suggestion
         pair = differing_prefixes(scene.files[0].path, file.path)
         if pair is not None:
             prefixes[pair] += 1

@@ -75,37 +75,61 @@ def _parser() -> argparse.ArgumentParser:
         )
         added[name].set_defaults(run=_operate)
     _add_arguments(added)
-    install = commands.add_parser("install", help="put the packages that PlexSync needs into a folder beside it")
+    install = commands.add_parser(
+        "install", help="put the packages that PlexSync needs into a folder beside it"
+    )
     install.add_argument("--json", action="store_true", help="print one JSON document")
     install.set_defaults(run=_install)
-    worker = commands.add_parser("worker", help="work off the queue, until there was nothing to do for a while")
+    worker = commands.add_parser(
+        "worker", help="work off the queue, until there was nothing to do for a while"
+    )
     worker.add_argument("--data-dir", help="default: the plugin's own")
     worker.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="default: 900")
     worker.add_argument("--lock", type=int, help=argparse.SUPPRESS)
     worker.add_argument("--rest", type=float, default=0.0, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
-    demo = commands.add_parser("demo", help="show the main job end to end, on simulators of Plex and Stash")
+    demo = commands.add_parser(
+        "demo", help="show the main job end to end, on simulators of Plex and Stash"
+    )
     demo.set_defaults(run=_demo)
     return parser
 
 
 def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     which = parsers["sync"].add_mutually_exclusive_group()
-    which.add_argument("--recent", action="store_true", help="only those changed in the last 24 hours")
+    which.add_argument(
+        "--recent", action="store_true", help="only those changed in the last 24 hours"
+    )
     which.add_argument("--queue", action="store_true", help="only what waits already")
     parsers["sync"].add_argument("--force", action="store_true", help="also those that are in sync")
     parsers["sync"].add_argument("--dry-run", action="store_true", help="as preview: write nothing")
-    parsers["resync"].add_argument("scene_id", help="the number in the address of the scene's page in Stash")
-    parsers["resync"].add_argument("--rating-key", help="the item of Plex that it is; it is remembered")
-    parsers["resync"].add_argument("--dry-run", action="store_true", help="as preview: write nothing")
+    parsers["resync"].add_argument(
+        "scene_id", help="the number in the address of the scene's page in Stash"
+    )
+    parsers["resync"].add_argument(
+        "--rating-key", help="the item of Plex that it is; it is remembered"
+    )
+    parsers["resync"].add_argument(
+        "--dry-run", action="store_true", help="as preview: write nothing"
+    )
     for name in ("retry", "failed"):
-        parsers[name].add_argument("--reason", help="only those with this type of error, such as PlexNotFound")
+        parsers[name].add_argument(
+            "--reason", help="only those with this type of error, such as PlexNotFound"
+        )
     parsers["clear"].add_argument("what", choices=("failed", "queue"))
-    parsers["clear"].add_argument("--reason", help="failed scenes only: those with this type of error")
-    parsers["clear"].add_argument("--confirm", action="store_true", help="needed for the queue: really drop the edits")
-    parsers["preview"].add_argument("--all", action="store_true", help="all scenes; default: those of 24 hours")
+    parsers["clear"].add_argument(
+        "--reason", help="failed scenes only: those with this type of error"
+    )
+    parsers["clear"].add_argument(
+        "--confirm", action="store_true", help="needed for the queue: really drop the edits"
+    )
+    parsers["preview"].add_argument(
+        "--all", action="store_true", help="all scenes; default: those of 24 hours"
+    )
     parsers["preview"].add_argument("--scene-id", help="one scene")
-    parsers["report"].add_argument("--anonymous", action="store_true", help="stand-ins for paths, titles and names")
+    parsers["report"].add_argument(
+        "--anonymous", action="store_true", help="stand-ins for paths, titles and names"
+    )
 
 
 def _operation_of(chosen: argparse.Namespace) -> str:
@@ -122,7 +146,9 @@ def _operate(chosen: argparse.Namespace) -> int:
     from validation.errors import PermanentError, SettingsError, TransientError
 
     arguments = {key: value for key, value in vars(chosen).items() if value not in (None, False)}
-    if arguments.get("all") or (arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent):
+    if arguments.get("all") or (
+        arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent
+    ):
         arguments["scope"] = "all"
     context, console = _context(chosen), Console()
     try:
@@ -143,12 +169,18 @@ def _context(chosen: argparse.Namespace) -> Context:
 
     data_dir, console, redactor = _data_dir(chosen), Console(), Redactor()
     redactor.add(os.environ.get("PLEX_TOKEN"))
-    stash = StashClient(lambda: load_connection(data_dir), learn_secret=redactor.add, learn_cookie=redactor.add_passing)
+    stash = StashClient(
+        lambda: load_connection(data_dir),
+        learn_secret=redactor.add,
+        learn_cookie=redactor.add_passing,
+    )
     return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.tell)
 
 
 def _data_dir(chosen: argparse.Namespace) -> str:
-    data_dir: str = os.path.abspath(chosen.data_dir) if chosen.data_dir else chosen.entry.get_plugin_data_dir()
+    data_dir: str = (
+        os.path.abspath(chosen.data_dir) if chosen.data_dir else chosen.entry.get_plugin_data_dir()
+    )
     make_private_dir(data_dir)
     return data_dir
 
@@ -156,7 +188,12 @@ def _data_dir(chosen: argparse.Namespace) -> str:
 def _worker(chosen: argparse.Namespace) -> int:
     from worker.main import run_worker  # loads the worker's libraries
 
-    return run_worker(_data_dir(chosen), inherited_lock=chosen.lock, idle_timeout=chosen.idle_timeout, rest=chosen.rest)
+    return run_worker(
+        _data_dir(chosen),
+        inherited_lock=chosen.lock,
+        idle_timeout=chosen.idle_timeout,
+        rest=chosen.rest,
+    )
 
 
 def _install(chosen: argparse.Namespace) -> int:
@@ -169,7 +206,9 @@ def _demo(chosen: argparse.Namespace) -> int:
     try:
         from tests.demo import run_demo
     except ModuleNotFoundError as error:
-        raise ValueError(f"the demo needs a checkout of the repository, and 'make demo' there ({error})") from None
+        raise ValueError(
+            f"the demo needs a checkout of the repository, and 'make demo' there ({error})"
+        ) from None
     return int(run_demo())
 
 
@@ -178,6 +217,8 @@ def _fail(text: str, chosen: argparse.Namespace) -> int:
         Console().answer({"error": text})
     sys.stderr.write(f"PlexSync {chosen.command}: {text}\n")
     data_dir = getattr(chosen, "data_dir", None)
-    if chosen.command == "worker" and data_dir:  # nobody reads a worker's stderr: the next hook says it
+    if (
+        chosen.command == "worker" and data_dir
+    ):  # nobody reads a worker's stderr: the next hook says it
         leave_notice(data_dir, "error", f"the worker could not start: {text}")
     return 1

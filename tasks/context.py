@@ -74,7 +74,9 @@ def scene_id_of(arguments: Mapping[str, Any]) -> int:
     Raises:
         UsageError: it is missing, or no id.
     """
-    return _number(arguments, "scene_id", "which scene? Its number stands in the address of its page in Stash")
+    return _number(
+        arguments, "scene_id", "which scene? Its number stands in the address of its page in Stash"
+    )
 
 
 def rating_key_of(arguments: Mapping[str, Any]) -> int | None:

@@ -33,11 +33,21 @@ def show_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
     reason = _reason(arguments)
     with closing(_letters(context)) as dlq:
         counts = dlq.count_by_error()
-        types = sorted(counts, key=lambda error: (error != _FIRST, error)) if reason is None else [reason]
+        types = (
+            sorted(counts, key=lambda error: (error != _FIRST, error))
+            if reason is None
+            else [reason]
+        )
         shown = [letter for error in types for letter in dlq.get_recent(_SHOWN, error_type=error)]
     reasons = ", ".join(f"{count} {error}" for error, count in counts.items())
-    text = f"Failed: {sum(counts.values())} ({reasons}), {len(shown)} of them shown" if counts else "Failed: none"
-    return Result(text, {"counts": counts, "failed": [_brief(one) for one in shown]}, [*map(_line, shown)])
+    text = (
+        f"Failed: {sum(counts.values())} ({reasons}), {len(shown)} of them shown"
+        if counts
+        else "Failed: none"
+    )
+    return Result(
+        text, {"counts": counts, "failed": [_brief(one) for one in shown]}, [*map(_line, shown)]
+    )
 
 
 def retry_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
@@ -57,10 +67,14 @@ def retry_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
                 inbox.put(_fresh(letter["job"]))  # first: a kill in between leaves both
                 dlq.delete(letter["id"])
                 count += 1
-    waiting = work_off(context.data_dir, context.entry, context.progress, context.tell) if count else None
+    waiting = (
+        work_off(context.data_dir, context.entry, context.progress, context.tell) if count else None
+    )
     with closing(_letters(context)) as dlq:
         left = dlq.get_count()
-    text = f"Retry failed: {count} tried again, {left} failed now" + (f". {waiting}" if waiting else "")
+    text = f"Retry failed: {count} tried again, {left} failed now" + (
+        f". {waiting}" if waiting else ""
+    )
     return Result(text, {"retried": count, "failed": left}, ok=waiting is None)
 
 
@@ -92,7 +106,9 @@ def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
         queue.take_in()
         count = queue.clear_waiting() if confirmed else queue.counts()["pending"]
     if confirmed:
-        return Result(f"Clear queue: {count} dropped. Sync all scenes brings them back", {"dropped": count})
+        return Result(
+            f"Clear queue: {count} dropped. Sync all scenes brings them back", {"dropped": count}
+        )
     text = f"Clear queue: {count} waiting edits would be dropped. Run it with confirm=true (--confirm) to do it"
     return Result(text, {"would_drop": count}, ok=count == 0)
 

@@ -49,7 +49,11 @@ def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str |
     left = get_stats(data_dir)["pending"]
     if left and not disabled:
         ensure_worker(data_dir, entry)  # retries, and what came in meanwhile
-    return None if finished else f"{_problem(state) or 'Plex or Stash does not answer'}; {left} scenes wait"
+    return (
+        None
+        if finished
+        else f"{_problem(state) or 'Plex or Stash does not answer'}; {left} scenes wait"
+    )
 
 
 def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
@@ -81,4 +85,7 @@ def _problem(state: dict[str, Any]) -> str | None:
     """Return what keeps a worker from working, by its own account."""
     if state.get("problem"):
         return str(state["problem"])
-    return next((f"{name.capitalize()} is down" for name in ("plex", "stash") if state.get(name) == "open"), None)
+    return next(
+        (f"{name.capitalize()} is down" for name in ("plex", "stash") if state.get(name) == "open"),
+        None,
+    )

@@ -34,7 +34,9 @@ class Installed:
 
     def sentence(self) -> str:
         """Return it as one line."""
-        names = ", ".join(f"{name} {self.packages[name]}" for name in sorted(self.packages, key=str.lower))
+        names = ", ".join(
+            f"{name} {self.packages[name]}" for name in sorted(self.packages, key=str.lower)
+        )
         return f"Installed for Python {self.python} in {self.folder}: {names}"
 
 
@@ -100,7 +102,11 @@ def run_install_command(as_json: bool) -> int:
 
 
 def _install(
-    place: str, folder: str, path: str, say: Callable[[str], object], report: Callable[[float], object]
+    place: str,
+    folder: str,
+    path: str,
+    say: Callable[[str], object],
+    report: Callable[[float], object],
 ) -> Installed:
     python = look(path, place, folder)
     new = os.path.join(folder, "packages")

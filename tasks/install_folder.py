@@ -95,7 +95,9 @@ def alone(place: str) -> Iterator[None]:
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             if not _lock(descriptor):
-                raise InstallError(f"Another installation is at work in {place}: wait until it is done")
+                raise InstallError(
+                    f"Another installation is at work in {place}: wait until it is done"
+                )
             if not _is_still(path, descriptor):
                 continue  # whoever had it has just removed it
             try:
@@ -131,6 +133,8 @@ else:
         """Take the lock, if nobody holds it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:  # a file system without locks: each works in a folder of its own all the same
+        except (
+            OSError
+        ) as error:  # a file system without locks: each works in a folder of its own all the same
             return error.errno not in (errno.EAGAIN, errno.EACCES)
         return True

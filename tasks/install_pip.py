@@ -18,13 +18,28 @@ MODULES = ("persistqueue", "plexapi", "requests", "pydantic")
 _OLDEST_PYTHON = [3, 10]
 #: The user's settings of pip that say where packages come from. All others are about where they go to, or which.
 _SOURCES = (
-    *("index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "proxy", "cert", "client-cert"),
+    *(
+        "index-url",
+        "extra-index-url",
+        "no-index",
+        "find-links",
+        "trusted-host",
+        "proxy",
+        "cert",
+        "client-cert",
+    ),
     *("timeout", "default-timeout", "retries", "cache-dir", "no-cache-dir", "keyring-provider"),
     *("use-feature", "use-deprecated"),  # which certificates are trusted
 )
 _VARIABLES = {name: "PIP_" + name.upper().replace("-", "_") for name in _SOURCES}
 #: Lines of pip that tell a person how far it is.
-_STEPS = ("Collecting ", "Processing ", "Downloading ", "Using cached ", "Installing collected packages")
+_STEPS = (
+    "Collecting ",
+    "Processing ",
+    "Downloading ",
+    "Using cached ",
+    "Installing collected packages",
+)
 #: As many steps as there usually are, for the progress bar.
 _USUAL_STEPS = 24
 
@@ -118,7 +133,9 @@ def look(path: str, place: str, staging: str) -> Python:
     except (OSError, ValueError, IndexError):
         facts = None
     if facts is None:
-        raise InstallError(f"The Python {path} can't be run: choose another in Settings > System > Python path")
+        raise InstallError(
+            f"The Python {path} can't be run: choose another in Settings > System > Python path"
+        )
     version = ".".join(str(number) for number in facts["version"])
     if facts["version"] < _OLDEST_PYTHON:
         raise InstallError(f"PlexSync needs Python 3.10 or newer, and {path} is {version}")
@@ -139,7 +156,9 @@ def _environment(place: str, working: str) -> dict[str, str]:
     """
     ours = {os.path.realpath(place), os.path.realpath(os.path.dirname(place))}
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept = os.pathsep.join(path for path in paths if os.path.isabs(path) and os.path.realpath(path) not in ours)
+    kept = os.pathsep.join(
+        path for path in paths if os.path.isabs(path) and os.path.realpath(path) not in ours
+    )
     environment = {
         **{key: value for key, value in os.environ.items() if not _leads_astray(key)},
         **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), working),
@@ -156,7 +175,11 @@ def _leads_astray(variable: str) -> bool:
 
 
 def run_pip(
-    python: Python, requirements: str, target: str, say: Callable[[str], object], report: Callable[[float], object]
+    python: Python,
+    requirements: str,
+    target: str,
+    say: Callable[[str], object],
+    report: Callable[[float], object],
 ) -> None:
     """Have pip put the packages into `target`.
 
@@ -169,7 +192,12 @@ def run_pip(
         InstallError: it was not possible.
     """
     sources = _sources(python)
-    settings = {"PIP_RETRIES": "2", **sources, "PIP_CONFIG_FILE": os.devnull, "PIP_ROOT_USER_ACTION": "ignore"}
+    settings = {
+        "PIP_RETRIES": "2",
+        **sources,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
     steps = 0
 
     def tell(line: str) -> None:
@@ -191,7 +219,11 @@ def _sources(python: Python) -> dict[str, str]:
     """Return the user's settings of where packages come from, from pip's files and the environment."""
     # Of these, one would make pip list a part of them, one nothing at all, and one refuse.
     harmless = {"PIP_USER": "0", "PIP_QUIET": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
-    given = {name: os.environ[name] for name in (*_VARIABLES.values(), "PIP_CONFIG_FILE") if name in os.environ}
+    given = {
+        name: os.environ[name]
+        for name in (*_VARIABLES.values(), "PIP_CONFIG_FILE")
+        if name in os.environ
+    }
     listed = python.run([*python.pip, "config", "list"], {**given, **harmless})
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}}  # the later goes first
     for line in listed.text.splitlines() if listed.status == 0 else ():
@@ -201,7 +233,11 @@ def _sources(python: Python) -> dict[str, str]:
             with contextlib.suppress(ValueError, SyntaxError):
                 found[section][_VARIABLES[name]] = str(ast.literal_eval(value))
     given.pop("PIP_CONFIG_FILE", None)
-    return {**found["global"], **found["install"], **{name: value for name, value in given.items() if value}}
+    return {
+        **found["global"],
+        **found["install"],
+        **{name: value for name, value in given.items() if value},
+    }
 
 
 def check(python: Python, folder: str) -> dict[str, str]:
@@ -218,7 +254,9 @@ def check(python: Python, folder: str) -> dict[str, str]:
         wrong, packages = f"importing them ended with exit status {ended.status}", {}
     if wrong:
         text = " ".join(wrong.split())[:500]
-        raise InstallError(f"What pip brought does not work with Python {python.version} on {python.platform}: {text}")
+        raise InstallError(
+            f"What pip brought does not work with Python {python.version} on {python.platform}: {text}"
+        )
     return packages
 
 

@@ -61,7 +61,9 @@ def _scene_ids(context: Context, arguments: Mapping[str, Any]) -> list[int]:
     if scope == "recent":
         since = time.time() - DAY
         found = context.stash.updated_since(since)
-        return [scene_id for scene_id, updated_at in found if (parse_time(updated_at) or since) >= since]
+        return [
+            scene_id for scene_id, updated_at in found if (parse_time(updated_at) or since) >= since
+        ]
     raise UsageError(f"scope is {scope!r}: must be one of {', '.join(SCOPES)}")
 
 
@@ -101,7 +103,9 @@ def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:
     if not edits.changes:
         return "in_sync", {}
     library = read_item(item).library
-    fields = {name: {"from": before, "to": after} for name, (before, after) in edits.changes.items()}
+    fields = {
+        name: {"from": before, "to": after} for name, (before, after) in edits.changes.items()
+    }
     return "changed", {"item": f"{item.title} ({library})", "fields": fields}
 
 

@@ -50,7 +50,9 @@ def report(context: Context, arguments: Mapping[str, Any]) -> Result:
         stand_ins = StandIns(_known_texts(context))
         sections = {title: stand_ins.apply(body) for title, body in sections.items()}
         status["problem"] = stand_ins.apply(status["problem"] or "")
-    sections["Status"] = json.dumps({key: value for key, value in status.items() if key != "log"}, indent=1)
+    sections["Status"] = json.dumps(
+        {key: value for key, value in status.items() if key != "log"}, indent=1
+    )
     text = "\n\n".join(f"# {title}\n{body}" for title, body in sections.items())
     text = context.redactor.redact(text)
     path = os.path.join(context.data_dir, f"report-{time.strftime('%Y%m%d-%H%M%S')}.txt")
@@ -65,7 +67,9 @@ class StandIns:
         """Args:
         private: titles, names and paths.
         """
-        self._private = sorted({one for one in private if len(one) >= _SHORTEST}, key=len, reverse=True)
+        self._private = sorted(
+            {one for one in private if len(one) >= _SHORTEST}, key=len, reverse=True
+        )
         self._names: dict[str, str] = {}
 
     def apply(self, text: str) -> str:
@@ -73,7 +77,9 @@ class StandIns:
         for one in self._private:
             if one in text:
                 text = text.replace(one, self._stand_in("private", one))
-        return "\n".join(map(self._apply_to_line, text.split("\n")))  # an apostrophe must not swallow other lines
+        return "\n".join(
+            map(self._apply_to_line, text.split("\n"))
+        )  # an apostrophe must not swallow other lines
 
     def _apply_to_line(self, line: str) -> str:
         line = _QUOTED.sub(lambda found: f"'{self._stand_in('text', found[0][1:-1])}'", line)
@@ -120,7 +126,9 @@ def _sections(context: Context) -> dict[str, str]:
     return {
         "Versions": _versions(context),
         "Settings": _settings(context),
-        "Failed": "\n".join(f"{one['error_type']}: {one['error_message']}\n{one['stack_trace']}" for one in letters),
+        "Failed": "\n".join(
+            f"{one['error_type']}: {one['error_message']}\n{one['stack_trace']}" for one in letters
+        ),
         "Log": "".join(tail(os.path.join(context.data_dir, LOG_FILE), _LINES)),
     }
 
@@ -128,7 +136,11 @@ def _sections(context: Context) -> dict[str, str]:
 def _versions(context: Context) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
-    lines = [f"PlexSync {plugin_version(context.entry)}", f"Python {sys.version}", platform.platform()]
+    lines = [
+        f"PlexSync {plugin_version(context.entry)}",
+        f"Python {sys.version}",
+        platform.platform(),
+    ]
     for name in PACKAGES:
         try:
             lines.append(f"{name} {version(name)}")
@@ -152,7 +164,9 @@ def _settings(context: Context) -> str:
 def plugin_version(entry: str) -> str:
     """Return the version in the manifest beside the entry, or "unknown"."""
     try:
-        with open(os.path.join(os.path.dirname(entry), "PlexSync.yml"), encoding="utf-8") as manifest:
+        with open(
+            os.path.join(os.path.dirname(entry), "PlexSync.yml"), encoding="utf-8"
+        ) as manifest:
             found = re.search(r"^version: *(\S+)", manifest.read(), re.MULTILINE)
     except OSError:
         found = None

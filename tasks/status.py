@@ -108,9 +108,8 @@ def _hooks(times: list[float]) -> dict[str, Any]:
 def _retrying(data: Mapping[str, Any]) -> str:
     if not data["retrying"]:
         return "none to be tried again later"
-    return (
-        f"{data['retrying']} of them to be tried again, the next in {max(0, data['next_retry_at'] - time.time()):.0f} s"
-    )
+    seconds = max(0, data["next_retry_at"] - time.time())
+    return f"{data['retrying']} of them to be tried again, the next in {seconds:.0f} s"
 
 
 def _counted(failed: Mapping[str, int]) -> str:
@@ -120,8 +119,14 @@ def _counted(failed: Mapping[str, int]) -> str:
 def _worker(worker: Mapping[str, Any]) -> str:
     if worker["silent"]:
         return f"makes no progress (process {worker['pid']})"
-    return f"alive (process {worker['pid']})" if worker["alive"] else "not running; the next save or task starts one"
+    return (
+        f"alive (process {worker['pid']})"
+        if worker["alive"]
+        else "not running; the next save or task starts one"
+    )
 
 
 def _ago(moment: float | None) -> str:
-    return "never" if not moment else f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}"
+    return (
+        "never" if not moment else f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}"
+    )

@@ -35,7 +35,9 @@ def sync_recent(context: Context, arguments: Mapping[str, Any]) -> Result:
         what `_sync` raises
     """
     since = time.time() - DAY
-    recent = [one for one in context.stash.updated_since(since) if (parse_time(one[1]) or since) >= since]
+    recent = [
+        one for one in context.stash.updated_since(since) if (parse_time(one[1]) or since) >= since
+    ]
     return _sync(context, "Sync recent scenes", [recent], force=is_set(arguments, "force"))
 
 
@@ -48,7 +50,9 @@ def sync_all(context: Context, arguments: Mapping[str, Any]) -> Result:
     Raises:
         what `_sync` raises
     """
-    return _sync(context, "Sync all scenes", context.stash.all_scenes(), force=is_set(arguments, "force"))
+    return _sync(
+        context, "Sync all scenes", context.stash.all_scenes(), force=is_set(arguments, "force")
+    )
 
 
 def process_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
@@ -90,7 +94,9 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
     return _outcome(context, scene, started, reason)
 
 
-def _sync(context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *, force: bool) -> Result:
+def _sync(
+    context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *, force: bool
+) -> Result:
     """Queue scenes that are not in sync, and have them synced.
 
     Args:
@@ -104,7 +110,11 @@ def _sync(context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *
     queued = in_sync = 0
     with QueueManager(context.data_dir) as queue:
         for page in pages:
-            todo = [one for one, updated_at in page if force or not is_synced(updated_at, synced.get(one))]
+            todo = [
+                one
+                for one, updated_at in page
+                if force or not is_synced(updated_at, synced.get(one))
+            ]
             queue.put_many(create_bulk_job(scene_id) for scene_id in todo)
             queued += len(todo)
             in_sync += len(page) - len(todo)
@@ -134,8 +144,13 @@ def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
         except PlexNotFound as error:
             raise UsageError(f"scene {scene.id}: {error}") from None
     if rating_key not in [one["rating_key"] for one in candidates]:
-        known = "; ".join(f"{one['rating_key']} = {describe([one])}" for one in candidates) or "it is certain already"
-        raise UsageError(f"item {rating_key} is none of those that scene {scene.id} may be: {known}")
+        known = (
+            "; ".join(f"{one['rating_key']} = {describe([one])}" for one in candidates)
+            or "it is certain already"
+        )
+        raise UsageError(
+            f"item {rating_key} is none of those that scene {scene.id} may be: {known}"
+        )
 
 
 def _outcome(context: Context, scene: Scene, started: float, reason: str | None) -> Result:
@@ -143,7 +158,9 @@ def _outcome(context: Context, scene: Scene, started: float, reason: str | None)
     if load_sync_timestamps(context.data_dir).get(scene_id, 0.0) >= started:
         return Result(f"Scene {scene_id} is in sync", data)
     with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
-        letters = [letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started]
+        letters = [
+            letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started
+        ]
     why = letters[0]["error_message"] if letters else reason or _why_not(context, scene)
     return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)
 

@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the benchmarks end processes as POSIX does")
+pytestmark = pytest.mark.skipif(
+    os.name == "nt", reason="the benchmarks end processes as POSIX does"
+)
 
 
 def run(*arguments: str) -> str:
     command = [sys.executable, "-X", "utf8", "-m", "benchmarks", "--tiny", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,7 +52,11 @@ def test_a_measurement_shows_its_figures_and_writes_them_as_json(
 
 def test_an_unknown_measurement_is_refused_with_the_names_there_are() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--only", "speed"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks", "--only", "speed"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "throughput" in done.stderr

@@ -69,7 +69,9 @@ def test_demo_names_the_scene_whose_edits_plex_drops(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a signal can't be sent to one process alone")
-def test_interrupted_demo_leaves_nothing_behind(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_interrupted_demo_leaves_nothing_behind(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     demo = subprocess.Popen(
         COMMAND,
         cwd=PlexSync.HERE,

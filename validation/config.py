@@ -96,7 +96,11 @@ class PlexSyncConfig(BaseModel):
             _ = parts.port  # raises ValueError when it is no number
         except ValueError:
             raise ValueError(_WANTED_URL) from None
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(c.isspace() for c in url):
+        if (
+            parts.scheme.lower() not in ("http", "https")
+            or not parts.hostname
+            or any(c.isspace() for c in url)
+        ):
             raise ValueError(_WANTED_URL)
         return url.rstrip("/")
 
@@ -125,7 +129,9 @@ class PlexSyncConfig(BaseModel):
 
     def log_config(self) -> None:
         """Log the settings in effect, the token masked."""
-        log.info("Settings: %s", ", ".join(f"{key}={value!r}" for key, value in self.shown().items()))
+        log.info(
+            "Settings: %s", ", ".join(f"{key}={value!r}" for key, value in self.shown().items())
+        )
 
     def shown(self) -> dict[str, Any]:
         """Return the settings as they may be shown."""
@@ -138,7 +144,9 @@ def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None,
     Unset, empty, blank and (for a number, where it makes no sense) 0 mean the default. Where `plex_url` and
     `plex_token` are unset, `plexHost`, `plexPort` and `plexToken` of the older community plugin stand in.
     """
-    given = _with_legacy({key: value for key, value in settings.items() if _says_something(key, value)})
+    given = _with_legacy(
+        {key: value for key, value in settings.items() if _says_something(key, value)}
+    )
     try:
         return PlexSyncConfig.model_validate(given), None
     except ValidationError as error:
@@ -149,7 +157,11 @@ def default_settings() -> dict[str, Any]:
     """Return the settings that have a default, as Stash's page takes them: it knows no numbers with a fraction."""
     defaults = {key: field.get_default() for key, field in PlexSyncConfig.model_fields.items()}
     return {
-        key: f"{value:g}" if key == "poll_interval" else int(value) if isinstance(value, float) else value
+        key: f"{value:g}"
+        if key == "poll_interval"
+        else int(value)
+        if isinstance(value, float)
+        else value
         for key, value in defaults.items()
         if isinstance(value, (bool, int, float))
     }
@@ -158,7 +170,11 @@ def default_settings() -> dict[str, Any]:
 def _says_something(key: str, value: Any) -> bool:
     if value is None or (isinstance(value, str) and not value.strip()):
         return False
-    return key not in _NUMBERS or isinstance(value, bool) or str(value).strip() not in ("0", "0.0", "nan", "NaN")
+    return (
+        key not in _NUMBERS
+        or isinstance(value, bool)
+        or str(value).strip() not in ("0", "0.0", "nan", "NaN")
+    )
 
 
 def _with_legacy(given: dict[str, Any]) -> dict[str, Any]:
@@ -186,11 +202,19 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{setting} is not set: enter it in Stash under Settings > Plugins > PlexSync"
     value = problem.get("input")
-    shown = mask(str(value)) if "token" in setting else f"{_without_secrets(setting, str(value))[:120]!r}"
+    shown = (
+        mask(str(value))
+        if "token" in setting
+        else f"{_without_secrets(setting, str(value))[:120]!r}"
+    )
     reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     low_high = _NUMBERS.get(setting)
     if low_high:
-        whole = "a whole number" if PlexSyncConfig.model_fields[setting].annotation is int else "a number"
+        whole = (
+            "a whole number"
+            if PlexSyncConfig.model_fields[setting].annotation is int
+            else "a number"
+        )
         reason = f"must be {whole} from {low_high[0]} to {low_high[1]}"
     return f"{setting} is {shown}: {reason}"
 
@@ -207,7 +231,10 @@ def _ranges() -> dict[str, tuple[float, float]]:
     ranges = {}
     for name, field in PlexSyncConfig.model_fields.items():
         bounds = {
-            key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if getattr(rule, key, None)
+            key: getattr(rule, key)
+            for rule in field.metadata
+            for key in ("ge", "le")
+            if getattr(rule, key, None)
         }
         if bounds:
             ranges[name] = (bounds["ge"], bounds["le"])

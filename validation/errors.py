@@ -72,4 +72,6 @@ def _is_network_error(exc: BaseException) -> bool:
 
     So is a certificate that can't be verified; but that is a matter of the network.
     """
-    return isinstance(exc, ssl.SSLError) or (isinstance(exc, OSError) and not isinstance(exc, ValueError))
+    return isinstance(exc, ssl.SSLError) or (
+        isinstance(exc, OSError) and not isinstance(exc, ValueError)
+    )

@@ -77,14 +77,18 @@ class SyncMetadata(BaseModel):
     director: Name = ""
     performers: Names = ()
     tags: Names = ()
-    groups: Names = Field(default=(), validation_alias=AliasChoices("groups", "collections", "movies"))
+    groups: Names = Field(
+        default=(), validation_alias=AliasChoices("groups", "collections", "movies")
+    )
     organized: Annotated[bool, BeforeValidator(_switch)] = False
 
     @property
     def is_blank(self) -> bool:
         """Whether Stash knows nothing of the scene but its file."""
         known = (self.title, self.details, self.date, self.rating100, self.studio, self.director)
-        return not any(known) and not (self.performers or self.tags or self.groups or self.organized)
+        return not any(known) and not (
+            self.performers or self.tags or self.groups or self.organized
+        )
 
     @property
     def year(self) -> int | None:

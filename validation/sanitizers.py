@@ -33,7 +33,9 @@ _MANY_LINES = re.compile(r"\n{3,}")
 _WORD_SHARE = 0.8
 
 
-def sanitize_for_plex(text: str | None, max_length: int = NAME_LENGTH, *, keep_newlines: bool = False) -> str:
+def sanitize_for_plex(
+    text: str | None, max_length: int = NAME_LENGTH, *, keep_newlines: bool = False
+) -> str:
     """Return `text` as Plex should get it.
 
     NFC; no control or format characters but the joiners that scripts and emoji need; typographic quotes,
@@ -46,7 +48,9 @@ def sanitize_for_plex(text: str | None, max_length: int = NAME_LENGTH, *, keep_n
     if not text or max_length <= 0:
         return ""
     text = str(text)
-    if not (text.isascii() and text.isprintable() and text == " ".join(text.split())):  # else it is clean already
+    if not (
+        text.isascii() and text.isprintable() and text == " ".join(text.split())
+    ):  # else it is clean already
         text = _clean(text, keep_newlines)
     return _cut(text, max_length) if len(text) > max_length else text
 
@@ -60,13 +64,17 @@ def _clean(text: str, keep_newlines: bool) -> str:
     """One pass may uncover work for another (a mark that a removed character held apart): until nothing changes."""
     while True:
         cleaned = _LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text)).translate(_TYPOGRAPHY)
-        if not cleaned.replace("\n", "").isprintable():  # what has to go is none of it, nor is much that stays
+        if not cleaned.replace(
+            "\n", ""
+        ).isprintable():  # what has to go is none of it, nor is much that stays
             cleaned = "".join(char for char in cleaned if _is_kept(char))
         if keep_newlines:
             cleaned = _MANY_LINES.sub("\n\n", _AROUND_LINES.sub("\n", _BLANKS.sub(" ", cleaned)))
         else:
             cleaned = _BLANKS_AND_LINES.sub(" ", cleaned)
-        cleaned = unicodedata.normalize("NFC", cleaned.strip().lstrip(_JOINERS))  # there, they join nothing
+        cleaned = unicodedata.normalize(
+            "NFC", cleaned.strip().lstrip(_JOINERS)
+        )  # there, they join nothing
         if cleaned == text:
             return cleaned
         text = cleaned
@@ -107,7 +115,11 @@ def _belongs_together(text: str, index: int) -> bool:
             run -= 1
         return (index - run) % 2 == 1
     if _is_hangul_vowel_or_end(here):
-        return _is_hangul_start(before) or _is_hangul_vowel_or_end(before) or _is_hangul_syllable(before)
+        return (
+            _is_hangul_start(before)
+            or _is_hangul_vowel_or_end(before)
+            or _is_hangul_syllable(before)
+        )
     if _is_hangul_start(here) or _is_hangul_syllable(here):
         return _is_hangul_start(before)
     return unicodedata.category(here) == "Lo" and _is_conjoined(text, index)

@@ -112,8 +112,12 @@ class Answers:
             self._give_up(job, error, verdict.retries)
         else:
             nack_job(self._queue, verdict.job)
-            if not (isinstance(error, PlexNotFound) and job.get("retry_count")):  # said once; there may be many
-                self._reporter.say("info", f"{name_of(job)}: {error}; next attempt in {verdict.delay:.0f} s")
+            if not (
+                isinstance(error, PlexNotFound) and job.get("retry_count")
+            ):  # said once; there may be many
+                self._reporter.say(
+                    "info", f"{name_of(job)}: {error}; next attempt in {verdict.delay:.0f} s"
+                )
         self._finished(job)
 
     def _scaled_delay(self, retries: int, base: float, cap: float) -> float:

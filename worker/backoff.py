@@ -14,7 +14,9 @@ NOT_FOUND = (30.0, 600.0, 12)
 _MOST_DOUBLINGS = 32
 
 
-def calculate_delay(retry_count: int, base: float, cap: float, jitter_seed: int | float | str | None = None) -> float:
+def calculate_delay(
+    retry_count: int, base: float, cap: float, jitter_seed: int | float | str | None = None
+) -> float:
     """Return `uniform(0, min(cap, base * 2**retry_count))` seconds.
 
     Args:

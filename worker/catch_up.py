@@ -31,7 +31,9 @@ _DAY = 86_400.0
 class CatchUp:
     """Looks for missed edits of one Stash, for one queue."""
 
-    def __init__(self, data_dir: str, stash: StashClient, queue: Putter, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, data_dir: str, stash: StashClient, queue: Putter, *, now: Callable[[], float]
+    ) -> None:
         """Args:
         queue: see `queue.operations.enqueue`.
         now: epoch seconds.
@@ -68,7 +70,9 @@ class CatchUp:
         moment = parse_time(updated_at)
         if moment is None or moment <= since:
             return False
-        if synced_at is not None and moment > self._now() + _SETTLED:  # by a wrong clock; that is no new change
+        if (
+            synced_at is not None and moment > self._now() + _SETTLED
+        ):  # by a wrong clock; that is no new change
             return False
         return not is_synced(updated_at, synced_at)
 

@@ -83,7 +83,10 @@ class CircuitBreaker:
         """A call failed by the server's fault."""
         with self._lock:
             self._failures += 1
-            if self._current() is CircuitState.HALF_OPEN or self._failures >= self.failure_threshold:
+            if (
+                self._current() is CircuitState.HALF_OPEN
+                or self._failures >= self.failure_threshold
+            ):
                 self._state = CircuitState.OPEN
                 self._opened_at = self._clock()
                 self._successes = 0
@@ -95,7 +98,10 @@ class CircuitBreaker:
             self._failures = self._successes = 0
 
     def _current(self) -> CircuitState:
-        if self._state is CircuitState.OPEN and self._clock() >= self._opened_at + self.recovery_timeout:
+        if (
+            self._state is CircuitState.OPEN
+            and self._clock() >= self._opened_at + self.recovery_timeout
+        ):
             self._state = CircuitState.HALF_OPEN
             self._successes = 0
         return self._state

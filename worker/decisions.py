@@ -52,7 +52,11 @@ def decide(
     attempts = job.get("attempts", 0)
     if isinstance(error, PlexNotFound) and set(job.get("data") or ()) == {BULK}:
         return GiveUp(0)  # nobody waits for it, and it is taken up again when its file appears
-    if issubclass(classify_exception(error), PermanentError) or retries >= limit or attempts >= MOST_ATTEMPTS:
+    if (
+        issubclass(classify_exception(error), PermanentError)
+        or retries >= limit
+        or attempts >= MOST_ATTEMPTS
+    ):
         return GiveUp(max(attempts, retries))
     pause = delay(retries, base, cap)
     retried: SyncJob = {

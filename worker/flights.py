@@ -39,7 +39,13 @@ class Visit:
     def names(self) -> frozenset[str]:
         """The names of the scene that become tags and collections in Plex, which ignores case."""
         metadata = self.metadata
-        names = (*metadata.performers, *metadata.tags, *metadata.groups, metadata.studio, metadata.director)
+        names = (
+            *metadata.performers,
+            *metadata.tags,
+            *metadata.groups,
+            metadata.studio,
+            metadata.director,
+        )
         return frozenset(name.casefold() for name in names if name)
 
 
@@ -141,7 +147,10 @@ class Flights:
                 visit = find() if outdated else visit
         except Exception as error:  # noqa: BLE001 - whatever it is: `land` learns of it
             alone = not self._aloft
-            outcome, places = _finished(error=error), 1  # and at once: there may be no use in going on
+            outcome, places = (
+                _finished(error=error),
+                1,
+            )  # and at once: there may be no use in going on
         else:
             alone = places == 1
             if visit is not None:
@@ -182,7 +191,9 @@ class Flights:
         becomes of a tag that two requests create at once.
         """
         new = visit.names - self._traffic.names
-        return self._is_aloft(visit.item) or any(not new.isdisjoint(other.names) for other in self._visits())
+        return self._is_aloft(visit.item) or any(
+            not new.isdisjoint(other.names) for other in self._visits()
+        )
 
     def _is_aloft(self, item: Any) -> bool:
         return any(visit.item.ratingKey == item.ratingKey for visit in self._visits())
@@ -199,7 +210,9 @@ class Flights:
         self._land(flight)
 
 
-def _finished(edits: Edits | None = None, *, error: Exception | None = None) -> Future[Edits | None]:
+def _finished(
+    edits: Edits | None = None, *, error: Exception | None = None
+) -> Future[Edits | None]:
     outcome: Future[Edits | None] = Future()
     if error is None:
         outcome.set_result(edits)

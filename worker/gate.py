@@ -107,7 +107,9 @@ class Gate:
         if self.closed_for() > 0:
             return False
         for breaker in (self.stash, self.plex):
-            if breaker.state is CircuitState.HALF_OPEN and not self.guard(partial(self._recover, breaker)):
+            if breaker.state is CircuitState.HALF_OPEN and not self.guard(
+                partial(self._recover, breaker)
+            ):
                 return False
         return self.guard(self._refresh) and not self.disabled
 
@@ -166,7 +168,9 @@ class Gate:
             self._reporter.say("info", f"{who} fails ({error}); trying again")
             return
         where = f" at {self.config.plex_url}" if self.config and who == "Plex" else ""
-        self._reporter.tell("warning", f"{who} is down{where}: {error}. Edits are kept, and synced when it is back")
+        self._reporter.tell(
+            "warning", f"{who} is down{where}: {error}. Edits are kept, and synced when it is back"
+        )
 
     def pause(self, text: str) -> None:
         """Nothing can be done for a while, for a reason on our own side."""
@@ -177,7 +181,9 @@ class Gate:
     def stumble(self, error: Exception) -> None:
         """Something failed that should not have: say where, and try again later."""
         log.error("Unexpected", exc_info=error)
-        self.pause(f"PlexSync stumbled: {type(error).__name__}: {error}. It tries again; its log has the details")
+        self.pause(
+            f"PlexSync stumbled: {type(error).__name__}: {error}. It tries again; its log has the details"
+        )
 
     def _recover(self, breaker: CircuitBreaker) -> None:
         """One probe after the recovery time; before one of Plex, a look at the settings: its address may be new."""
@@ -194,7 +200,11 @@ class Gate:
             SettingsError, StashUnavailable, StashRefused
         """
         now = self._clock.monotonic()
-        fresh = now - self._read_at < self._timing.settings_fresh and not at_once and self.problem is None
+        fresh = (
+            now - self._read_at < self._timing.settings_fresh
+            and not at_once
+            and self.problem is None
+        )
         if fresh and self.config is not None:
             return
         try:

@@ -23,7 +23,11 @@ class _PrivateRotatingHandler(logging.handlers.RotatingFileHandler):
         return self.stream is not None and self.stream.tell() >= self.maxBytes
 
     def _open(self):  # type: ignore[no-untyped-def]
-        return os.fdopen(open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a", encoding="utf-8")
+        return os.fdopen(
+            open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+            "a",
+            encoding="utf-8",
+        )
 
 
 def open_log(data_dir: str, redactor: Redactor) -> logging.Handler:

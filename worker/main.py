@@ -21,7 +21,11 @@ _MOST_DAMAGES = 3
 
 
 def run_worker(
-    data_dir: str, *, inherited_lock: int | None = None, idle_timeout: float | None = None, rest: float = 0.0
+    data_dir: str,
+    *,
+    inherited_lock: int | None = None,
+    idle_timeout: float | None = None,
+    rest: float = 0.0,
 ) -> int:
     """Be the worker of a data directory until there was nothing to do for a while, or SIGTERM.
 
@@ -65,7 +69,9 @@ def _anything_waits(data_dir: str) -> bool:
         return True
 
 
-def _work(data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None) -> SyncWorker:
+def _work(
+    data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None
+) -> SyncWorker:
     """Run a worker's thread to its end; return the worker, closed."""
     with open_worker(data_dir, lock, idle_timeout=idle_timeout) as worker:
         log.info("Worker started")
@@ -74,7 +80,10 @@ def _work(data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_
         worker.stop(timeout=None)  # after the job in hand
         disabled = worker.gate.disabled
         (mark_disabled if disabled else mark_enabled)(data_dir)
-        log.info("Worker ends: %s", "switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle")
+        log.info(
+            "Worker ends: %s",
+            "switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle",
+        )
     return worker
 
 

@@ -48,7 +48,9 @@ def check_claim(
         if rival_id == scene_id or theirs < ours or theirs < 0:
             continue
         if theirs > ours:
-            raise PlexNotFound(f"the item with this file name, {record.files[0].path}, belongs to scene {rival_id}")
+            raise PlexNotFound(
+                f"the item with this file name, {record.files[0].path}, belongs to scene {rival_id}"
+            )
         raise AmbiguousMatch(
             f"Scene {scene_id} {files[0][0]} and scene {rival_id} {rival_files[0][0]} may both be"
             f" {describe(describe_candidates([item]))}",

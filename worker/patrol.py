@@ -67,10 +67,18 @@ class Patrol:
         now = self._clock.monotonic()
         if self._unsettled.are_due(self._clock.time()) and self._gate.enter():
             return self._gate.guard(self._settle)
-        if self._catch_up is not None and now - self._looked_at >= self._timing.catch_up and self._gate.enter():
+        if (
+            self._catch_up is not None
+            and now - self._looked_at >= self._timing.catch_up
+            and self._gate.enter()
+        ):
             self._looked_at = now
             return self._gate.guard(self._find_missed)
-        if now - self._revived_at >= self._timing.revival and self._upkeep.has_unfound() and self._gate.enter():
+        if (
+            now - self._revived_at >= self._timing.revival
+            and self._upkeep.has_unfound()
+            and self._gate.enter()
+        ):
             self._revived_at = now
             return self._gate.guard(self._find_files)
         return False
@@ -90,7 +98,9 @@ class Patrol:
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
         missed = self._catch_up.look({**synced, **self._dlq.failed_scenes()})
         if missed:
-            self._reporter.say("info", f"{missed} scenes were changed without PlexSync being told; queued")
+            self._reporter.say(
+                "info", f"{missed} scenes were changed without PlexSync being told; queued"
+            )
         for scene_id in self._catch_up.vanished(synced):
             self._forget(scene_id)
 

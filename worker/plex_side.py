@@ -18,7 +18,9 @@ from worker.timing import Clock, Timing
 
 def connect_plex(config: PlexSyncConfig) -> PlexClient:
     """Return a client for the settings; it connects on first use."""
-    return PlexClient(config.plex_url, config.plex_token, config.plex_connect_timeout, config.plex_read_timeout)
+    return PlexClient(
+        config.plex_url, config.plex_token, config.plex_connect_timeout, config.plex_read_timeout
+    )
 
 
 class PlexSide:
@@ -89,7 +91,9 @@ class PlexSide:
         sections, mappings = self.libraries(), self._config().path_mappings
         keys: dict[int, None] = {}
         for files in scenes:
-            found = {one.rating_key for one in choose(self.index, files, mappings, self.section_ids())}
+            found = {
+                one.rating_key for one in choose(self.index, files, mappings, self.section_ids())
+            }
             if len(found) == 1:
                 keys.update(dict.fromkeys(found))
         if len(keys) > 1:

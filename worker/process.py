@@ -166,7 +166,9 @@ def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
     command = [sys.executable or "python3", entry, "worker", "--data-dir", data_dir]
     if rest:
         command += ["--rest", f"{rest:.1f}"]
-    errors = open_private(os.path.join(data_dir, ERRORS_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    errors = open_private(
+        os.path.join(data_dir, ERRORS_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    )
     try:
         start = functools.partial(
             subprocess.Popen,
@@ -178,7 +180,10 @@ def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
         if sys.platform == "win32":
             # A lock can't be inherited there: of several workers that start, all but one leave again.
             lock.release()
-            start(command, creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP)
+            start(
+                command,
+                creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
+            )
         else:
             assert lock.descriptor is not None
             command += ["--lock", str(lock.descriptor)]

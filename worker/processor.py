@@ -204,7 +204,9 @@ class SyncWorker:
 
     def _round(self) -> None:
         """Deal with a job if one is due, else look around, else wait for one."""
-        seen = self.queue.version()  # before the look at the queue: what comes in after it ends the wait
+        seen = (
+            self.queue.version()
+        )  # before the look at the queue: what comes in after it ends the wait
         due = self._next_due()
         if due is not None:
             self._idle_since = None
@@ -220,10 +222,15 @@ class SyncWorker:
         """Do something that must not end the worker, whatever happens; return whether it went well."""
         try:
             step()
-        except (sqlite3.Error, OSError) as error:  # the network's errors were translated: this is our own disk
+        except (
+            sqlite3.Error,
+            OSError,
+        ) as error:  # the network's errors were translated: this is our own disk
             self._unanswered = True
             self.damage = error if is_damage(error) else None
-            self.gate.pause(f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can")
+            self.gate.pause(
+                f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can"
+            )
         except Exception as error:  # noqa: BLE001
             self._unanswered = True
             self.gate.stumble(error)
@@ -232,7 +239,10 @@ class SyncWorker:
         return False
 
     def _idle_for_long(self) -> bool:
-        return self._idle_since is not None and self._clock.monotonic() - self._idle_since >= self._timing.idle_timeout
+        return (
+            self._idle_since is not None
+            and self._clock.monotonic() - self._idle_since >= self._timing.idle_timeout
+        )
 
     def _may_go_on(self) -> bool:
         return not (self._stop.is_set() or self.gate.disabled or self.damage or self.queue.replaced)
@@ -329,7 +339,9 @@ class SyncWorker:
         if self._stash is None or len(scene_ids) < 2:
             return {}
         scenes: dict[int, Scene] = {}
-        with suppress(*PASSING, *REFUSALS):  # one of them is gone, maybe: then Stash answers for none
+        with suppress(
+            *PASSING, *REFUSALS
+        ):  # one of them is gone, maybe: then Stash answers for none
             scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
         try:
             self._scenes.read_ahead(scenes.values())
@@ -344,8 +356,12 @@ class SyncWorker:
         if due is not None:
             seconds = due - self._clock.time()
         else:
-            seconds = self._timing.idle_timeout - (self._clock.monotonic() - (self._idle_since or 0.0))
-        self._pause(min(seconds, self._timing.heartbeat), until=lambda: self.queue.version() != seen)
+            seconds = self._timing.idle_timeout - (
+                self._clock.monotonic() - (self._idle_since or 0.0)
+            )
+        self._pause(
+            min(seconds, self._timing.heartbeat), until=lambda: self.queue.version() != seen
+        )
 
     def _pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Wait, but not past `stop`; look every poll interval whether `until` came true."""
@@ -469,7 +485,9 @@ class SyncWorker:
             raise PermanentError("without Stash nobody knows which scenes this is about")
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
         count = expand(job, self._stash, synced, self.queue.put_many, self._clock.time)
-        self._reporter.say("info", f"{name_of(job)}: changed; {count} scenes that show it are queued")
+        self._reporter.say(
+            "info", f"{name_of(job)}: changed; {count} scenes that show it are queued"
+        )
 
     def _update_metadata(self, plex_item: Any, data: SyncMetadata | Mapping[str, Any]) -> Edits:
         """Write what differs to an item, in one request, and remember what was written.
@@ -482,7 +500,9 @@ class SyncWorker:
             PermanentError: the metadata are not valid.
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        return self._scenes.update(plex_item, data if isinstance(data, SyncMetadata) else _validated(dict(data)))
+        return self._scenes.update(
+            plex_item, data if isinstance(data, SyncMetadata) else _validated(dict(data))
+        )
 
     def _forget(self, scene_id: int) -> None:
         """The scene is gone from Stash: so is what we know of it."""

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from stash.notices import leave_notice
 
 log = logging.getLogger("plexsync")
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 #: Seconds for which the same sentence is not said again, in the log and to the user.
 SAY_AGAIN = 60.0
 TELL_AGAIN = 600.0

@@ -115,8 +115,12 @@ class SceneSync:
         Raises:
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        remember = partial(self._memory.remember, metadata.scene_id) if metadata.scene_id else _forgetful
-        return write_item(item, metadata, self._recall(item, metadata.scene_id), self._switches, remember)
+        remember = (
+            partial(self._memory.remember, metadata.scene_id) if metadata.scene_id else _forgetful
+        )
+        return write_item(
+            item, metadata, self._recall(item, metadata.scene_id), self._switches, remember
+        )
 
     def update_poster(self, item: Any, scene: Scene) -> None:
         """Upload the scene's cover if it is another than the last one. Events don't tell: it has to be looked at.
@@ -170,7 +174,11 @@ class SceneSync:
         """Return the scene's cover if it may have to be uploaded."""
         if self._stash is None or not wants_poster(item, written, self._switches):
             return None
-        return None if address_of_cover(scene) == written.cover_source else self._stash.fetch_cover(scene)
+        return (
+            None
+            if address_of_cover(scene) == written.cover_source
+            else self._stash.fetch_cover(scene)
+        )
 
     def _chosen(self, scene_id: int | None, candidates: list[Any]) -> Any:
         """Return the candidate that the user chose; a choice that is none any more is dropped."""
@@ -181,7 +189,10 @@ class SceneSync:
             if int(item.ratingKey) == choice:
                 return item
         self._memory.choose(scene_id, None)
-        self._reporter.tell("warning", f"Scene {scene_id}: item {choice}, chosen for it, is gone or has another file")
+        self._reporter.tell(
+            "warning",
+            f"Scene {scene_id}: item {choice}, chosen for it, is gone or has another file",
+        )
         return None
 
     def _check_claim(self, item: Any, scene_id: int, files: Files) -> None:

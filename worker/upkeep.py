@@ -50,7 +50,9 @@ class Upkeep:
         """Whether scenes were given up because Plex did not have their file."""
         return NOT_FOUND in self._dlq.count_by_error()
 
-    def take_up_again(self, items_with: Callable[[Sequence[tuple[str, int | None]]], set[int]]) -> None:
+    def take_up_again(
+        self, items_with: Callable[[Sequence[tuple[str, int | None]]], set[int]]
+    ) -> None:
         """Queue the scenes again whose file Plex has by now.
 
         Args:
@@ -59,7 +61,9 @@ class Upkeep:
         for letter in self._dlq.get_by_error(NOT_FOUND):
             details = letter["details"] or {}
             files = [(path, size) for path, size in details.get("files", [])]
-            if items_with(files).difference(details.get("not", ())):  # those are known to be another scene's
+            if items_with(files).difference(
+                details.get("not", ())
+            ):  # those are known to be another scene's
                 scene_id = letter["scene_id"]
                 enqueue(self._queue, scene_id, "metadata", letter["job"].get("data") or {})
                 self._dlq.delete_scene(scene_id)

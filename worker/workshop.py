@@ -74,19 +74,32 @@ def open_worker(
     redactor.add(environ.get("PLEX_TOKEN"))
     handler = open_log(data_dir, redactor)
     try:
-        for folder in (data_dir, os.path.join(data_dir, QUEUE_DIR), os.path.join(data_dir, QUEUE_DIR, SPOOL)):
+        for folder in (
+            data_dir,
+            os.path.join(data_dir, QUEUE_DIR),
+            os.path.join(data_dir, QUEUE_DIR, SPOOL),
+        ):
             remove_leftovers(folder)
         trim_hook_times(data_dir)
-        for name in (os.path.join(QUEUE_DIR, QUEUE_DATABASE), DLQ_DATABASE, INDEX_FILE, MEMORY_FILE):
+        for name in (
+            os.path.join(QUEUE_DIR, QUEUE_DATABASE),
+            DLQ_DATABASE,
+            INDEX_FILE,
+            MEMORY_FILE,
+        ):
             aside = check_database(os.path.join(data_dir, name))
             if aside:
-                log.error("The database %s was damaged; it is now %s, and a new one begun", name, aside)
+                log.error(
+                    "The database %s was damaged; it is now %s, and a new one begun", name, aside
+                )
         manager = QueueManager(data_dir, auto_resume=True)
         dlq = DeadLetterQueue(data_dir, redact=redactor.redact)
         index = connect(os.path.join(data_dir, INDEX_FILE), any_thread=True)
         memory = connect(os.path.join(data_dir, MEMORY_FILE), any_thread=True)
         stash = StashClient(
-            lambda: load_connection(data_dir), learn_secret=redactor.add, learn_cookie=redactor.add_passing
+            lambda: load_connection(data_dir),
+            learn_secret=redactor.add,
+            learn_cookie=redactor.add_passing,
         )
         defaults = ShownDefaults(stash)
         reporter = Reporter(data_dir, redact=redactor.redact, tell=tell)
@@ -120,7 +133,9 @@ def open_worker(
 
 
 @contextmanager
-def open_bystander(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[tuple[PlexSide, SceneSync]]:
+def open_bystander(
+    data_dir: str, config: PlexSyncConfig, stash: StashClient
+) -> Iterator[tuple[PlexSide, SceneSync]]:
     """Yield what finds scenes in Plex as the worker does, for whoever only wants to know; it writes nothing.
 
     A worker may be at work meanwhile. The index of Plex's files is shared with it; its memory is a copy.
@@ -136,7 +151,9 @@ def open_bystander(data_dir: str, config: PlexSyncConfig, stash: StashClient) ->
         closing(connect(MEMORY)) as memory,
     ):
         stored.backup(memory)
-        plex = PlexSide(lambda: config, FileIndex(index), reporter=reporter, clock=Clock(), timing=timing)
+        plex = PlexSide(
+            lambda: config, FileIndex(index), reporter=reporter, clock=Clock(), timing=timing
+        )
         try:
             yield (
                 plex,

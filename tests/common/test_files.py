@@ -64,7 +64,9 @@ def test_a_folder_is_its_owners_alone_under_every_umask(under_umask: int, tmp_pa
 
 
 @posix_only
-def test_into_the_folders_above_that_had_to_be_made_nobody_else_can_write(under_umask: int, tmp_path: Path) -> None:
+def test_into_the_folders_above_that_had_to_be_made_nobody_else_can_write(
+    under_umask: int, tmp_path: Path
+) -> None:
     make_private_dir(str(tmp_path / "a" / "b" / "data"))
     for made in ("a", "a/b"):
         assert mode(tmp_path / made) & 0o722 == 0o700
@@ -84,7 +86,9 @@ def test_a_file_is_its_owners_alone_under_every_umask(
 
 @posix_only
 @every_writer
-def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path, write: Callable[[str], None]) -> None:
+def test_a_file_that_others_could_read_is_closed_to_them(
+    tmp_path: Path, write: Callable[[str], None]
+) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "file").chmod(0o666)
     write(str(tmp_path / "file"))
@@ -148,7 +152,9 @@ def test_a_file_in_the_folders_place_is_an_error_and_stays(tmp_path: Path, below
 @posix_only
 @every_writer
 @pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
-def test_a_planted_link_is_never_written_through(tmp_path: Path, write: Callable[[str], None], there: bool) -> None:
+def test_a_planted_link_is_never_written_through(
+    tmp_path: Path, write: Callable[[str], None], there: bool
+) -> None:
     target = tmp_path / "precious"
     if there:
         target.write_text("mine", encoding="utf-8")
@@ -167,7 +173,9 @@ def test_a_planted_link_is_never_written_through(tmp_path: Path, write: Callable
 
 
 @posix_only
-def test_a_link_planted_where_the_new_content_is_prepared_is_not_written_through(tmp_path: Path) -> None:
+def test_a_link_planted_where_the_new_content_is_prepared_is_not_written_through(
+    tmp_path: Path,
+) -> None:
     target = tmp_path / "precious"
     target.write_text("mine", encoding="utf-8")
     (tmp_path / f"file.{os.getpid()}.tmp").symlink_to(target)
@@ -204,7 +212,9 @@ def test_a_replacement_that_fails_leaves_the_old_content_and_nothing_else(tmp_pa
 
 
 @posix_only
-@pytest.mark.parametrize("write", ["append_private(path, 'x' * 4000)", "replace_private(path, 'x' * 4000)"])
+@pytest.mark.parametrize(
+    "write", ["append_private(path, 'x' * 4000)", "replace_private(path, 'x' * 4000)"]
+)
 def test_a_full_disk_is_an_error_and_not_half_a_file(tmp_path: Path, write: str) -> None:
     """A limit on the size of files stands in for the end of the disk."""
     (tmp_path / "file").write_text("old" * 400, encoding="utf-8")
@@ -219,7 +229,11 @@ def test_a_full_disk_is_an_error_and_not_half_a_file(tmp_path: Path, write: str)
     )
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "file")], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "file")],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "told\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
@@ -265,7 +279,9 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path, 
     assert {entry.name for entry in tmp_path.iterdir()} == set(kept)
 
 
-@pytest.mark.parametrize("name", ["a.²³.tmp", f"a.{10**30}.tmp", "a.0.tmp", "a.-1.tmp", "a. 1.tmp", "a.١٢.tmp"])
+@pytest.mark.parametrize(
+    "name", ["a.²³.tmp", f"a.{10**30}.tmp", "a.0.tmp", "a.-1.tmp", "a. 1.tmp", "a.١٢.tmp"]
+)
 def test_a_strange_name_does_not_stop_the_worker(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     remove_leftovers(str(tmp_path))

@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 
 from common.redaction import RedactingFormatter, Redactor, mask
 
-EXAMPLES = settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(
+    max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
 TOKEN = "tok-1234567890abcdef"
 
 #: What tokens, API keys and cookies are made of; and anything that can be typed.
 token_like = st.text(string.ascii_letters + string.digits + "-_=.|+/", min_size=6, max_size=60)
-typed = st.text(string.ascii_letters + string.digits + string.punctuation + " äß日", min_size=6, max_size=40).filter(
-    lambda secret: len(secret.strip()) >= 6
-)
+typed = st.text(
+    string.ascii_letters + string.digits + string.punctuation + " äß日", min_size=6, max_size=40
+).filter(lambda secret: len(secret.strip()) >= 6)
 around = st.text(max_size=30)
 
 
@@ -34,7 +36,9 @@ def redactor(*secrets: str | None) -> Redactor:
 
 @EXAMPLES
 @given(token_like | typed, around, around)
-def test_a_secret_of_six_characters_or_more_never_survives(secret: str, before: str, after: str) -> None:
+def test_a_secret_of_six_characters_or_more_never_survives(
+    secret: str, before: str, after: str
+) -> None:
     assert secret not in redactor(secret).redact(before + secret + after)
     assert secret not in redactor(secret).redact(f"{secret}{secret} {secret}\n{secret}")
 
@@ -42,7 +46,12 @@ def test_a_secret_of_six_characters_or_more_never_survives(secret: str, before: 
 @EXAMPLES
 @given(token_like | typed, around, around)
 def test_a_secret_inside_a_url_never_survives(secret: str, before: str, after: str) -> None:
-    for form in (quote(secret), quote(secret, safe=""), quote_plus(secret), urlencode({"k": secret})[2:]):
+    for form in (
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        urlencode({"k": secret})[2:],
+    ):
         text = redactor(secret).redact(f"{before}http://h/p?x={form}&y=1 {after}")
         assert f"x={form}&" not in text
         assert form not in text
@@ -50,7 +59,9 @@ def test_a_secret_inside_a_url_never_survives(secret: str, before: str, after: s
 
 @EXAMPLES
 @given(st.lists(token_like, min_size=2, max_size=4, unique=True), st.permutations(range(4)))
-def test_none_of_several_secrets_survives_whatever_order_they_came_in(secrets: list[str], order: list[int]) -> None:
+def test_none_of_several_secrets_survives_whatever_order_they_came_in(
+    secrets: list[str], order: list[int]
+) -> None:
     known = redactor(*(secrets[n] for n in order if n < len(secrets)))
     text = known.redact(" ".join(secrets) + " " + ", ".join(reversed(secrets)))
     assert not [secret for secret in secrets if secret in text]

@@ -78,7 +78,9 @@ def test_a_lock_that_outlasts_the_timeout_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database " * 500, b"\0" * 4096])
-def test_what_is_no_database_is_an_error_and_is_not_overwritten(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_database_is_an_error_and_is_not_overwritten(
+    tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "a.db").write_bytes(content)
     with pytest.raises(sqlite3.DatabaseError):
         connect(str(tmp_path / "a.db"))

@@ -57,7 +57,15 @@ Row = tuple[str, str, str, str, str, str]
 def _films(folder: str, studio: str, *rows: Row) -> tuple[Sample, ...]:
     """Rows are file, title, date, performers, tags and group."""
     return tuple(
-        Sample(f"{folder}/{file}", title, date, studio, tuple(people.split(", ")), tuple(tags.split(", ")), group)
+        Sample(
+            f"{folder}/{file}",
+            title,
+            date,
+            studio,
+            tuple(people.split(", ")),
+            tuple(tags.split(", ")),
+            group,
+        )
         for file, title, date, people, tags, group in rows
     )
 
@@ -65,7 +73,14 @@ def _films(folder: str, studio: str, *rows: Row) -> tuple[Sample, ...]:
 (FIRST,) = _films(
     "nature",
     "Northlight",
-    ("heron_at_dawn.mp4", "A Heron at Dawn", "2019-04-12", "Mira Olsen", "Birds, River", "Waterlands"),
+    (
+        "heron_at_dawn.mp4",
+        "A Heron at Dawn",
+        "2019-04-12",
+        "Mira Olsen",
+        "Birds, River",
+        "Waterlands",
+    ),
 )
 
 #: Saved one by one, several at the same time.
@@ -73,12 +88,26 @@ SINGLES = _films(
     "nature",
     "Northlight",
     ("otter_brook.mp4", "Otter Brook", "2019-05-03", "Mira Olsen", "River, Mammals", "Waterlands"),
-    ("the_reed_bed.mkv", "The Reed Bed", "2019-06-21", "Mira Olsen, Tomas Vale", "River", "Waterlands"),
+    (
+        "the_reed_bed.mkv",
+        "The Reed Bed",
+        "2019-06-21",
+        "Mira Olsen, Tomas Vale",
+        "River",
+        "Waterlands",
+    ),
     ("storm_petrel.mp4", "Storm Petrel", "2020-02-14", "Tomas Vale", "Birds, Sea", ""),
 ) + _films(
     "city",
     "Harbour Pictures",
-    ("last_tram.mp4", "Last Tram to Harbour Street", "2017-11-30", "Ines Duarte", "Night, City", ""),
+    (
+        "last_tram.mp4",
+        "Last Tram to Harbour Street",
+        "2017-11-30",
+        "Ines Duarte",
+        "Night, City",
+        "",
+    ),
     ("café_lumière.mp4", "Café Lumière", "2018-03-08", "Zoë Laurent, Ines Duarte", "City", ""),
     ("IMG_2041.mp4", "", "2018", "Ines Duarte", "City", ""),
     ("rooftops.mkv", "Rooftops & Antennas", "2018-07-19", "Kofi Mensah", "City, Summer", ""),
@@ -89,9 +118,30 @@ SINGLES = _films(
 TAGGED = _films(
     "trains",
     "Slow Line",
-    ("part_1.mp4", "North by Rail, Part 1", "2021-01-05", "Anna Berg", "Trains, Snow", "North by Rail"),
-    ("part_2.mp4", "North by Rail, Part 2", "2021-01-12", "Anna Berg", "Trains, Snow", "North by Rail"),
-    ("part_3.mp4", "North by Rail, Part 3", "2021-01-19", "Anna Berg", "Trains, Sea", "North by Rail"),
+    (
+        "part_1.mp4",
+        "North by Rail, Part 1",
+        "2021-01-05",
+        "Anna Berg",
+        "Trains, Snow",
+        "North by Rail",
+    ),
+    (
+        "part_2.mp4",
+        "North by Rail, Part 2",
+        "2021-01-12",
+        "Anna Berg",
+        "Trains, Snow",
+        "North by Rail",
+    ),
+    (
+        "part_3.mp4",
+        "North by Rail, Part 3",
+        "2021-01-19",
+        "Anna Berg",
+        "Trains, Sea",
+        "North by Rail",
+    ),
     ("branch_line.mp4", "The Branch Line", "2021-03-30", "Jonah Reed", "Trains", ""),
     ("turntable.mp4", "Turntable", "2021-04", "Jonah Reed, Anna Berg", "Trains, Workshop", ""),
 )
@@ -101,19 +151,44 @@ DURING_OUTAGE = _films(
     "craft",
     "Handwork",
     ("blue_glaze.mp4", "Blue Glaze", "2022-02-11", "Sora Ito", "Pottery, Workshop", ""),
-    ("the_bell_founder.mp4", "The Bell Founder", "2022-02-25", "Pavel Novak", "Metal, Workshop", ""),
+    (
+        "the_bell_founder.mp4",
+        "The Bell Founder",
+        "2022-02-25",
+        "Pavel Novak",
+        "Metal, Workshop",
+        "",
+    ),
     ("willow.mp4", "Willow", "2022-03-04", "Sora Ito, Pavel Novak", "Baskets", ""),
-    ("a_boat_in_june.mkv", "A Boat in June", "2022-06-10", "Lena Fisk", "Boats, Summer", "Boatyard"),
+    (
+        "a_boat_in_june.mkv",
+        "A Boat in June",
+        "2022-06-10",
+        "Lena Fisk",
+        "Boats, Summer",
+        "Boatyard",
+    ),
     ("caulking.mkv", "Caulking", "2022-06-17", "Lena Fisk", "Boats", "Boatyard"),
-    ("launch_day.mkv", "Launch Day", "2022-06-24", "Lena Fisk, Tomas Vale", "Boats, Sea", "Boatyard"),
+    (
+        "launch_day.mkv",
+        "Launch Day",
+        "2022-06-24",
+        "Lena Fisk, Tomas Vale",
+        "Boats, Sea",
+        "Boatyard",
+    ),
     ("letterpress.mp4", "Letterpress", "2022-10-01", "Ines Duarte", "Paper, Workshop", ""),
     ("one_good_knife.mp4", "One Good Knife", "2022-11-11", "Pavel Novak", "Metal", ""),
 )
 
 #: In two libraries of Plex, as one of them lies inside the other's folder.
-(TWIN,) = _films("family", "Home", ("the_kite.mp4", "The Kite", "2016-10-09", "Lena Fisk", "Family, Wind", ""))
+(TWIN,) = _films(
+    "family", "Home", ("the_kite.mp4", "The Kite", "2016-10-09", "Lena Fisk", "Family, Wind", "")
+)
 #: Its file comes to Plex only later.
-(UNSCANNED,) = _films("new", "Northlight", ("first_snow.mp4", "First Snow", "2024-01-06", "Mira Olsen", "Snow", ""))
+(UNSCANNED,) = _films(
+    "new", "Northlight", ("first_snow.mp4", "First Snow", "2024-01-06", "Mira Olsen", "Snow", "")
+)
 
 #: Saved just before the worker is killed, and the one that is saved after it.
 *BEFORE_KILL, AFTER_KILL = _films(

@@ -24,7 +24,9 @@ def in_stash(stash: StashSimulator, scene_id: int, own_tags: Iterable[str] = ())
         "date": date if len(date) == len("YYYY-MM-DD") else "",
         "year": date[:4],
         "genres": {*(library.tags.get(tag_id).name for tag_id in scene.tag_ids), *own_tags},
-        "actors": {library.performers.get(performer_id).name for performer_id in scene.performer_ids},
+        "actors": {
+            library.performers.get(performer_id).name for performer_id in scene.performer_ids
+        },
         "collections": {*groups, *filter(None, [studio])},
     }
 

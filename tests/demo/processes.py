@@ -58,10 +58,19 @@ def _processes() -> Iterator[tuple[int, str]]:
     if _PROC.is_dir():  # Linux, where `ps` is not always installed
         for folder in _PROC.glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield (
+                    int(folder.name),
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
+                )
         return
-    ask = ["powershell", "-NoProfile", "-Command", _WINDOWS] if os.name == "nt" else ["ps", "-axwwo", "pid=,command="]
-    listing = subprocess.run(ask, capture_output=True, text=True, errors="replace", check=False).stdout
+    ask = (
+        ["powershell", "-NoProfile", "-Command", _WINDOWS]
+        if os.name == "nt"
+        else ["ps", "-axwwo", "pid=,command="]
+    )
+    listing = subprocess.run(
+        ask, capture_output=True, text=True, errors="replace", check=False
+    ).stdout
     for line in listing.splitlines():
         pid, _, command = line.strip().partition(" ")
         if pid.isdecimal():

@@ -47,7 +47,9 @@ class Stage:
         self._is_ascii = self.console.options.ascii_only
         self._look = look
         self._snapshot = look()
-        self._live = Live(console=self.console, get_renderable=self._status, refresh_per_second=10, transient=True)
+        self._live = Live(
+            console=self.console, get_renderable=self._status, refresh_per_second=10, transient=True
+        )
         self._pool = ThreadPoolExecutor(_TABS, "browser-tab")
 
     def __enter__(self) -> Stage:
@@ -56,7 +58,10 @@ class Stage:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._live.stop()
@@ -66,7 +71,9 @@ class Stage:
     def say(self, text: str, style: str = "", first: str = "  ", rest: str | None = None) -> None:
         """One paragraph, indented."""
         rest = " " * len(first) if rest is None else rest
-        lines = textwrap.fill(text, self.console.width - 1, initial_indent=first, subsequent_indent=rest)
+        lines = textwrap.fill(
+            text, self.console.width - 1, initial_indent=first, subsequent_indent=rest
+        )
         self.console.print(Text(lines, style))
 
     def heading(self, text: str) -> None:
@@ -129,9 +136,12 @@ class Stage:
     def _status(self) -> RenderableType:
         snapshot = self._snapshot
         plain = self._is_ascii
-        dots = Text(" ").join(Text(_LOOKS[state][plain], _LOOKS[state][2]) for state in snapshot.states)
+        dots = Text(" ").join(
+            Text(_LOOKS[state][plain], _LOOKS[state][2]) for state in snapshot.states
+        )
         counts = Text("   ").join(
-            Text(f"{_LOOKS[state][plain]} {state.value} {snapshot.count(state)}", _LOOKS[state][2]) for state in State
+            Text(f"{_LOOKS[state][plain]} {state.value} {snapshot.count(state)}", _LOOKS[state][2])
+            for state in State
         )
         servers = Text.assemble(
             "Plex is ",
@@ -139,9 +149,13 @@ class Stage:
             f"   edits in PlexSync's queue: {snapshot.queued}",
         )
         body = Group(dots, counts, servers)
-        return Padding(Panel(body, title="your scenes", title_align="left", border_style="cyan"), (1, 0, 0, 0))
+        return Padding(
+            Panel(body, title="your scenes", title_align="left", border_style="cyan"), (1, 0, 0, 0)
+        )
 
 
 def _counts(snapshot: Snapshot) -> str:
     seen = (State.IN_SYNC, State.WAITING, State.REVIEW, State.UNTOUCHED)
-    return ", ".join(f"{snapshot.count(state)} {state.value}" for state in seen if snapshot.count(state))
+    return ", ".join(
+        f"{snapshot.count(state)} {state.value}" for state in seen if snapshot.count(state)
+    )

@@ -43,7 +43,9 @@ def _opening(world: World, stage: Stage) -> None:
 
 
 def _one_save(world: World, stage: Stage) -> None:
-    stage.chapter("1. You save a scene", "A file that Plex knows only by its name gets its metadata in Stash.")
+    stage.chapter(
+        "1. You save a scene", "A file that Plex knows only by its name gets its metadata in Stash."
+    )
     sample = catalogue.FIRST
     item = world.item(sample)
     assert item is not None
@@ -113,7 +115,9 @@ def _outage(world: World, stage: Stage) -> None:
     world.plex.starting_up = False
     start = time.monotonic()
     good = _settle(world, stage, (*samples, catalogue.FIRST))
-    stage.fact(f"Plex was back, and {time.monotonic() - start:.1f} s later it had every edit.", good)
+    stage.fact(
+        f"Plex was back, and {time.monotonic() - start:.1f} s later it had every edit.", good
+    )
 
 
 def _unclear(world: World, stage: Stage) -> None:
@@ -138,7 +142,10 @@ def _unclear(world: World, stage: Stage) -> None:
     world.plex.scan(world.films)
     start = time.monotonic()
     good = _settle(world, stage, [UNSCANNED])
-    stage.fact(f"Plex scans its folder. {time.monotonic() - start:.1f} s later the scene is in sync, by itself.", good)
+    stage.fact(
+        f"Plex scans its folder. {time.monotonic() - start:.1f} s later the scene is in sync, by itself.",
+        good,
+    )
 
 
 def _yours(world: World, stage: Stage) -> None:
@@ -154,13 +161,19 @@ def _yours(world: World, stage: Stage) -> None:
     item = world.item(first)
     assert item is not None
     genres = ", ".join(item.genres)
-    stage.fact(f"Plex shows {genres}: your tag stayed, the one you removed in Stash is gone.", world.in_sync(first))
+    stage.fact(
+        f"Plex shows {genres}: your tag stayed, the one you removed in Stash is gone.",
+        world.in_sync(first),
+    )
     saved = [sample for sample in EXPECTED if sample in world.saved]
     for sample in saved:
         if (item := world.item(sample)) is not None:
             world.plex.refresh_item(item.rating_key)
     kept = sum(map(world.in_sync, saved))
-    stage.fact(f"After the refresh {kept} of {len(saved)} scenes show what they showed.", kept == len(saved))
+    stage.fact(
+        f"After the refresh {kept} of {len(saved)} scenes show what they showed.",
+        kept == len(saved),
+    )
 
 
 def _killed(world: World, stage: Stage) -> None:
@@ -185,7 +198,10 @@ def _killed(world: World, stage: Stage) -> None:
     _record(world, stage.at_once([partial(world.save, catalogue.AFTER_KILL)]))
     good = _settle(world, stage, (*samples, catalogue.AFTER_KILL))
     now = worker_pids(world.data_dir)
-    stage.fact(f"The next save started {f'worker {now[0]}' if now else 'another'}, which took up all of them.", good)
+    stage.fact(
+        f"The next save started {f'worker {now[0]}' if now else 'another'}, which took up all of them.",
+        good,
+    )
 
 
 def _record(world: World, results: Sequence[SaveResult]) -> None:
@@ -195,7 +211,9 @@ def _record(world: World, results: Sequence[SaveResult]) -> None:
 def _fact_of_saves(world: World, stage: Stage, since: int) -> None:
     runs = world.hooks[since:]
     median, worst = blocked(runs)
-    stage.fact(f"{len(runs)} saves; each waited {median:.0f} ms for PlexSync, {worst:.0f} ms at most.")
+    stage.fact(
+        f"{len(runs)} saves; each waited {median:.0f} ms for PlexSync, {worst:.0f} ms at most."
+    )
 
 
 def _settle(world: World, stage: Stage, samples: Sequence[Sample]) -> bool:
@@ -206,7 +224,9 @@ def _settle(world: World, stage: Stage, samples: Sequence[Sample]) -> bool:
         nonlocal idle_since
         now = time.monotonic()
         idle_since = None if world.queued() else idle_since or now
-        return all(map(world.in_sync, samples)) or (idle_since is not None and now - idle_since > _GRACE)
+        return all(map(world.in_sync, samples)) or (
+            idle_since is not None and now - idle_since > _GRACE
+        )
 
     stage.wait_until(over, _PATIENCE)
     return all(map(world.in_sync, samples))

@@ -37,7 +37,11 @@ def judge(world: World) -> Result:
         if not world.in_sync(sample)
     }
     # The header tells PlexSync's requests from those of the user's own Plex app.
-    requests = [one.request for one in world.plex.log.all() if one.request.headers.get("X-Plex-Product") == "PlexSync"]
+    requests = [
+        one.request
+        for one in world.plex.log.all()
+        if one.request.headers.get("X-Plex-Product") == "PlexSync"
+    ]
     median, worst = blocked(world.hooks)
     return Result(
         in_sync=len(EXPECTED) - len(differing),
@@ -57,7 +61,10 @@ def _problems(world: World) -> list[str]:
     found = [f"a hook failed: {run.error}" for run in world.hooks if run.error is not None]
     meant = {item.rating_key for sample in EXPECTED if (item := world.item(sample)) is not None}
     touched = {write.rating_key for write in world.plex.writes} - meant
-    found += [f'"{world.plex.item(key).title}" in Plex was edited, which nobody asked for' for key in sorted(touched)]
+    found += [
+        f'"{world.plex.item(key).title}" in Plex was edited, which nobody asked for'
+        for key in sorted(touched)
+    ]
     for_review = {letter["scene_id"] for letter in world.letters()}
     if world.ids[TWIN] not in for_review:
         found.append(f'"{TWIN.title}" is in Plex twice and was not reported for review')
@@ -77,7 +84,9 @@ def show(stage: Stage, result: Result, world: World) -> None:
     stage.say(
         f"Saves        {result.saves}; each waited {result.median:.0f} ms (median), {result.worst:.0f} ms (worst)"
     )
-    stage.say(f"Requests     {result.requests} to Plex, {each:.1f} per synced scene; {result.writes} of them edits")
+    stage.say(
+        f"Requests     {result.requests} to Plex, {each:.1f} per synced scene; {result.writes} of them edits"
+    )
     titles = {scene_id: sample.name for sample, scene_id in world.ids.items()}
     for letter in result.letters:
         _show_letter(stage, letter, titles[letter["scene_id"]])

@@ -80,7 +80,9 @@ class World:
     def save_tagged(self, samples: Sequence[Sample]) -> SaveResult:
         """The tagger's save button."""
         self.saved.update(samples)
-        return self.stash.tagger_save([{"id": self.ids[sample], **sample.edit()} for sample in samples])
+        return self.stash.tagger_save(
+            [{"id": self.ids[sample], **sample.edit()} for sample in samples]
+        )
 
     def add_tag(self, samples: Sequence[Sample], name: str) -> SaveResult:
         """The bulk edit dialog."""
@@ -94,7 +96,9 @@ class World:
         genres = [*item.genres, name]
         query = {"type": 1, "id": item.rating_key, "X-Plex-Token": TOKEN}
         query |= {f"genre[{index}].tag.tag": genre for index, genre in enumerate(genres)}
-        url = f"{self.plex.url}/library/sections/{self.films.key}/all?{urllib.parse.urlencode(query)}"
+        url = (
+            f"{self.plex.url}/library/sections/{self.films.key}/all?{urllib.parse.urlencode(query)}"
+        )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         opener.open(urllib.request.Request(url, method="PUT")).close()
         self.own_tags[sample] = name
@@ -113,7 +117,9 @@ class World:
 
     def letters(self) -> list[dict[str, Any]]:
         """Each scene's newest dead letter, by scene."""
-        newest = {letter["scene_id"]: letter for letter in reversed(self.dlq.get_recent(10 * len(ALL)))}
+        newest = {
+            letter["scene_id"]: letter for letter in reversed(self.dlq.get_recent(10 * len(ALL)))
+        }
         return [newest[scene_id] for scene_id in sorted(newest)]
 
     def queued(self) -> int:
@@ -155,7 +161,10 @@ def open_world(prepare: Prepare) -> Iterator[World]:
         data_dir = os.path.join(folder, "data")
         plugins = Path(folder, "plugins")
         install_plugin(plugins / PLUGIN)
-        with PlexSimulator(token=TOKEN) as plex, StashSimulator(plugins, env=_environment(data_dir)) as stash:
+        with (
+            PlexSimulator(token=TOKEN) as plex,
+            StashSimulator(plugins, env=_environment(data_dir)) as stash,
+        ):
             dlq = DeadLetterQueue(data_dir)
             try:
                 world = World(plex, stash, dlq, data_dir, *_fill(plex, stash))
@@ -213,6 +222,8 @@ def _fill(plex: PlexSimulator, stash: StashSimulator) -> tuple[PlexLibrary, dict
     )
     scanned = time.time() - _WEEK
     return films, {
-        sample: stash.add_scene(files=[(sample.stash_path, sample.size)], created_at=scanned, updated_at=scanned).id
+        sample: stash.add_scene(
+            files=[(sample.stash_path, sample.size)], created_at=scanned, updated_at=scanned
+        ).id
         for sample in ALL
     }

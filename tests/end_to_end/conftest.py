@@ -48,7 +48,9 @@ class World:
             "poll_interval": "0.1",
             **changed,
         }
-        self.stash.set_plugin_settings("PlexSync", {key: value for key, value in given.items() if value is not None})
+        self.stash.set_plugin_settings(
+            "PlexSync", {key: value for key, value in given.items() if value is not None}
+        )
 
     def save(self, scene: Scene, **fields: Any) -> HookRun:
         """A save on the edit page; its one hook has queued the edit."""
@@ -59,7 +61,10 @@ class World:
 
     def shows(self, item: PlexItem, title: str) -> None:
         """Wait until Plex shows the title."""
-        until(lambda: item.title == title, f"Plex shows {title!r} (now {item.title!r}); {self.worker_log()[-2000:]}")
+        until(
+            lambda: item.title == title,
+            f"Plex shows {title!r} (now {item.title!r}); {self.worker_log()[-2000:]}",
+        )
 
     def worker_log(self) -> str:
         return worker_log(self.data_dir)
@@ -83,7 +88,9 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quiet_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def quiet_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("STASH_PLUGIN_DATA", "PLEX_URL", "PLEX_TOKEN", "PYTHONPATH"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))

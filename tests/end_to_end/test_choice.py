@@ -15,9 +15,14 @@ from tests.simulators.stash import Scene
 from tests.tasks import refused_task, run_command, run_task
 
 
-def ambiguous(world: World, folders: tuple[str, ...] = ("one", "two"), **scene: Any) -> tuple[Scene, list[PlexItem]]:
+def ambiguous(
+    world: World, folders: tuple[str, ...] = ("one", "two"), **scene: Any
+) -> tuple[Scene, list[PlexItem]]:
     """A scene with a file name that several items of Plex have."""
-    items = [world.plex.add_item(world.library, f"/media/{folder}/same.mp4", size=7) for folder in folders]
+    items = [
+        world.plex.add_item(world.library, f"/media/{folder}/same.mp4", size=7)
+        for folder in folders
+    ]
     return world.stash.add_scene(files=[("/elsewhere/same.mp4", 7)], **scene), items
 
 
@@ -37,7 +42,9 @@ def test_an_ambiguous_scene_is_shown_with_the_rating_keys_to_choose_from(world: 
     done = run_task(world, "Show failed and ambiguous")
     (letter,) = done.output["failed"]
     assert letter["scene_id"] == scene.id
-    assert {one["rating_key"] for one in letter["details"]["candidates"]} == {item.rating_key for item in items}
+    assert {one["rating_key"] for one in letter["details"]["candidates"]} == {
+        item.rating_key for item in items
+    }
     line = next(text for text in done.texts if f"scene {scene.id}" in text)
     assert all(str(item.rating_key) in line and item.path in line for item in items)
     assert "Re-sync scene" in line
@@ -90,7 +97,10 @@ def test_a_choice_for_a_certain_scene_is_its_item_or_refused(world: World) -> No
     error = refused_task(world, "Re-sync scene", scene_id=scene.id, rating_key=stranger.rating_key)
     assert str(item.rating_key) in error or "certain" in error
     assert stranger.title == "stranger"
-    assert run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=item.rating_key).level == "info"
+    assert (
+        run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=item.rating_key).level
+        == "info"
+    )
     assert item.title == "Mine"
 
 
@@ -110,7 +120,9 @@ def test_a_choice_whose_item_or_file_has_gone_is_dropped_and_said(world: World, 
         world.plex.move_file(first.rating_key, "/media/one/renamed.mp4")
     world.stash.change_silently(scene.id, title="Later")
     done = run_task(world, "Re-sync scene", scene_id=scene.id)
-    said = [text for level, text in done.log if level == "warning" and str(first.rating_key) in text]
+    said = [
+        text for level, text in done.log if level == "warning" and str(first.rating_key) in text
+    ]
     assert said, done.log
     assert "chosen" in said[0]
     assert titles([second, third]) == ["same", "same"]
@@ -119,7 +131,9 @@ def test_a_choice_whose_item_or_file_has_gone_is_dropped_and_said(world: World, 
     assert not any("chosen" in text for text in again.texts), "said once"
 
 
-def test_a_choice_whose_item_plex_replaced_is_not_taken_for_the_new_one_unasked(world: World) -> None:
+def test_a_choice_whose_item_plex_replaced_is_not_taken_for_the_new_one_unasked(
+    world: World,
+) -> None:
     scene, (first, second) = ambiguous(world, title="Mine")
     run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
     new = world.plex.replace_item(first.path)
@@ -133,7 +147,8 @@ def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(world: Worl
     """Two scenes, one item: neither has the better claim until somebody says so."""
     item = world.plex.add_item(world.library, "/media/one/same.mp4", size=7)
     mine, other = (
-        world.stash.add_scene(title=title, files=[(f"/elsewhere/{title}/same.mp4", 7)]) for title in ("Mine", "Other")
+        world.stash.add_scene(title=title, files=[(f"/elsewhere/{title}/same.mp4", 7)])
+        for title in ("Mine", "Other")
     )
     run_task(world, "Sync all scenes")
     assert item.title == "same"

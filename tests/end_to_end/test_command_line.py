@@ -27,7 +27,19 @@ from tests.entry.processes import ENTRY, environment, queued, until
 from tests.simulators.httpd import Delay
 from tests.tasks import Shown, run_command, run_task
 
-COMMANDS = ("status", "check", "sync", "resync", "retry", "failed", "clear", "preview", "report", "worker", "install")
+COMMANDS = (
+    "status",
+    "check",
+    "sync",
+    "resync",
+    "retry",
+    "failed",
+    "clear",
+    "preview",
+    "report",
+    "worker",
+    "install",
+)
 #: Commands that do something with a Stash that is known, and change nothing but their own files.
 ASKING: dict[str, tuple[str, ...]] = {
     "status": ("status",),
@@ -104,7 +116,9 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_not_understood_ends_with_2_and_says_how_to_ask(capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_what_is_not_understood_ends_with_2_and_says_how_to_ask(
+    capsys: pytest.CaptureFixture[str], what: str
+) -> None:
     with pytest.raises(SystemExit) as left:
         run_in_this_process(WRONG[what], PlexSync)
     stdout, stderr = capsys.readouterr()
@@ -120,7 +134,11 @@ def test_what_is_not_understood_ends_the_process_with_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["x", "-1"])
 def test_a_number_that_is_none_is_one_line(known: World, value: str) -> None:
-    asked = (("resync", "--", value), ("resync", f"--rating-key={value}", "1"), ("preview", f"--scene-id={value}"))
+    asked = (
+        ("resync", "--", value),
+        ("resync", f"--rating-key={value}", "1"),
+        ("preview", f"--scene-id={value}"),
+    )
     for arguments in asked:
         shown = command(known, *arguments)
         assert shown.exit_code in (1, 2)
@@ -136,10 +154,17 @@ def test_a_number_that_is_none_is_one_line(known: World, value: str) -> None:
 def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(known: World) -> None:
     with ThreadPoolExecutor(3) as pool:
         answers = dict(
-            zip(ASKING, pool.map(lambda asked: command(known, *asked, "--json"), ASKING.values()), strict=True)
+            zip(
+                ASKING,
+                pool.map(lambda asked: command(known, *asked, "--json"), ASKING.values()),
+                strict=True,
+            )
         )
     for what, shown in answers.items():
-        assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (what, shown)
+        assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (
+            what,
+            shown,
+        )
         assert shown.document["ok"] is True, what
         assert "\n" not in shown.document["summary"], what
     assert known.plex.log.count("PUT") == 0
@@ -154,14 +179,19 @@ def test_without_json_a_command_answers_in_lines_for_people(known: World, what: 
 
 
 @pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
-def test_every_command_that_acts_ends_with_0_and_one_document(known: World, with_worker: bool) -> None:
+def test_every_command_that_acts_ends_with_0_and_one_document(
+    known: World, with_worker: bool
+) -> None:
     if with_worker:
         scene, item = known.pair("other")
         known.save(scene, title="First")
         known.shows(item, "First")
     for what, arguments in list(ACTING.items())[:5] if with_worker else ACTING.items():
         shown = command(known, *arguments, "--json")
-        assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (what, shown)
+        assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (
+            what,
+            shown,
+        )
         assert shown.document["ok"] is True, what
     assert [write.parameters["title.value"] for write in known.plex.writes][-1] == "Title"
     assert len(known.workers()) == with_worker
@@ -194,7 +224,9 @@ def test_before_the_first_save_the_user_reads_what_to_do(tmp_path: Path, what: s
 def test_what_needs_no_stash_works_before_the_first_save(tmp_path: Path) -> None:
     names = ("status", "failed", "clear failed", "clear queue", "report", "sync queue", "retry")
     with ThreadPoolExecutor(2) as pool:
-        for shown in pool.map(lambda what: run_command(tmp_path, *{**ACTING, **ASKING}[what], "--json"), names):
+        for shown in pool.map(
+            lambda what: run_command(tmp_path, *{**ACTING, **ASKING}[what], "--json"), names
+        ):
             assert (shown.exit_code, shown.document["ok"]) == (0, True), shown
 
 
@@ -223,7 +255,9 @@ def test_a_wrong_token_is_named_and_not_shown(known: World) -> None:
         assert "another-token-0123456789" not in shown.stdout + shown.stderr
 
 
-def test_a_session_that_ran_out_is_one_line_with_what_to_do(make_world: Callable[..., World]) -> None:
+def test_a_session_that_ran_out_is_one_line_with_what_to_do(
+    make_world: Callable[..., World],
+) -> None:
     """The command line has nothing but the session of the last save or task."""
     world = make_world(username="user", password="secret-of-the-user")
     run_task(world, "Status")
@@ -238,13 +272,17 @@ def test_a_session_that_ran_out_is_one_line_with_what_to_do(make_world: Callable
 def test_a_data_directory_that_can_not_be_is_one_line(tmp_path: Path, what: str) -> None:
     file = tmp_path / "file"
     file.write_text("no folder")
-    shown = run_command(tmp_path, *{**ACTING, **ASKING}[what], "--data-dir", str(file / "data"), "--json")
+    shown = run_command(
+        tmp_path, *{**ACTING, **ASKING}[what], "--data-dir", str(file / "data"), "--json"
+    )
     assert shown.exit_code == 1
     assert list(shown.document) == ["error"]
     assert len(shown.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["dlq.db", "index.db", "memory.db", os.path.join("queue", "data.db")])
+@pytest.mark.parametrize(
+    "name", ["dlq.db", "index.db", "memory.db", os.path.join("queue", "data.db")]
+)
 def test_a_damaged_database_is_one_line_for_whoever_only_asks(tmp_path: Path, name: str) -> None:
     (tmp_path / "queue").mkdir(mode=0o700)
     (tmp_path / name).write_bytes(b"no database at all, whatever its name says" * 100)
@@ -374,5 +412,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(world: 
     assert TOKEN not in stdout + stderr
     world.plex.faults.clear()
     assert command(world, "sync").exit_code == 0
-    assert {item.title for item in world.plex.items(world.library)} == {f"T{number}" for number in range(30)}
+    assert {item.title for item in world.plex.items(world.library)} == {
+        f"T{number}" for number in range(30)
+    }
     assert len(world.plex.writes) == 30

@@ -94,7 +94,9 @@ def write_letters(world: World, error: Exception, scene_ids: range | list[int]) 
 
 
 @pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
-def test_every_task_of_the_manifest_ends_well_with_progress_and_one_line(world: World, with_worker: bool) -> None:
+def test_every_task_of_the_manifest_ends_well_with_progress_and_one_line(
+    world: World, with_worker: bool
+) -> None:
     if with_worker:
         alive(world)
     scene, _ = world.pair(title="T", updated_at=time.time() - HOUR)
@@ -115,13 +117,21 @@ def test_the_one_line_result_is_in_the_answer_too(world: World, name: str) -> No
     assert done.summary in json.dumps(done.output, ensure_ascii=False)
 
 
-def test_a_task_with_a_retry_that_waits_does_not_call_that_a_problem_while_a_worker_is_alive(world: World) -> None:
+def test_a_task_with_a_retry_that_waits_does_not_call_that_a_problem_while_a_worker_is_alive(
+    world: World,
+) -> None:
     """A scene whose file Plex does not have waits for minutes; nothing that is due is left."""
     alive(world)
     lost = world.stash.add_scene(files=[("/data/not-in-plex.mp4", 1)])
     with closing(Inbox(str(world.data_dir))) as inbox:
         job = create_sync_job(lost.id, "metadata", {"title": "T"})
-        job.update({"retry_count": 3, "next_retry_at": time.time() + HOUR, "last_error_type": "PlexNotFound"})
+        job.update(
+            {
+                "retry_count": 3,
+                "next_retry_at": time.time() + HOUR,
+                "last_error_type": "PlexNotFound",
+            }
+        )
         inbox.put(job)
     done = run_task(world, "Process queue now")
     assert (done.level, done.output.get("waiting")) == ("info", None), done.log
@@ -151,18 +161,28 @@ def test_check_setup_says_that_all_is_well_and_what_is_there(world: World) -> No
     assert done.summary == "Check setup: all is well"
     assert done.output["problem"] is None
     assert done.output["libraries"] == ["Scenes"]
-    assert {key: done.output["matching"][key] for key in ("high", "low", "none")} == {"high": 6, "low": 0, "none": 0}
+    assert {key: done.output["matching"][key] for key in ("high", "low", "none")} == {
+        "high": 6,
+        "low": 0,
+        "none": 0,
+    }
     assert "suggested_path_mappings" not in done.output
     assert set(done.output["packages"]) == {"persist-queue", "plexapi", "requests", "pydantic"}
     assert writing_requests(world) == []
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "nothing is set": ({"plex_url": None, "plex_token": None}, ("plex_url", "plex_token", "not set")),
+    "nothing is set": (
+        {"plex_url": None, "plex_token": None},
+        ("plex_url", "plex_token", "not set"),
+    ),
     "a wrong token": ({"plex_token": "another-token-0123456789"}, ("plex_token", "401")),
     "an address of something else": ({"plex_url": "{stash}"}, ("plex_url",)),
     "an unreachable Plex": ({"plex_url": "http://127.0.0.1:9"}, ("reached",)),
-    "a library that is not there": ({"plex_libraries": "Films"}, ("plex_libraries", "Films", "Scenes")),
+    "a library that is not there": (
+        {"plex_libraries": "Films"},
+        ("plex_libraries", "Films", "Scenes"),
+    ),
     "a number out of range": ({"max_retries": 99}, ("max_retries", "99", "1 to 20")),
     "a mapping without an arrow": ({"path_mappings": "/data"}, ("path_mappings", "=>")),
 }
@@ -171,7 +191,12 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 @pytest.mark.parametrize("what", PROBLEMS)
 def test_check_setup_names_what_is_wrong(world: World, what: str) -> None:
     wrong, names = PROBLEMS[what]
-    world.settings(**{key: value and str(value).replace("{stash}", world.stash.url) for key, value in wrong.items()})
+    world.settings(
+        **{
+            key: value and str(value).replace("{stash}", world.stash.url)
+            for key, value in wrong.items()
+        }
+    )
     samples(world, 2)
     done = run_task(world, "Check setup")
     assert done.level == "warning"
@@ -209,7 +234,9 @@ def test_mappings_that_work_bring_no_suggestion(world: World, mappings: str) -> 
 @pytest.mark.parametrize(
     "mappings", [None, "/media => /data", "/elsewhere => /media"], ids=["none", "swapped", "wrong"]
 )
-def test_the_suggested_mapping_is_right_and_makes_all_certain_by_path(world: World, mappings: str | None) -> None:
+def test_the_suggested_mapping_is_right_and_makes_all_certain_by_path(
+    world: World, mappings: str | None
+) -> None:
     world.settings(path_mappings=mappings)
     samples(world)
     done = run_task(world, "Check setup")
@@ -229,11 +256,15 @@ def test_a_mapping_that_hides_ambiguity_is_suggested_where_names_repeat(world: W
     assert done.output.get("suggested_path_mappings") == "/data => /media", done.log
 
 
-def test_no_secret_leaves_by_a_task_when_a_server_shouts_it(make_world: Callable[..., World]) -> None:
+def test_no_secret_leaves_by_a_task_when_a_server_shouts_it(
+    make_world: Callable[..., World],
+) -> None:
     key = "api-key-of-stash-0123456789abcdef"
     world = make_world(username="user", password="secret-of-the-user", api_key=key)
     body = json.dumps({"errors": [{"message": f"no such key {key}"}], "data": None}).encode()
-    world.stash.faults.add(Answer(500, body), when=lambda request: b"PlexSyncVersion" in request.body)
+    world.stash.faults.add(
+        Answer(500, body), when=lambda request: b"PlexSyncVersion" in request.body
+    )
     done = run_task(world, "Check setup")
     assert done.level == "warning"
     assert key not in json.dumps(done.output) + " ".join(done.texts)
@@ -288,7 +319,9 @@ def test_a_page_that_has_everything_is_not_written(world: World) -> None:
     world.pair(title="T")
     run_task(world, "Check setup")
     run_task(world, "Sync all scenes")
-    assert not any(b"configurePlugin" in exchange.request.body for exchange in world.stash.log.all())
+    assert not any(
+        b"configurePlugin" in exchange.request.body for exchange in world.stash.log.all()
+    )
 
 
 # --- Sync all
@@ -333,18 +366,26 @@ def test_a_save_overtakes_a_sync_all_under_way(world: World) -> None:
     assert behind <= 45, "at most what was taken together goes before it"
 
 
-def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(make_world: Callable[..., World]) -> None:
+def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
+    make_world: Callable[..., World],
+) -> None:
     world = make_world(env={"PLEXSYNC_TIME_SCALE": "0.002"})
     alive(world)
     lost = [
-        world.stash.add_scene(title=f"Lost {number}", files=[(f"/data/lost{number}.mp4", 1000)]) for number in range(5)
+        world.stash.add_scene(title=f"Lost {number}", files=[(f"/data/lost{number}.mp4", 1000)])
+        for number in range(5)
     ]
     done = run_task(world, "Sync all scenes")
     assert "waiting" not in done.output
     found = letters(world)
     assert {letter["scene_id"] for letter in found} == {scene.id for scene in lost}
-    assert {(letter["error_type"], letter["retry_count"]) for letter in found} == {("PlexNotFound", 0)}
-    items = [world.plex.add_item(world.library, f"/media/lost{number}.mp4", size=1000) for number in range(len(lost))]
+    assert {(letter["error_type"], letter["retry_count"]) for letter in found} == {
+        ("PlexNotFound", 0)
+    }
+    items = [
+        world.plex.add_item(world.library, f"/media/lost{number}.mp4", size=1000)
+        for number in range(len(lost))
+    ]
     for scene, item in zip(lost, items, strict=True):
         world.shows(item, scene.title)
     until(lambda: not letters(world))
@@ -412,13 +453,23 @@ def test_status_counts_what_waits_what_is_tried_again_and_what_failed(world: Wor
         for scene_id in (1, 2, 3):
             inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
         later = create_sync_job(4, "metadata", {"title": "T"})
-        later.update({"retry_count": 1, "next_retry_at": time.time() + HOUR, "last_error_type": "PlexNotFound"})
+        later.update(
+            {
+                "retry_count": 1,
+                "next_retry_at": time.time() + HOUR,
+                "last_error_type": "PlexNotFound",
+            }
+        )
         inbox.put(later)
         inbox.put(create_bulk_job(5))
     write_letters(world, PlexNotFound("nowhere"), range(10, 17))
     write_letters(world, AmbiguousMatch("any of", []), range(20, 22))
     done = run_task(world, "Status")
-    assert (done.output["waiting"], done.output["in_progress"], done.output["retrying"]) == (5, 0, 1)
+    assert (done.output["waiting"], done.output["in_progress"], done.output["retrying"]) == (
+        5,
+        0,
+        1,
+    )
     assert 0 < done.output["next_retry_at"] - time.time() <= HOUR
     assert done.output["failed"] == {"PlexNotFound": 7, "AmbiguousMatch": 2}
     assert done.output["worker"] == {"alive": False, "pid": None, "silent": False}
@@ -433,14 +484,21 @@ def test_status_knows_the_worker_the_last_sync_the_index_and_the_hooks(world: Wo
     before = time.time()
     alive(world)
     done = run_task(world, "Status")
-    assert (done.output["worker"]["alive"], done.output["worker"]["pid"]) == (True, world.workers()[0])
+    assert (done.output["worker"]["alive"], done.output["worker"]["pid"]) == (
+        True,
+        world.workers()[0],
+    )
     assert before - 1 <= done.output["last_synced_at"] <= time.time()
     assert (done.output["synced"], done.output["index"]["files"]) == (1, 1)
     assert before - 1 <= done.output["index"]["listed_at"] <= time.time()
     hooks = done.output["hook_ms"]
     assert hooks["count"] == 1
     assert 0 < hooks["median"] < 60_000
-    assert (done.output["plex"], done.output["stash"], done.output["problem"]) == ("closed", "closed", None)
+    assert (done.output["plex"], done.output["stash"], done.output["problem"]) == (
+        "closed",
+        "closed",
+        None,
+    )
 
 
 def test_status_shows_the_open_breaker_of_an_outage_and_that_it_is_over(world: World) -> None:
@@ -482,7 +540,9 @@ def test_status_says_that_plexsync_is_switched_off(world: World) -> None:
 # --- failed ones
 
 
-def test_show_failed_finds_the_ambiguous_ones_behind_thousands_that_plex_does_not_have(world: World) -> None:
+def test_show_failed_finds_the_ambiguous_ones_behind_thousands_that_plex_does_not_have(
+    world: World,
+) -> None:
     write_letters(world, AmbiguousMatch("may be any of two", []), [1])
     write_letters(world, PlexNotFound("nowhere"), range(2, 300))
     done = run_task(world, "Show failed and ambiguous", reason="AmbiguousMatch")
@@ -560,12 +620,22 @@ def memory_of(world: World) -> bytes | None:
     if not file.exists():
         return None
     with closing(sqlite3.connect(file)) as connection:
-        return "\n".join(line for line in connection.iterdump() if line.startswith("INSERT")).encode()
+        return "\n".join(
+            line for line in connection.iterdump() if line.startswith("INSERT")
+        ).encode()
 
 
 def test_preview_writes_nothing_and_shows_what_the_sync_then_does(world: World) -> None:
-    rich: dict[str, Any] = {"details": "Text", "date": "2024-05-06", "studio": "St", "tags": ["A", "B"]}
-    pairs = [world.pair(f"file{number}", title=f"New {number}", performers=["Ann"], **rich) for number in range(3)]
+    rich: dict[str, Any] = {
+        "details": "Text",
+        "date": "2024-05-06",
+        "studio": "St",
+        "tags": ["A", "B"],
+    }
+    pairs = [
+        world.pair(f"file{number}", title=f"New {number}", performers=["Ann"], **rich)
+        for number in range(3)
+    ]
     world.plex.add_item(world.library, "/media/twice/c.mp4", size=7)
     world.plex.add_item(world.library, "/media/again/c.mp4", size=7)
     world.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
@@ -575,13 +645,19 @@ def test_preview_writes_nothing_and_shows_what_the_sync_then_does(world: World) 
     assert not memory_of(world)
     assert not load_sync_timestamps(world.data_dir)
     assert queued(world.data_dir) == []
-    counts = {key: value for key, value in done.output.items() if key in ("changed", "ambiguous", "not_found")}
+    counts = {
+        key: value
+        for key, value in done.output.items()
+        if key in ("changed", "ambiguous", "not_found")
+    }
     assert counts == {"changed": 3, "ambiguous": 1, "not_found": 1}
     promised = {one["scene_id"]: set(one["changes"]["fields"]) for one in done.output["scenes"]}
     assert any("'file0' -> 'New 0'" in text for text in done.texts), done.texts
     run_task(world, "Sync all scenes")
     for scene, item in pairs:
-        written = next(write.parameters for write in world.plex.writes if write.rating_key == item.rating_key)
+        written = next(
+            write.parameters for write in world.plex.writes if write.rating_key == item.rating_key
+        )
         assert {re.split(r"[.\[]", name)[0] for name in written} == promised[scene.id]
     again = run_task(world, "Preview", scope="all")
     assert (again.output["changed"], again.output["in_sync"]) == (0, 3)
@@ -606,7 +682,12 @@ def test_preview_of_recent_ones_or_one_leaves_the_others_out(world: World) -> No
 
 
 def test_preview_of_nothing_that_is_there_says_so(world: World) -> None:
-    for arguments in ({"scope": "everything"}, {"scope": "scene"}, {"scene_id": "x"}, {"scene_id": 99}):
+    for arguments in (
+        {"scope": "everything"},
+        {"scope": "scene"},
+        {"scene_id": "x"},
+        {"scene_id": 99},
+    ):
         assert refused_task(world, "Preview", **arguments)
 
 
@@ -642,7 +723,9 @@ def report_of(world: World, **arguments: Any) -> str:
         return file.read()
 
 
-def test_a_report_holds_versions_settings_status_and_log_but_no_secret(make_world: Callable[..., World]) -> None:
+def test_a_report_holds_versions_settings_status_and_log_but_no_secret(
+    make_world: Callable[..., World],
+) -> None:
     key = "api-key-of-stash-0123456789abcdef"
     world = make_world(username="user", password="secret-of-the-user", api_key=key)
     world.pair(title="T")
@@ -652,9 +735,20 @@ def test_a_report_holds_versions_settings_status_and_log_but_no_secret(make_worl
     run_task(world, "Sync all scenes")
     assert len(letters(world)) >= 1
     text = report_of(world)
-    for word in ("plexapi", "Stash v", "Python", "max_retries", '"waiting"', "AmbiguousMatch", "Settings:"):
+    for word in (
+        "plexapi",
+        "Stash v",
+        "Python",
+        "max_retries",
+        '"waiting"',
+        "AmbiguousMatch",
+        "Settings:",
+    ):
         assert word in text, word
-    cookies = {run.stdin["server_connection"]["SessionCookie"]["Value"] for run in world.stash.plugins.runs()}
+    cookies = {
+        run.stdin["server_connection"]["SessionCookie"]["Value"]
+        for run in world.stash.plugins.runs()
+    }
     for secret in (TOKEN, key, "secret-of-the-user", *cookies):
         assert secret not in text
         assert secret[5:-5] not in text
@@ -675,14 +769,22 @@ def test_an_anonymous_report_holds_no_path_title_or_name(world: World) -> None:
     library_ = world.plex.add_library("PrivateLibrary", ["/media"])
     other = world.plex.add_library("SecondLibrary", ["/media"])
     alive(world)
-    for where, name in ((library_, "Ann's Private Film"), (other, "Plain Title Of Mine"), (other, "x")):
+    for where, name in (
+        (library_, "Ann's Private Film"),
+        (other, "Plain Title Of Mine"),
+        (other, "x"),
+    ):
         for folder in ("private-folder", "private-folder-2"):
             world.plex.add_item(where, f"/media/{folder}/c.mp4", size=7, title=name)
     scenes = [
         world.stash.add_scene(title="Plain Title Of Mine", files=[("/elsewhere/c.mp4", 7)]),
         world.stash.add_scene(title="Ann's Private Film", files=[("/elsewhere/c.mp4", 7)]),
-        world.stash.add_scene(title="Zoe's", files=[("/data/private-folder/it's one; and: two.mp4", 9)]),
-        world.stash.add_scene(title="X", files=[("/data/private-folder/Ann's Private Film.mp4", 9)]),
+        world.stash.add_scene(
+            title="Zoe's", files=[("/data/private-folder/it's one; and: two.mp4", 9)]
+        ),
+        world.stash.add_scene(
+            title="X", files=[("/data/private-folder/Ann's Private Film.mp4", 9)]
+        ),
     ]
     run_task(world, "Sync all scenes")
     assert len(letters(world)) == len(scenes)

@@ -45,7 +45,9 @@ KINDS: dict[str, tuple[str, Callable[[PlexItem], object], object]] = {
 
 def having(world: World, kind: str, name: str, value: str = "Old") -> tuple[Scene, PlexItem]:
     field = KINDS[kind][0]
-    return world.pair(name, **{field: value if field == "studio" else [value]}, updated_at=time.time() - 90_000)
+    return world.pair(
+        name, **{field: value if field == "studio" else [value]}, updated_at=time.time() - 90_000
+    )
 
 
 def synced(world: World, pairs: list[tuple[Scene, PlexItem]]) -> None:
@@ -58,7 +60,10 @@ def synced(world: World, pairs: list[tuple[Scene, PlexItem]]) -> None:
 def mutate(world: World, mutation: str, type_name: str, **input_: Any) -> list[dict[str, Any]]:
     """A mutation as Stash's own page sends it; what its hooks of ours answered."""
     before = len(world.stash.plugins.runs())
-    world.stash.graphql(f"mutation M($input: {type_name}!) {{ {mutation}(input: $input) {{ id }} }}", {"input": input_})
+    world.stash.graphql(
+        f"mutation M($input: {type_name}!) {{ {mutation}(input: $input) {{ id }} }}",
+        {"input": input_},
+    )
     return [json.loads(hook.stdout)["output"] for hook in world.stash.plugins.runs()[before:]]
 
 
@@ -75,7 +80,9 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: s
     synced(world, [without])
     writes = len(world.plex.writes)
     entity = {"performer": world.stash.rename_performer, "studio": world.stash.rename_studio}
-    rename = entity.get(kind) or {"tag": world.stash.rename_tag, "group": world.stash.rename_group}[kind]
+    rename = (
+        entity.get(kind) or {"tag": world.stash.rename_tag, "group": world.stash.rename_group}[kind]
+    )
     runs = rename("Old", "New").hooks
     assert [(run.error, run.output["queued"]) for run in runs] == [(None, True)], (
         "one hook, even where events come twice"
@@ -84,7 +91,9 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: s
         until(lambda item=item: shown(item) == new, f"{shown(item)}; {world.worker_log()[-1500:]}")  # type: ignore[misc]
     world.drained()
     assert never_item.title == "never", f"scene {never.id} was never synced"
-    assert {write.rating_key for write in world.plex.writes[writes:]} == {item.rating_key for _, item in pairs}
+    assert {write.rating_key for write in world.plex.writes[writes:]} == {
+        item.rating_key for _, item in pairs
+    }
     assert len(world.plex.writes) == writes + len(pairs)
     assert without_item.title.startswith("Saved")
 
@@ -101,7 +110,12 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: s
 def test_an_update_without_a_new_name_queues_nothing(
     world: World, mutation: str, type_name: str, change: dict[str, Any]
 ) -> None:
-    for add in (world.stash.add_performer, world.stash.add_studio, world.stash.add_tag, world.stash.add_group):
+    for add in (
+        world.stash.add_performer,
+        world.stash.add_studio,
+        world.stash.add_tag,
+        world.stash.add_group,
+    ):
         add("Old")
     answers = mutate(world, mutation, type_name, id="1", **change)
     assert [answer["queued"] for answer in answers] == [False]
@@ -150,7 +164,9 @@ def test_renames_that_fail_are_kept_one_by_one(world: World) -> None:
         for kind in KINDS:
             inbox.put({**create_related_job(kind, 5), "data": {"id": "of another version"}})
     run_task(world, "Process queue now")
-    assert sorted(letter["job"]["job_key"] for letter in dead_letters(world)) == [f"{kind}_5" for kind in sorted(KINDS)]
+    assert sorted(letter["job"]["job_key"] for letter in dead_letters(world)) == [
+        f"{kind}_5" for kind in sorted(KINDS)
+    ]
     shown = run_task(world, "Show failed and ambiguous")
     assert not any("scene 0" in text for text in shown.texts), "there is no scene 0"
 
@@ -163,7 +179,9 @@ def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(world: World) ->
     pairs = [world.pair(f"file{number}", tags=["Source"]) for number in range(3)]
     synced(world, pairs)
     assert [item.genres for _, item in pairs] == [["Source"]] * 3
-    answers = mutate(world, "tagsMerge", "TagsMergeInput", source=[str(source)], destination=str(target))
+    answers = mutate(
+        world, "tagsMerge", "TagsMergeInput", source=[str(source)], destination=str(target)
+    )
     assert [answer["queued"] for answer in answers] == [True]
     for _, item in pairs:
         until(lambda item=item: item.genres == ["Target"], f"{item.genres}")  # type: ignore[misc]
@@ -175,7 +193,10 @@ def test_a_merged_scene_never_writes_its_title_to_the_sources_item(world: World)
     synced(world, pairs)
     merge = "mutation M($input: SceneMergeInput!) { sceneMerge(input: $input) { id } }"
     values = {"id": str(target.id), "title": "Merged"}
-    world.stash.graphql(merge, {"input": {"source": [str(source.id)], "destination": str(target.id), "values": values}})
+    world.stash.graphql(
+        merge,
+        {"input": {"source": [str(source.id)], "destination": str(target.id), "values": values}},
+    )
     run_task(world, "Sync recent scenes")
     assert source_item.title == f"Saved {source.id}"
     if target_item.title != "Merged":  # then it is shown as ambiguous, and can be decided
@@ -225,10 +246,15 @@ def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
     item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
     world.stash.scan_create(files=[("/data/new.mp4", 7)])
     until(lambda: "nothing is known of it yet" in world.worker_log())
-    asked = [b"PlexSyncUpdated" in exchange.request.body for exchange in world.stash.log.all()[looks:]].count(True)
+    asked = [
+        b"PlexSyncUpdated" in exchange.request.body for exchange in world.stash.log.all()[looks:]
+    ].count(True)
 
     def looked_often() -> bool:
-        return sum(b"PlexSyncUpdated" in one.request.body for one in world.stash.log.all()[looks:]) >= asked + 3
+        return (
+            sum(b"PlexSyncUpdated" in one.request.body for one in world.stash.log.all()[looks:])
+            >= asked + 3
+        )
 
     until(looked_often, "it looks for missed edits")
     world.drained()

@@ -69,7 +69,9 @@ def test_edits_of_a_scene_that_is_being_processed_win(world: World) -> None:
 def test_an_edit_after_the_scene_was_read_is_not_taken_for_synced(world: World) -> None:
     """The worker has read the scene from Stash and waits for Plex's item; then another edit comes."""
     scene, item = world.pair()
-    hang = world.plex.faults.add(Hang(), method="GET", path=f"/library/metadata/{item.rating_key}", times=1)
+    hang = world.plex.faults.add(
+        Hang(), method="GET", path=f"/library/metadata/{item.rating_key}", times=1
+    )
     world.save(scene, title="First")
     assert world.plex.log.wait_for(path=f"/library/metadata/{item.rating_key}", timeout=30)
     world.save(scene, title="Second")
@@ -96,7 +98,9 @@ def test_an_edit_without_a_hook_during_a_sync_is_newer_than_that_sync(world: Wor
 
 def test_a_bulk_edit_reaches_every_scene(world: World) -> None:
     pairs = world.pairs(30)
-    result = world.stash.bulk_save([scene.id for scene, _ in pairs], studio="Everybody's", tags=["Bulk"])
+    result = world.stash.bulk_save(
+        [scene.id for scene, _ in pairs], studio="Everybody's", tags=["Bulk"]
+    )
     assert [run.output["queued"] for run in result.hooks] == [True] * 30
     for _, item in pairs:
         until(lambda item=item: item.studio == "Everybody's" and item.genres == ["Bulk"], item.path)  # type: ignore[misc]
@@ -120,7 +124,9 @@ def test_identify_and_a_cleared_field_reach_plex_and_a_scan_does_not(world: Worl
     world.shows(item, "Identified")
     until(lambda: item.collections == ["Group"])
     world.save(scene, details="")
-    until(lambda: item.summary == "", "a text that PlexSync wrote and that was cleared in Stash goes")
+    until(
+        lambda: item.summary == "", "a text that PlexSync wrote and that was cleared in Stash goes"
+    )
     assert item.title == "Identified"
 
 
@@ -168,7 +174,9 @@ def test_a_worker_ends_on_request_and_the_next_save_starts_another(world: World)
     world.shows(item, "Two")
 
 
-def test_a_worker_with_nothing_to_do_leaves_and_the_edit_after_that_arrives(make_world: Callable[..., World]) -> None:
+def test_a_worker_with_nothing_to_do_leaves_and_the_edit_after_that_arrives(
+    make_world: Callable[..., World],
+) -> None:
     world = make_world(env={"PLEXSYNC_IDLE_TIMEOUT": "0.3"})
     scene, item = world.pair()
     for number in range(3):
@@ -198,7 +206,9 @@ def test_a_deleted_scene_leaves_plex_alone(world: World) -> None:
     assert item.title == "Here"
 
 
-def test_a_session_that_ran_out_is_replaced_by_the_next_saves(make_world: Callable[..., World]) -> None:
+def test_a_session_that_ran_out_is_replaced_by_the_next_saves(
+    make_world: Callable[..., World],
+) -> None:
     world = make_world(username="user", password="secret-of-the-user")
     first, second = world.pairs(2)
     world.save(first[0], title="One")

@@ -16,7 +16,9 @@ PASSWORD = "password-of-the-user"
 HOLDS_THE_SESSION = {"connection.json"}
 
 
-def test_no_secret_is_seen_anywhere_however_much_goes_wrong(make_world: Callable[..., World]) -> None:
+def test_no_secret_is_seen_anywhere_however_much_goes_wrong(
+    make_world: Callable[..., World],
+) -> None:
     world = make_world(username="user", password=PASSWORD, api_key=API_KEY)
     pairs = world.pairs(3)
     world.save(pairs[0][0], title="All is well")
@@ -39,7 +41,9 @@ def test_no_secret_is_seen_anywhere_however_much_goes_wrong(make_world: Callable
         seen.append(run.stdout)
         seen += [line.text.encode() for line in run.log]
     seen += [
-        file.read_bytes() for file in world.data_dir.rglob("*") if file.is_file() and file.name not in HOLDS_THE_SESSION
+        file.read_bytes()
+        for file in world.data_dir.rglob("*")
+        if file.is_file() and file.name not in HOLDS_THE_SESSION
     ]
     for secret in secrets:
         for place in seen:

@@ -14,7 +14,10 @@ from tests.end_to_end.conftest import TOKEN, World
 from tests.entry.processes import queued, until
 
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "nothing is set": ({"plex_url": None, "plex_token": None}, ("plex_url", "plex_token", "not set")),
+    "nothing is set": (
+        {"plex_url": None, "plex_token": None},
+        ("plex_url", "plex_token", "not set"),
+    ),
     "a number out of range": ({"max_retries": "99"}, ("max_retries", "99", "1 to 20")),
     "a library that is not there": ({"plex_libraries": "Nowhere"}, ("plex_libraries", "Nowhere")),
     "a token that Plex rejects": ({"plex_token": "another-token-0123456789"}, ("plex_token",)),
@@ -22,7 +25,9 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(world: World, what: str) -> None:
+def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
+    world: World, what: str
+) -> None:
     wrong, names = WRONG[what]
     world.settings(**wrong)
     first, second = world.pairs(2)
@@ -63,7 +68,9 @@ def test_a_corrected_setting_is_enough_also_for_a_worker_that_died_meanwhile(wor
     world.shows(item, "T")
 
 
-def test_switched_off_keeps_edits_and_the_first_save_after_switching_on_syncs_them(world: World) -> None:
+def test_switched_off_keeps_edits_and_the_first_save_after_switching_on_syncs_them(
+    world: World,
+) -> None:
     world.settings(enabled=False)
     first, second = world.pairs(2)
     world.save(first[0], title="While off")
@@ -73,13 +80,17 @@ def test_switched_off_keeps_edits_and_the_first_save_after_switching_on_syncs_th
     assert len(queued(world.data_dir)) == 1
     world.settings(enabled=True)
     half_a_minute_ago = time.time() - 29
-    os.utime(world.data_dir / "disabled", (half_a_minute_ago, half_a_minute_ago))  # most of the rest is over
+    os.utime(
+        world.data_dir / "disabled", (half_a_minute_ago, half_a_minute_ago)
+    )  # most of the rest is over
     world.save(second[0], title="While on")
     world.shows(second[1], "While on")
     world.shows(first[1], "While off")
 
 
-def test_the_environment_stands_in_for_what_the_page_does_not_say(make_world: Callable[..., World]) -> None:
+def test_the_environment_stands_in_for_what_the_page_does_not_say(
+    make_world: Callable[..., World],
+) -> None:
     world = make_world(env={"PLEX_URL": "{plex}", "PLEX_TOKEN": TOKEN})
     world.settings(plex_url=None, plex_token="")
     scene, item = world.pair()
@@ -88,15 +99,21 @@ def test_the_environment_stands_in_for_what_the_page_does_not_say(make_world: Ca
 
 
 def test_the_page_goes_before_the_environment(make_world: Callable[..., World]) -> None:
-    world = make_world(env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"})
+    world = make_world(
+        env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"}
+    )
     scene, item = world.pair()
     world.save(scene, title="By the page")
     world.shows(item, "By the page")
 
 
-def test_the_older_plugins_settings_on_the_page_go_before_the_environment(make_world: Callable[..., World]) -> None:
+def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
+    make_world: Callable[..., World],
+) -> None:
     """The environment stands in where Stash says nothing; here it says something, in the older words."""
-    world = make_world(env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"})
+    world = make_world(
+        env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"}
+    )
     host, _, port = world.plex.url.rpartition(":")
     world.settings(plex_url=None, plex_token=None, plexHost=host, plexPort=port, plexToken=TOKEN)
     scene, item = world.pair()

@@ -44,7 +44,8 @@ def counts(output: dict[str, Any]) -> dict[str, Any]:
 def changed(world: World, count: int, *, ago: float = HOUR) -> list[tuple[Scene, PlexItem]]:
     """Scenes that were changed without a hook, as Auto Tag does."""
     return [
-        world.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - ago) for number in range(count)
+        world.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - ago)
+        for number in range(count)
     ]
 
 
@@ -60,7 +61,9 @@ def test_without_a_worker_the_task_does_it_all_itself_with_progress(world: World
     assert job.wait(60)
     assert job.run is not None
     assert counts(job.run.output) == {"queued": 12, "in_sync": 0}
-    assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs], "done when the task is"
+    assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs], (
+        "done when the task is"
+    )
     assert old_item.title == "old"
     assert any(0.0 < fraction < 1.0 for fraction in job.progress)
     assert len(set(job.progress)) > 5
@@ -93,7 +96,9 @@ def test_with_a_worker_alive_the_task_leaves_the_work_to_it(world: World) -> Non
     assert world.workers() == workers
 
 
-def test_with_plex_down_the_task_says_so_and_the_scenes_arrive_when_it_is_back(world: World) -> None:
+def test_with_plex_down_the_task_says_so_and_the_scenes_arrive_when_it_is_back(
+    world: World,
+) -> None:
     pairs = changed(world, 3)
     world.plex.stop()
     output = run(world)
@@ -184,7 +189,9 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(world:
 
 
 def test_a_stash_that_asks_for_a_login_answers_a_task(make_world: Callable[..., World]) -> None:
-    world = make_world(username="user", password="secret-of-the-user", api_key="api-key-0123456789abcdef")
+    world = make_world(
+        username="user", password="secret-of-the-user", api_key="api-key-0123456789abcdef"
+    )
     pairs = changed(world, 2)
     assert run(world)["queued"] == 2
     assert_all_show(world, pairs)

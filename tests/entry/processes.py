@@ -92,7 +92,9 @@ def run(
     return Answer(done.stdout, done.stderr, done.returncode)
 
 
-def environment(data_dir: str | Path | None, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(
+    data_dir: str | Path | None, more: Mapping[str, str] | None = None
+) -> dict[str, str]:
     place = {} if data_dir is None else {"STASH_PLUGIN_DATA": str(data_dir)}
     return {**os.environ, **place, **(more or {})}
 
@@ -100,13 +102,17 @@ def environment(data_dir: str | Path | None, more: Mapping[str, str] | None = No
 def save(scene_id: int = 7, *, connection: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
     """The stdin of a single save, as Stash writes it."""
     context = scene_update({"id": str(scene_id), **(fields or {"title": f"Title {scene_id}"})})
-    return encode(hook_input(context, connection or server_connection(port=NOBODY, cookie="a-session-cookie")))
+    return encode(
+        hook_input(context, connection or server_connection(port=NOBODY, cookie="a-session-cookie"))
+    )
 
 
 def hook(context: object, **arguments: Any) -> bytes:
     """The stdin of a hook with any context."""
     arguments = {"hookContext": context, **arguments}
-    return json.dumps({"server_connection": server_connection(port=NOBODY), "args": arguments}).encode()
+    return json.dumps(
+        {"server_connection": server_connection(port=NOBODY), "args": arguments}
+    ).encode()
 
 
 def queued(data_dir: str | Path) -> list[dict[str, Any]]:
@@ -118,7 +124,9 @@ def queued(data_dir: str | Path) -> list[dict[str, Any]]:
         queue.take_in()
     with closing(sqlite3.connect(file, timeout=DEADLINE)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = connection.execute("SELECT data FROM ack_queue_default WHERE status < 5 ORDER BY _id").fetchall()
+        rows = connection.execute(
+            "SELECT data FROM ack_queue_default WHERE status < 5 ORDER BY _id"
+        ).fetchall()
     return [json.loads(row[0]) for row in rows]
 
 
@@ -152,7 +160,11 @@ def worker_pids(data_dir: str | Path) -> list[int]:
     found = []
     for line in listing.splitlines():
         pid, state, arguments = line.split(None, 2)
-        if "PlexSync.py worker " in arguments and f"--data-dir {data_dir}" in arguments and state[0] != "Z":
+        if (
+            "PlexSync.py worker " in arguments
+            and f"--data-dir {data_dir}" in arguments
+            and state[0] != "Z"
+        ):
             found.append(int(pid))
     return found
 

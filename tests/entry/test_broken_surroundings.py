@@ -47,7 +47,9 @@ def test_missing_packages_are_named_and_the_edit_is_queued(
 
 
 def test_a_task_names_them_too(data_dir: Path, tmp_path: Path) -> None:
-    answer = run(b'{"args": {"mode": "sync_recent"}}', data_dir, env=without_packages(tmp_path), flags=["-S"])
+    answer = run(
+        b'{"args": {"mode": "sync_recent"}}', data_dir, env=without_packages(tmp_path), flags=["-S"]
+    )
     assert all(name in answer.error for name in PACKAGES)
     assert [level for level, _ in answer.log] == ["error"]
 
@@ -68,7 +70,9 @@ def test_a_file_size_limit_is_one_clear_error_and_damages_nothing(busy: Path) ->
 
     assert run(save(1), busy).output["queued"] is True
     for scene_id in range(2, 6):
-        assert_not_queued(run(save(scene_id, details="x" * 1_900), busy, before_exec=no_file_may_grow))
+        assert_not_queued(
+            run(save(scene_id, details="x" * 1_900), busy, before_exec=no_file_may_grow)
+        )
     assert run(save(6), busy).output["queued"] is True
     assert [job["scene_id"] for job in queued(busy)] == [1, 6]
 
@@ -161,11 +165,15 @@ def test_many_hooks_that_find_the_damage_at_once_lose_nothing(busy: Path) -> Non
         answers = list(pool.map(lambda scene_id: run(save(scene_id), busy), range(1, 25)))
     safe = {number for number, answer in enumerate(answers, 1) if "output" in answer.document}
     assert safe <= {job["scene_id"] for job in queued(busy)}
-    assert safe == set(range(1, 25)), [answer.document for answer in answers if "error" in answer.document]
+    assert safe == set(range(1, 25)), [
+        answer.document for answer in answers if "error" in answer.document
+    ]
     assert len([name for name in os.listdir(busy / "queue") if ".broken-" in name]) == 1
 
 
-@pytest.mark.parametrize("name", ["dlq.db", "index.db", "memory.db", "sync_timestamps.json", "connection.json"])
+@pytest.mark.parametrize(
+    "name", ["dlq.db", "index.db", "memory.db", "sync_timestamps.json", "connection.json"]
+)
 def test_another_damaged_file_stops_neither_hook_nor_worker(data_dir: Path, name: str) -> None:
     (data_dir / name).write_bytes(b"this is not what it should be\n" * 500)
     assert run(save(1), data_dir).output["queued"] is True
@@ -192,10 +200,15 @@ def test_no_save_waits_for_a_process_that_holds_the_queue_locked_for_good(busy: 
 def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir: Path) -> None:
     run(save(1), data_dir)
     until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
-    with closing(sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=60)) as frozen:
+    with closing(
+        sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=60)
+    ) as frozen:
         frozen.execute("BEGIN IMMEDIATE")
         assert run(save(2), data_dir).output["queued"] is True
         assert os.listdir(data_dir / "queue" / "spool") != []
         frozen.execute("ROLLBACK")
-    until(lambda: os.listdir(data_dir / "queue" / "spool") == [], "the worker takes in what was spooled")
+    until(
+        lambda: os.listdir(data_dir / "queue" / "spool") == [],
+        "the worker takes in what was spooled",
+    )
     assert {job["scene_id"] for job in queued(data_dir)} == {1, 2}

@@ -24,9 +24,18 @@ SIGNATURES: dict[str, list[tuple[str, Any]]] = {
     "queue.manager:QueueManager": [("data_dir", None)],
     "queue.manager:QueueManager.get_queue": [("self", REQUIRED)],
     "queue.manager:QueueManager.shutdown": [("self", REQUIRED)],
-    "queue.models:create_sync_job": [("scene_id", REQUIRED), ("update_type", REQUIRED), ("data", REQUIRED)],
+    "queue.models:create_sync_job": [
+        ("scene_id", REQUIRED),
+        ("update_type", REQUIRED),
+        ("data", REQUIRED),
+    ],
     "queue.operations:enqueue": [
-        *(("queue", REQUIRED), ("scene_id", REQUIRED), ("update_type", REQUIRED), ("data", REQUIRED)),
+        *(
+            ("queue", REQUIRED),
+            ("scene_id", REQUIRED),
+            ("update_type", REQUIRED),
+            ("data", REQUIRED),
+        ),
     ],
     "queue.operations:get_pending": [("queue", REQUIRED), ("timeout", 0)],
     "queue.operations:ack_job": [("queue", REQUIRED), ("job", REQUIRED)],
@@ -34,7 +43,11 @@ SIGNATURES: dict[str, list[tuple[str, Any]]] = {
     "queue.operations:fail_job": [("queue", REQUIRED), ("job", REQUIRED)],
     "queue.operations:get_stats": [("queue_path", REQUIRED)],
     "queue.operations:load_sync_timestamps": [("data_dir", REQUIRED)],
-    "queue.operations:save_sync_timestamp": [("data_dir", REQUIRED), ("scene_id", REQUIRED), ("timestamp", REQUIRED)],
+    "queue.operations:save_sync_timestamp": [
+        ("data_dir", REQUIRED),
+        ("scene_id", REQUIRED),
+        ("timestamp", REQUIRED),
+    ],
     "queue.dlq:DeadLetterQueue": [("data_dir", REQUIRED)],
     "queue.dlq:DeadLetterQueue.add": [
         *(("self", REQUIRED), ("job", REQUIRED), ("error", REQUIRED), ("retry_count", REQUIRED)),
@@ -80,7 +93,10 @@ SIGNATURES: dict[str, list[tuple[str, Any]]] = {
     "plex.client:PlexClient.get_library": [("self", REQUIRED), ("name", REQUIRED)],
     "plex.exceptions:translate_plex_exception": [("exc", REQUIRED)],
     "plex.matcher:find_plex_item_by_path": [("library", REQUIRED), ("stash_path", REQUIRED)],
-    "plex.matcher:find_plex_items_with_confidence": [("library", REQUIRED), ("stash_path", REQUIRED)],
+    "plex.matcher:find_plex_items_with_confidence": [
+        ("library", REQUIRED),
+        ("stash_path", REQUIRED),
+    ],
     "validation.config:PlexSyncConfig.log_config": [("self", REQUIRED)],
     "validation.config:validate_config": [SOME_DEFAULT],  # type: ignore[list-item]  # one argument, of any name
     "validation.metadata:validate_metadata": [SOME_DEFAULT],  # type: ignore[list-item]
@@ -90,13 +106,20 @@ SIGNATURES: dict[str, list[tuple[str, Any]]] = {
 }
 CLASSES = (
     *("queue.models:SyncJob", "worker.processor:TransientError", "worker.processor:PermanentError"),
-    *("plex.exceptions:PlexTemporaryError", "plex.exceptions:PlexPermanentError", "plex.exceptions:PlexNotFound"),
+    *(
+        "plex.exceptions:PlexTemporaryError",
+        "plex.exceptions:PlexPermanentError",
+        "plex.exceptions:PlexNotFound",
+    ),
     *("plex.matcher:MatchConfidence", "worker.circuit_breaker:CircuitState"),
     *("validation.config:PlexSyncConfig", "validation.metadata:SyncMetadata"),
 )
 #: (module, names that must be found in it, wherever they are defined)
 NAMED_THERE = (
-    ("worker.processor", ("find_plex_items_with_confidence", "save_sync_timestamp", "unmark_scene_pending")),
+    (
+        "worker.processor",
+        ("find_plex_items_with_confidence", "save_sync_timestamp", "unmark_scene_pending"),
+    ),
     ("hooks.handlers", ("load_sync_timestamps", "is_scene_pending", "mark_scene_pending")),
     ("queue.operations", ("load_sync_timestamps", "save_sync_timestamp")),
 )
@@ -143,7 +166,10 @@ def test_a_module_names_what_is_replaced_there(module: str, names: tuple[str, ..
 
 
 def test_the_exceptions_are_related_as_promised() -> None:
-    transient, permanent = find("worker.processor:TransientError"), find("worker.processor:PermanentError")
+    transient, permanent = (
+        find("worker.processor:TransientError"),
+        find("worker.processor:PermanentError"),
+    )
     assert issubclass(transient, Exception)
     assert issubclass(permanent, Exception)
     assert not issubclass(transient, permanent)
@@ -157,7 +183,11 @@ def test_the_exceptions_are_related_as_promised() -> None:
 
 def test_the_enumerations_have_their_members() -> None:
     assert {member.name for member in find("plex.matcher:MatchConfidence")} == {"HIGH", "LOW"}
-    assert {member.name for member in find("worker.circuit_breaker:CircuitState")} == {"CLOSED", "OPEN", "HALF_OPEN"}
+    assert {member.name for member in find("worker.circuit_breaker:CircuitState")} == {
+        "CLOSED",
+        "OPEN",
+        "HALF_OPEN",
+    }
 
 
 def test_server_and_state_are_properties() -> None:
@@ -183,7 +213,9 @@ def test_statistics_have_their_keys(tmp_path: Any) -> None:
 
 
 def test_validators_answer_in_pairs() -> None:
-    config, error = find("validation.config:validate_config")({"plex_url": "http://plex:32400", "plex_token": "t" * 20})
+    config, error = find("validation.config:validate_config")(
+        {"plex_url": "http://plex:32400", "plex_token": "t" * 20}
+    )
     assert isinstance(config, find("validation.config:PlexSyncConfig"))
     assert error is None
     config, error = find("validation.config:validate_config")({})
@@ -195,6 +227,10 @@ def test_validators_answer_in_pairs() -> None:
 
 
 def test_errors_are_classified_by_types() -> None:
-    assert find("validation.errors:classify_http_error")(503) is find("worker.processor:TransientError")
-    assert issubclass(find("validation.errors:classify_http_error")(400), find("worker.processor:PermanentError"))
+    assert find("validation.errors:classify_http_error")(503) is find(
+        "worker.processor:TransientError"
+    )
+    assert issubclass(
+        find("validation.errors:classify_http_error")(400), find("worker.processor:PermanentError")
+    )
     assert issubclass(find("validation.errors:classify_exception")(KeyError("x")), Exception)

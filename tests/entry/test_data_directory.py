@@ -69,7 +69,9 @@ def test_a_place_that_cannot_be_written_gives_way_to_the_home(
     assert saved_at(entry, home, place, home / IN_HOME) == [True]
 
 
-def test_when_neither_can_be_written_the_folder_beside_the_script_is_taken(entry: Path, home: Path) -> None:
+def test_when_neither_can_be_written_the_folder_beside_the_script_is_taken(
+    entry: Path, home: Path
+) -> None:
     (home / ".stash").write_text("a file in the way", encoding="utf-8")
     assert saved_at(entry, home, "/proc/no/such/place", entry.parent / "data") == [True]
 
@@ -106,9 +108,12 @@ def test_the_data_directory_is_private_however_python_is_started(
 
 
 @pytest.mark.parametrize(
-    "blocker", ["queue", "queue/data.db", "connection.json", "worker.lock", "notices.jsonl", "worker.stderr"]
+    "blocker",
+    ["queue", "queue/data.db", "connection.json", "worker.lock", "notices.jsonl", "worker.stderr"],
 )
-def test_a_folder_or_a_file_in_the_way_is_one_line_and_no_traceback(data_dir: Path, blocker: str) -> None:
+def test_a_folder_or_a_file_in_the_way_is_one_line_and_no_traceback(
+    data_dir: Path, blocker: str
+) -> None:
     """The queue can't be written: an error. Anything else: the edit is queued, whatever else is said."""
     path = data_dir / blocker
     path.parent.mkdir(exist_ok=True)

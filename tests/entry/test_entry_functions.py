@@ -111,7 +111,9 @@ def test_a_wrong_event_raises_what_the_docstring_says(here: Path) -> None:
         PlexSync.handle_hook({"type": "Tag.Create.Post", "id": 7})
 
 
-def test_the_data_directory_is_made_and_absolute(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_directory_is_made_and_absolute(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(here)
     monkeypatch.setenv("STASH_PLUGIN_DATA", os.path.join("relative", "data"))
     assert PlexSync.get_plugin_data_dir() == str(here / "relative" / "data")
@@ -129,11 +131,23 @@ def test_the_data_directory_is_made_and_absolute(here: Path, monkeypatch: pytest
             {"plex_url": "a", "strict_matching": False},
         ),
         ({"args": {"config": None, "mode": "x"}}, {}),
-        ({"pluginSettings": {"plex_url": "a", "max_retries": 3}}, {"plex_url": "a", "max_retries": 3}),
-        ({"pluginSettings": {"PlexSync": {"plex_url": "a"}, "Other": {"plex_url": "b"}}}, {"plex_url": "a"}),
-        ({"server_connection": {"plex_url": "a", "plex_token": "t"}}, {"plex_url": "a", "plex_token": "t"}),
+        (
+            {"pluginSettings": {"plex_url": "a", "max_retries": 3}},
+            {"plex_url": "a", "max_retries": 3},
+        ),
+        (
+            {"pluginSettings": {"PlexSync": {"plex_url": "a"}, "Other": {"plex_url": "b"}}},
+            {"plex_url": "a"},
+        ),
+        (
+            {"server_connection": {"plex_url": "a", "plex_token": "t"}},
+            {"plex_url": "a", "plex_token": "t"},
+        ),
         ({"args": {"config": {"plex_url": "  ", "plex_token": "", "enabled": None}}}, {}),
-        ({"args": {"config": {"enabled": False, "max_retries": 0}}}, {"enabled": False, "max_retries": 0}),
+        (
+            {"args": {"config": {"enabled": False, "max_retries": 0}}},
+            {"enabled": False, "max_retries": 0},
+        ),
     ],
 )
 def test_settings_are_found_wherever_an_input_carries_them(input_data: Any, expected: Any) -> None:
@@ -149,7 +163,9 @@ def test_a_blank_value_does_not_hide_one_elsewhere() -> None:
     assert PlexSync.extract_config_from_input(carried) == {"plex_url": "a"}
 
 
-def test_the_environment_stands_in_only_where_nothing_else_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_stands_in_only_where_nothing_else_speaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PLEX_URL", "http://environment:32400")
     monkeypatch.setenv("PLEX_TOKEN", "token-of-the-environment")
     extract = PlexSync.extract_config_from_input
@@ -175,7 +191,9 @@ def test_the_command_line_explains_itself(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_an_unknown_command_is_refused_without_a_traceback(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, str(ENTRY), "dance"], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ENTRY), "dance"], capture_output=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert b"dance" in done.stderr
     assert b"Traceback" not in done.stderr

@@ -14,17 +14,56 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import ENTRY, Answer, environment, queued, run, save, until, worker_log, worker_pids
+from tests.entry.processes import (
+    ENTRY,
+    Answer,
+    environment,
+    queued,
+    run,
+    save,
+    until,
+    worker_log,
+    worker_pids,
+)
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX processes")
 
 #: Never in a hook process, not even in the one that starts a worker.
-HEAVY = ("pydantic", "requests", "plexapi", "asyncio", "ssl", "persistqueue", "urllib3", "logging", "http.client")
+HEAVY = (
+    "pydantic",
+    "requests",
+    "plexapi",
+    "asyncio",
+    "ssl",
+    "persistqueue",
+    "urllib3",
+    "logging",
+    "http.client",
+)
 #: Not either where no worker has to be started.
 LIGHTER = (
-    *("threading", "typing", "subprocess", "socket", "dataclasses", "inspect", "tempfile", "shutil", "pathlib"),
-    *("random", "urllib.parse", "argparse", "email", "traceback", "concurrent.futures", "ast", "signal"),
+    *(
+        "threading",
+        "typing",
+        "subprocess",
+        "socket",
+        "dataclasses",
+        "inspect",
+        "tempfile",
+        "shutil",
+        "pathlib",
+    ),
+    *(
+        "random",
+        "urllib.parse",
+        "argparse",
+        "email",
+        "traceback",
+        "concurrent.futures",
+        "ast",
+        "signal",
+    ),
 )
 REPORT_MODULES = """
 import os, sys
@@ -63,14 +102,27 @@ def test_a_hook_that_finds_a_worker_loads_next_to_nothing(busy: Path, tmp_path: 
     assert len(loaded) < 80, sorted(loaded)
 
 
-def test_a_hook_that_starts_a_worker_loads_none_of_the_workers_libraries(data_dir: Path, tmp_path: Path) -> None:
+def test_a_hook_that_starts_a_worker_loads_none_of_the_workers_libraries(
+    data_dir: Path, tmp_path: Path
+) -> None:
     loaded = modules_of_a_hook(save(), data_dir, tmp_path)
     assert "subprocess" in loaded
     assert loaded & set(HEAVY) == set()
-    rooms = {name for name in loaded if name.split(".")[0] in ("plex", "worker", "validation", "tasks", "stash")}
+    rooms = {
+        name
+        for name in loaded
+        if name.split(".")[0] in ("plex", "worker", "validation", "tasks", "stash")
+    }
     assert rooms <= {
         *("worker", "worker.process"),
-        *("stash", "stash.settings", "stash.connection", "stash.log", "stash.notices", "stash.plugin_input"),
+        *(
+            "stash",
+            "stash.settings",
+            "stash.connection",
+            "stash.log",
+            "stash.notices",
+            "stash.plugin_input",
+        ),
     }
 
 
@@ -105,7 +157,9 @@ def test_no_folder_on_the_way_is_open_to_others_whatever_the_umask(busy: Path) -
 
 
 def test_the_worker_lives_on_by_itself(data_dir: Path) -> None:
-    answer = run(save(), data_dir)  # it returns when stdout and stderr are closed and the process is gone
+    answer = run(
+        save(), data_dir
+    )  # it returns when stdout and stderr are closed and the process is gone
     assert answer.output == {"scene_id": 7, "queued": True}
     (pid,) = worker_pids(data_dir)
     assert os.getsid(pid) == os.getpgid(pid) == pid, "it must have a session of its own"

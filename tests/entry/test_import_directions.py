@@ -24,12 +24,40 @@ ALLOWED: dict[str, set[str]] = {
 }
 #: Loaded by a save in Stash: of the standard library only what is cheap.
 LIGHT = (
-    *("hooks/events.py", "hooks/handlers.py", "hooks/plugin.py", "hooks/session.py", "worker/process.py"),
-    *("stash/connection.py", "stash/log.py", "stash/notices.py", "stash/plugin_input.py", "stash/settings.py"),
-    *("queue/inbox.py", "queue/models.py", "queue/operations.py", "queue/table.py", "queue/timestamps.py"),
+    *(
+        "hooks/events.py",
+        "hooks/handlers.py",
+        "hooks/plugin.py",
+        "hooks/session.py",
+        "worker/process.py",
+    ),
+    *(
+        "stash/connection.py",
+        "stash/log.py",
+        "stash/notices.py",
+        "stash/plugin_input.py",
+        "stash/settings.py",
+    ),
+    *(
+        "queue/inbox.py",
+        "queue/models.py",
+        "queue/operations.py",
+        "queue/table.py",
+        "queue/timestamps.py",
+    ),
     *("common/files.py", "common/places.py", "common/sqlite.py", "PlexSync.py"),
 )
-HEAVY = {"typing", "logging", "threading", "dataclasses", "subprocess", "pathlib", "asyncio", "enum", "datetime"}
+HEAVY = {
+    "typing",
+    "logging",
+    "threading",
+    "dataclasses",
+    "subprocess",
+    "pathlib",
+    "asyncio",
+    "enum",
+    "datetime",
+}
 
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
@@ -53,7 +81,11 @@ def _imports(body: list[ast.stmt], later: bool) -> Iterator[str]:
             yield from _imports(node.orelse, later)
         elif later or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for inner in ast.iter_fields(node):
-                if isinstance(inner[1], list) and inner[1] and isinstance(inner[1][0], ast.stmt | ast.ExceptHandler):
+                if (
+                    isinstance(inner[1], list)
+                    and inner[1]
+                    and isinstance(inner[1][0], ast.stmt | ast.ExceptHandler)
+                ):
                     yield from _imports(inner[1], later)
 
 
@@ -95,6 +127,8 @@ def test_what_a_hook_loads_imports_nothing_dear_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_what_it_may_touch(room: str) -> None:
-    docstring = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")))
+    docstring = ast.get_docstring(
+        ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8"))
+    )
     assert docstring
     assert "import" in docstring.lower()

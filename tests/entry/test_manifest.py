@@ -14,7 +14,14 @@ from tests.entry.processes import ROOT, run
 from tests.simulators.stash import Manifest, load_manifest, load_plugins
 
 BOOLEANS = (
-    *("enabled", "strict_matching", "preserve_plex_edits", "only_organized", "lock_fields", "trigger_plex_scan"),
+    *(
+        "enabled",
+        "strict_matching",
+        "preserve_plex_edits",
+        "only_organized",
+        "lock_fields",
+        "trigger_plex_scan",
+    ),
     *("sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers", "sync_tags"),
     *("sync_collections", "sync_poster", "sync_rating"),
 )
@@ -114,10 +121,14 @@ def test_every_tasks_mode_is_known_to_the_script(manifest: Manifest, busy: Path)
     unknown = run(json.dumps({"args": {"mode": "no_such_task"}}).encode(), busy).error
     assert "no_such_task" in unknown
     for task in manifest.tasks:
-        if task.default_args["mode"] == "install":  # it would install: tests/release does it where it may
+        if (
+            task.default_args["mode"] == "install"
+        ):  # it would install: tests/release does it where it may
             continue
         answer = run(json.dumps({"args": dict(task.default_args)}).encode(), busy)
-        assert unknown.replace("no_such_task", task.default_args["mode"]) != answer.document.get("error")
+        assert unknown.replace("no_such_task", task.default_args["mode"]) != answer.document.get(
+            "error"
+        )
 
 
 def test_everything_that_the_manifest_runs_is_there(manifest: Manifest) -> None:

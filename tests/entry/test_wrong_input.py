@@ -65,10 +65,27 @@ NO_EVENT: dict[str, bytes] = {
     "a mode of megabytes": json.dumps({"args": {"mode": "x\n" * 1_000_000}}).encode(),
     **{
         f"a scene id that is {scene_id!r:.30}": hook({**UPDATE, "id": scene_id})
-        for scene_id in (None, "7", "", "seven", 7.0, 7.5, True, False, 0, -7, [7], {"id": 7}, 2**63, 10**300)
+        for scene_id in (
+            None,
+            "7",
+            "",
+            "seven",
+            7.0,
+            7.5,
+            True,
+            False,
+            0,
+            -7,
+            [7],
+            {"id": 7},
+            2**63,
+            10**300,
+        )
     },
     "10 MB of JSON without an event": json.dumps({"args": {"cover": "A" * MEGABYTES}}).encode(),
-    "10 MB of JSON without a scene": hook({**UPDATE, "input": {"title": "T", "cover_image": "A" * MEGABYTES}}),
+    "10 MB of JSON without a scene": hook(
+        {**UPDATE, "input": {"title": "T", "cover_image": "A" * MEGABYTES}}
+    ),
 }
 
 
@@ -106,7 +123,9 @@ ODD_BUT_RIGHT: dict[str, bytes] = {
     "an emoji": save(title="🎬 \u202e \u2028"),
     "control characters": hook({**UPDATE, "id": 7, "input": {"title": "\x01e\x02\r\n\x1b[31m"}}),
     "SQL": save(title="'); DROP TABLE ack_queue_default; --"),
-    "fields nobody knows": hook({**UPDATE, "id": 7, "input": {"title": "T", "pqid": 1, "job_key": "x", "": {}}}),
+    "fields nobody knows": hook(
+        {**UPDATE, "id": 7, "input": {"title": "T", "pqid": 1, "job_key": "x", "": {}}}
+    ),
     "an input of our own names": save(title="T").replace(b'"clientMutationId"', b'"pqid"'),
     "a deep value": hook({**UPDATE, "id": 7, "extra": json.loads("[" * 400 + "]" * 400)}),
     "the largest id": hook({**UPDATE, "id": 2**63 - 1}),
@@ -151,7 +170,9 @@ def test_a_number_beyond_all_numbers_damages_nothing(busy: Path, constant: str) 
         (save(gallery_ids=["1"], stash_ids=[], primary_file_id="2"), "files"),
     ],
 )
-def test_what_plex_does_not_show_is_answered_and_leaves_nothing(busy: Path, stdin: bytes, reason: str) -> None:
+def test_what_plex_does_not_show_is_answered_and_leaves_nothing(
+    busy: Path, stdin: bytes, reason: str
+) -> None:
     answer = run(stdin, busy)
     assert answer.output == {"scene_id": 7, "queued": False}, reason
     assert answer.log == []
@@ -176,7 +197,11 @@ def test_an_answer_that_nobody_reads_costs_no_edit_and_no_traceback(busy: Path) 
 
 
 def test_answers_are_plain_ascii_in_any_locale(busy: Path) -> None:
-    any_locale: dict[str, Any] = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    any_locale: dict[str, Any] = {
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii:strict",
+        "PYTHONUTF8": "0",
+    }
     answer = run(hook({**UPDATE, "id": "ünïcode \ud800"}), busy, env=any_locale)
     assert answer.stdout.isascii()
     assert_one_clear_error(answer)

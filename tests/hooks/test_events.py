@@ -36,23 +36,36 @@ def test_a_single_save_keeps_what_the_client_passed() -> None:
 
 def test_a_bulk_edit_is_about_the_contexts_own_scene() -> None:
     tags = {"ids": ["4"], "mode": "ADD"}
-    context = events.bulk_scene_update({"ids": ["7", "8", "9"], "rating100": 50, "tag_ids": tags}, 8)
+    context = events.bulk_scene_update(
+        {"ids": ["7", "8", "9"], "rating100": 50, "tag_ids": tags}, 8
+    )
     assert kept(context) == (8, {"rating100": 50, "tag_ids": tags})
 
 
 @pytest.mark.parametrize(("scene_id", "title"), [(7, "Seven"), (8, "Eight"), (9, "Nine")])
 def test_the_taggers_list_gives_each_scene_its_own_input(scene_id: int, title: str) -> None:
-    inputs = [{"id": "7", "title": "Seven"}, {"id": "8", "title": "Eight"}, {"id": "9", "title": "Nine"}]
+    inputs = [
+        {"id": "7", "title": "Seven"},
+        {"id": "8", "title": "Eight"},
+        {"id": "9", "title": "Nine"},
+    ]
     assert kept(events.scenes_update(inputs, scene_id)) == (scene_id, {"title": title})
 
 
 def test_a_list_without_the_scene_still_counts_by_its_input_fields() -> None:
-    context = {"id": 5, "type": "Scene.Update.Post", "input": [{"id": "7", "title": "T"}], "inputFields": ["title"]}
+    context = {
+        "id": 5,
+        "type": "Scene.Update.Post",
+        "input": [{"id": "7", "title": "T"}],
+        "inputFields": ["title"],
+    }
     scene_id, update = read_update(context)
     assert (scene_id, changed_fields(update)) == (5, {"title"})
 
 
-@pytest.mark.parametrize("entries", [[], [None, 5, "x", []], [{"id": None}], [{"title": "of nobody"}]])
+@pytest.mark.parametrize(
+    "entries", [[], [None, 5, "x", []], [{"id": None}], [{"title": "of nobody"}]]
+)
 def test_a_list_of_odd_entries_gives_nothing(entries: list[Any]) -> None:
     assert read_update({"id": 7, "type": "Scene.Update.Post", "input": entries}) == (7, {})
 
@@ -63,7 +76,9 @@ def test_a_scan_says_nothing() -> None:
 
 
 def test_identify_brings_its_groups_as_movies() -> None:
-    context = events.identify({"id": "7", "title": "T", "groups": [{"group_id": "3"}], "details": None})
+    context = events.identify(
+        {"id": "7", "title": "T", "groups": [{"group_id": "3"}], "details": None}
+    )
     assert kept(context) == (7, {"title": "T", "movies": [{"group_id": "3"}]})
 
 
@@ -86,21 +101,36 @@ def test_a_deleted_scene_is_named_by_the_context() -> None:
         assert (kind, scene_id) == ("Scene.Destroy.Post", 7)
 
 
-@pytest.mark.parametrize("context", [None, [], "x", 5, True, [{"id": 7, "type": "Scene.Update.Post"}]])
+@pytest.mark.parametrize(
+    "context", [None, [], "x", 5, True, [{"id": 7, "type": "Scene.Update.Post"}]]
+)
 def test_a_context_that_is_no_object_is_refused(context: Any) -> None:
     with pytest.raises(EventError, match="hookContext is no object"):
         read_event(context)
 
 
 @pytest.mark.parametrize(
-    "kind", [None, "", 5, [], {}, "Scene.Merge.Post", "Tag.Create.Post", "Movie.Update.Post", "scene.update.post"]
+    "kind",
+    [
+        None,
+        "",
+        5,
+        [],
+        {},
+        "Scene.Merge.Post",
+        "Tag.Create.Post",
+        "Movie.Update.Post",
+        "scene.update.post",
+    ],
 )
 def test_another_hook_is_refused_by_its_name(kind: Any) -> None:
     with pytest.raises(EventError, match="unknown hook"):
         read_event({"id": 7, "type": kind, "input": {"title": "T"}})
 
 
-@pytest.mark.parametrize("scene_id", [None, "7", "", 7.0, 7.5, True, False, 0, -1, [], {}, [7], 2**63, 10**30])
+@pytest.mark.parametrize(
+    "scene_id", [None, "7", "", 7.0, 7.5, True, False, 0, -1, [], {}, [7], 2**63, 10**30]
+)
 def test_a_scene_id_that_stash_cannot_have_is_refused(scene_id: Any) -> None:
     with pytest.raises(EventError, match="scene id"):
         read_event({"id": scene_id, "type": "Scene.Update.Post", "input": {"title": "T"}})
@@ -112,7 +142,10 @@ def test_a_missing_scene_id_is_refused() -> None:
 
 
 def test_a_refusal_is_one_short_line() -> None:
-    for context in ({"id": 1, "type": "x" * 10_000_000}, {"id": "y\n" * 1_000_000, "type": "Scene.Update.Post"}):
+    for context in (
+        {"id": 1, "type": "x" * 10_000_000},
+        {"id": "y\n" * 1_000_000, "type": "Scene.Update.Post"},
+    ):
         with pytest.raises(EventError) as caught:
             read_event(context)
         assert len(str(caught.value)) < 300
@@ -120,7 +153,9 @@ def test_a_refusal_is_one_short_line() -> None:
 
 
 @pytest.mark.parametrize("field", ["cover_image", "cover"])
-@pytest.mark.parametrize("picture", ["data:image/png;base64," + "A" * 5_000_000, "https://example.org/a.jpg"])
+@pytest.mark.parametrize(
+    "picture", ["data:image/png;base64," + "A" * 5_000_000, "https://example.org/a.jpg"]
+)
 def test_a_cover_is_noted_and_not_stored(field: str, picture: str) -> None:
     data = job_data({"id": "7", field: picture, "inputFields": ["id", field]})
     assert data == {field: True}
@@ -131,7 +166,12 @@ def test_a_cover_that_was_taken_away_is_noted_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["x" * 1_000_000, ["y" * 1000] * 1000, {"ids": [str(n) for n in range(100_000)], "mode": "SET"}]
+    "value",
+    [
+        "x" * 1_000_000,
+        ["y" * 1000] * 1000,
+        {"ids": [str(n) for n in range(100_000)], "mode": "SET"},
+    ],
 )
 def test_a_large_value_is_only_noted(value: Any) -> None:
     data = job_data({"details": value, "inputFields": ["details"]})
@@ -140,12 +180,23 @@ def test_a_large_value_is_only_noted(value: Any) -> None:
 
 
 def test_what_identifies_the_request_is_not_kept() -> None:
-    update = {"id": "7", "ids": ["7"], "clientMutationId": "c", "title": "T", "inputFields": ["id", "ids", "title"]}
+    update = {
+        "id": "7",
+        "ids": ["7"],
+        "clientMutationId": "c",
+        "title": "T",
+        "inputFields": ["id", "ids", "title"],
+    }
     assert job_data(update) == {"title": "T"}
 
 
 def test_the_event_itself_is_left_as_it_was() -> None:
-    context = {"id": 7, "type": "Scene.Update.Post", "input": {"title": "T"}, "inputFields": ["title"]}
+    context = {
+        "id": 7,
+        "type": "Scene.Update.Post",
+        "input": {"title": "T"},
+        "inputFields": ["title"],
+    }
     before = json.dumps(context)
     _, update = read_update(context)
     update["title"] = "changed"

@@ -80,12 +80,18 @@ def test_a_field_that_is_null_and_was_not_passed_is_not_wanted(field: str) -> No
 @pytest.mark.parametrize("field", UNWANTED)
 def test_a_field_that_plex_does_not_show_is_not_wanted(field: str) -> None:
     assert requires_plex_sync({"id": "7", field: UNWANTED[field]}) is False
-    assert requires_plex_sync({**full(**{field: UNWANTED[field]}), "inputFields": ["id", field]}) is False
+    assert (
+        requires_plex_sync({**full(**{field: UNWANTED[field]}), "inputFields": ["id", field]})
+        is False
+    )
 
 
 @pytest.mark.parametrize("field", ["title", "tag_ids", "cover_image"])
 def test_a_value_that_the_client_did_not_pass_does_not_count(field: str) -> None:
-    assert requires_plex_sync({**full(**{field: WANTED[field]}), "inputFields": ["id", "play_count"]}) is False
+    assert (
+        requires_plex_sync({**full(**{field: WANTED[field]}), "inputFields": ["id", "play_count"]})
+        is False
+    )
 
 
 @pytest.mark.parametrize("value", ["", 0, False, []])
@@ -97,7 +103,9 @@ def test_every_input_name_of_a_single_save_is_decided_upon_here() -> None:
     assert set(SCENE_FIELDS.split()) - {"id"} <= {*WANTED, *UNWANTED}
 
 
-@pytest.mark.parametrize("update", [{}, {"id": "7"}, {"ids": ["7", "8"]}, {"inputFields": []}, full()])
+@pytest.mark.parametrize(
+    "update", [{}, {"id": "7"}, {"ids": ["7", "8"]}, {"inputFields": []}, full()]
+)
 def test_an_update_of_nothing_is_not_wanted(update: dict[str, Any]) -> None:
     assert requires_plex_sync(update) is False
 

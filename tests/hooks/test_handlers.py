@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from hooks.handlers import is_scene_pending, mark_scene_pending, on_scene_update, unmark_scene_pending
+from hooks.handlers import (
+    is_scene_pending,
+    mark_scene_pending,
+    on_scene_update,
+    unmark_scene_pending,
+)
 from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import create_sync_job
@@ -37,18 +42,32 @@ def test_an_edit_becomes_a_job_with_the_contracts_keys(inbox: Inbox, jobs: Rows)
     assert handle(inbox, {"title": "T", "inputFields": ["title"]}) is True
     (job,) = jobs()
     assert before <= job.pop("enqueued_at") <= time.time()
-    assert job == {"scene_id": SCENE, "update_type": "metadata", "data": {"title": "T"}, "job_key": f"scene_{SCENE}"}
+    assert job == {
+        "scene_id": SCENE,
+        "update_type": "metadata",
+        "data": {"title": "T"},
+        "job_key": f"scene_{SCENE}",
+    }
 
 
-def test_what_plex_does_not_show_leaves_no_job_and_no_mark(inbox: Inbox, data_dir: str, jobs: Rows) -> None:
-    assert handle(inbox, {"play_count": 3, "inputFields": ["play_count"]}, data_dir=data_dir) is False
+def test_what_plex_does_not_show_leaves_no_job_and_no_mark(
+    inbox: Inbox, data_dir: str, jobs: Rows
+) -> None:
+    assert (
+        handle(inbox, {"play_count": 3, "inputFields": ["play_count"]}, data_dir=data_dir) is False
+    )
     assert jobs() == []
     assert not is_scene_pending(SCENE)
 
 
-def test_a_cover_of_megabytes_costs_the_queue_a_few_bytes(inbox: Inbox, data_dir: str, jobs: Rows) -> None:
+def test_a_cover_of_megabytes_costs_the_queue_a_few_bytes(
+    inbox: Inbox, data_dir: str, jobs: Rows
+) -> None:
     cover = "data:image/png;base64," + "iVBORw0K" * 650_000
-    assert handle(inbox, {"title": "T", "cover_image": cover, "inputFields": ["title", "cover_image"]}) is True
+    assert (
+        handle(inbox, {"title": "T", "cover_image": cover, "inputFields": ["title", "cover_image"]})
+        is True
+    )
     (job,) = jobs()
     assert set(job["data"]) == {"title", "cover_image"}
     assert len(json.dumps(job)) < 1_000
@@ -114,7 +133,10 @@ def test_an_update_that_was_synced_already_is_skipped(
 ) -> None:
     save_sync_timestamp(data_dir, SCENE, SYNCED_AT)
     assert handle(inbox, {"title": "T", "updated_at": updated_at}, data_dir=data_dir) is False
-    assert handle(inbox, {"title": "T", "updated_at": updated_at}, sync_timestamps={SCENE: SYNCED_AT}) is False
+    assert (
+        handle(inbox, {"title": "T", "updated_at": updated_at}, sync_timestamps={SCENE: SYNCED_AT})
+        is False
+    )
     assert jobs() == []
     assert not is_scene_pending(SCENE)
 
@@ -131,12 +153,16 @@ def test_an_update_that_was_synced_already_is_skipped(
         None,
     ],
 )
-def test_an_update_that_may_be_newer_is_queued(inbox: Inbox, data_dir: str, updated_at: float | str | None) -> None:
+def test_an_update_that_may_be_newer_is_queued(
+    inbox: Inbox, data_dir: str, updated_at: float | str | None
+) -> None:
     save_sync_timestamp(data_dir, SCENE, SYNCED_AT)
     assert handle(inbox, {"title": "T", "updated_at": updated_at}, data_dir=data_dir) is True
 
 
-@pytest.mark.parametrize("updated_at", ["", "yesterday", "1000", [], {}, [1], {"a": 1}, True, "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "updated_at", ["", "yesterday", "1000", [], {}, [1], {"a": 1}, True, "2026-13-01T00:00:00Z"]
+)
 def test_an_unreadable_time_counts_as_now(inbox: Inbox, data_dir: str, updated_at: Any) -> None:
     save_sync_timestamp(data_dir, SCENE, SYNCED_AT)
     assert handle(inbox, {"title": "T", "updated_at": updated_at}, data_dir=data_dir) is True
@@ -148,7 +174,10 @@ def test_a_missing_time_counts_as_now(inbox: Inbox, data_dir: str) -> None:
 
 
 def test_another_scenes_sync_skips_nothing(inbox: Inbox) -> None:
-    assert handle(inbox, {"title": "T", "updated_at": 5}, sync_timestamps={SCENE + 1: SYNCED_AT}) is True
+    assert (
+        handle(inbox, {"title": "T", "updated_at": 5}, sync_timestamps={SCENE + 1: SYNCED_AT})
+        is True
+    )
 
 
 def test_without_timestamps_nothing_is_skipped(inbox: Inbox, data_dir: str) -> None:
@@ -157,7 +186,9 @@ def test_without_timestamps_nothing_is_skipped(inbox: Inbox, data_dir: str) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"71": "x"}', b"\xff\x00"])
-def test_broken_timestamps_cost_a_sync_too_many_never_an_edit(inbox: Inbox, data_dir: str, content: bytes) -> None:
+def test_broken_timestamps_cost_a_sync_too_many_never_an_edit(
+    inbox: Inbox, data_dir: str, content: bytes
+) -> None:
     file = Path(data_dir, "sync_timestamps.json")
     file.write_bytes(content)
     assert handle(inbox, {"title": "T", "updated_at": 5}, data_dir=data_dir) is True
@@ -174,7 +205,8 @@ def test_a_queue_that_cannot_be_written_is_an_error_and_no_mark(inbox: Inbox) ->
 
 
 @pytest.mark.parametrize(
-    "title", ["\ud800 lone", "nul \x00 inside", "🎬 emoji", "\u202e right to left", "x" * 100_000, "\ufffe"]
+    "title",
+    ["\ud800 lone", "nul \x00 inside", "🎬 emoji", "\u202e right to left", "x" * 100_000, "\ufffe"],
 )
 def test_odd_text_is_queued(inbox: Inbox, jobs: Rows, title: str) -> None:
     assert handle(inbox, {"title": title}) is True

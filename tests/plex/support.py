@@ -76,7 +76,9 @@ def scene(**fields: Any) -> SyncMetadata:
 class World:
     """Plex with one library, a client, an index and a memory: a worker's tools without the worker."""
 
-    def __init__(self, plex: PlexSimulator, clock: Clock, client: PlexClient, index: FileIndex) -> None:
+    def __init__(
+        self, plex: PlexSimulator, clock: Clock, client: PlexClient, index: FileIndex
+    ) -> None:
         self.plex = plex
         self.clock = clock
         self.client = client
@@ -109,7 +111,12 @@ class World:
     ) -> tuple[MatchConfidence, int | None, list[int]]:
         """Return (confidence, rating key or None, the candidates' rating keys)."""
         confidence, item, candidates = find_plex_items_with_confidence(
-            self.sections, path, mappings, size, other_files=others, index=self.index if indexed else None
+            self.sections,
+            path,
+            mappings,
+            size,
+            other_files=others,
+            index=self.index if indexed else None,
         )
         keys = [int(each.ratingKey) for each in candidates]
         return confidence, None if item is None else int(item.ratingKey), keys
@@ -131,7 +138,12 @@ class Scribe:
         self.memory = memory
 
     def sync(
-        self, rating_key: int, *, switches: Switches | None = None, cover: bytes | None = None, **fields: Any
+        self,
+        rating_key: int,
+        *,
+        switches: Switches | None = None,
+        cover: bytes | None = None,
+        **fields: Any,
     ) -> Edits:
         metadata, how = scene(**fields), switches or Switches()
         item = self.world.item(rating_key)

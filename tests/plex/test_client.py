@@ -11,11 +11,27 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from plex.client import PlexClient
-from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, PlexTemporaryError, translated
+from plex.exceptions import (
+    PlexNotFound,
+    PlexPermanentError,
+    PlexRejected,
+    PlexTemporaryError,
+    translated,
+)
 from plex.index import FileIndex
 from plex.records import read_item
 from tests.plex.support import TOKEN, Naps, World, requests_of
-from tests.simulators.httpd import Answer, Fault, Hang, Request, Reset, ResetAfter, Response, SimulatedServer, Truncate
+from tests.simulators.httpd import (
+    Answer,
+    Fault,
+    Hang,
+    Request,
+    Reset,
+    ResetAfter,
+    Response,
+    SimulatedServer,
+    Truncate,
+)
 from tests.simulators.plex import PlexSimulator
 
 PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
@@ -28,7 +44,9 @@ class TimeoutRecorder(HTTPAdapter):
         super().__init__()
         self.limits: list[Any] = []
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         self.limits.append(kwargs.get("timeout"))
         return super().send(request, *args, **kwargs)
 
@@ -36,7 +54,9 @@ class TimeoutRecorder(HTTPAdapter):
 @pytest.fixture
 def stranger() -> Iterator[SimulatedServer]:
     """Another host, which has no business with the token."""
-    with SimulatedServer(lambda _request: Response(200, b"<MediaContainer/>"), name="stranger") as server:
+    with SimulatedServer(
+        lambda _request: Response(200, b"<MediaContainer/>"), name="stranger"
+    ) as server:
         yield server
 
 
@@ -64,7 +84,9 @@ def test_a_closed_client_connects_again(plex: PlexSimulator, client: PlexClient)
     assert client.server.machineIdentifier == plex.machine_identifier
 
 
-def test_a_failed_connection_is_tried_again_at_the_next_use(plex: PlexSimulator, client: PlexClient) -> None:
+def test_a_failed_connection_is_tried_again_at_the_next_use(
+    plex: PlexSimulator, client: PlexClient
+) -> None:
     plex.starting_up = True
     with pytest.raises(PlexTemporaryError):
         _ = client.server
@@ -75,7 +97,9 @@ def test_a_failed_connection_is_tried_again_at_the_next_use(plex: PlexSimulator,
 # --- time limits --------------------------------------------------------------------------------------------
 
 
-def test_every_request_has_both_time_limits(plex: PlexSimulator, naps: Naps, index: FileIndex) -> None:
+def test_every_request_has_both_time_limits(
+    plex: PlexSimulator, naps: Naps, index: FileIndex
+) -> None:
     library = plex.add_library("Scenes", ["/media"])
     rating_key = plex.add_item(library, "/media/a/One.mp4").rating_key
     client = PlexClient(plex.url, TOKEN, connect_timeout=2.5, read_timeout=7.5, sleep=naps)
@@ -97,8 +121,12 @@ def test_every_request_has_both_time_limits(plex: PlexSimulator, naps: Naps, ind
     assert plex.settle()
 
 
-@pytest.mark.parametrize("path", ["/$", "/library/sections$", "/library/sections/1/all", "/library/metadata"])
-def test_a_server_that_hangs_is_a_temporary_error(plex: PlexSimulator, naps: Naps, index: FileIndex, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/$", "/library/sections$", "/library/sections/1/all", "/library/metadata"]
+)
+def test_a_server_that_hangs_is_a_temporary_error(
+    plex: PlexSimulator, naps: Naps, index: FileIndex, path: str
+) -> None:
     library = plex.add_library("Scenes", ["/media"])
     rating_key = plex.add_item(library, "/media/a/One.mp4").rating_key
     client = PlexClient(plex.url, TOKEN, read_timeout=0.2, sleep=naps)
@@ -116,7 +144,9 @@ def test_a_server_that_hangs_is_a_temporary_error(plex: PlexSimulator, naps: Nap
 
 
 @pytest.mark.parametrize("fault", [Reset(), ResetAfter(), Truncate(0.5)], ids=repr)
-def test_the_third_attempt_counts(plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault) -> None:
+def test_the_third_attempt_counts(
+    plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault
+) -> None:
     plex.faults.add(fault, times=2)
     assert client.server.machineIdentifier == plex.machine_identifier
     assert len(plex.log) == 3
@@ -124,7 +154,9 @@ def test_the_third_attempt_counts(plex: PlexSimulator, client: PlexClient, naps:
 
 
 @pytest.mark.parametrize("fault", [Reset(), ResetAfter(), Truncate(0.5)], ids=repr)
-def test_three_attempts_are_all(plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault) -> None:
+def test_three_attempts_are_all(
+    plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault
+) -> None:
     plex.faults.add(fault)
     with pytest.raises(PlexTemporaryError):
         _ = client.server
@@ -164,10 +196,14 @@ def test_an_answer_is_no_reason_for_another_attempt(
     assert naps.seconds == []
 
 
-def test_an_edit_whose_answer_was_lost_is_sent_again_and_does_no_harm(world: World, naps: Naps) -> None:
+def test_an_edit_whose_answer_was_lost_is_sent_again_and_does_no_harm(
+    world: World, naps: Naps
+) -> None:
     item = world.plex.add_item(world.scenes, "/media/a/One.mp4", genres=["Old"])
     rule = world.plex.faults.add(ResetAfter(), method="PUT", times=1)
-    world.item(item.rating_key).edit(**{"title.value": "New", "genre[0].tag.tag": "Fresh", "genre[].tag.tag-": "Old"})
+    world.item(item.rating_key).edit(
+        **{"title.value": "New", "genre[0].tag.tag": "Fresh", "genre[].tag.tag-": "Old"}
+    )
     rule.remove()
     assert (item.title, item.genres) == ("New", ["Fresh"])
     assert len(naps.seconds) == 1
@@ -209,7 +245,9 @@ def test_the_token_is_in_no_address(world: World) -> None:
     world.item(item.rating_key).edit(**{"title.value": "x"})
     world.item(item.rating_key).uploadPoster(filepath=b"picture")
     assert not [exchange for exchange in world.plex.log.all() if TOKEN in exchange.request.target]
-    assert {exchange.request.headers.get("X-Plex-Token") for exchange in world.plex.log.all()} == {TOKEN}
+    assert {exchange.request.headers.get("X-Plex-Token") for exchange in world.plex.log.all()} == {
+        TOKEN
+    }
 
 
 # --- identity -----------------------------------------------------------------------------------------------
@@ -226,7 +264,9 @@ def test_all_clients_of_a_server_give_the_same_name(plex: PlexSimulator, naps: N
     names = {exchange.request.headers["X-Plex-Client-Identifier"] for exchange in plex.log.all()}
     assert len(names) == 1
     assert hex(uuid.getnode()) not in names
-    assert {exchange.request.headers["X-Plex-Product"] for exchange in plex.log.all()} == {"PlexSync"}
+    assert {exchange.request.headers["X-Plex-Product"] for exchange in plex.log.all()} == {
+        "PlexSync"
+    }
 
 
 # --- libraries ----------------------------------------------------------------------------------------------
@@ -239,7 +279,9 @@ def test_a_library_is_found_by_its_name(plex: PlexSimulator, client: PlexClient,
     assert int(client.get_library(name).key) == wanted.key
 
 
-def test_the_exact_spelling_of_a_name_goes_before_another_case(plex: PlexSimulator, client: PlexClient) -> None:
+def test_the_exact_spelling_of_a_name_goes_before_another_case(
+    plex: PlexSimulator, client: PlexClient
+) -> None:
     plex.add_library("SCENES", ["/a"])
     exact = plex.add_library("Scenes", ["/b"])
     assert int(client.get_library("Scenes").key) == exact.key
@@ -256,19 +298,26 @@ def test_a_library_added_or_renamed_later_is_seen(plex: PlexSimulator, client: P
     client.libraries()
     second = plex.add_library("More", ["/more"])
     plex.rename_library(first, "Clips")
-    assert [int(client.get_library(name).key) for name in ("More", "Clips")] == [second.key, first.key]
+    assert [int(client.get_library(name).key) for name in ("More", "Clips")] == [
+        second.key,
+        first.key,
+    ]
     with pytest.raises(PlexNotFound):
         client.get_library("Scenes")
 
 
-def test_without_names_all_movie_libraries_are_meant(plex: PlexSimulator, client: PlexClient) -> None:
+def test_without_names_all_movie_libraries_are_meant(
+    plex: PlexSimulator, client: PlexClient
+) -> None:
     wanted = [plex.add_library("A", ["/a"]).key, plex.add_library("B", ["/b"]).key]
     plex.add_library("Shows", ["/shows"], type="show")
     plex.add_library("Music", ["/music"], type="artist")
     assert [int(section.key) for section in client.libraries()] == wanted
 
 
-def test_named_libraries_come_in_the_order_of_the_names(plex: PlexSimulator, client: PlexClient) -> None:
+def test_named_libraries_come_in_the_order_of_the_names(
+    plex: PlexSimulator, client: PlexClient
+) -> None:
     a, b, _ = (plex.add_library(name, [f"/{name}"]).key for name in "abc")
     assert [int(section.key) for section in client.libraries(("b", "a"))] == [b, a]
     with pytest.raises(PlexNotFound, match="nope"):
@@ -288,7 +337,9 @@ def test_a_probe_is_one_request(plex: PlexSimulator, client: PlexClient, connect
 
 
 @pytest.mark.parametrize("connected", [False, True])
-@pytest.mark.parametrize("fault", [Reset(), ResetAfter(), Truncate(0.3), Answer(503), Answer(520)], ids=repr)
+@pytest.mark.parametrize(
+    "fault", [Reset(), ResetAfter(), Truncate(0.3), Answer(503), Answer(520)], ids=repr
+)
 def test_a_probe_is_never_repeated(
     plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault, connected: bool
 ) -> None:
@@ -315,7 +366,9 @@ def test_after_a_failed_probe_other_requests_have_their_attempts_again(
 
 
 @pytest.mark.parametrize("connected", [False, True])
-def test_a_probe_tells_a_rejected_token_from_silence(plex: PlexSimulator, client: PlexClient, connected: bool) -> None:
+def test_a_probe_tells_a_rejected_token_from_silence(
+    plex: PlexSimulator, client: PlexClient, connected: bool
+) -> None:
     if connected:
         _ = client.server
     plex.valid_tokens.clear()
@@ -326,7 +379,9 @@ def test_a_probe_tells_a_rejected_token_from_silence(plex: PlexSimulator, client
         client.probe()
 
 
-def test_a_plex_that_starts_up_is_a_temporary_error(plex: PlexSimulator, client: PlexClient) -> None:
+def test_a_plex_that_starts_up_is_a_temporary_error(
+    plex: PlexSimulator, client: PlexClient
+) -> None:
     plex.starting_up = True
     with pytest.raises(PlexTemporaryError):
         client.probe()
@@ -339,7 +394,9 @@ def test_a_plex_that_starts_up_is_a_temporary_error(plex: PlexSimulator, client:
     "answer",
     [
         Response(200, b"<html><body><p>hello</p></body></html>", {"Content-Type": "text/html"}),
-        Response(200, b"<!doctype html><meta charset=utf-8><p>hello", {"Content-Type": "text/html"}),
+        Response(
+            200, b"<!doctype html><meta charset=utf-8><p>hello", {"Content-Type": "text/html"}
+        ),
         Response(200, b'{"hello": 1}', {"Content-Type": "application/json"}),
         Response(404, b"<html>no such page</html>", {"Content-Type": "text/html"}),
         Response(404),

@@ -18,9 +18,13 @@ from validation.metadata import SyncMetadata
 
 
 def item(**fields: Any) -> PlexItem:
-    empty: dict[str, Any] = dict.fromkeys(("title", "summary", "studio", "date", "year", "rating"), "")
+    empty: dict[str, Any] = dict.fromkeys(
+        ("title", "summary", "studio", "date", "year", "rating"), ""
+    )
     lists: dict[str, Any] = dict.fromkeys(("genres", "actors", "directors", "collections"), ())
-    return PlexItem(**{"rating_key": 7, "library": "Scenes", **empty, "title": "T", **lists, **fields})
+    return PlexItem(
+        **{"rating_key": 7, "library": "Scenes", **empty, "title": "T", **lists, **fields}
+    )
 
 
 def plan(
@@ -31,7 +35,9 @@ def plan(
     stem: str = "stem",
 ) -> Edits:
     metadata = SyncMetadata.model_validate({"title": "T", **stash})
-    return plan_edits(item(**plex), metadata, stem, Written(7, before or {}), switches or Switches())
+    return plan_edits(
+        item(**plex), metadata, stem, Written(7, before or {}), switches or Switches()
+    )
 
 
 def sent(edits: Edits) -> dict[str, str | int]:
@@ -65,7 +71,9 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(("stash_name", "plex_name", "field"), [("details", "summary", "summary"), ("studio",) * 3])
+@pytest.mark.parametrize(
+    ("stash_name", "plex_name", "field"), [("details", "summary", "summary"), ("studio",) * 3]
+)
 @pytest.mark.parametrize(("stash", "plex", "before", "preserve", "expected"), TEXTS)
 def test_texts(
     stash_name: str,
@@ -93,8 +101,16 @@ def test_texts(
 @pytest.mark.parametrize("preserve", [True, False])
 @pytest.mark.parametrize("title", ["", None, "  ", "\u200b", "\x00\n"])
 @pytest.mark.parametrize("before", [{}, {"title": "Mine"}])
-def test_an_empty_title_is_never_sent(title: str | None, preserve: bool, before: dict[str, Any]) -> None:
-    edits = plan({"title": title}, {"title": "Mine"}, before, stem="One.Two", switches=Switches(preserve=preserve))
+def test_an_empty_title_is_never_sent(
+    title: str | None, preserve: bool, before: dict[str, Any]
+) -> None:
+    edits = plan(
+        {"title": title},
+        {"title": "Mine"},
+        before,
+        stem="One.Two",
+        switches=Switches(preserve=preserve),
+    )
     expected = {} if preserve and not before else {"title.value": "One.Two"}
     assert sent(edits) == expected
 
@@ -133,18 +149,31 @@ DATES = [
 
 
 @pytest.mark.parametrize(("stash", "date", "year", "before", "expected"), DATES)
-def test_dates(stash: str | None, date: str, year: str, before: dict[str, Any], expected: dict[str, str]) -> None:
+def test_dates(
+    stash: str | None, date: str, year: str, before: dict[str, Any], expected: dict[str, str]
+) -> None:
     assert sent(plan({"date": stash}, {"date": date, "year": year}, before)) == expected
 
 
 @pytest.mark.parametrize(
     ("stash", "plex", "expected"),
-    [(85, "", "8.5"), (85, "8.5", None), (100, "8.5", "10.0"), (33, "3.3", None), (7, "", "0.7"), (None, "8.5", None)],
+    [
+        (85, "", "8.5"),
+        (85, "8.5", None),
+        (100, "8.5", "10.0"),
+        (33, "3.3", None),
+        (7, "", "0.7"),
+        (None, "8.5", None),
+    ],
 )
-def test_ratings_are_sent_only_when_asked_for(stash: int | None, plex: str, expected: str | None) -> None:
+def test_ratings_are_sent_only_when_asked_for(
+    stash: int | None, plex: str, expected: str | None
+) -> None:
     assert sent(plan({"rating100": stash}, {"rating": plex})) == {}
     wanted = {} if expected is None else {"userRating.value": expected}
-    assert sent(plan({"rating100": stash}, {"rating": plex}, switches=Switches(rating=True))) == wanted
+    assert (
+        sent(plan({"rating100": stash}, {"rating": plex}, switches=Switches(rating=True))) == wanted
+    )
 
 
 # --- lists --------------------------------------------------------------------------------------------------
@@ -179,7 +208,8 @@ LISTS = [
 
 
 @pytest.mark.parametrize(
-    ("stash_name", "plex_name", "kind"), [("tags", "genres", "genre"), ("performers", "actors", "actor")]
+    ("stash_name", "plex_name", "kind"),
+    [("tags", "genres", "genre"), ("performers", "actors", "actor")],
 )
 @pytest.mark.parametrize(("stash", "plex", "before", "preserve", "expected"), LISTS)
 def test_lists(
@@ -193,7 +223,9 @@ def test_lists(
     expected: list[str] | None,
 ) -> None:
     memory = {} if before is None else {kind: before}
-    edits = plan({stash_name: stash}, {plex_name: tuple(plex)}, memory, switches=Switches(preserve=preserve))
+    edits = plan(
+        {stash_name: stash}, {plex_name: tuple(plex)}, memory, switches=Switches(preserve=preserve)
+    )
     assert (sent(edits) == {}) == (expected is None)
     if expected is not None:
         for add in (False, True):
@@ -202,15 +234,35 @@ def test_lists(
 
 def _applied(edits: Edits, kind: str, present: list[str], *, add: bool) -> list[str]:
     """What Plex has after the request, under either reading of an indexed list."""
-    gone = {unquote(name).casefold() for name in str(edits.parameters.get(f"{kind}[].tag.tag-", "")).split(",")}
+    gone = {
+        unquote(name).casefold()
+        for name in str(edits.parameters.get(f"{kind}[].tag.tag-", "")).split(",")
+    }
     indexed = [
-        str(value) for name, value in edits.parameters.items() if name.startswith(f"{kind}[") and "[]" not in name
+        str(value)
+        for name, value in edits.parameters.items()
+        if name.startswith(f"{kind}[") and "[]" not in name
     ]
     kept = [name for name in present if name.casefold() not in gone] if add or not indexed else []
     return list({name.casefold(): name for name in [*kept, *indexed]}.values())
 
 
-AWKWARD = ["A, B", "'q'", '"dq"', "a&b=c", "100%", "#1", "+", "a;b", "é", "日本", "👩‍👩‍👧", "[x]", "%2C", "\\"]
+AWKWARD = [
+    "A, B",
+    "'q'",
+    '"dq"',
+    "a&b=c",
+    "100%",
+    "#1",
+    "+",
+    "a;b",
+    "é",
+    "日本",
+    "👩‍👩‍👧",
+    "[x]",
+    "%2C",
+    "\\",
+]
 
 
 @pytest.mark.parametrize("name", AWKWARD)
@@ -232,17 +284,25 @@ def test_the_studio_is_a_collection_too_and_never_twice() -> None:
         "collection[0].tag.tag": "G",
         "collection[1].tag.tag": "St",
     }
-    assert plan({"studio": "St", "groups": ["st"]}, {"studio": "St"}).changes == {"collection": ((), ("st",))}
+    assert plan({"studio": "St", "groups": ["st"]}, {"studio": "St"}).changes == {
+        "collection": ((), ("st",))
+    }
 
 
 def test_a_studio_that_is_taken_away_leaves_the_collections() -> None:
-    gone = sent(plan({"groups": ["G"]}, {"collections": ("G", "St", "Mine")}, {"collection": ["G", "St"]}))
+    gone = sent(
+        plan({"groups": ["G"]}, {"collections": ("G", "St", "Mine")}, {"collection": ["G", "St"]})
+    )
     assert gone["collection[].tag.tag-"] == "St"
 
 
 def test_a_characters_name_stays_with_its_actor() -> None:
-    edits = sent(plan({"performers": ["Ann", "Bob"]}, {"actors": ("Ann",), "characters": {"Ann": "Queen"}}))
-    assert {name: value for name, value in edits.items() if "text" in name} == {"actor[0].tagging.text": "Queen"}
+    edits = sent(
+        plan({"performers": ["Ann", "Bob"]}, {"actors": ("Ann",), "characters": {"Ann": "Queen"}})
+    )
+    assert {name: value for name, value in edits.items() if "text" in name} == {
+        "actor[0].tagging.text": "Queen"
+    }
 
 
 # --- switches and locks -------------------------------------------------------------------------------------
@@ -266,12 +326,22 @@ def test_a_switch_that_is_off_sends_nothing_of_its_field(switch: str) -> None:
         assert "actor" not in off.changes
     else:
         assert set(off.changes) == set().union(*FIELDS_OF.values()) - FIELDS_OF[switch]
-    assert not [name for name in off.parameters if name.partition(".")[0].partition("[")[0] not in off.changes]
+    assert not [
+        name
+        for name in off.parameters
+        if name.partition(".")[0].partition("[")[0] not in off.changes
+    ]
 
 
 @pytest.mark.parametrize("switch", FIELDS_OF)
 def test_a_field_whose_switch_is_off_keeps_its_memory(switch: str) -> None:
-    before = {"title": "a", "summary": "b", "studio": "c", "year": "1", "originallyAvailableAt": "d"}
+    before = {
+        "title": "a",
+        "summary": "b",
+        "studio": "c",
+        "year": "1",
+        "originallyAvailableAt": "d",
+    }
     before |= {"userRating": "1.0"}
     lists = {"genre": ["x"], "actor": ["y"], "director": ["w"], "collection": ["z"]}
     edits = plan(FULL, {}, {**before, **lists}, switches=Switches(**{switch: False}))
@@ -283,7 +353,11 @@ def test_what_is_written_is_locked_and_nothing_else() -> None:
     edits = plan({"title": "New", "tags": ["A"]}, {"studio": "St", "genres": ("A", "B")})
     locks = {name: value for name, value in edits.parameters.items() if name.endswith(".locked")}
     assert locks == {"title.locked": 1, "genre.locked": 1}
-    assert not [name for name in plan(FULL, {}, switches=Switches(lock=False)).parameters if name.endswith(".locked")]
+    assert not [
+        name
+        for name in plan(FULL, {}, switches=Switches(lock=False)).parameters
+        if name.endswith(".locked")
+    ]
 
 
 def test_nothing_that_differs_is_nothing_to_send() -> None:
@@ -296,9 +370,14 @@ def test_nothing_that_differs_is_nothing_to_send() -> None:
 def _length(edits: Edits) -> int:
     """The longest request's length in bytes."""
     requests = split_requests(edits.parameters)
-    assert {name: value for one in requests for name, value in one.items()} == dict(edits.parameters)
+    assert {name: value for one in requests for name, value in one.items()} == dict(
+        edits.parameters
+    )
     return max(
-        sum(len(quote(name, safe="")) + len(quote(str(value), safe="")) + 2 for name, value in one.items())
+        sum(
+            len(quote(name, safe="")) + len(quote(str(value), safe="")) + 2
+            for name, value in one.items()
+        )
         for one in requests
     )
 
@@ -367,8 +446,14 @@ def test_with_a_memory_the_users_own_names_always_stay(
 ) -> None:
     own = [name for name in own if name.casefold() not in {one.casefold() for one in wrote}]
     present = tuple({name.casefold(): name for name in [*wrote, *own]}.values())
-    edits = plan({"tags": tags}, {"genres": present}, {"genre": wrote}, switches=Switches(preserve=preserve))
+    edits = plan(
+        {"tags": tags}, {"genres": present}, {"genre": wrote}, switches=Switches(preserve=preserve)
+    )
     for add in (False, True):
-        after = _applied(edits, "genre", list(present), add=add) if "genre" in edits.changes else list(present)
+        after = (
+            _applied(edits, "genre", list(present), add=add)
+            if "genre" in edits.changes
+            else list(present)
+        )
         assert {name.casefold() for name in own} <= {name.casefold() for name in after}
         assert {name.casefold() for name in after} == {name.casefold() for name in [*tags, *own]}

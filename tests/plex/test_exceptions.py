@@ -37,7 +37,9 @@ from tests.simulators.plex import PlexSimulator
 from validation.errors import PermanentError, TransientError
 
 PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
-URL = f"http://plex:32400/library/sections/1/all?id=7&title.value=Secret%20Title&X-Plex-Token={TOKEN}"
+URL = (
+    f"http://plex:32400/library/sections/1/all?id=7&title.value=Secret%20Title&X-Plex-Token={TOKEN}"
+)
 SECRETS = (TOKEN, "Secret", "title.value", "X-Plex-Token=")
 PERMANENT = {
     plexapi.exceptions.BadRequest,
@@ -78,12 +80,16 @@ def _assert_tells_nothing(error: BaseException) -> None:
 
 
 def test_the_walk_finds_the_classes_that_are_known() -> None:
-    assert {plexapi.exceptions.TwoFactorRequired, requests.ReadTimeout, urllib3.exceptions.MaxRetryError} <= set(
-        _all_exceptions()
-    )
+    assert {
+        plexapi.exceptions.TwoFactorRequired,
+        requests.ReadTimeout,
+        urllib3.exceptions.MaxRetryError,
+    } <= set(_all_exceptions())
 
 
-@pytest.mark.parametrize("kind", _all_exceptions(), ids=lambda one: f"{one.__module__}.{one.__name__}")
+@pytest.mark.parametrize(
+    "kind", _all_exceptions(), ids=lambda one: f"{one.__module__}.{one.__name__}"
+)
 def test_every_exception_of_the_libraries_becomes_one_of_ours(kind: type[Exception]) -> None:
     ours = translate_plex_exception(_made(kind, URL))
     _assert_tells_nothing(ours)
@@ -154,10 +160,19 @@ def test_the_three_belong_to_the_family() -> None:
 # --- statuses, over HTTP ------------------------------------------------------------------------------------
 
 STATUSES: list[tuple[int, type[Exception]]] = [
-    *((status, PlexPermanentError) for status in (400, 401, 403, 405, 406, 409, 410, 413, 414, 415, 422, 431, 451)),
+    *(
+        (status, PlexPermanentError)
+        for status in (400, 401, 403, 405, 406, 409, 410, 413, 414, 415, 422, 431, 451)
+    ),
     (404, PlexNotFound),
-    *((status, PlexTemporaryError) for status in (408, 425, 429, 500, 501, 502, 503, 504, 505, 507)),
-    *((status, PlexTemporaryError) for status in (508, 520, 521, 522, 524, 525, 527, 530, 598, 599)),
+    *(
+        (status, PlexTemporaryError)
+        for status in (408, 425, 429, 500, 501, 502, 503, 504, 505, 507)
+    ),
+    *(
+        (status, PlexTemporaryError)
+        for status in (508, 520, 521, 522, 524, 525, 527, 530, 598, 599)
+    ),
 ]
 BODY = f"<html><body>Error at {URL}</body></html>".encode()
 
@@ -184,7 +199,9 @@ def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int
     assert str(status) in str(caught.value)
 
 
-def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_written(world: World) -> None:
+def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_written(
+    world: World,
+) -> None:
     """The write says 403 either way; the probe that follows says whether it is the token."""
     item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
     plex_item = world.item(item.rating_key)
@@ -208,11 +225,16 @@ BROKEN: dict[str, Fault] = {
     "no content": Answer(204),
     "json": Answer(200, b'{"MediaContainer": {}}', {"Content-Type": "application/json"}),
     "bad gzip": Answer(200, b"not gzip at all", {"Content-Encoding": "gzip"}),
-    "half xml": Answer(200, b'<?xml version="1.0"?><MediaContainer size="1"><Video', {"Content-Type": "text/xml"}),
-    "maintenance": Answer(200, b'<Response code="503" title="Maintenance"/>', {"Content-Type": "text/xml"}),
+    "half xml": Answer(
+        200, b'<?xml version="1.0"?><MediaContainer size="1"><Video', {"Content-Type": "text/xml"}
+    ),
+    "maintenance": Answer(
+        200, b'<Response code="503" title="Maintenance"/>', {"Content-Type": "text/xml"}
+    ),
     "bytes": Answer(200, bytes(range(256)), {"Content-Type": "text/xml"}),
     "bad numbers": Answer(
-        200, b'<MediaContainer size="1" totalSize="1"><Video ratingKey="one" updatedAt="now"/></MediaContainer>'
+        200,
+        b'<MediaContainer size="1" totalSize="1"><Video ratingKey="one" updatedAt="now"/></MediaContainer>',
     ),
     "500": Answer(500, BODY),
     "520": Answer(520, BODY),
@@ -236,7 +258,11 @@ def _steps(world: World, rating_key: int) -> dict[str, tuple[str, str, Callable[
         "marks": ("GET", "/library/sections$", world.refresh),
         "listing": ("GET", "/library/sections/1/all", listed),
         "item": ("GET", "/library/metadata", lambda: world.find("/data/a/One.mp4")),
-        "edit": ("PUT", "/", lambda: write_item(plex_item, scene(title="New"), written, switches, forgetful)),
+        "edit": (
+            "PUT",
+            "/",
+            lambda: write_item(plex_item, scene(title="New"), written, switches, forgetful),
+        ),
         "poster": ("POST", "/", lambda: upload_poster(plex_item, b"picture", written)),
     }
 
@@ -268,10 +294,14 @@ def test_no_foreign_exception_leaves_the_room(
         call()
     except PLEX_ERRORS as error:
         _assert_tells_nothing(error)
-        assert isinstance(error, PlexTemporaryError | PlexRejected), f"a passing fault, but {error!r}"
+        assert isinstance(error, PlexTemporaryError | PlexRejected), (
+            f"a passing fault, but {error!r}"
+        )
     else:
         without_our_section = (step, broken) == ("marks", "bad numbers")
-        assert without_our_section or (step in ("edit", "poster") and broken in HARMLESS), "taken for a good answer"
+        assert without_our_section or (step in ("edit", "poster") and broken in HARMLESS), (
+            "taken for a good answer"
+        )
     finally:
         rule.remove()
 

@@ -26,11 +26,17 @@ def truth(plex: PlexSimulator, *libraries: PlexLibrary) -> set[tuple[int, str, i
     }
 
 
-def known(index: FileIndex, plex: PlexSimulator, *libraries: PlexLibrary) -> set[tuple[int, str, int | None]]:
+def known(
+    index: FileIndex, plex: PlexSimulator, *libraries: PlexLibrary
+) -> set[tuple[int, str, int | None]]:
     """What the index says of the paths that Plex has."""
     keys = [library.key for library in libraries]
     paths = {path for _, path, _ in truth(plex, *libraries)}
-    return {(one.rating_key, one.path, one.size) for path in paths for one in index.by_path(normalize(path), keys)}
+    return {
+        (one.rating_key, one.path, one.size)
+        for path in paths
+        for one in index.by_path(normalize(path), keys)
+    }
 
 
 def fill(world: World, count: int, folder: str = "/media/many") -> None:
@@ -59,7 +65,9 @@ def test_a_library_of_any_size_is_listed_whole(world: World, count: int) -> None
 
 
 @pytest.mark.parametrize(("count", "page"), [(10, 3), (9, 3), (25, 7), (1005, 400)])
-def test_pages_that_hold_fewer_items_than_asked_for_lose_none(world: World, count: int, page: int) -> None:
+def test_pages_that_hold_fewer_items_than_asked_for_lose_none(
+    world: World, count: int, page: int
+) -> None:
     world.plex.settings.max_page = page
     fill(world, count)
     world.refresh()
@@ -71,7 +79,10 @@ def test_twenty_thousand_items_are_listed_in_pages(world: World) -> None:
     world.refresh()
     assert world.index.count() == 20_000
     assert world.plex.log.count("GET", "/library/sections/1/all") == 20
-    sizes = {one.request.headers.get("X-Plex-Container-Size") for one in world.plex.log.matching("GET", r".*/all")}
+    sizes = {
+        one.request.headers.get("X-Plex-Container-Size")
+        for one in world.plex.log.matching("GET", r".*/all")
+    }
     assert sizes == {"1000"}
     assert [one.path for one in world.index.by_name("12345.MP4", [1])] == ["/media/many/12345.mp4"]
     world.plex.log.clear()
@@ -83,7 +94,9 @@ def test_twenty_thousand_items_are_listed_in_pages(world: World) -> None:
 
 
 def test_every_part_of_every_version_is_known(world: World) -> None:
-    item = world.plex.add_item(world.scenes, "/media/CD1.avi", parts=["/media/CD2.avi"], versions=["/media/4k.mkv"])
+    item = world.plex.add_item(
+        world.scenes, "/media/CD1.avi", parts=["/media/CD2.avi"], versions=["/media/4k.mkv"]
+    )
     world.refresh()
     for path in ("/media/CD1.avi", "/media/CD2.avi", "/media/4k.mkv"):
         assert [one.rating_key for one in world.index.by_path(path, [1])] == [item.rating_key]
@@ -129,7 +142,17 @@ def test_nothing_changed_is_one_request(world: World) -> None:
     assert [one.request.path for one in world.plex.log.all()] == ["/library/sections"]
 
 
-CHANGES = ["add", "edit", "move", "remove", "replace", "many", "add and remove", "move and remove", "swap"]
+CHANGES = [
+    "add",
+    "edit",
+    "move",
+    "remove",
+    "replace",
+    "many",
+    "add and remove",
+    "move and remove",
+    "swap",
+]
 
 
 def _change(world: World, kind: str) -> None:
@@ -266,7 +289,10 @@ def test_items_that_go_while_the_pages_are_read_are_made_up_for(world: World) ->
     first = world.plex.items(world.scenes)[0]
 
     def remove_one(request: object) -> bool:
-        if first.rating_key in world.scenes.items and world.plex.log.count("GET", "/library/sections/1/all") == 2:
+        if (
+            first.rating_key in world.scenes.items
+            and world.plex.log.count("GET", "/library/sections/1/all") == 2
+        ):
             world.plex.remove_item(first.rating_key)
         return False
 

@@ -77,7 +77,9 @@ def test_nothing_that_fits_is_not_found(world: World, indexed: bool) -> None:
         world.find("/data/a/One.mp4", 100, indexed=indexed)
 
 
-@pytest.mark.parametrize("name", ["One", "One.mp", "ne.mp4", "One.mp4.part", "One .mp4", "%.mp4", "*.mp4", "_ne.mp4"])
+@pytest.mark.parametrize(
+    "name", ["One", "One.mp", "ne.mp4", "One.mp4.part", "One .mp4", "%.mp4", "*.mp4", "_ne.mp4"]
+)
 def test_a_part_of_a_name_or_a_pattern_is_no_name(world: World, name: str) -> None:
     add(world, "/media/a/One.mp4")
     with pytest.raises(PlexNotFound):
@@ -168,24 +170,34 @@ def test_an_item_that_two_files_lead_to_is_one_item(world: World, indexed: bool)
 
 
 def test_any_part_of_an_item_leads_to_it(world: World, indexed: bool) -> None:
-    (right,) = add(world, "/media/a/CD1.avi", parts=["/media/a/CD2.avi"], versions=["/media/a/whole.mkv"])
+    (right,) = add(
+        world, "/media/a/CD1.avi", parts=["/media/a/CD2.avi"], versions=["/media/a/whole.mkv"]
+    )
     for name in ("CD1.avi", "CD2.avi", "whole.mkv"):
         assert_high(world.find(f"/data/a/{name}", 100, indexed=indexed), right)
 
 
-def test_a_further_file_finds_the_item_when_the_first_is_not_in_plex(world: World, indexed: bool) -> None:
+def test_a_further_file_finds_the_item_when_the_first_is_not_in_plex(
+    world: World, indexed: bool
+) -> None:
     (right,) = add(world, "/media/a/2.mp4")
-    assert_high(world.find("/data/a/1.mp4", 7, others=[("/data/a/2.mp4", 100)], indexed=indexed), right)
+    assert_high(
+        world.find("/data/a/1.mp4", 7, others=[("/data/a/2.mp4", 100)], indexed=indexed), right
+    )
 
 
 def test_two_files_that_lead_to_two_items_are_ambiguous(world: World, indexed: bool) -> None:
     items = add(world, "/media/a/1.mp4", "/media/a/2.mp4")
-    assert_low(world.find("/data/a/1.mp4", 100, others=[("/data/a/2.mp4", 100)], indexed=indexed), *items)
+    assert_low(
+        world.find("/data/a/1.mp4", 100, others=[("/data/a/2.mp4", 100)], indexed=indexed), *items
+    )
 
 
 def test_a_file_in_two_libraries_is_ambiguous(world: World, indexed: bool) -> None:
     (one,) = add(world, "/media/a/1.mp4")
-    other = world.plex.add_item(world.plex.add_library("Again", ["/media"]), "/media/a/1.mp4", size=100)
+    other = world.plex.add_item(
+        world.plex.add_library("Again", ["/media"]), "/media/a/1.mp4", size=100
+    )
     assert_low(world.find("/data/a/1.mp4", 100, indexed=indexed), one, other)
 
 
@@ -221,8 +233,12 @@ ODD = [
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("folder", ["/data/a", "/unmapped"])
-def test_any_name_is_found_in_either_form_of_unicode(world: World, name: str, form: str, folder: str) -> None:
-    (right,) = add(world, unicodedata.normalize("NFD" if form == "NFC" else "NFC", f"/media/a/{name}"))
+def test_any_name_is_found_in_either_form_of_unicode(
+    world: World, name: str, form: str, folder: str
+) -> None:
+    (right,) = add(
+        world, unicodedata.normalize("NFD" if form == "NFC" else "NFC", f"/media/a/{name}")
+    )
     add(world, "/media/a/decoy.mp4", "/media/a/decoy")
     assert_high(world.find(unicodedata.normalize(form, f"{folder}/{name}"), 100), right)  # type: ignore[arg-type]
 
@@ -237,7 +253,9 @@ def test_any_name_is_found_in_either_form_of_unicode(world: World, name: str, fo
         (r"\\nas\v\a\1.mp4", "/media/a/1.mp4", (r"\\nas\v", "/media")),
     ],
 )
-def test_paths_of_two_systems_meet(world: World, stash: str, there: str, mapping: tuple[str, str]) -> None:
+def test_paths_of_two_systems_meet(
+    world: World, stash: str, there: str, mapping: tuple[str, str]
+) -> None:
     (right,) = add(world, there)
     add(world, there.replace("a", "z"))
     assert_high(world.find(stash, 100, mappings=[mapping]), right)
@@ -346,7 +364,9 @@ def test_where_plex_answers_404_for_all_the_others_are_still_read(world: World) 
         keys = request.path.rpartition("/")[2].split(",")
         return len(keys) > 1 and str(gone) in keys
 
-    world.plex.faults.add(Answer(404), path="/library/metadata/", when=asks_for_several_and_the_gone_one)
+    world.plex.faults.add(
+        Answer(404), path="/library/metadata/", when=asks_for_several_and_the_gone_one
+    )
     assert_low(world.find("/stash/1.mp4", 100), items[0], items[2])
 
 
@@ -382,7 +402,9 @@ def test_a_miss_with_a_warm_index_is_one_request(world: World) -> None:
 def test_the_items_that_come_back_are_whole(world: World) -> None:
     genres = ["A", "B", "C", "D"]
     add(world, "/media/a/1.mp4", genres=genres, locked=["genre"])
-    _, item, _ = find_plex_items_with_confidence(world.sections, "/data/a/1.mp4", MAPPINGS, index=world.index)
+    _, item, _ = find_plex_items_with_confidence(
+        world.sections, "/data/a/1.mp4", MAPPINGS, index=world.index
+    )
     world.plex.log.clear()
     assert item is not None
     assert describe_candidates([item])[0]["title"] == "1"
@@ -407,7 +429,9 @@ def test_find_by_path_is_none_when_ambiguous_and_raises_when_there_is_nothing(wo
 def test_candidates_are_described_for_a_later_choice(world: World) -> None:
     add(world, "/x/1.mp4", title="First", size=5)
     add(world, "/y/1.mp4", title="Second", size=5)
-    _, _, candidates = find_plex_items_with_confidence(world.sections, "/stash/1.mp4", (), 5, index=world.index)
+    _, _, candidates = find_plex_items_with_confidence(
+        world.sections, "/stash/1.mp4", (), 5, index=world.index
+    )
     described = describe_candidates(candidates)
     assert [(one["library"], one["title"], one["files"]) for one in described] == [
         ("Scenes", "First", [{"path": "/x/1.mp4", "size": 5}]),

@@ -77,7 +77,9 @@ def test_what_was_finished_needs_no_settling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_plex", "ours"), [("Old", "Old"), ("New", "New"), ("Somebody else's", None)], ids=["not yet", "done", "edited"]
+    ("in_plex", "ours"),
+    [("Old", "Old"), ("New", "New"), ("Somebody else's", None)],
+    ids=["not yet", "done", "edited"],
 )
 def test_a_text_is_ours_if_plex_has_it_before_or_after(in_plex: str, ours: str | None) -> None:
     begun = Written(7, {"title": "Old"}, {"title": "New"}, "ab12")
@@ -89,18 +91,41 @@ def test_a_text_is_ours_if_plex_has_it_before_or_after(in_plex: str, ours: str |
 @pytest.mark.parametrize(
     ("before", "begun", "in_plex", "ours"),
     [
-        pytest.param(["A"], ["A", "B"], ("A",), {"A"}, id="not carried out: B is still to be written"),
-        pytest.param(["A"], ["A", "B"], ("a", "B", "Mine"), {"A", "B"}, id="carried out, and the user added one"),
+        pytest.param(
+            ["A"], ["A", "B"], ("A",), {"A"}, id="not carried out: B is still to be written"
+        ),
+        pytest.param(
+            ["A"],
+            ["A", "B"],
+            ("a", "B", "Mine"),
+            {"A", "B"},
+            id="carried out, and the user added one",
+        ),
         pytest.param(["A", "B"], ["A"], ("A",), {"A"}, id="B was taken out by us"),
         pytest.param(["A", "B"], ["A"], ("A", "B"), {"A", "B"}, id="B is not out yet"),
-        pytest.param(["A", "B"], ["A", "B", "C"], ("A",), {"A", "B"}, id="B was taken out by the user: still known"),
+        pytest.param(
+            ["A", "B"],
+            ["A", "B", "C"],
+            ("A",),
+            {"A", "B"},
+            id="B was taken out by the user: still known",
+        ),
         pytest.param(["A", "B"], None, ("A",), {"A", "B"}, id="the write was about other fields"),
-        pytest.param(None, ["A", "B"], ("A", "B", "Mine"), {"A", "B"}, id="a first write that was carried out"),
+        pytest.param(
+            None,
+            ["A", "B"],
+            ("A", "B", "Mine"),
+            {"A", "B"},
+            id="a first write that was carried out",
+        ),
         pytest.param(None, ["A", "B"], ("A",), None, id="a first write that was not"),
     ],
 )
 def test_names_are_ours_if_plex_has_them_or_lost_them(
-    before: list[str] | None, begun: list[str] | None, in_plex: tuple[str, ...], ours: set[str] | None
+    before: list[str] | None,
+    begun: list[str] | None,
+    in_plex: tuple[str, ...],
+    ours: set[str] | None,
 ) -> None:
     fields = {} if before is None else {"genre": before}
     pending = {"title": "T"} if begun is None else {"genre": begun}

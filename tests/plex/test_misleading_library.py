@@ -19,7 +19,16 @@ from plex.matcher import MatchConfidence
 from tests.plex.support import World
 from tests.simulators.plex import PlexItem, PlexLibrary
 
-NAMES = ["1.mp4", "01.mp4", "scene.mp4", "Scene.mp4", "SCENE.MP4", "clip [4k].mkv", "Café.mp4", "trailer.mp4"]
+NAMES = [
+    "1.mp4",
+    "01.mp4",
+    "scene.mp4",
+    "Scene.mp4",
+    "SCENE.MP4",
+    "clip [4k].mkv",
+    "Café.mp4",
+    "trailer.mp4",
+]
 FOLDERS = ["a", "b", "A", "new", "old", "Season 1", "extras"]
 SIZES = [100, 200, 300]
 SITES = 12
@@ -46,7 +55,8 @@ class Generated:
         self.random = random.Random(seed)
         self.world = world
         self.libraries: list[PlexLibrary] = [
-            world.plex.add_library(f"Library {number}", [root]) for number, root in enumerate(PLEX_ROOTS, 1)
+            world.plex.add_library(f"Library {number}", [root])
+            for number, root in enumerate(PLEX_ROOTS, 1)
         ]
         self.scenes: list[Scene] = []
         self._unique_size = 10_000
@@ -95,7 +105,9 @@ class Generated:
         for scene in absent[:20]:  # Plex has found them by now
             root = PLEX_ROOTS.index(scene.plex_path[: len(PLEX_ROOTS[0])])
             scene.size = self.random.choice(SIZES)
-            scene.key = self.world.plex.add_item(self.libraries[root], scene.plex_path, size=scene.size).rating_key
+            scene.key = self.world.plex.add_item(
+                self.libraries[root], scene.plex_path, size=scene.size
+            ).rating_key
 
     def _replace(self, scenes: Sequence[Scene]) -> None:
         for scene in scenes:
@@ -134,7 +146,9 @@ class Generated:
         for scene, item in gone:
             number = self.new_size()
             self.world.plex.add_item(item.library, f"/plex1/filler/{number}.mp4", size=number)
-            scene.key = self.world.plex.add_item(item.library, scene.plex_path, size=scene.size).rating_key
+            scene.key = self.world.plex.add_item(
+                item.library, scene.plex_path, size=scene.size
+            ).rating_key
 
     def check(self, *, mapped: bool, indexed: bool = True, every: int = 1) -> Counter[str]:
         """Look up the scenes; no wrong item is sure. Return how often each answer came."""
@@ -162,7 +176,9 @@ class Generated:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
-def test_no_wrong_item_is_sure_before_and_after_plex_has_moved_on(world: World, seed: int, mapped: bool) -> None:
+def test_no_wrong_item_is_sure_before_and_after_plex_has_moved_on(
+    world: World, seed: int, mapped: bool
+) -> None:
     generated = Generated(world, seed)
     world.refresh()
     before = generated.check(mapped=mapped)

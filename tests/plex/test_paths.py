@@ -100,7 +100,9 @@ def test_the_longest_prefix_of_whole_folders_is_replaced(
 
 
 @pytest.mark.parametrize(("path", "mappings"), UNMAPPED)
-def test_a_prefix_that_is_no_whole_folder_does_not_count(path: str, mappings: list[tuple[str, str]]) -> None:
+def test_a_prefix_that_is_no_whole_folder_does_not_count(
+    path: str, mappings: list[tuple[str, str]]
+) -> None:
     assert map_path(path, mappings) == (normalize(path), False)
 
 
@@ -138,14 +140,16 @@ def test_shared_folders_are_counted_from_the_file_up(one: str, other: str, count
     assert shared_folders(other, one) == count
 
 
-@pytest.mark.parametrize(("one", "other"), [("A.MP4", "a.mp4"), ("É.mp4", "é.mp4"), ("ΣΑΣ.mp4", "σας.mp4")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("A.MP4", "a.mp4"), ("É.mp4", "é.mp4"), ("ΣΑΣ.mp4", "σας.mp4")]
+)
 def test_names_are_folded_alike(one: str, other: str) -> None:
     assert folded(one) == folded(other)
 
 
-NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
-    lambda name: name.strip(".")
-)
+NAMES = st.text(
+    st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=12
+).filter(lambda name: name.strip("."))
 FOLDERS = st.lists(NAMES, min_size=0, max_size=4)
 
 
@@ -161,7 +165,9 @@ def test_a_normal_path_is_its_own_normal_form(path: str) -> None:
 
 @PROPERTY
 @given(FOLDERS, NAMES)
-def test_windows_and_posix_spellings_of_one_file_map_to_one_place(folders: list[str], name: str) -> None:
+def test_windows_and_posix_spellings_of_one_file_map_to_one_place(
+    folders: list[str], name: str
+) -> None:
     posix = map_path(_posix(["data", *folders, name]), [("/data", "/m")])
     windows = map_path("D:\\data\\" + "\\".join([*folders, name]), [("D:\\data", "/m")])
     long_form = map_path("\\\\?\\D:\\data\\" + "\\".join([*folders, name]), [("D:\\data\\", "/m/")])
@@ -174,14 +180,20 @@ def test_a_mapping_keeps_everything_below_its_prefix(
     prefix: list[str], folders: list[str], name: str, form: str, slashes: str
 ) -> None:
     path = unicodedata.normalize(form, _posix([*prefix, *folders, name]))  # type: ignore[arg-type]
-    mapped, applied = map_path(path, [(_posix(prefix).rstrip("/") + "/" + slashes, "/new" + slashes)])
+    mapped, applied = map_path(
+        path, [(_posix(prefix).rstrip("/") + "/" + slashes, "/new" + slashes)]
+    )
     assert applied
     assert mapped == normalize(_posix(["new", *folders, name]))
 
 
 @PROPERTY
-@given(FOLDERS, NAMES, st.permutations([("/", "/0"), ("/a", "/1"), ("/a/b", "/2"), ("/a/b/c", "/3")]))
-def test_the_order_of_mappings_does_not_matter(folders: list[str], name: str, mappings: list[tuple[str, str]]) -> None:
+@given(
+    FOLDERS, NAMES, st.permutations([("/", "/0"), ("/a", "/1"), ("/a/b", "/2"), ("/a/b/c", "/3")])
+)
+def test_the_order_of_mappings_does_not_matter(
+    folders: list[str], name: str, mappings: list[tuple[str, str]]
+) -> None:
     for depth, prefix in enumerate(([], ["a"], ["a", "b"], ["a", "b", "c"])):
         path = _posix([*prefix, "x", *folders, name])
         assert map_path(path, mappings)[0] == normalize(_posix([str(depth), "x", *folders, name]))

@@ -37,7 +37,14 @@ LOCKS = {
     "userRating",
 }  # fmt: skip
 ALL_ON = Switches(rating=True)
-AGENT = {"title": "Agent", "summary": "Agent's", "studio": "Agent's", "year": 1999, "genre": ["Agent"], "actor": ["A"]}
+AGENT = {
+    "title": "Agent",
+    "summary": "Agent's",
+    "studio": "Agent's",
+    "year": 1999,
+    "genre": ["Agent"],
+    "actor": ["A"],
+}
 
 
 @pytest.fixture(params=["replace", "add"], autouse=True)
@@ -55,7 +62,9 @@ def item(world: World) -> PlexItem:
 @pytest.fixture
 def bystander(world: World) -> Iterator[PlexItem]:
     """An item that nobody means."""
-    other = world.plex.add_item(world.scenes, "/media/b/One.mp4", title="Mine", genres=["Own"], actors=["Own"])
+    other = world.plex.add_item(
+        world.scenes, "/media/b/One.mp4", title="Mine", genres=["Own"], actors=["Own"]
+    )
     before = (dict(other.values), dict(other.tags), set(other.locked))
     yield other
     assert (dict(other.values), dict(other.tags), set(other.locked)) == before
@@ -70,7 +79,12 @@ def assert_everything(world: World, item: PlexItem, *, locked: bool = True) -> N
     read = world.read(item.rating_key)
     assert read.title == 'Ein "Titel" & mehr <b> 100%'
     assert read.summary == EVERYTHING["details"]
-    assert (read.date, read.year, read.studio, read.rating) == ("2024-05-06", "2024", "Studio; Söhne", "8.5")
+    assert (read.date, read.year, read.studio, read.rating) == (
+        "2024-05-06",
+        "2024",
+        "Studio; Söhne",
+        "8.5",
+    )
     assert sorted(read.actors) == sorted(EVERYTHING["performers"])
     assert sorted(read.genres) == sorted(EVERYTHING["tags"])
     assert sorted(read.collections) == sorted([*EVERYTHING["groups"], "Studio; Söhne"])
@@ -78,12 +92,16 @@ def assert_everything(world: World, item: PlexItem, *, locked: bool = True) -> N
     assert not locked or read.locked >= LOCKS
 
 
-def test_every_field_and_lock_is_read_back(world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem) -> None:
+def test_every_field_and_lock_is_read_back(
+    world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem
+) -> None:
     scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     assert_everything(world, item)
 
 
-def test_a_refresh_in_plex_changes_nothing(world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem) -> None:
+def test_a_refresh_in_plex_changes_nothing(
+    world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem
+) -> None:
     scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     world.plex.refresh_item(item.rating_key)
     assert_everything(world, item)
@@ -108,7 +126,9 @@ def test_the_second_run_writes_nothing(world: World, scribe: Scribe, item: PlexI
     assert [one.request.method for one in world.plex.log.all()] == ["GET"]
 
 
-def test_a_run_without_memory_writes_nothing_either(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_a_run_without_memory_writes_nothing_either(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     scribe.memory.forget(1)
     world.plex.log.clear()
@@ -138,13 +158,17 @@ def test_a_change_of_one_field_is_one_put_of_that_field(
     world.plex.log.clear()
     edits = scribe.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
     assert puts(world) == 1
-    assert len(edits.changes) == (2 if change.keys() & {"date", "studio"} else 1)  # two fields of Plex
+    assert len(edits.changes) == (
+        2 if change.keys() & {"date", "studio"} else 1
+    )  # two fields of Plex
     world.plex.log.clear()
     scribe.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
     assert puts(world) == 0
 
 
-def test_removals_arrive_and_the_users_own_names_stay(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_removals_arrive_and_the_users_own_names_stay(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     scribe.sync(item.rating_key, performers=["Ann, A", "Bob"], tags=["X, Y", "Z"], groups=["G"])
     world.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
     scribe.sync(item.rating_key, performers=["Bob"], tags=["Z", "W"], groups=[])
@@ -155,13 +179,17 @@ def test_removals_arrive_and_the_users_own_names_stay(world: World, scribe: Scri
 
 
 def test_without_a_memory_the_list_becomes_what_stash_says(world: World, scribe: Scribe) -> None:
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", genres=["Old, one", "Both"], actors=["Old"])
+    item = world.plex.add_item(
+        world.scenes, "/media/a/One.mp4", genres=["Old, one", "Both"], actors=["Old"]
+    )
     scribe.sync(item.rating_key, tags=["both", "New"], performers=[])
     assert sorted(item.genres) == ["Both", "New"]
     assert item.actors == ["Old"]
 
 
-def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     world.plex.add_item(world.scenes, "/media/c.mp4", genres=["Drama"], actors=["ANN"])
     scribe.sync(item.rating_key, tags=["drama"], performers=["Ann"])
     assert (item.genres, item.actors) == (["Drama"], ["ANN"])
@@ -172,7 +200,9 @@ def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(world: World, scri
 
 def test_what_was_written_is_emptied_and_the_rest_is_not(world: World, scribe: Scribe) -> None:
     item = world.plex.add_item(world.scenes, "/media/a/One.mp4", studio="Theirs")
-    scribe.sync(item.rating_key, title="T", details="Ours", date="2024-05-06", rating100=50, switches=ALL_ON)
+    scribe.sync(
+        item.rating_key, title="T", details="Ours", date="2024-05-06", rating100=50, switches=ALL_ON
+    )
     scribe.sync(item.rating_key, title="", details="", date=None, rating100=None, switches=ALL_ON)
     read = world.read(item.rating_key)
     assert (read.title, read.summary, read.date, read.year, read.rating) == ("One", "", "", "", "")
@@ -194,23 +224,53 @@ def test_drift_is_repaired(world: World, scribe: Scribe, item: PlexItem) -> None
 def test_under_preserve_only_our_own_is_kept_up_to_date(world: World, scribe: Scribe) -> None:
     item = world.plex.add_item(world.scenes, "/media/a/One.mp4", title="Theirs", genres=["Own"])
     preserve = Switches(preserve=True)
-    scribe.sync(item.rating_key, switches=preserve, title="New", details="Ours", tags=["A"], performers=["Ann"])
-    assert (item.title, item.summary, item.genres, item.actors) == ("Theirs", "Ours", ["Own"], ["Ann"])
-    scribe.sync(item.rating_key, switches=preserve, title="New", details="Later", tags=["B"], performers=["Bob"])
-    assert (item.title, item.summary, item.genres, item.actors) == ("Theirs", "Later", ["Own"], ["Bob"])
+    scribe.sync(
+        item.rating_key,
+        switches=preserve,
+        title="New",
+        details="Ours",
+        tags=["A"],
+        performers=["Ann"],
+    )
+    assert (item.title, item.summary, item.genres, item.actors) == (
+        "Theirs",
+        "Ours",
+        ["Own"],
+        ["Ann"],
+    )
+    scribe.sync(
+        item.rating_key,
+        switches=preserve,
+        title="New",
+        details="Later",
+        tags=["B"],
+        performers=["Bob"],
+    )
+    assert (item.title, item.summary, item.genres, item.actors) == (
+        "Theirs",
+        "Later",
+        ["Own"],
+        ["Bob"],
+    )
     world.item(item.rating_key).editSummary("User's")
-    scribe.sync(item.rating_key, switches=preserve, title="New", details="Even later", performers=["Bob"])
+    scribe.sync(
+        item.rating_key, switches=preserve, title="New", details="Even later", performers=["Bob"]
+    )
     assert item.summary == "User's"
 
 
 def test_a_characters_name_survives(world: World, scribe: Scribe, item: PlexItem) -> None:
-    world.item(item.rating_key).edit(**{"actor[0].tag.tag": "Ann", "actor[0].tagging.text": "The Queen"})
+    world.item(item.rating_key).edit(
+        **{"actor[0].tag.tag": "Ann", "actor[0].tagging.text": "The Queen"}
+    )
     scribe.sync(item.rating_key, performers=["Bob", "Ann"])
     assert world.read(item.rating_key).characters == {"Ann": "The Queen"}
 
 
 @pytest.mark.parametrize("letter", ["あ", "word ", "👩‍👩‍👧", "line\n"])
-def test_a_very_long_summary_goes_through_and_stays(world: World, scribe: Scribe, item: PlexItem, letter: str) -> None:
+def test_a_very_long_summary_goes_through_and_stays(
+    world: World, scribe: Scribe, item: PlexItem, letter: str
+) -> None:
     text = (letter * 10_000)[:10_000]
     scribe.sync(item.rating_key, title="T", details=text)
     assert item.summary
@@ -220,7 +280,9 @@ def test_a_very_long_summary_goes_through_and_stays(world: World, scribe: Scribe
     assert puts(world) == 0
 
 
-def test_a_scene_with_very_much_to_say_goes_through(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_a_scene_with_very_much_to_say_goes_through(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     fields: dict[str, Any] = {
         "title": "題" * 255,
         "details": "あ" * 10_000,
@@ -238,7 +300,9 @@ def test_a_scene_with_very_much_to_say_goes_through(world: World, scribe: Scribe
 # --- posters ------------------------------------------------------------------------------------------------
 
 
-def test_a_poster_goes_up_once_per_changed_cover(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_a_poster_goes_up_once_per_changed_cover(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     for cover in (b"one", b"one", b"two", b"two", None, b"two", b"one"):
         scribe.sync(item.rating_key, title="T", cover=cover)
     assert [upload.data for upload in world.plex.uploads] == [b"one", b"two", b"one"]
@@ -254,7 +318,9 @@ def test_a_poster_stays_after_a_refresh(world: World, scribe: Scribe, item: Plex
     assert item.poster.data == b"one"
 
 
-def test_no_poster_goes_up_when_the_switch_is_off(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_no_poster_goes_up_when_the_switch_is_off(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     scribe.sync(item.rating_key, title="T", cover=b"one", switches=Switches(poster=False))
     assert world.plex.uploads == []
 
@@ -264,7 +330,9 @@ def test_no_poster_goes_up_when_the_switch_is_off(world: World, scribe: Scribe, 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_errors_take_the_contracts_way(world: World, scribe: Scribe, item: PlexItem, method: str, status: int) -> None:
+def test_errors_take_the_contracts_way(
+    world: World, scribe: Scribe, item: PlexItem, method: str, status: int
+) -> None:
     expected = {400: PlexPermanentError, 404: PlexNotFound}.get(status, PlexTemporaryError)
     world.plex.faults.add(Answer(status), method=method)
     with pytest.raises(expected) as caught:
@@ -272,7 +340,9 @@ def test_errors_take_the_contracts_way(world: World, scribe: Scribe, item: PlexI
     assert "Secret" not in str(caught.value)
 
 
-def test_an_item_that_goes_before_the_write_is_not_found(world: World, item: PlexItem, bystander: PlexItem) -> None:
+def test_an_item_that_goes_before_the_write_is_not_found(
+    world: World, item: PlexItem, bystander: PlexItem
+) -> None:
     plex_item = world.item(item.rating_key)
     world.plex.remove_item(item.rating_key)
     with pytest.raises(PlexNotFound):
@@ -282,7 +352,9 @@ def test_an_item_that_goes_before_the_write_is_not_found(world: World, item: Ple
 
 def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(world: World) -> None:
     """A listing cuts lists short: what it leaves out would not be removed, or would be lost."""
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ"))
+    item = world.plex.add_item(
+        world.scenes, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ")
+    )
     listed = world.sections[0].all()[0]
     metadata = scene(title="T", tags=["A", "New"], performers=["V"])
     write_item(listed, metadata, Written(item.rating_key), Switches(), forgetful)
@@ -328,7 +400,9 @@ def test_a_write_whose_answer_was_lost_is_still_known_as_ours(
     assert (item.summary, item.actors) == ("Second", ["Bob"])
 
 
-def test_a_write_that_never_arrived_leaves_what_was_ours(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_a_write_that_never_arrived_leaves_what_was_ours(
+    world: World, scribe: Scribe, item: PlexItem
+) -> None:
     scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
     rule = world.plex.faults.add(Answer(500), method="PUT")
     with pytest.raises(PlexTemporaryError):
@@ -342,7 +416,9 @@ def test_the_workers_own_step_writes_and_remembers(
     world: World, memory: SyncMemory, item: PlexItem, tmp_path: Path
 ) -> None:
     manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
-    config, problem = validate_config({"plex_url": world.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True})
+    config, problem = validate_config(
+        {"plex_url": world.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True}
+    )
     assert problem is None
     worker = SyncWorker(manager.get_queue(), dlq, config, str(tmp_path), memory=memory)
     try:

@@ -21,7 +21,11 @@ PATIENCE = 90.0
 
 def environment(**extra: str) -> dict[str, str]:
     """Return this process's environment without what would change how Python finds modules."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "STASH_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PYTEST", "STASH_"))
+    }
     return {**kept, **extra}
 
 
@@ -83,7 +87,9 @@ def run_at_once(commands: Sequence[Sequence[str]]) -> list[str]:
         for process in started:
             process.kill()
             process.communicate()
-    failed = [output for process, output in zip(started, outputs, strict=True) if process.returncode]
+    failed = [
+        output for process, output in zip(started, outputs, strict=True) if process.returncode
+    ]
     assert not failed, failed[0]
     return outputs
 
@@ -91,7 +97,9 @@ def run_at_once(commands: Sequence[Sequence[str]]) -> list[str]:
 def rows(data_dir: Path) -> list[tuple[int, dict[str, Any], int]]:
     """Return id, job and status of every row of the queue, as another process sees them."""
     with closing(sqlite3.connect(data_dir / "queue" / "data.db")) as connection:
-        found = connection.execute("SELECT _id, data, status FROM ack_queue_default ORDER BY _id").fetchall()
+        found = connection.execute(
+            "SELECT _id, data, status FROM ack_queue_default ORDER BY _id"
+        ).fetchall()
     return [(row_id, json.loads(data), status) for row_id, data, status in found]
 
 

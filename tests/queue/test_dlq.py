@@ -81,12 +81,27 @@ def raised(error: Exception) -> Exception:
 def test_a_letter_holds_the_whole_job_and_what_went_wrong(
     letters: DeadLetterQueue, clock: Clock, data_dir: Path
 ) -> None:
-    failed: SyncJob = {**job(7, title="Ü"), "retry_count": 3, "last_error_type": "PlexNotFound", "pqid": 12}
-    dlq_id = letters.add(failed, raised(AmbiguousError("two fit", [{"path": "/a"}, {"path": "/b"}])), 3)
+    failed: SyncJob = {
+        **job(7, title="Ü"),
+        "retry_count": 3,
+        "last_error_type": "PlexNotFound",
+        "pqid": 12,
+    }
+    dlq_id = letters.add(
+        failed, raised(AmbiguousError("two fit", [{"path": "/a"}, {"path": "/b"}])), 3
+    )
     with closing(DeadLetterQueue(data_dir)) as reopened:
         found = letter(reopened, dlq_id)
-    assert found["job"] == {**job(7, title="Ü"), "retry_count": 3, "last_error_type": "PlexNotFound"}
-    assert (found["scene_id"], found["error_type"], found["error_message"]) == (7, "AmbiguousError", "two fit")
+    assert found["job"] == {
+        **job(7, title="Ü"),
+        "retry_count": 3,
+        "last_error_type": "PlexNotFound",
+    }
+    assert (found["scene_id"], found["error_type"], found["error_message"]) == (
+        7,
+        "AmbiguousError",
+        "two fit",
+    )
     assert "a_telling_name" in found["stack_trace"]
     assert "AmbiguousError: two fit" in found["stack_trace"]
     assert found["details"] == [{"path": "/a"}, {"path": "/b"}]
@@ -108,13 +123,19 @@ def test_an_error_that_was_never_raised_can_be_kept(letters: DeadLetterQueue) ->
     assert letter(letters, letters.add(job(1), ValueError(), 0))["error_type"] == "ValueError"
 
 
-def test_the_same_job_twice_is_one_letter_with_the_latest_error(letters: DeadLetterQueue, clock: Clock) -> None:
+def test_the_same_job_twice_is_one_letter_with_the_latest_error(
+    letters: DeadLetterQueue, clock: Clock
+) -> None:
     letters.add(job(1), ValueError("first"), 1)
     clock.now += 5
     dlq_id = letters.add(job(1), KeyError("second"), 2)
     assert letters.get_count() == 1
     found = letter(letters, dlq_id)
-    assert (found["error_type"], found["retry_count"], found["failed_at"]) == ("KeyError", 2, clock.now)
+    assert (found["error_type"], found["retry_count"], found["failed_at"]) == (
+        "KeyError",
+        2,
+        clock.now,
+    )
 
 
 def test_a_later_job_of_the_scene_is_a_letter_of_its_own(letters: DeadLetterQueue) -> None:
@@ -123,7 +144,9 @@ def test_a_later_job_of_the_scene_is_a_letter_of_its_own(letters: DeadLetterQueu
     assert letters.get_count() == 2
 
 
-def test_the_newest_come_first_and_no_more_than_asked_for(letters: DeadLetterQueue, clock: Clock) -> None:
+def test_the_newest_come_first_and_no_more_than_asked_for(
+    letters: DeadLetterQueue, clock: Clock
+) -> None:
     for scene in range(15):
         clock.now += 1
         letters.add(job(scene), ValueError(), 0)
@@ -146,7 +169,9 @@ def test_an_unknown_letter_is_none_and_an_empty_queue_is_empty(letters: DeadLett
 
 
 @pytest.mark.parametrize(("days", "left"), [(30, 2), (29, 1), (31, 3), (1, 1), (365, 3)])
-def test_letters_older_than_so_many_days_go(letters: DeadLetterQueue, clock: Clock, days: int, left: int) -> None:
+def test_letters_older_than_so_many_days_go(
+    letters: DeadLetterQueue, clock: Clock, days: int, left: int
+) -> None:
     for age in (30 * DAY + 1, 30 * DAY, 0):
         moment = Clock()
         moment.now = clock.now - age
@@ -192,20 +217,30 @@ def test_letters_are_counted_and_found_by_error(letters: DeadLetterQueue) -> Non
 
 
 def test_a_secret_is_in_no_byte_of_the_database(letters: DeadLetterQueue, data_dir: Path) -> None:
-    error = raised(AmbiguousError(f"GET http://plex/?X-Plex-Token={TOKEN}", {"url": f"http://plex/{TOKEN}"}))
+    error = raised(
+        AmbiguousError(f"GET http://plex/?X-Plex-Token={TOKEN}", {"url": f"http://plex/{TOKEN}"})
+    )
     letters.add(job(1, title=f"a {TOKEN} b", **{TOKEN: 1}), error, 0)
     letters.close()
     for file in data_dir.glob("dlq.db*"):
         assert TOKEN.encode() not in file.read_bytes(), file.name
 
 
-@pytest.mark.parametrize("secret", ['quo"te-secret', "back\\slash-secret", "ümläut-sécret", "with/slash and space"])
-def test_a_secret_that_json_writes_differently_is_taken_out_too(data_dir: Path, secret: str) -> None:
+@pytest.mark.parametrize(
+    "secret", ['quo"te-secret', "back\\slash-secret", "ümläut-sécret", "with/slash and space"]
+)
+def test_a_secret_that_json_writes_differently_is_taken_out_too(
+    data_dir: Path, secret: str
+) -> None:
     redactor = Redactor()
     redactor.add(secret)
     with closing(DeadLetterQueue(data_dir, redact=redactor.redact)) as letters:
-        found = letter(letters, letters.add(job(1, title=f"a {secret} b"), AmbiguousError(secret, [secret]), 0))
-    assert secret not in json.dumps(found, ensure_ascii=False).replace('\\"', '"').replace("\\\\", "\\")
+        found = letter(
+            letters, letters.add(job(1, title=f"a {secret} b"), AmbiguousError(secret, [secret]), 0)
+        )
+    assert secret not in json.dumps(found, ensure_ascii=False).replace('\\"', '"').replace(
+        "\\\\", "\\"
+    )
 
 
 TITLES = [
@@ -220,16 +255,22 @@ TITLES = [
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_a_title_that_looks_like_a_secret_leaves_the_letter_readable(letters: DeadLetterQueue, title: str) -> None:
+def test_a_title_that_looks_like_a_secret_leaves_the_letter_readable(
+    letters: DeadLetterQueue, title: str
+) -> None:
     error = AmbiguousError(title, {"candidates": [title], "session": 5, "cookie": None})
     letters.add(job(1, title=title, session=5, cookie=None, api_key=True), error, 0)
     letters.add(job(2, title="fine"), ValueError(), 0)
     assert [found["scene_id"] for found in letters.get_recent()] == [2, 1]
 
 
-@pytest.mark.parametrize("title", ['The session: "Live"', "Cookie: the Movie", "session: 日本語", "The Session"])
+@pytest.mark.parametrize(
+    "title", ['The session: "Live"', "Cookie: the Movie", "session: 日本語", "The Session"]
+)
 def test_an_innocent_title_is_kept_word_for_word(letters: DeadLetterQueue, title: str) -> None:
-    assert letter(letters, letters.add(job(1, title=title), ValueError(), 0))["job"] == job(1, title=title)
+    assert letter(letters, letters.add(job(1, title=title), ValueError(), 0))["job"] == job(
+        1, title=title
+    )
 
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -239,7 +280,9 @@ def test_an_innocent_title_is_kept_word_for_word(letters: DeadLetterQueue, title
         st.text() | st.integers() | st.none() | st.lists(st.text(), max_size=2),
     )
 )
-def test_whatever_a_job_holds_its_letter_can_be_read_again(letters: DeadLetterQueue, data: dict[str, Any]) -> None:
+def test_whatever_a_job_holds_its_letter_can_be_read_again(
+    letters: DeadLetterQueue, data: dict[str, Any]
+) -> None:
     found = letter(letters, letters.add(job(1, **data), ValueError(), 0))
     assert found["job"]["data"].keys() == data.keys()
 
@@ -277,7 +320,9 @@ def test_processes_may_open_a_new_file_and_add_at_once(data_dir: Path) -> None:
         assert sorted(found["scene_id"] for found in letters.get_recent(100)) == [*range(60), 1000]
 
 
-def test_one_unreadable_row_does_not_hide_the_others(letters: DeadLetterQueue, data_dir: Path) -> None:
+def test_one_unreadable_row_does_not_hide_the_others(
+    letters: DeadLetterQueue, data_dir: Path
+) -> None:
     bad = letters.add(job(1), ValueError(), 0)
     letters.add(job(2), ValueError(), 0)
     with closing(sqlite3.connect(data_dir / "dlq.db")) as connection, connection:

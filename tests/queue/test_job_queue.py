@@ -33,7 +33,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
         if request.param == "reopened" and opened:
             opened.pop().close()
         if not opened:
-            opened.append(JobQueue(":memory:" if request.param == "memory" else str(tmp_path / "queue")))
+            opened.append(
+                JobQueue(":memory:" if request.param == "memory" else str(tmp_path / "queue"))
+            )
         return opened[0]
 
     yield get
@@ -78,7 +80,9 @@ def test_a_job_comes_back_as_it_was_put(store: Reopen) -> None:
     }
 
 
-def test_edits_of_one_scene_become_one_job_with_the_newest_value_of_each_field(store: Reopen) -> None:
+def test_edits_of_one_scene_become_one_job_with_the_newest_value_of_each_field(
+    store: Reopen,
+) -> None:
     ids = {
         put(store(), now=100, title="a", details="d"),
         put(store(), now=200, title="b"),
@@ -131,7 +135,11 @@ def test_a_released_job_waits_with_the_retry_state_that_it_carries(store: Reopen
     nack_job(queue, job)
     assert store().take(499.9) is None
     again = take(store(), now=500.0)
-    assert (again["retry_count"], again["next_retry_at"], again["last_error_type"]) == (3, 500.0, "PlexNotFound")
+    assert (again["retry_count"], again["next_retry_at"], again["last_error_type"]) == (
+        3,
+        500.0,
+        "PlexNotFound",
+    )
     assert again["pqid"] == job["pqid"]
     assert again["data"] == {"title": "a"}
 
@@ -182,7 +190,12 @@ def test_a_new_job_has_the_five_keys_of_the_contract(scene_id: Any) -> None:
     before = time.time()
     job = create_sync_job(scene_id, "metadata", {"title": "x"})
     assert before <= job.pop("enqueued_at") <= time.time()
-    assert job == {"scene_id": 7, "update_type": "metadata", "data": {"title": "x"}, "job_key": "scene_7"}
+    assert job == {
+        "scene_id": 7,
+        "update_type": "metadata",
+        "data": {"title": "x"},
+        "job_key": "scene_7",
+    }
 
 
 # --- order and due times ----------------------------------------------------------------------------------
@@ -248,7 +261,9 @@ def test_a_job_in_progress_waits_again_after_a_kill(data_dir: Path) -> None:
         str(data_dir),
     )
     with closing(JobQueue(str(data_dir / "queue"))) as onlooker:
-        assert onlooker.take(1e9) is None  # it may still be in work: only the lock's holder may resume
+        assert (
+            onlooker.take(1e9) is None
+        )  # it may still be in work: only the lock's holder may resume
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
         assert take(queue)["data"] == {"title": "a"}
 
@@ -290,7 +305,9 @@ def test_a_resumed_retry_keeps_its_count(data_dir: Path) -> None:
         assert take(queue)["retry_count"] == 4
 
 
-def test_a_put_between_the_two_steps_of_resuming_neither_stops_the_worker_nor_is_lost(data_dir: Path) -> None:
+def test_a_put_between_the_two_steps_of_resuming_neither_stops_the_worker_nor_is_lost(
+    data_dir: Path,
+) -> None:
     class Interrupted(JobQueue):
         """A hook's put comes in just before persist-queue turns jobs in progress into waiting ones."""
 
@@ -319,7 +336,9 @@ def test_opening_with_auto_resume_twice_changes_nothing(data_dir: Path) -> None:
 # --- the object -------------------------------------------------------------------------------------------
 
 
-def test_an_empty_queue_is_true_and_its_sizes_see_other_processes(jobs: JobQueue, data_dir: Path) -> None:
+def test_an_empty_queue_is_true_and_its_sizes_see_other_processes(
+    jobs: JobQueue, data_dir: Path
+) -> None:
     assert jobs
     assert (len(jobs), jobs.qsize(), jobs.size, jobs.empty()) == (0, 0, 0, True)
     with closing(Inbox(str(data_dir))) as other:
@@ -327,7 +346,9 @@ def test_an_empty_queue_is_true_and_its_sizes_see_other_processes(jobs: JobQueue
     assert (len(jobs), jobs.qsize(), jobs.size, jobs.empty()) == (1, 1, 1, False)
 
 
-def test_the_version_changes_when_somebody_else_writes_and_only_then(jobs: JobQueue, data_dir: Path) -> None:
+def test_the_version_changes_when_somebody_else_writes_and_only_then(
+    jobs: JobQueue, data_dir: Path
+) -> None:
     before = jobs.version()
     assert jobs.version() == before
     with closing(Inbox(str(data_dir))) as other:
@@ -340,10 +361,14 @@ def test_get_pending_without_a_job_is_none_and_does_not_wait(jobs: JobQueue) -> 
     assert get_pending(jobs, timeout=0.01) is None
 
 
-def test_get_pending_sees_what_another_process_puts_while_it_waits(jobs: JobQueue, data_dir: Path) -> None:
+def test_get_pending_sees_what_another_process_puts_while_it_waits(
+    jobs: JobQueue, data_dir: Path
+) -> None:
     code = "import sys; from queue.inbox import Inbox; from queue.models import create_sync_job as new\n"
     code += "Inbox(sys.argv[1]).put(new(3, 'metadata', {}))"
-    with subprocess.Popen([sys.executable, "-c", code, str(data_dir)], cwd=ROOT, env=environment()) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(data_dir)], cwd=ROOT, env=environment()
+    ) as process:
         job = get_pending(jobs, timeout=60)
         process.wait()
     assert job is not None
@@ -363,7 +388,9 @@ def test_enqueue_returns_the_job_that_it_put(jobs: JobQueue, data_dir: Path) -> 
     assert [stored for _, stored, _ in rows(data_dir)] == [job]
 
 
-def test_a_job_that_json_cannot_hold_is_refused_and_leaves_the_queue_usable(jobs: JobQueue, data_dir: Path) -> None:
+def test_a_job_that_json_cannot_hold_is_refused_and_leaves_the_queue_usable(
+    jobs: JobQueue, data_dir: Path
+) -> None:
     with pytest.raises(TypeError):
         enqueue(jobs, 1, "metadata", {"bad": object()})
     enqueue(jobs, 1, "metadata", {"good": 1})
@@ -420,9 +447,13 @@ def one_of_each(data_dir: Path, jobs: JobQueue) -> Path:
     return data_dir
 
 
-@pytest.mark.parametrize("below", ["", "queue", "queue/data.db"], ids=["data directory", "folder", "file"])
+@pytest.mark.parametrize(
+    "below", ["", "queue", "queue/data.db"], ids=["data directory", "folder", "file"]
+)
 @pytest.mark.parametrize("kind", [str, Path])
-def test_the_statistics_take_each_form_of_path(one_of_each: Path, below: str, kind: type[Any]) -> None:
+def test_the_statistics_take_each_form_of_path(
+    one_of_each: Path, below: str, kind: type[Any]
+) -> None:
     path = kind(one_of_each / below if below else one_of_each)
     assert get_stats(path) == {"pending": 4, "in_progress": 3, "completed": 2, "failed": 1}
 
@@ -436,12 +467,16 @@ def test_the_statistics_of_no_queue_are_zeros_and_make_no_file(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_statistics_of_a_file_that_another_process_is_just_making_are_zeros(tmp_path: Path) -> None:
+def test_the_statistics_of_a_file_that_another_process_is_just_making_are_zeros(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "data.db").touch()
     assert get_stats(tmp_path) == NOTHING
 
 
-def test_asking_for_statistics_does_not_disturb_an_open_queue(jobs: JobQueue, data_dir: Path) -> None:
+def test_asking_for_statistics_does_not_disturb_an_open_queue(
+    jobs: JobQueue, data_dir: Path
+) -> None:
     for scene in range(5):
         put(jobs, scene)
         assert get_stats(data_dir)["pending"] == scene + 1
@@ -472,7 +507,9 @@ def test_the_manager_can_be_shut_down_twice_and_the_jobs_stay(data_dir: Path) ->
     assert waiting(data_dir) == {1: {}}
 
 
-def test_opening_without_auto_resume_leaves_jobs_in_progress_alone(data_dir: Path, jobs: JobQueue) -> None:
+def test_opening_without_auto_resume_leaves_jobs_in_progress_alone(
+    data_dir: Path, jobs: JobQueue
+) -> None:
     put(jobs)
     take(jobs)
     second = QueueManager(str(data_dir))
@@ -480,8 +517,12 @@ def test_opening_without_auto_resume_leaves_jobs_in_progress_alone(data_dir: Pat
     second.shutdown()
 
 
-@pytest.mark.parametrize("content", [b"this is no database at all " * 100, b"\0" * 8192], ids=["text", "zeros"])
-def test_a_damaged_database_is_set_aside_whole_and_the_job_is_kept(data_dir: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"this is no database at all " * 100, b"\0" * 8192], ids=["text", "zeros"]
+)
+def test_a_damaged_database_is_set_aside_whole_and_the_job_is_kept(
+    data_dir: Path, content: bytes
+) -> None:
     folder = data_dir / "queue"
     folder.mkdir(parents=True)
     (folder / "data.db").write_bytes(content)

@@ -20,12 +20,24 @@ from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import create_sync_job
 from queue.operations import ack_job, get_pending, get_stats
-from tests.queue.support import PATIENCE, ROOT, environment, integrity, python, rows, run_at_once, run_python, waiting
+from tests.queue.support import (
+    PATIENCE,
+    ROOT,
+    environment,
+    integrity,
+    python,
+    rows,
+    run_at_once,
+    run_python,
+    waiting,
+)
 
 READY = "print('ready', flush=True); sys.stdin.readline()\n"
 
 INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], patience=60)\n"
-JOB_QUEUE = "from queue.manager import QueueManager; queue = QueueManager(sys.argv[1]).get_queue()\n"
+JOB_QUEUE = (
+    "from queue.manager import QueueManager; queue = QueueManager(sys.argv[1]).get_queue()\n"
+)
 PLAIN_OPENINGS = pytest.mark.parametrize("opening", [INBOX, JOB_QUEUE], ids=["inbox", "job queue"])
 
 PUT = "import sys\nfrom queue.models import create_sync_job as new\n"
@@ -49,24 +61,36 @@ def put_one(data_dir: Path, scene_id: int, **data: object) -> None:
 
 
 @PLAIN_OPENINGS
-def test_eight_processes_that_edit_one_scene_leave_one_job_with_every_field(data_dir: Path, opening: str) -> None:
-    code = writer(opening, "for n in range(50): queue.put(new(1, 'metadata', {f'{me}_{n}': n, f'last_{me}': n}))\n")
+def test_eight_processes_that_edit_one_scene_leave_one_job_with_every_field(
+    data_dir: Path, opening: str
+) -> None:
+    code = writer(
+        opening,
+        "for n in range(50): queue.put(new(1, 'metadata', {f'{me}_{n}': n, f'last_{me}': n}))\n",
+    )
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(8)])
-    expected = {f"{me}_{n}": n for me in range(8) for n in range(50)} | {f"last_{me}": 49 for me in range(8)}
+    expected = {f"{me}_{n}": n for me in range(8) for n in range(50)} | {
+        f"last_{me}": 49 for me in range(8)
+    }
     assert waiting(data_dir) == {1: expected}
     assert len(rows(data_dir)) == 1
 
 
 @PLAIN_OPENINGS
 def test_eight_processes_that_edit_different_scenes_lose_none(data_dir: Path, opening: str) -> None:
-    code = writer(opening, "for n in range(50): queue.put(new(n * 8 + me, 'metadata', {'by': me}))\n")
+    code = writer(
+        opening, "for n in range(50): queue.put(new(n * 8 + me, 'metadata', {'by': me}))\n"
+    )
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(8)])
     assert waiting(data_dir) == {scene: {"by": scene % 8} for scene in range(400)}
     assert integrity(data_dir / "queue" / "data.db") == "ok"
 
 
 def test_eight_processes_that_edit_the_same_scenes_merge_field_by_field(data_dir: Path) -> None:
-    code = writer(INBOX, "for n in range(50): queue.put(new((n * 7 + me) % 10, 'metadata', {f'{me}_{n}': n}))\n")
+    code = writer(
+        INBOX,
+        "for n in range(50): queue.put(new((n * 7 + me) % 10, 'metadata', {f'{me}_{n}': n}))\n",
+    )
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(8)])
     expected: dict[int, dict[str, int]] = {scene: {} for scene in range(10)}
     for me in range(8):
@@ -76,9 +100,12 @@ def test_eight_processes_that_edit_the_same_scenes_merge_field_by_field(data_dir
 
 
 @pytest.mark.parametrize("folders", [1, 3], ids=["once", "three times"])
-def test_twenty_processes_may_make_a_new_data_directory_at_once(data_dir: Path, folders: int) -> None:
+def test_twenty_processes_may_make_a_new_data_directory_at_once(
+    data_dir: Path, folders: int
+) -> None:
     code = writer(INBOX, "").replace(
-        "Inbox(sys.argv[1], ", f"[Inbox(f'{{sys.argv[1]}}/{{n}}', patience=60) for n in range({folders})] #"
+        "Inbox(sys.argv[1], ",
+        f"[Inbox(f'{{sys.argv[1]}}/{{n}}', patience=60) for n in range({folders})] #",
     )
     code += "for inbox in queue: inbox.put(new(me, 'metadata', {}))\n"
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(20)])
@@ -87,7 +114,9 @@ def test_twenty_processes_may_make_a_new_data_directory_at_once(data_dir: Path, 
 
 
 def test_hooks_put_while_the_worker_takes_and_every_field_is_seen(data_dir: Path) -> None:
-    code = writer(INBOX, "for n in range(40): queue.put(new(n % 5, 'metadata', {f'{me}_{n}': n}))\n")
+    code = writer(
+        INBOX, "for n in range(40): queue.put(new(n % 5, 'metadata', {f'{me}_{n}': n}))\n"
+    )
     seen: set[str] = set()
     with ExitStack() as stack:
         hooks = [stack.enter_context(python("-c", code, str(data_dir), str(me))) for me in range(4)]
@@ -146,7 +175,9 @@ def test_what_one_process_commits_the_other_sees_at_once(data_dir: Path, jobs: J
         assert jobs.version() != before
         jobs.put(create_sync_job(10 + n, "metadata", {"by": "us"}))
         counted = run_python(
-            "-c", "import sys; from queue.operations import *; print(get_stats(sys.argv[1]))", str(data_dir)
+            "-c",
+            "import sys; from queue.operations import *; print(get_stats(sys.argv[1]))",
+            str(data_dir),
         )
         assert f"'pending': {2 * n + 2}," in counted
     assert {job["scene_id"] for job in iter(jobs.take, None)} == {0, 1, 2, 10, 11, 12}
@@ -192,7 +223,9 @@ def test_opening_the_queue_a_second_time_in_one_process_drops_no_lock(
     assert integrity(data_dir / "queue" / "data.db") == "ok"
 
 
-def test_opening_the_dead_letters_a_second_time_in_one_process_drops_no_lock(data_dir: Path) -> None:
+def test_opening_the_dead_letters_a_second_time_in_one_process_drops_no_lock(
+    data_dir: Path,
+) -> None:
     add = (
         "import sys; from queue.dlq import DeadLetterQueue; from queue.models import create_sync_job as new\n"
         "letters = DeadLetterQueue(sys.argv[1]); letters.add(new(int(sys.argv[2]), 'metadata', {}), ValueError(), 0)\n"
@@ -265,7 +298,9 @@ def kill_after(process: subprocess.Popen[str], lines: int) -> list[str]:
     return [line.strip() for line in printed if line.endswith("\n")]
 
 
-def test_killing_a_writer_at_any_moment_damages_nothing_and_loses_no_acknowledged_job(data_dir: Path) -> None:
+def test_killing_a_writer_at_any_moment_damages_nothing_and_loses_no_acknowledged_job(
+    data_dir: Path,
+) -> None:
     chance = random.Random(20)
     acknowledged: set[str] = set()
     for turn in range(30):
@@ -302,7 +337,9 @@ def test_a_database_that_another_process_holds_for_a_while_is_waited_for(data_di
     holder = sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)
     with closing(holder):
         holder.execute("BEGIN IMMEDIATE")
-        code = writer(INBOX, "queue.put(new(me, 'metadata', {}))\n").replace(READY, "print('ready', flush=True)\n")
+        code = writer(INBOX, "queue.put(new(me, 'metadata', {}))\n").replace(
+            READY, "print('ready', flush=True)\n"
+        )
         with python("-c", code, str(data_dir), "2") as hook:
             assert hook.stdout is not None
             hook.stdout.readline()
@@ -329,6 +366,9 @@ def test_every_file_of_a_used_data_directory_is_the_owners_alone(data_dir: Path)
         "os._exit(0)  # as a hook ends: the write-ahead logs stay\n"
     )
     run_python("-c", code, str(data_dir))
-    modes = {str(path.relative_to(data_dir)): path.stat().st_mode & 0o777 for path in [data_dir, *data_dir.rglob("*")]}
+    modes = {
+        str(path.relative_to(data_dir)): path.stat().st_mode & 0o777
+        for path in [data_dir, *data_dir.rglob("*")]
+    }
     assert modes["queue/data.db-wal"] == 0o600
     assert modes == {name: 0o700 if name in (".", "queue") else 0o600 for name in modes}

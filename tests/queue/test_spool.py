@@ -26,7 +26,9 @@ def queue_dir(data_dir: Path) -> str:
 @pytest.fixture
 def locked(jobs: JobQueue, data_dir: Path) -> Iterator[sqlite3.Connection]:
     """A queue's database in the hands of a process that does not let go of it."""
-    with closing(sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)) as connection:
+    with closing(
+        sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)
+    ) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
 
@@ -83,7 +85,9 @@ def test_what_cannot_be_put_stays_in_the_spool(queue_dir: str) -> None:
     assert len(spooled(queue_dir)) == 2
 
 
-def test_a_job_that_is_handed_over_twice_is_one_job(jobs: JobQueue, data_dir: Path, queue_dir: str) -> None:
+def test_a_job_that_is_handed_over_twice_is_one_job(
+    jobs: JobQueue, data_dir: Path, queue_dir: str
+) -> None:
     """As after a kill between the queue's commit and the removal of the file."""
     spool(queue_dir, create_sync_job(1, "metadata", {"title": "T"}))
     file = data_dir / "queue" / "spool" / spooled(queue_dir)[0]
@@ -94,7 +98,9 @@ def test_a_job_that_is_handed_over_twice_is_one_job(jobs: JobQueue, data_dir: Pa
     assert waiting(data_dir) == {1: {"title": "T"}}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"scene_id": "1"}', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'{"scene_id": "1"}', b"\xff\xfe", b"[" * 100_000]
+)
 def test_a_file_that_holds_no_job_is_set_aside_and_hinders_no_other(
     jobs: JobQueue, data_dir: Path, queue_dir: str, content: bytes
 ) -> None:

@@ -23,7 +23,9 @@ STANDARD_FIRST = (
     "PlexSync.host_queue_package()\n"
 )
 CALLED_FIRST = "import PlexSync\nPlexSync.host_queue_package()\nimport queue\n"
-USED_AS_STANDARD_FIRST = "import logging.handlers, concurrent.futures.thread, urllib3\nimport queue\n"
+USED_AS_STANDARD_FIRST = (
+    "import logging.handlers, concurrent.futures.thread, urllib3\nimport queue\n"
+)
 BEGINNINGS = {
     "ours first": OURS_FIRST,
     "standard first": STANDARD_FIRST,
@@ -233,7 +235,9 @@ def test_other_libraries_work_beside_our_package(beginning: str) -> None:
 @pytest.mark.parametrize("where", [ROOT, None], ids=["from the root", "from elsewhere"])
 def test_multiprocessing_spawns_beside_our_package(where: Path | None, tmp_path: Path) -> None:
     script = tmp_path / "spawning.py"
-    script.write_text(MULTIPROCESSING.format(path=f"sys.path.insert(0, {str(ROOT)!r})"), encoding="utf-8")
+    script.write_text(
+        MULTIPROCESSING.format(path=f"sys.path.insert(0, {str(ROOT)!r})"), encoding="utf-8"
+    )
     assert run_python(str(script), cwd=where or tmp_path) == "done\n"
 
 
@@ -248,7 +252,9 @@ def test_classes_are_pickled_by_name_and_come_back_as_themselves(beginning: str)
     )
     pickled = run_python("-c", program(beginning, code)).strip()
     load = f"import pickle, queue; print([thing.__name__ for thing in pickle.loads(bytes.fromhex({pickled!r}))])"
-    assert run_python("-I", "-c", load) == "['Queue', 'Full', 'Empty']\n"  # a process that knows nothing of us
+    assert (
+        run_python("-I", "-c", load) == "['Queue', 'Full', 'Empty']\n"
+    )  # a process that knows nothing of us
 
 
 @pytest.mark.parametrize("threads", [2, 16])
@@ -269,7 +275,9 @@ def test_threads_that_ask_first_at_the_same_time_get_the_same_class(threads: int
 
 
 @pytest.mark.parametrize("name", ["Nothing", "__nothing__", "shutdown_now"])
-@pytest.mark.parametrize("beginning", [OURS_FIRST, STANDARD_FIRST], ids=["ours first", "standard first"])
+@pytest.mark.parametrize(
+    "beginning", [OURS_FIRST, STANDARD_FIRST], ids=["ours first", "standard first"]
+)
 def test_a_name_that_neither_has_is_an_attribute_error(beginning: str, name: str) -> None:
     code = (
         f"assert not hasattr(queue, {name!r})\n"
@@ -317,7 +325,11 @@ def small_project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("inside", [True, False], ids=["from the root", "from elsewhere"])
 def test_pytest_finds_both(small_project: Path, module: bool, inside: bool, tmp_path: Path) -> None:
     # `pytest` differs from `python -m pytest` in that it doesn't put the current folder on the path
-    way = ("-m", "pytest") if module else ("-c", "import sys; sys.path.pop(0); import pytest; sys.exit(pytest.main())")
+    way = (
+        ("-m", "pytest")
+        if module
+        else ("-c", "import sys; sys.path.pop(0); import pytest; sys.exit(pytest.main())")
+    )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     target = "tests" if inside else str(small_project / "tests")
@@ -326,10 +338,19 @@ def test_pytest_finds_both(small_project: Path, module: bool, inside: bool, tmp_
     assert "1 passed" in out
 
 
-@pytest.mark.skipif(not Path(sys.executable).with_name("pytest").exists(), reason="no pytest script is installed")
+@pytest.mark.skipif(
+    not Path(sys.executable).with_name("pytest").exists(), reason="no pytest script is installed"
+)
 def test_the_installed_pytest_script_finds_both(small_project: Path, tmp_path: Path) -> None:
     script = str(Path(sys.executable).with_name("pytest"))
-    out = run_python(script, "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}", cwd=small_project)
+    out = run_python(
+        script,
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={tmp_path / 'inner'}",
+        cwd=small_project,
+    )
     assert "1 passed" in out
 
 
@@ -346,7 +367,9 @@ def test_what_the_hook_imports_loads_nothing_heavy(module: str) -> None:
         "standard = '_standard' in vars(sys.modules['queue'])\n"
         "print(sorted(heavy & sys.modules.keys()), standard, '_queue' in sys.modules)\n"
     )
-    assert run_python("-S", "-c", code) == "[] False False\n"  # -S: a venv's .pth files may import anything
+    assert (
+        run_python("-S", "-c", code) == "[] False False\n"
+    )  # -S: a venv's .pth files may import anything
 
 
 def test_asking_for_our_own_names_does_not_load_the_standard_module() -> None:

@@ -29,7 +29,10 @@ def job(scene_id: int, **data: Any) -> SyncJob:
 
 def plain(data_dir: Path, **options: Any) -> persistqueue.SQLiteAckQueue:
     return persistqueue.SQLiteAckQueue(
-        str(data_dir / "queue"), serializer=persistqueue.serializers.json, auto_resume=False, **options
+        str(data_dir / "queue"),
+        serializer=persistqueue.serializers.json,
+        auto_resume=False,
+        **options,
     )
 
 
@@ -42,7 +45,9 @@ def test_the_table_has_persist_queues_own_columns(tmp_path: Path) -> None:
     with closing(Inbox(str(tmp_path / "ours"))) as inbox:
         inbox.put(job(1))
     plain(tmp_path / "theirs").close()
-    assert columns(tmp_path / "ours" / "queue" / "data.db") == columns(tmp_path / "theirs" / "queue" / "data.db")
+    assert columns(tmp_path / "ours" / "queue" / "data.db") == columns(
+        tmp_path / "theirs" / "queue" / "data.db"
+    )
 
 
 def test_row_ids_are_never_given_twice_in_ours_as_in_theirs(data_dir: Path) -> None:
@@ -82,7 +87,9 @@ def test_we_take_what_a_plain_queue_puts(data_dir: Path, first: str) -> None:
     assert taken["data"] == {"a": 1, "b": 2}
 
 
-def test_twins_that_a_plain_queue_left_are_folded_when_the_table_is_first_ours(data_dir: Path) -> None:
+def test_twins_that_a_plain_queue_left_are_folded_when_the_table_is_first_ours(
+    data_dir: Path,
+) -> None:
     with closing(plain(data_dir)) as theirs:
         for n in range(4):
             theirs.put(job(1, **{f"f{n}": n, "newest": n}))
@@ -162,10 +169,14 @@ class Tracer:
         self._connection.set_trace_callback(self._statements.append)
         action()
         self._connection.set_trace_callback(None)
-        wanted = [s for s in self._statements if s.split(" ", 1)[0] in ("SELECT", "UPDATE", "DELETE")]
+        wanted = [
+            s for s in self._statements if s.split(" ", 1)[0] in ("SELECT", "UPDATE", "DELETE")
+        ]
         self._statements.clear()
         return {
-            statement: " / ".join(row[3] for row in self._connection.execute(f"EXPLAIN QUERY PLAN {statement}"))
+            statement: " / ".join(
+                row[3] for row in self._connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+            )
             for statement in wanted
         }
 
@@ -181,7 +192,9 @@ def filled(data_dir: Path) -> Iterator[sqlite3.Connection]:
             "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, ?)",
             (
                 (
-                    json.dumps({**job(n), "next_retry_at": 1e9 + n} if n % 10 == 0 else job(n)).encode(),
+                    json.dumps(
+                        {**job(n), "next_retry_at": 1e9 + n} if n % 10 == 0 else job(n)
+                    ).encode(),
                     (n % 2) if n < 100_000 else 5,
                 )
                 for n in range(120_000)
@@ -205,7 +218,9 @@ def steps(connection: sqlite3.Connection, action: Callable[[], object]) -> int:
     return count
 
 
-def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_jobs(filled: sqlite3.Connection) -> None:
+def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_jobs(
+    filled: sqlite3.Connection,
+) -> None:
     taken: list[Any] = []
     actions: dict[str, Callable[[], object]] = {
         "put a new scene": lambda: table.put(filled, job(500_000, a=1)),
@@ -222,7 +237,14 @@ def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_job
         for statement, plan in plans.items():
             assert "SCAN" not in plan or "USING INDEX" in plan, f"{name}: {statement} -> {plan}"
             assert "TEMP B-TREE" not in plan, f"{name}: {statement} -> {plan}"
-    for name in ("put a new scene", "put a waiting scene", "take", "next_due", "take nothing due", "install again"):
+    for name in (
+        "put a new scene",
+        "put a waiting scene",
+        "take",
+        "next_due",
+        "take nothing due",
+        "install again",
+    ):
         assert steps(filled, actions[name]) <= 1, name
 
 
@@ -232,7 +254,9 @@ def test_opening_a_long_queue_reads_none_of_it(filled: sqlite3.Connection, data_
     class Counted(JobQueue):
         """Counts thousands of steps of each connection from its start."""
 
-        def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:
+        def _new_db_connection(
+            self, path: str, multithreading: bool, timeout: float
+        ) -> sqlite3.Connection:
             connection = super()._new_db_connection(path, multithreading, timeout)
             connection.set_progress_handler(lambda: ticks.append(1), 1000)
             return connection

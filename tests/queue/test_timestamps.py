@@ -14,10 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from queue.operations import load_sync_timestamps, save_sync_timestamp
-from queue.timestamps import FILE, JOURNAL, LazyTimestamps, forget_sync_timestamp, is_synced, parse_time
+from queue.timestamps import (
+    FILE,
+    JOURNAL,
+    LazyTimestamps,
+    forget_sync_timestamp,
+    is_synced,
+    parse_time,
+)
 from tests.queue.support import run_at_once, run_python
 
-NEVER_RAISES = settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+NEVER_RAISES = settings(
+    max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.fixture
@@ -27,7 +36,9 @@ def folder(tmp_path: Path) -> Path:
 
 def write_many(folder: Path, count: int) -> dict[int, float]:
     stored = {scene: 1_700_000_000.25 + scene for scene in range(count)}
-    (folder / FILE).write_text(json.dumps({str(scene): moment for scene, moment in stored.items()}), encoding="utf-8")
+    (folder / FILE).write_text(
+        json.dumps({str(scene): moment for scene, moment in stored.items()}), encoding="utf-8"
+    )
     return stored
 
 
@@ -45,7 +56,10 @@ def test_what_is_saved_is_loaded(folder: Path, kind: type[Any]) -> None:
     save_sync_timestamp(kind(folder), 5, 1_700_000_000.123456)
     save_sync_timestamp(kind(folder), 6, 7)
     assert load_sync_timestamps(kind(folder)) == {5: 1_700_000_000.123456, 6: 7.0}
-    assert all(type(scene) is int and type(moment) is float for scene, moment in load_sync_timestamps(folder).items())
+    assert all(
+        type(scene) is int and type(moment) is float
+        for scene, moment in load_sync_timestamps(folder).items()
+    )
 
 
 def test_the_file_is_an_object_of_scene_ids_and_seconds(folder: Path) -> None:
@@ -80,13 +94,19 @@ def test_a_forgotten_scene_is_gone_and_can_come_back(folder: Path, others: int) 
 # --- cost ---------------------------------------------------------------------------------------------------
 
 
-def test_saving_beside_a_hundred_thousand_entries_appends_and_rewrites_nothing(folder: Path) -> None:
+def test_saving_beside_a_hundred_thousand_entries_appends_and_rewrites_nothing(
+    folder: Path,
+) -> None:
     stored = write_many(folder, 100_000)
     before = (folder / FILE).stat()
     for scene in range(300):
         save_sync_timestamp(folder, scene, 5.0)
     after = (folder / FILE).stat()
-    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (
+        after.st_ino,
+        after.st_mtime_ns,
+        after.st_size,
+    )
     assert (folder / JOURNAL).stat().st_size < 300 * 40
     assert load_sync_timestamps(folder) == stored | dict.fromkeys(range(300), 5.0)
 
@@ -164,7 +184,9 @@ def test_two_broken_files_in_one_second_are_both_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True], ids=["small file", "large file"])
 @pytest.mark.parametrize("half", ["[1, 12", "[1", "[1, 5.0]", "\0\0\0", '"'])
-def test_a_line_that_a_killed_writer_left_unfinished_spoils_no_later_save(folder: Path, half: str, large: bool) -> None:
+def test_a_line_that_a_killed_writer_left_unfinished_spoils_no_later_save(
+    folder: Path, half: str, large: bool
+) -> None:
     write_many(folder, 5_000 if large else 0)
     (folder / JOURNAL).write_text("[7, 70.0]\n" + half, encoding="utf-8")
     save_sync_timestamp(folder, 9_999, 5.0)
@@ -213,7 +235,9 @@ def test_whatever_lies_in_the_two_files_loading_and_saving_go_on(
     st.dictionaries(
         st.text(max_size=3) | st.integers().map(str),
         st.recursive(
-            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3), st.lists, max_leaves=3
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
+            st.lists,
+            max_leaves=3,
         ),
         max_size=3,
     )
@@ -354,9 +378,13 @@ def test_no_text_whatever_stops_a_hook(text: str) -> None:
     st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)),
     st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 )
-def test_every_moment_with_a_fraction_comes_back_to_the_microsecond(moment: datetime, zone: timezone) -> None:
+def test_every_moment_with_a_fraction_comes_back_to_the_microsecond(
+    moment: datetime, zone: timezone
+) -> None:
     aware = moment.replace(tzinfo=zone)
-    assert parse_time(aware.isoformat(timespec="microseconds")) == pytest.approx(aware.timestamp(), abs=2e-6)
+    assert parse_time(aware.isoformat(timespec="microseconds")) == pytest.approx(
+        aware.timestamp(), abs=2e-6
+    )
 
 
 @pytest.mark.parametrize(

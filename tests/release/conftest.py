@@ -25,13 +25,25 @@ EPOCH = "1767323046"
 
 
 @pytest.fixture(autouse=True)
-def quiet_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def quiet_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """No setting of pip or Python from outside, an empty home, and no index."""
     for variable in list(os.environ):
-        if variable.startswith(("PIP_", "PLEX_", "STASH_", "GIT_", "SOURCE_DATE_")) or variable == "PYTHONPATH":
+        if (
+            variable.startswith(("PIP_", "PLEX_", "STASH_", "GIT_", "SOURCE_DATE_"))
+            or variable == "PYTHONPATH"
+        ):
             monkeypatch.delenv(variable)
     home = tmp_path_factory.mktemp("home")
-    for variable in ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+    for variable in (
+        "HOME",
+        "USERPROFILE",
+        "APPDATA",
+        "LOCALAPPDATA",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+    ):
         monkeypatch.setenv(variable, str(home))
     monkeypatch.setenv("XDG_CONFIG_DIRS", str(home))
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
@@ -53,7 +65,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).exists():
             shutil.copy2(ROOT / name, folder / name)
     (folder / "docs" / "contributing.md").write_text("for developers", encoding="utf-8")
-    for rubbish in ("tests/test_x.py", "hooks/.hidden.py", "queue/data.db", "note.md", "dist/index.yml", "docs/a.yml"):
+    for rubbish in (
+        "tests/test_x.py",
+        "hooks/.hidden.py",
+        "queue/data.db",
+        "note.md",
+        "dist/index.yml",
+        "docs/a.yml",
+    ):
         (folder / rubbish).parent.mkdir(exist_ok=True)
         (folder / rubbish).write_text("rubbish", encoding="utf-8")
     return folder
@@ -93,7 +112,9 @@ class Python:
     @property
     def site(self) -> Path:
         command = [self.path, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-        return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+        return Path(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        )
 
 
 def make_python(folder: Path) -> Python:
@@ -116,7 +137,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
     found = importlib.util.find_spec("pip")
     if found is None or found.origin is None:
         pytest.skip("there is no pip to copy")
-    shutil.copytree(Path(found.origin).parent, made.site / "pip", ignore=shutil.ignore_patterns("*.exe"))
+    shutil.copytree(
+        Path(found.origin).parent, made.site / "pip", ignore=shutil.ignore_patterns("*.exe")
+    )
     return made
 
 

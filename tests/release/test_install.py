@@ -64,11 +64,15 @@ def names_beside(plugin: Path) -> list[str]:
 # --- it works
 
 
-def test_the_packages_are_put_beside_the_plugin_and_reported(plugin: Path, python: Python, wheels: Path) -> None:
+def test_the_packages_are_put_beside_the_plugin_and_reported(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
     said: list[str] = []
     seen: list[float] = []
     result = install_dependencies(plugin, python=python.path, say=said.append, report=seen.append)
-    assert result == Installed(str(plugin / "dependencies"), ".".join(map(str, sys.version_info[:3])), VERSIONS)
+    assert result == Installed(
+        str(plugin / "dependencies"), ".".join(map(str, sys.version_info[:3])), VERSIONS
+    )
     assert (plugin / "dependencies" / "plexapi" / "__init__.py").is_file()
     assert names_beside(plugin) == ["dependencies"]
     for name, version in VERSIONS.items():
@@ -79,7 +83,9 @@ def test_the_packages_are_put_beside_the_plugin_and_reported(plugin: Path, pytho
     assert seen and 0 < seen[-1] <= 1
 
 
-def test_a_python_without_pip_uses_the_pip_that_it_came_with(plugin: Path, bare: Python, wheels: Path) -> None:
+def test_a_python_without_pip_uses_the_pip_that_it_came_with(
+    plugin: Path, bare: Python, wheels: Path
+) -> None:
     before = tree_of(bare.folder)
     assert install_dependencies(plugin, python=bare.path).packages == VERSIONS
     assert tree_of(bare.folder) == before, "the Python itself is as it was"
@@ -114,9 +120,17 @@ def test_a_link_in_its_place_is_replaced_and_what_it_led_to_stays(
 # --- surroundings that must not matter
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
-    "another place": {"PIP_TARGET": "{tmp}/elsewhere", "PIP_PREFIX": "{tmp}/elsewhere", "PIP_ROOT": "{tmp}/elsewhere"},
+    "another place": {
+        "PIP_TARGET": "{tmp}/elsewhere",
+        "PIP_PREFIX": "{tmp}/elsewhere",
+        "PIP_ROOT": "{tmp}/elsewhere",
+    },
     "the user's place": {"PIP_USER": "1", "pip_user": "1", "PIP_REQUIRE_VIRTUALENV": "1"},
-    "other packages": {"PIP_NO_BINARY": ":all:", "PIP_REQUIRE_HASHES": "1", "PIP_PLATFORM": "vax_1"},
+    "other packages": {
+        "PIP_NO_BINARY": ":all:",
+        "PIP_REQUIRE_HASHES": "1",
+        "PIP_PLATFORM": "vax_1",
+    },
     "less of it": {"PIP_NO_DEPS": "1", "PIP_DRY_RUN": "1", "PIP_QUIET": "3"},
     "Stash's search path": {"PYTHONPATH": "{plugin}{sep}{plugin}/.."},
     "warnings and locale": {"PYTHONWARNINGS": "error", "LC_ALL": "C", "LANG": "C"},
@@ -125,13 +139,20 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_an_environment_that_would_lead_pip_astray_does_not(
-    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    plugin: Path,
+    python: Python,
+    wheels: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     for variable, value in ENVIRONMENTS[name].items():
         monkeypatch.setenv(variable, value.format(tmp=tmp_path, plugin=plugin, sep=os.pathsep))
     monkeypatch.chdir(plugin)  # whose `queue` is not Python's
     for folder in (plugin.parent, plugin):  # and modules of another plugin's author
-        (folder / "json.py").write_text("raise SystemExit('this is not Python's json')", encoding="utf-8")
+        (folder / "json.py").write_text(
+            "raise SystemExit('this is not Python's json')", encoding="utf-8"
+        )
     assert install_dependencies(plugin, python=python.path).packages == VERSIONS
     assert not (tmp_path / "elsewhere").exists()
 
@@ -148,7 +169,12 @@ def test_no_home_is_no_obstacle(
 
 @pytest.mark.parametrize("place", ["in the home", "named by a variable"])
 def test_a_file_with_pips_settings_gives_the_index_and_nothing_else(
-    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    plugin: Path,
+    python: Python,
+    wheels: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
 ) -> None:
     settings = tmp_path / "pip.conf"
     if place == "in the home":
@@ -180,13 +206,21 @@ def test_an_externally_managed_python_is_no_obstacle(
         "sys.argv = ['pip', *sys.argv[1:]]\n"
         "runpy.run_module('pip', run_name='__main__')\n"
     )
-    (tmp_path / "EXTERNALLY-MANAGED").write_text("[externally-managed]\nError=managed\n", encoding="utf-8")
+    (tmp_path / "EXTERNALLY-MANAGED").write_text(
+        "[externally-managed]\nError=managed\n", encoding="utf-8"
+    )
     options = ["install", "--only-binary=:all:", "persist-queue"]
-    refused = subprocess.run([python.path, "-c", code, *options], capture_output=True, text=True, check=False)
+    refused = subprocess.run(
+        [python.path, "-c", code, *options], capture_output=True, text=True, check=False
+    )
     assert "externally-managed" in refused.stderr, "the mark works"
     target = str(tmp_path / "target")
-    done = subprocess.run([python.path, "-c", code, *options, "--target", target], capture_output=True, check=False)
-    assert done.returncode == 0, "and does not hold for --target, which is why the installation uses it"
+    done = subprocess.run(
+        [python.path, "-c", code, *options, "--target", target], capture_output=True, check=False
+    )
+    assert done.returncode == 0, (
+        "and does not hold for --target, which is why the installation uses it"
+    )
 
 
 def test_a_broken_file_with_pips_settings_is_no_obstacle(
@@ -213,7 +247,9 @@ def test_a_python_that_is_none_is_named(plugin: Path, tmp_path: Path) -> None:
     assert "Python path" in said
 
 
-def test_no_network_is_told_from_no_package(plugin: Path, python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_told_from_no_package(
+    plugin: Path, python: Python, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made_by_hand(plugin)
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://somebody:a-secret-password@127.0.0.1:9/simple")
@@ -223,7 +259,9 @@ def test_no_network_is_told_from_no_package(plugin: Path, python: Python, monkey
     assert "a-secret-password" not in said
 
 
-def test_no_package_for_this_python_says_which_and_for_what(plugin: Path, python: Python, wheels: Path) -> None:
+def test_no_package_for_this_python_says_which_and_for_what(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
     made_by_hand(plugin)
     next(wheels.glob("pydantic-*.whl")).unlink()
     make_wheel(wheels, "pydantic", tag=other_platform())
@@ -233,7 +271,9 @@ def test_no_package_for_this_python_says_which_and_for_what(plugin: Path, python
     assert "network" not in said
 
 
-def test_a_package_with_sources_only_is_not_built(plugin: Path, python: Python, wheels: Path, tmp_path: Path) -> None:
+def test_a_package_with_sources_only_is_not_built(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
     next(wheels.glob("persist_queue-*.whl")).unlink()
     project = tmp_path / "persist-queue-1.1.0"
     project.mkdir()
@@ -266,7 +306,9 @@ def test_a_package_that_only_the_systems_python_has_does_not_count(
 
 
 @pytest.mark.parametrize("damage", [b"", b"this is no wheel"])
-def test_a_damaged_wheel_is_one_line(plugin: Path, python: Python, wheels: Path, damage: bytes) -> None:
+def test_a_damaged_wheel_is_one_line(
+    plugin: Path, python: Python, wheels: Path, damage: bytes
+) -> None:
     made_by_hand(plugin)
     next(wheels.glob("plexapi-*.whl")).write_bytes(damage)
     assert "pip failed" in refusal(plugin, python)
@@ -278,7 +320,9 @@ def test_a_plugin_folder_without_its_list_says_so(plugin: Path, python: Python) 
 
 
 @posix_only
-def test_a_full_disk_is_one_line(plugin: Path, python: Python, wheels: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
     make_wheel(wheels, "requests", ballast=8 << 20)
     with mounted(tmp_path / "disk", "size=3m", "mode=0755") as disk:
         (disk / "requirements.txt").write_bytes((plugin / "requirements.txt").read_bytes())
@@ -312,12 +356,16 @@ def test_a_new_folder_that_can_not_take_its_place_gives_way_to_the_old_one(plugi
 
 def test_a_password_in_an_address_is_not_shown(python: Python, tmp_path: Path) -> None:
     command = [python.path, "-c", "print('see https://me:secret@host/x and https://token@host/y')"]
-    ended = interpreter.Python(python.path, "", "", (), str(tmp_path), dict(os.environ)).run(command)
+    ended = interpreter.Python(python.path, "", "", (), str(tmp_path), dict(os.environ)).run(
+        command
+    )
     assert ended.text == "see https://****@host/x and https://****@host/y"
 
 
 @posix_only
-def test_a_plugin_folder_that_can_only_be_read_is_one_line(plugin: Path, python: Python, tmp_path: Path) -> None:
+def test_a_plugin_folder_that_can_only_be_read_is_one_line(
+    plugin: Path, python: Python, tmp_path: Path
+) -> None:
     with mounted(tmp_path / "disk", "size=1m", "mode=0755") as disk:
         (disk / "requirements.txt").write_bytes((plugin / "requirements.txt").read_bytes())
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -338,7 +386,9 @@ def test_a_plugin_folder_of_somebody_else_is_one_line(plugin: Path, python: Pyth
 
 
 @posix_only
-def test_a_folder_that_is_mounted_there_is_not_replaced(plugin: Path, python: Python, wheels: Path) -> None:
+def test_a_folder_that_is_mounted_there_is_not_replaced(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
     with mounted(plugin / "dependencies", "size=1m"):
         (plugin / "dependencies" / "mine.txt").touch()
         assert "remove that folder" in refusal(plugin, python)
@@ -358,7 +408,9 @@ class Index:
         file = self.wheels / Path(request.path).name
         if file.suffix == ".whl":
             return Response(200, file.read_bytes(), {"Content-Type": "application/octet-stream"})
-        links = "".join(f'<a href="/files/{path.name}">{path.name}</a>' for path in self.wheels.iterdir())
+        links = "".join(
+            f'<a href="/files/{path.name}">{path.name}</a>' for path in self.wheels.iterdir()
+        )
         page = f"<!DOCTYPE html><html><body>{links}</body></html>"
         return Response(200, page.encode(), {"Content-Type": "text/html"})
 
@@ -425,7 +477,9 @@ def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(
     assert (plugin / "dependencies" / "persistqueue" / "__init__.py").is_file()
 
 
-def test_a_kill_after_the_two_renames_leaves_the_new_one(plugin: Path, without_pip: Python, wheels: Path) -> None:
+def test_a_kill_after_the_two_renames_leaves_the_new_one(
+    plugin: Path, without_pip: Python, wheels: Path
+) -> None:
     made_by_hand(plugin)
     (plugin / "dependencies.old-abc").mkdir()
     with pytest.raises(InstallError, match="no pip"):
@@ -474,10 +528,14 @@ def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
 
 def run(plugin: Path, python: Python, call: str) -> subprocess.CompletedProcess[bytes]:
     code = f"import sys; from tasks.install import *; sys.exit({call})"
-    return subprocess.run([python.path, "-c", code], cwd=plugin, capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=60, check=False
+    )
 
 
-def test_as_a_task_it_answers_with_one_document_and_shows_progress(plugin: Path, python: Python, wheels: Path) -> None:
+def test_as_a_task_it_answers_with_one_document_and_shows_progress(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
     done = run(plugin, python, "run_install_task()")
     output = json.loads(done.stdout)["output"]
     assert done.returncode == 0
@@ -529,7 +587,9 @@ def test_it_loads_nothing_that_could_be_missing(plugin: Path, python: Python) ->
         "import sys; before = set(sys.modules); import tasks.install;"
         "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
     )
-    done = subprocess.run([python.path, "-c", code], cwd=plugin, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python.path, "-c", code], cwd=plugin, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "['common', 'stash', 'tasks']"
 
 

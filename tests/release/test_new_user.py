@@ -40,7 +40,9 @@ class Site:
 
     def log(self) -> str:
         files = [self.data_dir / name for name in ("worker.log", "worker.stderr")]
-        return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())[-3000:]
+        return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())[
+            -3000:
+        ]
 
     def install(self) -> Job:
         job = self.stash.run_task("PlexSync", TASK)
@@ -127,11 +129,17 @@ def test_packages_of_another_python_are_told_at_the_next_save(site: Site, wheels
     assert [job["scene_id"] for job in queued_with_these_packages(site)] == [scene.id]
 
 
-def test_in_a_shell_the_same_is_one_word(plugin: Path, python: Python, wheels: Path, tmp_path: Path) -> None:
+def test_in_a_shell_the_same_is_one_word(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
     script = str(plugin / "PlexSync.py")
     for arguments in (["install", "--json"], ["install"]):
         done = subprocess.run(
-            [python.path, script, *arguments], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, check=False
+            [python.path, script, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert (plugin / "dependencies" / "pydantic").is_dir()
@@ -141,7 +149,9 @@ def test_in_a_shell_the_same_is_one_word(plugin: Path, python: Python, wheels: P
             assert done.stdout.decode().splitlines()[-1].startswith("Installed for Python")
 
 
-def test_a_wrong_answer_in_a_shell_is_one_line_and_exit_status_1(plugin: Path, python: Python, tmp_path: Path) -> None:
+def test_a_wrong_answer_in_a_shell_is_one_line_and_exit_status_1(
+    plugin: Path, python: Python, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [python.path, str(plugin / "PlexSync.py"), "install"],
         cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, check=False,

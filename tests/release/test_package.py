@@ -68,7 +68,9 @@ def test_every_entry_is_plain(package: Package) -> None:
         entries = archive.infolist()
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
     assert {entry.date_time for entry in entries} == {(2026, 1, 2, 3, 4, 6)}
-    assert {(entry.create_system, entry.external_attr >> 16) for entry in entries} == {(3, 0o100644)}
+    assert {(entry.create_system, entry.external_attr >> 16) for entry in entries} == {
+        (3, 0o100644)
+    }
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
 
 
@@ -76,7 +78,9 @@ def test_every_entry_is_plain(package: Package) -> None:
 
 
 def test_it_has_the_manifest_at_its_root_and_no_other_yml(package: Package) -> None:
-    assert [name for name in names(package) if name.lower().endswith((".yml", ".yaml"))] == ["PlexSync.yml"]
+    assert [name for name in names(package) if name.lower().endswith((".yml", ".yaml"))] == [
+        "PlexSync.yml"
+    ]
     assert {"PlexSync.py", "README.md", "requirements.txt"} <= set(names(package))
 
 
@@ -101,14 +105,18 @@ def test_every_module_of_ours_that_it_imports_is_in_it(package: Package) -> None
             for module in _imports(content(package, name)):
                 place = module.replace(".", "/")
                 top = place.partition("/")[0]
-                if (ROOT / top).is_dir() and top != "tests":  # the demo says itself that it needs the repository
+                if (
+                    ROOT / top
+                ).is_dir() and top != "tests":  # the demo says itself that it needs the repository
                     assert packed & {f"{place}.py", f"{place}/__init__.py"}, (name, module)
 
 
 def _imports(source: bytes) -> set[str]:
     nodes = list(ast.walk(ast.parse(source)))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return plain | {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module
+    }
 
 
 def test_every_page_that_a_page_in_it_links_to_is_in_it(package: Package) -> None:
@@ -117,8 +125,13 @@ def test_every_page_that_a_page_in_it_links_to_is_in_it(package: Package) -> Non
         if name.endswith(".md"):
             for link in re.findall(r"\]\(([^)#]+)", content(package, name).decode("utf-8")):
                 if "://" not in link:
-                    target = os.path.normpath(PurePosixPath(name).parent / link).replace(os.sep, "/")
-                    assert target in packed | set(DEVELOPERS_DOCS) or target in ("docs", "."), (name, link)
+                    target = os.path.normpath(PurePosixPath(name).parent / link).replace(
+                        os.sep, "/"
+                    )
+                    assert target in packed | set(DEVELOPERS_DOCS) or target in ("docs", "."), (
+                        name,
+                        link,
+                    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +176,11 @@ def clone(tree: Path, tmp_path: Path) -> Path:
 
 def git(folder: Path, *arguments: str) -> None:
     who = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
-    environment = {**os.environ, "GIT_COMMITTER_DATE": "2025-06-07T08:09:10 +0000", "GIT_CONFIG_GLOBAL": os.devnull}
+    environment = {
+        **os.environ,
+        "GIT_COMMITTER_DATE": "2025-06-07T08:09:10 +0000",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
     command = ["git", "-C", str(folder), *who, *arguments]
     subprocess.run(command, check=True, env=environment, capture_output=True)
 
@@ -175,7 +192,9 @@ def test_a_file_that_git_does_not_know_stays_out(clone: Path) -> None:
     assert "hooks/scratch.py" in names(build(clone, at(EPOCH)))
 
 
-@pytest.mark.parametrize("line", ["from hooks import fresh", "import hooks.fresh", "from hooks.fresh import x"])
+@pytest.mark.parametrize(
+    "line", ["from hooks import fresh", "import hooks.fresh", "from hooks.fresh import x"]
+)
 def test_a_module_that_is_imported_and_was_forgotten_is_an_error(clone: Path, line: str) -> None:
     """Else the zip would lack it, and each of its users would be told."""
     (clone / "hooks" / "fresh.py").write_text("x = 1", encoding="utf-8")
@@ -195,8 +214,12 @@ def test_its_date_is_the_last_commits_and_never_the_clock(clone: Path) -> None:
     assert build(clone, dict(os.environ)).zip == package.zip
 
 
-def test_the_environment_of_a_git_hook_does_not_lead_to_another_repository(clone: Path, tmp_path: Path) -> None:
-    package = build(clone, {**at(EPOCH), "GIT_DIR": str(tmp_path / "nowhere"), "GIT_INDEX_FILE": "nowhere"})
+def test_the_environment_of_a_git_hook_does_not_lead_to_another_repository(
+    clone: Path, tmp_path: Path
+) -> None:
+    package = build(
+        clone, {**at(EPOCH), "GIT_DIR": str(tmp_path / "nowhere"), "GIT_INDEX_FILE": "nowhere"}
+    )
     assert "PlexSync.py" in names(package)
 
 
@@ -232,11 +255,15 @@ def test_the_index_says_what_stash_needs(package: Package) -> None:
     assert all(isinstance(entry[key], str) for key in ("version", "date"))
 
 
-def test_a_description_with_quotes_colons_and_foreign_letters_is_read_back(tree: Path, tmp_path: Path) -> None:
+def test_a_description_with_quotes_colons_and_foreign_letters_is_read_back(
+    tree: Path, tmp_path: Path
+) -> None:
     other = copied(tree, tmp_path / "elsewhere")
     text = 'Brings "x": y # to \\ Plex – schön 🎬'
     manifest = yaml.safe_load((other / "PlexSync.yml").read_text(encoding="utf-8"))
-    (other / "PlexSync.yml").write_text(yaml.safe_dump({**manifest, "description": text}), encoding="utf-8")
+    (other / "PlexSync.yml").write_text(
+        yaml.safe_dump({**manifest, "description": text}), encoding="utf-8"
+    )
     (entry,) = yaml.safe_load(build(other, at(EPOCH)).index())
     assert entry["metadata"]["description"] == text
 
@@ -270,13 +297,20 @@ def test_without_a_usable_date_nothing_is_built(tree: Path, epoch: str) -> None:
 
 
 def test_the_command_writes_both_files_and_nothing_else(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: Package
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    package: Package,
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
     for _ in range(2):
         assert main(["--root", str(tree), "--to", str(tmp_path / "dist")]) == 0
         assert package.sha256 in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == ["PlexSync.zip", "index.yml"]
+    assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == [
+        "PlexSync.zip",
+        "index.yml",
+    ]
     assert (tmp_path / "dist" / "PlexSync.zip").read_bytes() == package.zip
     assert (tmp_path / "dist" / "index.yml").read_text(encoding="utf-8") == package.index()
 

@@ -20,18 +20,29 @@ MODULES = {
     "requests": "requests",
     "pydantic": "pydantic",
 }
-VERSIONS = {"persist-queue": "1.1.0", "plexapi": "4.18.3", "requests": "2.34.2", "pydantic": "2.14.3"}
+VERSIONS = {
+    "persist-queue": "1.1.0",
+    "plexapi": "4.18.3",
+    "requests": "2.34.2",
+    "pydantic": "2.14.3",
+}
 #: Files of an installation that no wheel has.
 _MADE = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
 def rebuild_wheels(requirements: Path, folder: Path) -> None:
     """Make a wheel of each distribution that the requirements ask for, of the files that are installed here."""
-    waiting = [line for line in requirements.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    waiting = [
+        line
+        for line in requirements.read_text(encoding="utf-8").splitlines()
+        if line and line[0] != "#"
+    ]
     done: set[str] = set()
     while waiting:
         requirement = Requirement(waiting.pop())
-        if requirement.name in done or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+        if requirement.name in done or (
+            requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        ):
             continue
         done.add(requirement.name)
         found = distribution(requirement.name)
@@ -49,7 +60,9 @@ def _rebuild(found: Distribution, folder: Path) -> None:
     tags = re.findall(r"(?m)^Tag: (\S+)", found.read_text("WHEEL") or "")
     parts = zip(*(tag.split("-") for tag in tags), strict=True)
     tag = "-".join(".".join(dict.fromkeys(part)) for part in parts)
-    (info,) = {path.partition("/")[0] for path in files if path.partition("/")[0].endswith(".dist-info")}
+    (info,) = {
+        path.partition("/")[0] for path in files if path.partition("/")[0].endswith(".dist-info")
+    }
     _write(folder / f"{name}-{tag}.whl", info, files)
 
 
@@ -79,7 +92,9 @@ def make_wheel(
     return path
 
 
-def make_wheels(folder: Path, sources: Mapping[str, str] | None = None, *, version: str = "") -> Path:
+def make_wheels(
+    folder: Path, sources: Mapping[str, str] | None = None, *, version: str = ""
+) -> Path:
     """Make stand-ins for the four packages; `sources` has other code for some."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in MODULES:
@@ -88,9 +103,14 @@ def make_wheels(folder: Path, sources: Mapping[str, str] | None = None, *, versi
 
 
 def _write(path: Path, info: str, files: Mapping[str, bytes]) -> None:
-    record = "".join(f"{name},sha256={_digest(content)},{len(content)}\n" for name, content in files.items())
+    record = "".join(
+        f"{name},sha256={_digest(content)},{len(content)}\n" for name, content in files.items()
+    )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode()}.items():
+        for name, content in {
+            **files,
+            f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode(),
+        }.items():
             archive.writestr(name, content)
 
 

@@ -113,7 +113,11 @@ class RequestLog:
         return len(self.matching(method, path))
 
     def wait_for(
-        self, count: int = 1, method: str | None = None, path: str | None = None, timeout: float = 5.0
+        self,
+        count: int = 1,
+        method: str | None = None,
+        path: str | None = None,
+        timeout: float = 5.0,
     ) -> bool:
         """Wait until so many such requests have arrived; False when they don't come in time."""
         with self._changed:
@@ -364,14 +368,19 @@ class SimulatedServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
     def _adopt(self, client: socket.socket) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(client, self._idle_timeout)
-        thread = threading.Thread(target=self._serve, args=(connection,), name=f"{self._name}-connection", daemon=True)
+        thread = threading.Thread(
+            target=self._serve, args=(connection,), name=f"{self._name}-connection", daemon=True
+        )
         with self._lock:
             self._connections[connection] = thread
         thread.start()
@@ -408,7 +417,9 @@ class SimulatedServer:
             connection.reset()
             return False
         self.log._ended(number, response.status, time.perf_counter() - started)
-        close = request.headers.get("Connection", "").lower() == "close" or isinstance(fault, Truncate)
+        close = request.headers.get("Connection", "").lower() == "close" or isinstance(
+            fault, Truncate
+        )
         drip = self._drip(rule) if rule is not None else None
         connection.send(
             response,
@@ -459,7 +470,9 @@ class _BadRequest(Exception):
 class _Acceptor:
     """A thread that takes connections from a listening socket until it is told to stop."""
 
-    def __init__(self, listener: socket.socket, adopt: Callable[[socket.socket], None], name: str) -> None:
+    def __init__(
+        self, listener: socket.socket, adopt: Callable[[socket.socket], None], name: str
+    ) -> None:
         self._listener = listener
         self._adopt = adopt
         # Closing a socket does not wake a thread that accepts on it everywhere; a byte on a pair does.
@@ -618,7 +631,9 @@ def _headers(lines: list[str]) -> Headers:
 
 
 def _matches(request: Request, method: str | None, path: re.Pattern[str] | None) -> bool:
-    return (method is None or request.method == method) and (path is None or path.match(request.path) is not None)
+    return (method is None or request.method == method) and (
+        path is None or path.match(request.path) is not None
+    )
 
 
 def _listen(host: str, port: int, patience: float = 5.0) -> socket.socket:

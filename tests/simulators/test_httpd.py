@@ -51,7 +51,9 @@ def server(echo: Echo) -> Iterator[SimulatedServer]:
 
 
 def test_the_handler_gets_the_request_decoded(server: SimulatedServer, echo: Echo) -> None:
-    answer = requests.post(server.url + "/a%20b/%C3%A9?x=1&y=&x=%2C", data=b"body", headers={"X-One": "Two"})
+    answer = requests.post(
+        server.url + "/a%20b/%C3%A9?x=1&y=&x=%2C", data=b"body", headers={"X-One": "Two"}
+    )
 
     request = echo.seen[0]
     assert (answer.status_code, answer.text) == (200, "0123456789")
@@ -89,7 +91,11 @@ def test_the_log_says_what_was_asked_and_answered(server: SimulatedServer) -> No
         ("PUT", "/two", 200),
     ]
     assert len(server.log) == 2
-    assert [server.log.count("PUT"), server.log.count(path="/o"), server.log.count("GET", "/two")] == [
+    assert [
+        server.log.count("PUT"),
+        server.log.count(path="/o"),
+        server.log.count("GET", "/two"),
+    ] == [
         1,
         1,
         0,
@@ -137,12 +143,18 @@ class TestFaults:
 
         answer = requests.get(server.url)
 
-        assert (answer.status_code, answer.text, answer.headers["Retry-After"]) == (503, "later", "7")
+        assert (answer.status_code, answer.text, answer.headers["Retry-After"]) == (
+            503,
+            "later",
+            "7",
+        )
         assert echo.seen == []
         assert [exchange.status for exchange in server.log.all()] == [503]
 
     def test_a_rule_meets_only_its_requests(self, server: SimulatedServer) -> None:
-        server.faults.add(Answer(500), method="PUT", path="/a/.*/c", when=lambda r: r.first("x") == "1")
+        server.faults.add(
+            Answer(500), method="PUT", path="/a/.*/c", when=lambda r: r.first("x") == "1"
+        )
 
         put = requests.put
         assert put(server.url + "/a/b/c?x=1").status_code == 500
@@ -150,7 +162,9 @@ class TestFaults:
         assert put(server.url + "/b/b/c?x=1").status_code == 200
         assert put(server.url + "/a/b/c?x=2").status_code == 200
 
-    def test_a_rule_happens_so_many_times_and_then_the_next_one(self, server: SimulatedServer) -> None:
+    def test_a_rule_happens_so_many_times_and_then_the_next_one(
+        self, server: SimulatedServer
+    ) -> None:
         server.faults.add(Answer(500), times=2)
         server.faults.add(Answer(429), times=1)
 
@@ -239,10 +253,14 @@ class TestFaults:
         assert echo.seen == []
         assert [exchange.status for exchange in server.log.all()] == [0]
 
-    def test_a_hanging_request_goes_on_when_the_faults_are_cleared(self, server: SimulatedServer) -> None:
+    def test_a_hanging_request_goes_on_when_the_faults_are_cleared(
+        self, server: SimulatedServer
+    ) -> None:
         server.faults.add(Hang())
         answers: list[int] = []
-        client = threading.Thread(target=lambda: answers.append(requests.get(server.url).status_code))
+        client = threading.Thread(
+            target=lambda: answers.append(requests.get(server.url).status_code)
+        )
         client.start()
         assert server.log.wait_for(1)
 
@@ -251,7 +269,9 @@ class TestFaults:
         client.join(SOON)
         assert answers == [200]
 
-    def test_a_hanging_request_ends_with_the_server(self, server: SimulatedServer, echo: Echo) -> None:
+    def test_a_hanging_request_ends_with_the_server(
+        self, server: SimulatedServer, echo: Echo
+    ) -> None:
         server.faults.add(Hang())
         failures: list[Exception] = []
 

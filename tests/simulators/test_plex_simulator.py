@@ -79,7 +79,10 @@ def put(plex: PlexSimulator, path: str) -> int:
 class TestServer:
     def test_connecting_costs_one_request_and_tells_who_it_is(self, plex: PlexSimulator) -> None:
         server = connect(plex)
-        assert (server.friendlyName, server.machineIdentifier) == ("Simulated Plex", plex.machine_identifier)
+        assert (server.friendlyName, server.machineIdentifier) == (
+            "Simulated Plex",
+            plex.machine_identifier,
+        )
         assert [exchange.request.target for exchange in plex.log.all()] == ["/"]
 
     def test_a_wrong_token_is_refused(self, plex: PlexSimulator) -> None:
@@ -109,7 +112,9 @@ class TestServer:
         plex.starting_up = False
         connect(plex)
 
-    def test_users_that_share_may_read_but_not_write(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_users_that_share_may_read_but_not_write(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         plex.shared_tokens.add("friend")
         server = connect(plex, "friend")
         assert [section.title for section in server.library.sections()] == ["Scenes"]
@@ -130,7 +135,9 @@ class TestServer:
             section.all()
         assert len(section.all()) == 1
 
-    def test_it_can_be_restarted_with_its_library(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_it_can_be_restarted_with_its_library(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         server, url = connect(plex), plex.url
         plex.stop()
         with pytest.raises(requests.ConnectionError):
@@ -141,7 +148,9 @@ class TestServer:
 
 class TestSections:
     def test_sections(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
-        plex.add_library("Shows", ["/media/shows", "/more"], type="show", agent="tv.plex.agents.series")
+        plex.add_library(
+            "Shows", ["/media/shows", "/more"], type="show", agent="tv.plex.agents.series"
+        )
         sections = connect(plex).library.sections()
         assert [(s.key, s.title, s.type, s.agent) for s in sections] == [
             (1, "Scenes", "movie", "tv.plex.agents.none"),
@@ -158,7 +167,9 @@ class TestSections:
         after = int(get(plex, "/library/sections")[0].attrib["contentChangedAt"])
         assert before < after < clock.now / 1000
 
-    def test_a_renamed_library_is_seen_after_a_reload(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_a_renamed_library_is_seen_after_a_reload(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         library = connect(plex).library
         library.sections()
         plex.rename_library(scenes, "Other")
@@ -178,7 +189,9 @@ class TestListings:
         assert titles == [f"{n:03}" for n in range(250)]
         assert plex.log.count("GET", "/library/sections/1/all") == 3
 
-    def test_size_and_offset_are_told_only_for_pages(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_size_and_offset_are_told_only_for_pages(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(5)))
         whole = get(plex, "/library/sections/1/all")
         assert (whole.get("size"), whole.get("totalSize"), whole.get("offset")) == ("5", None, None)
@@ -188,7 +201,9 @@ class TestListings:
         assert (page.get("size"), page.get("totalSize"), page.get("offset")) == ("2", "5", "3")
         assert section_of(plex).totalSize == 5
 
-    def test_in_the_query_a_size_needs_a_start(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_in_the_query_a_size_needs_a_start(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(5)))
         url = "/library/sections/1/all?X-Plex-Container-Size=2"
         assert len(get(plex, url)) == 5
@@ -216,7 +231,9 @@ class TestListings:
 
         assert [tag.attrib for tag in video.iter("Genre")] == [{"tag": "A"}, {"tag": "B"}]
         assert [len(list(video.iter(kind))) for kind in ("Director", "Role")] == [2, 3]
-        assert [list(video.iter(kind)) for kind in ("Label", "Field", "Stream", "Producer")] == [[]] * 4
+        assert [list(video.iter(kind)) for kind in ("Label", "Field", "Stream", "Producer")] == [
+            []
+        ] * 4
         assert "librarySectionTitle" not in video.attrib
 
     def test_full_items_have_everything(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
@@ -240,16 +257,22 @@ class TestListings:
         assert [guid.id for guid in item.guids] == ["tmdb://1"]
         assert [(part.file, part.size) for part in item.iterParts()] == [(f"{FOLDER}/a.mp4", 4711)]
 
-    def test_reading_what_is_empty_costs_a_hidden_request(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_reading_what_is_empty_costs_a_hidden_request(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         listed = section_of(plex).all()[0]
         plex.log.clear()
 
         assert (listed.title, listed.locations, len(plex.log)) == ("One", item.paths, 0)
         assert listed.studio is None
-        assert [exchange.request.path for exchange in plex.log.all()] == [f"/library/metadata/{item.rating_key}"]
+        assert [exchange.request.path for exchange in plex.log.all()] == [
+            f"/library/metadata/{item.rating_key}"
+        ]
 
     def test_several_items_at_once(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
-        keys = [i.rating_key for i in plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(3)))]
+        keys = [
+            i.rating_key for i in plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(3)))
+        ]
         assert [i.ratingKey for i in connect(plex).fetchItems([keys[2], keys[0], 999_999])] == [
             keys[2],
             keys[0],
@@ -263,17 +286,23 @@ class TestListings:
             ["/a/HD.mkv"],
         ]
 
-    def test_texts_survive_in_numeric_references(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_texts_survive_in_numeric_references(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         path, summary = f"{FOLDER}/e\u0300.mp4", 'it\'s\n<ä> & "b" \U0001f600'
         created = plex.add_item(scenes, path, summary=summary)
-        raw = requests.get(plex.url + "/library/sections/1/all", headers={"X-Plex-Token": TOKEN}).content
+        raw = requests.get(
+            plex.url + "/library/sections/1/all", headers={"X-Plex-Token": TOKEN}
+        ).content
 
         assert raw.startswith(b"<?xml") and raw.isascii()
         assert b"it&#39;s&#10;&lt;&#228;&gt;" in raw
         item = full(plex, created)
         assert (item.summary, item.locations) == (summary, [path])
 
-    def test_elements_and_fields_can_be_left_out(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_elements_and_fields_can_be_left_out(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.add_item(scenes, f"{FOLDER}/a.mp4", genres=["A"], summary="long")
         url = "/library/sections/1/all?excludeElements=Genre,Role&excludeFields=summary"
         video = get(plex, url)[0]
@@ -293,7 +322,11 @@ class TestListings:
 
     def test_a_replaced_item_has_another_key(self, plex: PlexSimulator, item: PlexItem) -> None:
         new = plex.replace_item(item.path)
-        assert (new.path, plex.find(item.path), new.rating_key != item.rating_key) == (item.path, new, True)
+        assert (new.path, plex.find(item.path), new.rating_key != item.rating_key) == (
+            item.path,
+            new,
+            True,
+        )
 
     def test_a_moved_file_keeps_its_item(self, plex: PlexSimulator, item: PlexItem) -> None:
         assert section_of(plex).all()[0].locations == item.paths
@@ -301,18 +334,25 @@ class TestListings:
         assert section_of(plex).all()[0].locations == [f"{FOLDER}/b/Two.mp4"]
         assert plex.find(f"{FOLDER}/b/Two.mp4") is item
 
-    def test_a_large_library_is_listed_whole(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_a_large_library_is_listed_whole(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(5000)))
         seen: set[str] = set()
         while len(seen) < 5000:
             page = {"X-Plex-Container-Start": str(len(seen)), "X-Plex-Container-Size": "1000"}
-            keys = {video.attrib["ratingKey"] for video in get(plex, "/library/sections/1/all?sort=id", **page)}
+            keys = {
+                video.attrib["ratingKey"]
+                for video in get(plex, "/library/sections/1/all?sort=id", **page)
+            }
             assert keys and not keys & seen
             seen |= keys
 
 
 class TestFilters:
-    def test_what_changed_since(self, plex: PlexSimulator, clock: Clock, scenes: PlexLibrary) -> None:
+    def test_what_changed_since(
+        self, plex: PlexSimulator, clock: Clock, scenes: PlexLibrary
+    ) -> None:
         old, new = plex.add_items(scenes, [f"{FOLDER}/old.mp4", f"{FOLDER}/new.mp4"])
         clock.now += 100
         full(plex, new).editSummary("changed")
@@ -324,8 +364,12 @@ class TestFilters:
         assert [i.title for i in section.search(sort="updatedAt:desc")] == ["new", "old"]
         assert old.updated_at == new.updated_at - 100
 
-    @pytest.mark.parametrize(("operator", "count"), [("%3E%3E", 0), ("%3E", 1), ("%3C%3C", 0), ("%3C", 1), ("", 1)])
-    def test_time_operators(self, plex: PlexSimulator, clock: Clock, item: PlexItem, operator: str, count: int) -> None:
+    @pytest.mark.parametrize(
+        ("operator", "count"), [("%3E%3E", 0), ("%3E", 1), ("%3C%3C", 0), ("%3C", 1), ("", 1)]
+    )
+    def test_time_operators(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem, operator: str, count: int
+    ) -> None:
         url = f"/library/sections/1/all?updatedAt{operator}={int(clock.now)}"
         assert len(get(plex, url)) == count
 
@@ -338,13 +382,19 @@ class TestFilters:
         plex.add_item(scenes, f"{FOLDER}/b.mp4", genres=["Comedy"])
         section = section_of(plex)
         assert [i.title for i in section.search(genre="drama")] == ["a"]
-        assert [choice.title for choice in section.listFilterChoices("genre")] == ["Comedy", "Drama"]
+        assert [choice.title for choice in section.listFilterChoices("genre")] == [
+            "Comedy",
+            "Drama",
+        ]
 
     def test_file_is_fuzzy(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
         items = plex.add_items(scenes, (f"{FOLDER}/{n}/Scene.mp4" for n in range(10, 60)))
         exact, neighbours = 0, 0
         for item in items:
-            found = {v.attrib["ratingKey"] for v in get(plex, f"/library/sections/1/all?file={item.path.upper()}")}
+            found = {
+                v.attrib["ratingKey"]
+                for v in get(plex, f"/library/sections/1/all?file={item.path.upper()}")
+            }
             assert str(item.rating_key) in found
             exact, neighbours = exact + (len(found) == 1), neighbours + (len(found) == 2)
         assert exact > neighbours > 0
@@ -365,12 +415,16 @@ class TestFilters:
 
 
 class TestEdits:
-    def test_many_fields_in_one_request(self, plex: PlexSimulator, clock: Clock, item: PlexItem) -> None:
+    def test_many_fields_in_one_request(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
         movie = full(plex, item)
         clock.now += 10
         plex.log.clear()
         movie.batchEdits()
-        movie.editTitle("The Été").editSummary("Lang\nund é").editStudio("S").editOriginallyAvailable("2020-02-03")
+        movie.editTitle("The Été").editSummary("Lang\nund é").editStudio(
+            "S"
+        ).editOriginallyAvailable("2020-02-03")
         movie.editTags("actor", ["A", "B"]).saveEdits()
 
         movie.reload()
@@ -401,7 +455,9 @@ class TestEdits:
         full(plex, item).edit(**{"title.locked": 0})
         assert (item.title, item.locked) == ("U", set())
 
-    def test_the_sort_title_can_be_set_and_locked(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_the_sort_title_can_be_set_and_locked(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         full(plex, item).editSortTitle("zzz")
         full(plex, item).editTitle("The Other")
         assert full(plex, item).titleSort == "zzz"
@@ -430,12 +486,16 @@ class TestEdits:
         full(plex, item).edit(**{"genre[0].tag.tag": "B"})
         assert item.genres == genres
 
-    def test_a_name_in_both_lists_ends_up_present(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_a_name_in_both_lists_ends_up_present(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         item = plex.add_item(scenes, f"{FOLDER}/a.mp4", genres=["A"])
         full(plex, item).edit(**{"genre[0].tag.tag": "A", "genre[].tag.tag-": "A"})
         assert item.genres == ["A"]
 
-    def test_extending_a_cut_list_loses_the_rest(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_extending_a_cut_list_loses_the_rest(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         item = plex.add_item(scenes, f"{FOLDER}/a.mp4", genres=["A", "B", "C"])
         section_of(plex).all()[0].addGenre("D")
         assert item.genres == ["A", "B", "D"]
@@ -448,13 +508,17 @@ class TestEdits:
         full(plex, item).edit(**{"collection[].tag": ""})
         assert item.collections == []
 
-    def test_the_first_spelling_of_a_tag_wins_everywhere(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_the_first_spelling_of_a_tag_wins_everywhere(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.add_item(scenes, f"{FOLDER}/a.mp4", genres=["Drama", "É"])
         item = plex.add_item(scenes, f"{FOLDER}/b.mp4")
         full(plex, item).editTags("genre", ["drama", "é", "DRAMA"])
         assert item.genres == ["Drama", "é"]  # only ASCII letters are alike
 
-    def test_a_collection_goes_with_its_last_item(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_a_collection_goes_with_its_last_item(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         full(plex, item).addCollection("C")
         section = section_of(plex)
         [first] = section.collections()
@@ -485,12 +549,16 @@ class TestEdits:
             ("title.locked=True", 500),
         ],
     )
-    def test_bad_edits_change_nothing(self, plex: PlexSimulator, item: PlexItem, query: str, status: int) -> None:
+    def test_bad_edits_change_nothing(
+        self, plex: PlexSimulator, item: PlexItem, query: str, status: int
+    ) -> None:
         url = f"/library/sections/1/all?type=1&id={item.rating_key}&summary.value=S&{query}"
         assert put(plex, url) == status
         assert (item.summary, len(plex.writes)) == (("S", 1) if status == 200 else ("", 0))
 
-    def test_an_unknown_id_refuses_all_unless_told_to_skip_it(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_an_unknown_id_refuses_all_unless_told_to_skip_it(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         url = f"/library/sections/1/all?type=1&id={item.rating_key},99999&title.value=T"
         assert put(plex, url) == 404
         assert item.title == "One"
@@ -500,7 +568,9 @@ class TestEdits:
         assert put(plex, "/library/sections/1/all?type=1&id=99999&title.value=T") == 404
 
     @pytest.mark.parametrize("ids", ["", "&id="])
-    def test_without_an_id_every_item_is_edited(self, plex: PlexSimulator, scenes: PlexLibrary, ids: str) -> None:
+    def test_without_an_id_every_item_is_edited(
+        self, plex: PlexSimulator, scenes: PlexLibrary, ids: str
+    ) -> None:
         items = plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(3)))
         assert put(plex, f"/library/sections/1/all?type=1{ids}&studio.value=S") == 200
         assert [item.studio for item in items] == ["S"] * 3
@@ -536,13 +606,24 @@ class TestEdits:
         movie.rate(None)
         assert item.user_rating is None
         assert put(plex, "/:/rate?key=99999&identifier=com.plexapp.plugins.library&rating=5") == 404
-        assert put(plex, f"/:/rate?key={item.rating_key}&identifier=com.plexapp.plugins.library&rating=x") == 400
+        assert (
+            put(
+                plex,
+                f"/:/rate?key={item.rating_key}&identifier=com.plexapp.plugins.library&rating=x",
+            )
+            == 400
+        )
 
-    def test_edits_from_many_threads_are_all_kept(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_edits_from_many_threads_are_all_kept(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         items = plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(40)))
 
         def edit(item: PlexItem) -> None:
-            put(plex, f"/library/sections/1/all?type=1&id={item.rating_key}&collection%5B0%5D.tag.tag=C")
+            put(
+                plex,
+                f"/library/sections/1/all?type=1&id={item.rating_key}&collection%5B0%5D.tag.tag=C",
+            )
 
         threads = [threading.Thread(target=edit, args=(item,)) for item in items]
         for thread in threads:
@@ -554,7 +635,9 @@ class TestEdits:
 
 
 class TestRefresh:
-    def test_locked_fields_survive_and_the_others_do_not(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_locked_fields_survive_and_the_others_do_not(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         movie = full(plex, item)
         movie.editTitle("Mine").editTags("genre", ["Mine"])
         movie.editSummary("Mine", locked=False).editTags("label", ["Mine"], locked=False)
@@ -577,7 +660,9 @@ class TestRefresh:
 
 
 class TestScans:
-    def test_a_new_file_appears_after_a_scan_of_its_folder(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_a_new_file_appears_after_a_scan_of_its_folder(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.add_file(f"{FOLDER}/new/Fresh.mp4", 77, modified_at=1234)
         plex.add_file(f"{FOLDER}/other/Else.mp4")
         section = section_of(plex)
@@ -591,7 +676,9 @@ class TestScans:
         assert plex.settle()
         assert len(section.all()) == 2
 
-    def test_it_is_asynchronous_and_in_two_steps(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_it_is_asynchronous_and_in_two_steps(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.scan_delay = 0.15
         path = f"{FOLDER}/Fresh.mp4"
         plex.add_file(path, agent_metadata={"title": "From the agent", "summary": "S"})
@@ -612,7 +699,9 @@ class TestScans:
         assert (item.title, item.summary) == ("Mine", "S")
         assert (section.reload().refreshing, connect(plex).activities) == (False, [])
 
-    @pytest.mark.parametrize("path", ["/elsewhere", "/media/Scenes", "/media/scenes-2", f"{FOLDER}/a.mp4", "/media"])
+    @pytest.mark.parametrize(
+        "path", ["/elsewhere", "/media/Scenes", "/media/scenes-2", f"{FOLDER}/a.mp4", "/media"]
+    )
     def test_a_wrong_path_is_accepted_and_does_nothing(
         self, plex: PlexSimulator, scenes: PlexLibrary, path: str
     ) -> None:
@@ -622,7 +711,9 @@ class TestScans:
         assert plex.settle()
         assert plex.items(scenes) == []
 
-    def test_a_vanished_file_takes_its_item_along(self, plex: PlexSimulator, clock: Clock, item: PlexItem) -> None:
+    def test_a_vanished_file_takes_its_item_along(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
         plex.remove_file(item.path)
         section = section_of(plex)
         assert len(section.all()) == 1
@@ -632,7 +723,9 @@ class TestScans:
         assert section.all() == []
         assert get(plex, "/library/sections")[0].get("scannedAt") == str(int(clock.now))
 
-    def test_stopping_drops_what_is_under_way(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_stopping_drops_what_is_under_way(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         plex.scan_delay = 60
         plex.add_file(f"{FOLDER}/a.mp4")
         section_of(plex).update()
@@ -642,7 +735,9 @@ class TestScans:
 
 
 class TestPosters:
-    def test_an_upload_is_selected_and_locks_the_thumb(self, plex: PlexSimulator, clock: Clock, item: PlexItem) -> None:
+    def test_an_upload_is_selected_and_locks_the_thumb(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
         movie = full(plex, item)
         thumb = movie.thumb
         clock.now += 1
@@ -651,11 +746,19 @@ class TestPosters:
         [poster] = movie.posters()
         assert poster.ratingKey == "upload://posters/" + hashlib.sha1(PICTURE).hexdigest()
         movie.reload()
-        assert (poster.selected, movie.isLocked("thumb"), movie.thumb != thumb) == (True, True, True)
+        assert (poster.selected, movie.isLocked("thumb"), movie.thumb != thumb) == (
+            True,
+            True,
+            True,
+        )
         assert requests.get(movie.thumbUrl).content == PICTURE
-        assert [(upload.rating_key, upload.data) for upload in plex.uploads] == [(item.rating_key, PICTURE)]
+        assert [(upload.rating_key, upload.data) for upload in plex.uploads] == [
+            (item.rating_key, PICTURE)
+        ]
 
-    def test_the_same_bytes_are_one_entry_and_one_can_choose(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_the_same_bytes_are_one_entry_and_one_can_choose(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         movie = full(plex, item)
         for data in (b"one", b"two", b"one"):
             movie.uploadPoster(filepath=data)
@@ -674,9 +777,13 @@ class TestPosters:
         plex.refresh_item(item.rating_key)
         assert [poster.selected for poster in movie.posters()] == [False]
 
-    def test_a_url_is_not_fetched_and_still_accepted(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_a_url_is_not_fetched_and_still_accepted(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
         full(plex, item).uploadPoster(url="http://192.0.2.1/x.jpg")
-        assert [(upload.data, upload.url) for upload in plex.uploads] == [(b"", "http://192.0.2.1/x.jpg")]
+        assert [(upload.data, upload.url) for upload in plex.uploads] == [
+            (b"", "http://192.0.2.1/x.jpg")
+        ]
 
     def test_without_a_poster_there_is_a_frame(self, plex: PlexSimulator, item: PlexItem) -> None:
         assert requests.get(full(plex, item).thumbUrl).content.startswith(b"\x89PNG")

@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.simulators.stash import Caller, ManifestError, StashSimulator, load_manifest, load_plugins
+from tests.simulators.stash import (
+    Caller,
+    ManifestError,
+    StashSimulator,
+    load_manifest,
+    load_plugins,
+)
 from tests.simulators.stash.events import encode, scan_update, scene_clean, tags_merge
 
 ECHO = "import json, sys\nprint(json.dumps({'output': json.load(sys.stdin)}))\n"
@@ -33,7 +39,9 @@ def plugins(tmp_path: Path) -> Path:
 def plugin(plugins: Path) -> Plugin:
     """Writes a plugin made of a script; it hooks the given events and has one task, `Go`."""
 
-    def write(script: str = ECHO, name: str = "Echo", events: str = EVENTS, extra: str = "") -> Path:
+    def write(
+        script: str = ECHO, name: str = "Echo", events: str = EVENTS, extra: str = ""
+    ) -> Path:
         folder = plugins / name
         folder.mkdir()
         (folder / "run.py").write_text(script, encoding="utf-8")
@@ -63,7 +71,9 @@ def contexts(result: Any) -> list[dict[str, Any]]:
 # --- the process
 
 
-def test_a_hook_process_is_given_what_stash_gives(plugin: Plugin, plugins: Path, monkeypatch: Any) -> None:
+def test_a_hook_process_is_given_what_stash_gives(
+    plugin: Plugin, plugins: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("PYTHONPATH", "from-before")
     folder = plugin(
         "import json, os, sys\n"
@@ -81,7 +91,9 @@ def test_a_hook_process_is_given_what_stash_gives(plugin: Plugin, plugins: Path,
     assert extra == "yes"
 
 
-def test_the_connection_names_the_listen_address_and_a_valid_cookie(plugin: Plugin, stash: StashSimulator) -> None:
+def test_the_connection_names_the_listen_address_and_a_valid_cookie(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     folder = plugin()
     stash.plugins.reload()
     stash.add_scene()
@@ -121,9 +133,13 @@ def test_stdout_and_exit_code_make_the_result(
     assert stash.scene(1).title == "x"
 
 
-def test_a_detached_child_that_holds_stdout_blocks_the_save(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_detached_child_that_holds_stdout_blocks_the_save(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     child = "import time; time.sleep(0.7)"
-    plugin(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n", "Holder")
+    plugin(
+        f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n", "Holder"
+    )
     stash.plugins.reload()
     stash.add_scene()
     result = stash.save_scene(1, title="x")
@@ -131,7 +147,9 @@ def test_a_detached_child_that_holds_stdout_blocks_the_save(plugin: Plugin, stas
     assert result.hooks[0].seconds > 0.65
 
 
-def test_a_detached_child_with_handles_of_its_own_does_not_block(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_detached_child_with_handles_of_its_own_does_not_block(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     child = "import time; time.sleep(3)"
     plugin(
         "import subprocess, sys\nnull = subprocess.DEVNULL\n"
@@ -164,14 +182,18 @@ def test_a_child_that_holds_stderr_does_not_block_and_loses_its_reader(
     assert _soon(note.exists)
 
 
-def test_a_plugin_that_closes_stdout_early_is_still_waited_for(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_plugin_that_closes_stdout_early_is_still_waited_for(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     plugin("import os, time\nos.close(1)\ntime.sleep(0.4)\nos._exit(0)\n")
     stash.plugins.reload()
     stash.add_scene()
     assert stash.save_scene(1, title="x").blocked_seconds > 0.35
 
 
-def test_a_plugin_that_never_reads_a_huge_input_is_fine(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_plugin_that_never_reads_a_huge_input_is_fine(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     plugin("print('{\"output\": 1}')")
     stash.plugins.reload()
     stash.add_scene()
@@ -205,7 +227,9 @@ def test_the_log_protocol(plugin: Plugin, stash: StashSimulator) -> None:
     assert stash.plugin_log == run.log
 
 
-@pytest.mark.parametrize(("err_log", "levels"), [("debug", ["debug"]), ("none", []), ("odd", ["error"])])
+@pytest.mark.parametrize(
+    ("err_log", "levels"), [("debug", ["debug"]), ("none", []), ("odd", ["error"])]
+)
 def test_unmarked_lines_are_logged_at_the_manifests_level(
     plugin: Plugin, stash: StashSimulator, err_log: str, levels: list[str]
 ) -> None:
@@ -216,7 +240,9 @@ def test_unmarked_lines_are_logged_at_the_manifests_level(
 
 
 @pytest.mark.parametrize(("length", "written"), [(65_535, 4), (65_536, 1)])
-def test_a_line_of_64_kib_closes_the_pipe(plugin: Plugin, stash: StashSimulator, length: int, written: int) -> None:
+def test_a_line_of_64_kib_closes_the_pipe(
+    plugin: Plugin, stash: StashSimulator, length: int, written: int
+) -> None:
     """Later lines of any length are lost; the writer may learn of it."""
     plugin(
         "import os\n"
@@ -256,12 +282,15 @@ def test_the_sent_fields_come_in_no_order(plugin: Plugin, stash: StashSimulator)
     stash.plugins.reload()
     stash.add_scene()
     orders = {
-        tuple(contexts(stash.save_scene(1, title="x", details="y", date="2020"))[0]["inputFields"]) for _ in range(6)
+        tuple(contexts(stash.save_scene(1, title="x", details="y", date="2020"))[0]["inputFields"])
+        for _ in range(6)
     }
     assert len(orders) > 1
 
 
-def test_a_bulk_edit_runs_one_hook_per_scene_with_the_bulk_input(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_bulk_edit_runs_one_hook_per_scene_with_the_bulk_input(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     plugin()
     stash.plugins.reload()
     stash.add_scene()
@@ -277,12 +306,16 @@ def test_a_bulk_edit_runs_one_hook_per_scene_with_the_bulk_input(plugin: Plugin,
     assert [stash.scene(id_).tag_ids for id_ in (1, 2)] == [(1,), (1,)]
 
 
-def test_a_mass_save_sends_the_whole_list_to_each_hook(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_mass_save_sends_the_whole_list_to_each_hook(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     plugin()
     stash.plugins.reload()
     stash.add_scene()
     stash.add_scene()
-    first, second = contexts(stash.tagger_save([{"id": 1, "title": "a"}, {"id": 2, "date": "2020"}]))
+    first, second = contexts(
+        stash.tagger_save([{"id": 1, "title": "a"}, {"id": 2, "date": "2020"}])
+    )
     assert first["input"] == second["input"]
     assert [input_["id"] for input_ in first["input"]] == ["1", "2"]
     assert (first["id"], set(first["inputFields"])) == (1, {"id", "title"})
@@ -295,7 +328,9 @@ def test_scans_send_null(plugin: Plugin, stash: StashSimulator) -> None:
     scene, result = stash.scan_create(files=["/data/new.mp4"])
     assert contexts(result) == [{"id": scene.id, "type": "Scene.Create.Post", "input": None}]
     before = scene.updated_at
-    assert contexts(stash.scan_update(scene.id)) == [{"id": scene.id, "type": "Scene.Update.Post", "input": None}]
+    assert contexts(stash.scan_update(scene.id)) == [
+        {"id": scene.id, "type": "Scene.Update.Post", "input": None}
+    ]
     assert stash.scene(scene.id).updated_at == before
 
 
@@ -348,7 +383,9 @@ def test_merged_tags_and_what_fires_nothing(plugin: Plugin, stash: StashSimulato
     assert [run.source for run in stash.plugins.runs()] == ["Tag.Merge.Post"]
     assert tags_merge(["2"], "1").to_json()["input"] == {"source": ["2"], "destination": "1"}
     stash.graphql('mutation { sceneMerge(input: {source: ["2"], destination: "1"}) { id } }')
-    stash.graphql("mutation { sceneSaveActivity(id: 1, playDuration: 5.0) sceneAddPlay(id: 1) { count } }")
+    stash.graphql(
+        "mutation { sceneSaveActivity(id: 1, playDuration: 5.0) sceneAddPlay(id: 1) { count } }"
+    )
     stash.change_silently(1, title="Auto")
     assert len(stash.plugins.runs()) == 1
     assert [file.path for file in stash.scene(1).files] == ["/two"]
@@ -387,7 +424,9 @@ def test_hooks_run_one_after_another_and_not_after_one_that_cannot_start(
     assert [run.plugin for run in stash.save_scene(1, title="z").hooks] == ["A", "C"]
 
 
-def test_several_saves_run_their_hooks_at_the_same_time(plugin: Plugin, stash: StashSimulator, tmp_path: Path) -> None:
+def test_several_saves_run_their_hooks_at_the_same_time(
+    plugin: Plugin, stash: StashSimulator, tmp_path: Path
+) -> None:
     plugin(
         "import json, pathlib, sys, time\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
@@ -485,7 +524,9 @@ def test_how_jobs_end(plugin: Plugin, stash: StashSimulator, plugins: Path) -> N
     assert any(line.level == "error" and "exit status 4" in line.text for line in stash.plugin_log)
 
 
-def test_one_job_at_a_time_with_progress_and_stop(plugin: Plugin, stash: StashSimulator, tmp_path: Path) -> None:
+def test_one_job_at_a_time_with_progress_and_stop(
+    plugin: Plugin, stash: StashSimulator, tmp_path: Path
+) -> None:
     plugin("import os, time\nos.write(2, b'\\x01p\\x020.5\\n')\ntime.sleep(60)\n")
     stash.plugins.reload()
     query = "{ jobQueue { id status progress } }"
@@ -503,11 +544,15 @@ def test_one_job_at_a_time_with_progress_and_stop(plugin: Plugin, stash: StashSi
     assert running.run is not None
     assert running.run.wait(10)
     assert running.run.error == ("exit status 1" if os.name == "nt" else "signal: killed")
-    found = stash.graphql("{ findJob(input: {id: 1}) { status } missing: findJob(input: {id: 9}) { id } }")
+    found = stash.graphql(
+        "{ findJob(input: {id: 1}) { status } missing: findJob(input: {id: 9}) { id } }"
+    )
     assert found == {"findJob": {"status": "CANCELLED"}, "missing": None}
 
 
-def test_a_stopped_job_does_not_wait_for_a_child_that_holds_stdout(plugin: Plugin, stash: StashSimulator) -> None:
+def test_a_stopped_job_does_not_wait_for_a_child_that_holds_stdout(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     child = "import time; time.sleep(2)"
     plugin(
         "import subprocess, sys, time, os\n"
@@ -534,7 +579,9 @@ def test_only_ten_finished_jobs_are_remembered(stash: StashSimulator) -> None:
 def test_an_operation_answers_at_once(plugin: Plugin, stash: StashSimulator) -> None:
     plugin()
     stash.plugins.reload()
-    output = stash.graphql('mutation { runPluginOperation(plugin_id: "Echo", args: {a: [1, null]}) }')
+    output = stash.graphql(
+        'mutation { runPluginOperation(plugin_id: "Echo", args: {a: [1, null]}) }'
+    )
     assert output["runPluginOperation"]["args"] == {"a": [1, None]}
     with pytest.raises(Exception, match="Internal system error"):
         stash.graphql('mutation { runPluginOperation(plugin_id: "Nobody") }')

@@ -42,12 +42,16 @@ def stash(tmp_path: Path, clock: Clock) -> Iterator[StashSimulator]:
 
 @pytest.fixture
 def guarded(tmp_path: Path, clock: Clock) -> Iterator[StashSimulator]:
-    with StashSimulator(tmp_path / "plugins", clock=clock, username="ann", password="pw", api_key="key") as simulator:
+    with StashSimulator(
+        tmp_path / "plugins", clock=clock, username="ann", password="pw", api_key="key"
+    ) as simulator:
         yield simulator
         assert simulator.server.errors == []
 
 
-def ask(stash: StashSimulator, query: str = "{ version { version } }", **options: Any) -> requests.Response:
+def ask(
+    stash: StashSimulator, query: str = "{ version { version } }", **options: Any
+) -> requests.Response:
     variables = options.pop("variables", None)
     body = {"query": query, "variables": variables}
     return requests.post(f"{stash.url}/graphql", json=body, timeout=10, **options)
@@ -94,7 +98,11 @@ def test_a_whole_scene(stash: StashSimulator) -> None:
         "groups": [{"group": {"name": "G"}, "scene_index": None}],
         "created_at": "2026-01-05T10:00:00+01:00", "updated_at": "2026-01-05T10:00:00+01:00",
     }  # fmt: skip
-    assert (first["path"], first["basename"], first["size"]) == ("/data/a/b.mp4", "b.mp4", 5_000_000_000)
+    assert (first["path"], first["basename"], first["size"]) == (
+        "/data/a/b.mp4",
+        "b.mp4",
+        5_000_000_000,
+    )
     assert second["basename"] == "c.mp4"
     assert first["fingerprints"] == [{"type": "oshash", "value": first["fingerprint"]}]
 
@@ -141,8 +149,18 @@ def test_a_save_of_everything(stash: StashSimulator) -> None:
     )  # fmt: skip
     scene = stash.scene(1)
     assert result.hooks == []
-    assert (scene.title, scene.rating100, scene.performer_ids, scene.tag_ids) == ("T", 80, (1, 2), ())
-    assert (scene.studio_id, scene.group_ids, scene.cover, scene.path) == (1, ((1, None),), JPEG, "/2")
+    assert (scene.title, scene.rating100, scene.performer_ids, scene.tag_ids) == (
+        "T",
+        80,
+        (1, 2),
+        (),
+    )
+    assert (scene.studio_id, scene.group_ids, scene.cover, scene.path) == (
+        1,
+        ((1, None),),
+        JPEG,
+        "/2",
+    )
     with pytest.raises(TypeError, match="tittle"):
         stash.save_scene(1, tittle="T")
 
@@ -158,7 +176,11 @@ def test_a_refused_save_changes_nothing(stash: StashSimulator) -> None:
 def test_bulk_modes(stash: StashSimulator) -> None:
     stash.add_scene(tags=["A", "B"])
     stash.add_tag("C")
-    for ids, mode, left in ((["3"], "ADD", (1, 2, 3)), (["1"], "REMOVE", (2, 3)), (["1"], "SET", (1,))):
+    for ids, mode, left in (
+        (["3"], "ADD", (1, 2, 3)),
+        (["1"], "REMOVE", (2, 3)),
+        (["1"], "SET", (1,)),
+    ):
         stash.bulk_save([1], tag_ids={"ids": ids, "mode": mode})
         assert stash.scene(1).tag_ids == left
 
@@ -184,7 +206,10 @@ def test_pages(stash: StashSimulator) -> None:
     assert len(titles(stash, "filter: {}")) == 25
     assert len(titles(stash, "filter: {per_page: -1}")) == 30
     assert titles(stash, "filter: {per_page: 0}") == []
-    assert stash.graphql("{ findScenes(filter: {per_page: 0}) { count } }")["findScenes"]["count"] == 30
+    assert (
+        stash.graphql("{ findScenes(filter: {per_page: 0}) { count } }")["findScenes"]["count"]
+        == 30
+    )
     assert titles(stash, 'filter: {per_page: 4, page: 2, sort: "id"}') == ["4", "5", "6", "7"]
     assert titles(stash, 'filter: {per_page: 1, sort: "id", direction: DESC}') == ["29"]
 
@@ -255,8 +280,12 @@ def test_updated_at_is_compared_as_text(stash: StashSimulator) -> None:
 def test_filters(stash: StashSimulator, criteria: str, found: list[str]) -> None:
     stash.add_studio("Parent")
     stash.add_studio("Child", parent="Parent")
-    stash.add_scene("a", files=["/data/a.mp4"], performers=["P"], tags=["T"], studio="Child", rating100=10)
-    stash.add_scene("b", files=["/data/b.mp4"], performers=["P", "Q"], organized=True, studio="Parent")
+    stash.add_scene(
+        "a", files=["/data/a.mp4"], performers=["P"], tags=["T"], studio="Child", rating100=10
+    )
+    stash.add_scene(
+        "b", files=["/data/b.mp4"], performers=["P", "Q"], organized=True, studio="Parent"
+    )
     stash.add_scene("c", files=["/other/c.mkv"], groups=["G"], rating100=30)
     assert titles(stash, f'scene_filter: {{{criteria}}}, filter: {{sort: "id"}}') == found
 
@@ -280,7 +309,10 @@ def test_a_large_library_is_workable(stash: StashSimulator) -> None:
         ("{ findScene(id: 1) { custom_fields } }", None),
         ("query($id: ID!) { findScene(id: $id) { id } }", None),
         ("query($n: Int) { findScenes(scene_ids: [$n]) { count } }", {"n": "many"}),
-        ("mutation($i: SceneUpdateInput!) { sceneUpdate(input: $i) { id } }", {"i": {"id": 1, "names": 2}}),
+        (
+            "mutation($i: SceneUpdateInput!) { sceneUpdate(input: $i) { id } }",
+            {"i": {"id": 1, "names": 2}},
+        ),
         ("{ findScene(", None),
         ("", None),
     ],
@@ -322,7 +354,9 @@ def test_ids_may_be_numbers(stash: StashSimulator) -> None:
 # --- who may ask
 
 
-def test_without_credentials_everything_is_open_but_not_for_a_wrong_key(stash: StashSimulator) -> None:
+def test_without_credentials_everything_is_open_but_not_for_a_wrong_key(
+    stash: StashSimulator,
+) -> None:
     assert ask(stash).status_code == 200
     assert ask(stash, headers={"ApiKey": "wrong"}).status_code == 401
     assert ask(stash, headers={"Cookie": "session=forged"}).status_code == 200
@@ -347,7 +381,9 @@ def test_a_login_gives_a_cookie(guarded: StashSimulator) -> None:
         assert browser.post(f"{guarded.url}/graphql", json=body, timeout=10).status_code == 200
 
 
-def test_a_cookie_lives_an_hour_and_each_answer_renews_it(guarded: StashSimulator, clock: Clock) -> None:
+def test_a_cookie_lives_an_hour_and_each_answer_renews_it(
+    guarded: StashSimulator, clock: Clock
+) -> None:
     original = {"Cookie": f"session={guarded.cookie()}"}
     clock.now += 3000
     renewed = ask(guarded, headers=original).cookies["session"]
@@ -379,7 +415,10 @@ def test_a_cookie_from_open_times_is_worthless_later(stash: StashSimulator) -> N
 
 def test_a_new_key_replaces_the_old_one(guarded: StashSimulator) -> None:
     query = "{ configuration { general { apiKey username } } }"
-    assert guarded.graphql(query)["configuration"]["general"] == {"apiKey": "key", "username": "ann"}
+    assert guarded.graphql(query)["configuration"]["general"] == {
+        "apiKey": "key",
+        "username": "ann",
+    }
     made = guarded.graphql("mutation { generateAPIKey(input: {}) }")["generateAPIKey"]
     assert ask(guarded, headers={"ApiKey": "key"}).status_code == 401
     assert ask(guarded, headers={"ApiKey": made}).status_code == 200
@@ -398,7 +437,9 @@ def test_a_key_needs_a_username(stash: StashSimulator) -> None:
 def test_covers(stash: StashSimulator) -> None:
     stash.add_scene(cover=JPEG)
     stash.add_scene()
-    first = stash.graphql("{ findScene(id: 1) { paths { screenshot } } }")["findScene"]["paths"]["screenshot"]
+    first = stash.graphql("{ findScene(id: 1) { paths { screenshot } } }")["findScene"]["paths"][
+        "screenshot"
+    ]
     assert first == f"{stash.url}/scene/1/screenshot?t={int(START)}"
     picture = requests.get(first, timeout=10)
     assert (picture.content, picture.headers["Content-Type"]) == (JPEG, "image/jpeg")
@@ -424,7 +465,9 @@ def test_addresses_are_built_from_what_the_client_asked(stash: StashSimulator) -
     stash.add_scene()
     headers = {"Host": "stash.example", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/s"}
     answer = ask(stash, "{ findScene(id: 1) { paths { stream } } }", headers=headers).json()
-    assert answer["data"]["findScene"]["paths"]["stream"] == "https://stash.example/s/scene/1/stream"
+    assert (
+        answer["data"]["findScene"]["paths"]["stream"] == "https://stash.example/s/scene/1/stream"
+    )
 
 
 # --- settings
@@ -440,7 +483,10 @@ def test_plugin_settings_are_replaced_as_a_whole(stash: StashSimulator) -> None:
     assert stash.graphql(query)["configuration"]["plugins"] == {"P": {"a": 2.0}}
     assert stash.plugin_settings("P") == {"a": 2.0}
     assert stash.plugin_settings("Q") is None
-    assert set(stash.graphql("{ configuration { plugins } }")["configuration"]["plugins"]) == {"P", "Other"}
+    assert set(stash.graphql("{ configuration { plugins } }")["configuration"]["plugins"]) == {
+        "P",
+        "Other",
+    }
 
 
 def test_a_number_with_an_exponent_becomes_zero_in_a_map(stash: StashSimulator) -> None:

@@ -16,12 +16,18 @@ from tests.soak.campaign import Lost, run_campaign  # noqa: E402 - needs the lin
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="default: any")
-    parser.add_argument("--kills", type=int, default=24, help="planned kills of hooks and workers per round")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1_000_000), help="default: any"
+    )
+    parser.add_argument(
+        "--kills", type=int, default=24, help="planned kills of hooks and workers per round"
+    )
     chosen = parser.parse_args()
     print(f"Seed {chosen.seed}: {chosen.rounds} rounds", flush=True)
     try:
-        tally = run_campaign(chosen.seed, chosen.rounds, chosen.kills, lambda text: print(text, flush=True))
+        tally = run_campaign(
+            chosen.seed, chosen.rounds, chosen.kills, lambda text: print(text, flush=True)
+        )
     except Lost as error:
         print(f"FAILED {error}", flush=True)
         return 1

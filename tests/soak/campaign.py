@@ -51,7 +51,9 @@ class Tally:
         )
 
 
-def run_campaign(seed: int, rounds: int, kills: int, say: Callable[[str], object] = lambda text: None) -> Tally:
+def run_campaign(
+    seed: int, rounds: int, kills: int, say: Callable[[str], object] = lambda text: None
+) -> Tally:
     """Run a campaign. Under an odd seed the catch-up is blind, and the queue alone must see to it.
 
     Args:
@@ -86,12 +88,16 @@ def _first_sync(world: World) -> None:
     """Everything is saved once, so that the catch-up knows from where on it has to look."""
     world.bulk(list(world.scene_ids), {"tags": ["Tag 0"]})
     _wait(world.unfinished)
-    _wait(lambda: [] if Path(world.data_dir, "queue", "catch_up.json").exists() else ["no watermark"])
+    _wait(
+        lambda: [] if Path(world.data_dir, "queue", "catch_up.json").exists() else ["no watermark"]
+    )
 
 
 def _live_through(world: World, round_: Round) -> None:
     Trouble(world).run(round_)
-    if round_.ending != "alive" or world.trap.armed:  # a worker that took a trap with it would still die by it
+    if (
+        round_.ending != "alive" or world.trap.armed
+    ):  # a worker that took a trap with it would still die by it
         _assert(world.end_workers(), "a worker could not be ended")
     last = round_.last_saved if round_.last_saved in world.scene_ids else min(world.scene_ids)
     # An item that Plex made anew comes to what Stash shows with the next save of its scene, not before.
@@ -99,7 +105,9 @@ def _live_through(world: World, round_: Round) -> None:
     again = world.replaced | (world.untold if world.blind else set())
     slots = sorted({last, *(again & world.scene_ids.keys())})
     world.untold.clear()
-    world.tagger([(slot, {"title": f"Last of {{slot}} in round {round_.number}"}) for slot in slots])
+    world.tagger(
+        [(slot, {"title": f"Last of {{slot}} in round {round_.number}"}) for slot in slots]
+    )
     world.replaced.clear()
     if round_.ending == "task":
         world.stash.run_task(PLUGIN, "Sync recent scenes").wait(PATIENCE)
@@ -108,16 +116,25 @@ def _live_through(world: World, round_: Round) -> None:
 
 
 def _check(world: World) -> None:
-    letters = [f"scene {one['scene_id']}: {one['error_type']}: {one['error_message']}" for one in world.letters()]
+    letters = [
+        f"scene {one['scene_id']}: {one['error_type']}: {one['error_message']}"
+        for one in world.letters()
+    ]
     _assert(not letters, f"dead letters that do not belong there: {letters}")
     _assert(not (wrong := _wrong_writes(world)), f"writes to wrong items: {wrong}")
     world.read_stderr()
     _assert(not world.stderr, f"a worker wrote to stderr: {world.stderr}")
     said = [line.text for line in world.stash.plugin_log]
-    texts = [*said, *(path.read_text(errors="replace") for path in Path(world.data_dir).glob("worker.log*"))]
+    texts = [
+        *said,
+        *(path.read_text(errors="replace") for path in Path(world.data_dir).glob("worker.log*")),
+    ]
     for sign in _FORBIDDEN:
         _assert(not any(sign in text for text in texts), f"{sign!r} in a log")
-    _assert(not (errors := world.plex.server.errors + world.stash.server.errors), f"a simulator failed: {errors}")
+    _assert(
+        not (errors := world.plex.server.errors + world.stash.server.errors),
+        f"a simulator failed: {errors}",
+    )
 
 
 def _wrong_writes(world: World) -> list[str]:
@@ -141,9 +158,13 @@ def _leave_nothing(world: World) -> None:
     world.save(min(world.scene_ids), {"title": "{slot} at the end"})
     _wait(world.unfinished)
     _wait(lambda: _forgotten(world))
-    _wait(lambda: [f"process {pid} is left" for pid in worker_pids(world.data_dir)], IDLE + PATIENCE)
+    _wait(
+        lambda: [f"process {pid} is left" for pid in worker_pids(world.data_dir)], IDLE + PATIENCE
+    )
     names = sorted(path.name for path in Path(world.data_dir).rglob("*") if path.is_file())
-    _assert(not [name for name in names if name.endswith((".tmp", ".rescue"))], f"left behind: {names}")
+    _assert(
+        not [name for name in names if name.endswith((".tmp", ".rescue"))], f"left behind: {names}"
+    )
     _assert(not [name for name in names if ".broken-" in name], f"a file broke: {names}")
     _check_privacy(world)
 
@@ -154,11 +175,17 @@ def _forgotten(world: World) -> list[str]:
 
 
 def _check_privacy(world: World) -> None:
-    cookies = {run.stdin["server_connection"]["SessionCookie"]["Value"] for run in world.stash.plugins.runs()}
+    cookies = {
+        run.stdin["server_connection"]["SessionCookie"]["Value"]
+        for run in world.stash.plugins.runs()
+    }
     secrets = [TOKEN.encode(), PASSWORD.encode(), *(cookie.encode() for cookie in cookies)]
     for path in Path(world.data_dir).rglob("*"):
         if path.is_file():
-            _assert(path.stat().st_mode & 0o077 == 0 or os.name == "nt", f"{path.name} can be read by others")
+            _assert(
+                path.stat().st_mode & 0o077 == 0 or os.name == "nt",
+                f"{path.name} can be read by others",
+            )
             content = path.read_bytes()
             leaked = path.name != "connection.json" and any(secret in content for secret in secrets)
             _assert(not leaked, f"a secret in {path.name}")

@@ -21,7 +21,9 @@ _PEOPLE = ("Ann", "Bob", "Cleo", "Dan", "Eve")
 _STUDIOS = ("North", "South", None)
 _GROUPS = ("Series", "Sequel")
 _DATES = ("2024-05-06", "2019-12-31", "2020", "2021-07", None)
-_KILLED_AT = tuple(point.name for point in WORKER_POINTS if point.situation in ("sync", "retry", "missed", "gone"))
+_KILLED_AT = tuple(
+    point.name for point in WORKER_POINTS if point.situation in ("sync", "retry", "missed", "gone")
+)
 _HOOKS_KILLED_AT = tuple(point.name for point in HOOK_POINTS)
 
 #: How a round comes to its end: the worker that is alive goes on, a new one is started by a save, or a task does it.
@@ -75,10 +77,14 @@ class _Planner:
 
     def _round(self, number: int) -> Round:
         self._events = []
-        before = list(self._slots)  # scenes of this round; what is created now is edited in the next
+        before = list(
+            self._slots
+        )  # scenes of this round; what is created now is edited in the next
         for _ in range(self._rng.randint(12, 22)):
             self._edit(before)
-        self._spread("silent", 4, lambda: {"slot": self._pick(before), "fields": self._fields(partial=True)})
+        self._spread(
+            "silent", 4, lambda: {"slot": self._pick(before), "fields": self._fields(partial=True)}
+        )
         self._population(before)
         self._plex_trouble(before)
         self._stash_trouble()
@@ -100,7 +106,9 @@ class _Planner:
                 self._add("save", at=moment, slot=slot, fields=self._fields())
         elif kind == "bulk":
             tags = self._rng.sample(_TAGS, 2)
-            self._add("bulk", slots=some, fields={"tags": tags, "studio": self._rng.choice(_STUDIOS)})
+            self._add(
+                "bulk", slots=some, fields={"tags": tags, "studio": self._rng.choice(_STUDIOS)}
+            )
         else:
             self._add("tagger", saves=[[slot, self._fields(partial=True)] for slot in some])
 
@@ -109,7 +117,9 @@ class _Planner:
         self._version += 1
         rng = self._rng
         everything: dict[str, Any] = {
-            "title": rng.choice((f"Title of {{slot}}, version {self._version}", f"{{slot}} v{self._version}", "")),
+            "title": rng.choice(
+                (f"Title of {{slot}}, version {self._version}", f"{{slot}} v{self._version}", "")
+            ),
             "details": rng.choice((f"About {{slot}}: {self._version}", "")),
             "studio": rng.choice(_STUDIOS),
             "date": rng.choice(_DATES),
@@ -124,7 +134,9 @@ class _Planner:
     # -- scenes and items that come and go --
 
     def _population(self, before: list[int]) -> None:
-        for action in self._rng.sample(("create", "create late", "destroy"), self._rng.randint(0, 2)):
+        for action in self._rng.sample(
+            ("create", "create late", "destroy"), self._rng.randint(0, 2)
+        ):
             if action == "destroy":
                 if len(self._slots) > _FEWEST:
                     slot = self._pick(before)
@@ -135,7 +147,9 @@ class _Planner:
             self._next_slot += 1
             self._slots.append(slot)
             start = self._moment(0.5)
-            self._add("create", at=start, slot=slot, fields=self._fields(), late=action == "create late")
+            self._add(
+                "create", at=start, slot=slot, fields=self._fields(), late=action == "create late"
+            )
             if action == "create late":
                 self._add("save", at=start + 0.1, slot=slot, fields=self._fields(partial=True))
                 self._add("file appears", at=start + self._rng.uniform(0.5, 3.0), slot=slot)
@@ -153,26 +167,42 @@ class _Planner:
             start = self._moment(0.8)
             self._add("plex trouble", at=start, kind=kind)
             self._add("plex well", at=start + self._rng.uniform(0.1, 1.2), kind=kind)
-        for kind in self._rng.sample(("reset", "reset after", "truncate", "hang"), self._rng.randint(1, 3)):
+        for kind in self._rng.sample(
+            ("reset", "reset after", "truncate", "hang"), self._rng.randint(1, 3)
+        ):
             times = 1 if kind == "hang" else self._rng.randint(1, 4)
             self._add("plex fault", kind=kind, method=self._rng.choice((None, "PUT")), times=times)
         # A fault that only edits meet is an item's own: fewer of them than a job has retries.
-        self._add("plex fault", kind=self._rng.choice(("500", "429")), method="PUT", times=self._rng.randint(1, 3))
+        self._add(
+            "plex fault",
+            kind=self._rng.choice(("500", "429")),
+            method="PUT",
+            times=self._rng.randint(1, 3),
+        )
         self._spread("replace item", self._rng.randint(0, 2), lambda: {"slot": self._pick(slots)})
         self._spread("refresh item", self._rng.randint(0, 3), lambda: {"slot": self._pick(slots)})
 
     def _stash_trouble(self) -> None:
         if self._rng.random() < 0.4:
             self._add(self._rng.choice(("stash restarts", "sessions end")))
-        for kind in self._rng.sample(("reset", "500", "truncate", "slow", "503"), self._rng.randint(0, 2)):
+        for kind in self._rng.sample(
+            ("reset", "500", "truncate", "slow", "503"), self._rng.randint(0, 2)
+        ):
             self._add("stash fault", kind=kind, times=self._rng.randint(1, 5))
 
     def _worker_trouble(self) -> None:
         for _ in range(self._kills):
-            kind = self._rng.choices(("hook", "hook at", "worker", "worker at", "task"), (14, 3, 5, 5, 1))[0]
+            kind = self._rng.choices(
+                ("hook", "hook at", "worker", "worker at", "task"), (14, 3, 5, 5, 1)
+            )[0]
             if kind == "hook":
                 after = self._rng.uniform(0.0, _HOOK_LIFE)
-                self._add("save", slot=self._pick(self._slots), fields=self._fields(partial=True), killed_after=after)
+                self._add(
+                    "save",
+                    slot=self._pick(self._slots),
+                    fields=self._fields(partial=True),
+                    killed_after=after,
+                )
             elif kind == "hook at":
                 self._add("kill hook at", point=self._rng.choice(_HOOKS_KILLED_AT))
             elif kind == "worker":
@@ -193,7 +223,9 @@ class _Planner:
             self._add(action, **arguments())
 
     def _add(self, action: str, *, at: float | None = None, **arguments: Any) -> None:
-        self._events.append(Event(round(self._moment() if at is None else at, 3), action, arguments))
+        self._events.append(
+            Event(round(self._moment() if at is None else at, 3), action, arguments)
+        )
 
     def _moment(self, until: float = 1.0) -> float:
         return self._rng.uniform(0.0, TROUBLE * until)

@@ -118,11 +118,20 @@ HOOK_POINTS = tuple(
     for point in (
         *_around("the hook puts its job", "hook", "queue/table.py", "put"),
         _commit("the hook's job", "hook", "put"),
-        *_around("the hook leaves the connection", "hook", "stash/connection.py", "save_connection"),
+        *_around(
+            "the hook leaves the connection", "hook", "stash/connection.py", "save_connection"
+        ),
         _replace("the connection", "hook", "save_connection"),
         *_around("the hook takes the lock", "hook", "worker/process.py", "acquire"),
         *_around("the hook starts the worker", "hook", "worker/process.py", "_start"),
-        Point("between the notices' rename and unlink", "hook", "stash/notices.py", "take_notices", "c_call", "unlink"),
+        Point(
+            "between the notices' rename and unlink",
+            "hook",
+            "stash/notices.py",
+            "take_notices",
+            "c_call",
+            "unlink",
+        ),
         *_around("the hook answers", "hook", "stash/plugin_input.py", "write_answer"),
     )
 )

@@ -41,7 +41,14 @@ _RECENTLY = 3_600.0
 class Site:
     """Stash, Plex, a data directory, and the worker processes that were started on it."""
 
-    def __init__(self, folder: Path, plex: PlexSimulator, stash: StashSimulator, trap: Trap, environ: dict[str, str]):
+    def __init__(
+        self,
+        folder: Path,
+        plex: PlexSimulator,
+        stash: StashSimulator,
+        trap: Trap,
+        environ: dict[str, str],
+    ):
         self.folder = folder
         self.data_dir = str(folder / "data")
         self.plex, self.stash, self.trap = plex, stash, trap
@@ -53,10 +60,18 @@ class Site:
         self._processes: list[subprocess.Popen[bytes]] = []
         stash.set_plugin_settings(
             "PlexSync",
-            {"plex_url": plex.url, "plex_token": TOKEN, "path_mappings": "/data => /media", "poll_interval": "0.1"},
+            {
+                "plex_url": plex.url,
+                "plex_token": TOKEN,
+                "path_mappings": "/data => /media",
+                "poll_interval": "0.1",
+            },
         )
         os.makedirs(self.data_dir, mode=0o700)
-        save_connection(self.data_dir, StashConnection(events.server_connection(port=stash.server.port, cookie="")))
+        save_connection(
+            self.data_dir,
+            StashConnection(events.server_connection(port=stash.server.port, cookie="")),
+        )
 
     def add(self, name: str = "a", *, in_plex: bool = True, **fields: Any) -> Scene:
         usual: dict[str, Any] = {
@@ -86,7 +101,14 @@ class Site:
     # -- processes --
 
     def start_worker(self, idle: float) -> subprocess.Popen[bytes]:
-        command = [PlexSync.SCRIPT, "worker", "--data-dir", self.data_dir, "--idle-timeout", str(idle)]
+        command = [
+            PlexSync.SCRIPT,
+            "worker",
+            "--data-dir",
+            self.data_dir,
+            "--idle-timeout",
+            str(idle),
+        ]
         with open(self.folder / "stderr", "ab") as stderr:
             process = subprocess.Popen(
                 [sys.executable, *command],
@@ -108,7 +130,11 @@ class Site:
         context = events.scene_update({"id": str(scene.id), "title": scene.title}, random.Random(0))
         stdin = json.dumps(self.stash.hook_input(context)).encode()
         return subprocess.run(
-            [sys.executable, PlexSync.SCRIPT], input=stdin, env=self.environ, capture_output=True, timeout=PATIENCE
+            [sys.executable, PlexSync.SCRIPT],
+            input=stdin,
+            env=self.environ,
+            capture_output=True,
+            timeout=PATIENCE,
         ).returncode
 
     def stop(self) -> None:
@@ -203,7 +229,9 @@ def test_a_scene_ends_in_plex_as_stash_shows_it(site: Site, point: Point) -> Non
     assert {write.rating_key for write in site.plex.writes} == {item.rating_key}
     assert len(site.plex.writes) == 1, "what Plex has already is not written again"
     # What was written is known to be ours: so it also goes again.
-    site.edit(scene, details="", studio=None, date=None, tags=["Two"], performers=["Bob"], groups=[])
+    site.edit(
+        scene, details="", studio=None, date=None, tags=["Two"], performers=["Bob"], groups=[]
+    )
     site.wait(lambda: site.unfinished(scene))
 
 
@@ -213,7 +241,9 @@ def test_a_scene_ends_in_plex_as_stash_shows_it(site: Site, point: Point) -> Non
      "after what was begun is remembered", "before what was written is remembered",
      "after what was written is remembered"],
 )  # fmt: skip
-def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(site: Site, name: str) -> None:
+def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(
+    site: Site, name: str
+) -> None:
     scene = site.add()
     site.enqueue(scene.id)
     site.killed_at(POINTS[name])
@@ -222,7 +252,9 @@ def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(s
     site.wait(lambda: site.unfinished(scene))
 
 
-@pytest.mark.parametrize("name", ["after the edit went to Plex", "before what was written is remembered"])
+@pytest.mark.parametrize(
+    "name", ["after the edit went to Plex", "before what was written is remembered"]
+)
 def test_a_second_edit_that_was_cut_short_is_known_to_be_ours(site: Site, name: str) -> None:
     scene = site.add()
     site.enqueue(scene.id)
@@ -274,7 +306,9 @@ def test_a_job_that_fails_for_good_leaves_one_letter(site: Site, point: Point) -
     assert site.letters() or site.jobs_left(), "it must be in one of the two"
     site.start_worker(idle=30)
     site.wait(lambda: site.jobs_left() or [] if site.letters() else ["no letter"])
-    assert [(letter["scene_id"], letter["error_type"]) for letter in site.letters()] == [(scene.id, "PermanentError")]
+    assert [(letter["scene_id"], letter["error_type"]) for letter in site.letters()] == [
+        (scene.id, "PermanentError")
+    ]
 
 
 @_points("revive")
@@ -343,7 +377,9 @@ def _damage(database: Path) -> None:
     """Overwrite an index, so that the table is still readable."""
     connection = sqlite3.connect(database)
     size = connection.execute("PRAGMA page_size").fetchone()[0]
-    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'due_jobs'").fetchone()[0]
+    page = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = 'due_jobs'"
+    ).fetchone()[0]
     connection.close()
     content = bytearray(database.read_bytes())
     content[(page - 1) * size : page * size] = b"\xaa" * size

@@ -39,7 +39,9 @@ _LOCAL = "127.0.0.1,localhost"
 class World:
     """Both servers and what is done to them."""
 
-    def __init__(self, folder: Path, plex: PlexSimulator, stash: StashSimulator, trap: Trap, *, blind: bool) -> None:
+    def __init__(
+        self, folder: Path, plex: PlexSimulator, stash: StashSimulator, trap: Trap, *, blind: bool
+    ) -> None:
         self.plex, self.stash, self.trap = plex, stash, trap
         self.blind = blind
         self.data_dir = str(folder / "data")
@@ -62,7 +64,9 @@ class World:
 
     # -- scenes --
 
-    def add_scene(self, slot: int, fields: dict[str, Any] | None = None, *, late: bool = False) -> None:
+    def add_scene(
+        self, slot: int, fields: dict[str, Any] | None = None, *, late: bool = False
+    ) -> None:
         if not late:
             self.add_item(slot)
         decoy = self.plex.add_item(self.attic, f"/attic/{_name(slot)}", size=_size(slot) + 1)
@@ -111,8 +115,14 @@ class World:
         self._edited(slots, lambda caller: self.stash.bulk_save(ids, caller=caller, **fields))
 
     def tagger(self, saves: list[tuple[int, dict[str, Any]]]) -> None:
-        inputs = [{"id": str(self.scene_ids[slot]), **self._values(slot, fields)} for slot, fields in saves]
-        self._edited([slot for slot, _ in saves], lambda caller: self.stash.tagger_save(inputs, caller=caller))
+        inputs = [
+            {"id": str(self.scene_ids[slot]), **self._values(slot, fields)}
+            for slot, fields in saves
+        ]
+        self._edited(
+            [slot for slot, _ in saves],
+            lambda caller: self.stash.tagger_save(inputs, caller=caller),
+        )
 
     def silent(self, slot: int, fields: dict[str, Any]) -> None:
         values = self._values(slot, fields)
@@ -126,7 +136,9 @@ class World:
         self.stash.destroy_scene(self.scene_ids.pop(slot))
         self._count()
 
-    def _edited(self, slots: list[int], edit: Callable[[Caller], object], killed_after: float | None = None) -> None:
+    def _edited(
+        self, slots: list[int], edit: Callable[[Caller], object], killed_after: float | None = None
+    ) -> None:
         """Save, and wait for the hooks as a browser does; or leave early, and Stash kills the one at work."""
         caller = Caller(USER, base_url=self.stash.url)
         timer = threading.Timer(killed_after or 0.0, caller.cancel)
@@ -195,7 +207,11 @@ class World:
         scene = self.stash.scene(self.scene_ids[slot])
         item = self.item(slot)
         lines = differences(in_stash(self.stash, scene.id), item)
-        if item is not None and scene.cover is not None and (item.poster is None or item.poster.data != scene.cover):
+        if (
+            item is not None
+            and scene.cover is not None
+            and (item.poster is None or item.poster.data != scene.cover)
+        ):
             lines.append("the poster is not the scene's cover")
         if scene.id not in load_sync_timestamps(self.data_dir):
             lines.append("it has no timestamp")
@@ -228,7 +244,9 @@ def open_world(*, blind: bool = False) -> Iterator[World]:
         plex = PlexSimulator(token=TOKEN)
         long_ago = time.time() - _WEEK
         clock = (lambda: long_ago) if blind else time.time
-        stash = StashSimulator(folder / "plugins", username=USER, password=PASSWORD, env=environ, clock=clock)
+        stash = StashSimulator(
+            folder / "plugins", username=USER, password=PASSWORD, env=environ, clock=clock
+        )
         world = World(folder, plex, stash, trap, blind=blind)
         with plex, stash:
             stash.set_plugin_settings(

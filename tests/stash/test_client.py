@@ -98,7 +98,9 @@ def client(hooks: Hooks, learned: list[str], now: Now) -> Iterator[StashClient]:
 # --- scenes
 
 
-def test_a_scene_is_read_with_all_that_plex_may_show(stash: StashSimulator, client: StashClient) -> None:
+def test_a_scene_is_read_with_all_that_plex_may_show(
+    stash: StashSimulator, client: StashClient
+) -> None:
     made = stash.add_scene(
         "A \"title\" with 'quotes' } and {",
         details="Line one\nLine two",
@@ -117,7 +119,12 @@ def test_a_scene_is_read_with_all_that_plex_may_show(stash: StashSimulator, clie
 
     assert scene is not None
     assert (scene.id, scene.title, scene.details) == (made.id, made.title, "Line one\nLine two")
-    assert (scene.date, scene.director, scene.rating100, scene.organized) == ("2024-05", "D", 55, True)
+    assert (scene.date, scene.director, scene.rating100, scene.organized) == (
+        "2024-05",
+        "D",
+        55,
+        True,
+    )
     assert (scene.studio, scene.tags, scene.groups) == ("S", ("T1", "T2"), ("G",))
     assert set(scene.performers) == {"A", "B"}
     assert [(file.path, file.size) for file in scene.files] == [
@@ -126,28 +133,46 @@ def test_a_scene_is_read_with_all_that_plex_may_show(stash: StashSimulator, clie
     ]
 
 
-def test_a_bare_scene_has_empty_fields_and_a_missing_one_is_none(stash: StashSimulator, client: StashClient) -> None:
+def test_a_bare_scene_has_empty_fields_and_a_missing_one_is_none(
+    stash: StashSimulator, client: StashClient
+) -> None:
     scene = client.find_scene(stash.add_scene().id)
 
     assert scene is not None
     assert (scene.title, scene.details, scene.date, scene.rating100) == ("", "", None, None)
-    assert (scene.studio, scene.performers, scene.tags, scene.groups, scene.files) == ("", (), (), (), ())
+    assert (scene.studio, scene.performers, scene.tags, scene.groups, scene.files) == (
+        "",
+        (),
+        (),
+        (),
+        (),
+    )
     assert client.find_scene(4711) is None
 
 
-def test_plugin_settings_are_those_of_the_plugin(stash: StashSimulator, client: StashClient) -> None:
+def test_plugin_settings_are_those_of_the_plugin(
+    stash: StashSimulator, client: StashClient
+) -> None:
     assert client.plugin_settings() == {}
-    stash.set_plugin_settings("PlexSync", {"plex_url": "http://x", "max_retries": 3, "enabled": False})
+    stash.set_plugin_settings(
+        "PlexSync", {"plex_url": "http://x", "max_retries": 3, "enabled": False}
+    )
     stash.set_plugin_settings("Other", {"plex_url": "http://y"})
 
     assert client.plugin_settings() == {"plex_url": "http://x", "max_retries": 3, "enabled": False}
 
 
-def test_values_travel_as_variables_and_never_in_the_query(stash: StashSimulator, client: StashClient) -> None:
+def test_values_travel_as_variables_and_never_in_the_query(
+    stash: StashSimulator, client: StashClient
+) -> None:
     for scene_id in (12345, 54321):
         client.find_scene(scene_id)
 
-    asked = [json.loads(one.request.body) for one in stash.log.matching("POST") if b"findScene(" in one.request.body]
+    asked = [
+        json.loads(one.request.body)
+        for one in stash.log.matching("POST")
+        if b"findScene(" in one.request.body
+    ]
     assert len({one["query"] for one in asked}) == 1
     assert [one["variables"] for one in asked] == [{"id": "12345"}, {"id": "54321"}]
 
@@ -161,7 +186,9 @@ def test_updated_since_finds_what_is_newer_in_whatever_offset_stash_writes(
 ) -> None:
     plugins = tmp_path / "elsewhere" / "plugins"
     plugins.mkdir(parents=True)
-    with StashSimulator(plugins_dir=plugins, clock=now, zone=timezone(timedelta(hours=hours))) as stash:
+    with StashSimulator(
+        plugins_dir=plugins, clock=now, zone=timezone(timedelta(hours=hours))
+    ) as stash:
         old = stash.add_scene("old", updated_at=now() - 30 * HOUR)
         recent = stash.add_scene("recent", updated_at=now() - 0.5 * HOUR)
         newest = stash.add_scene("newest", updated_at=now())
@@ -189,7 +216,9 @@ def test_updated_since_survives_a_clock_change_that_makes_times_look_older(
     assert summer.id in dict(client.updated_since(now() - 60))
 
 
-def test_updated_since_reads_all_pages_each_scene_once(stash: StashSimulator, client: StashClient, now: Now) -> None:
+def test_updated_since_reads_all_pages_each_scene_once(
+    stash: StashSimulator, client: StashClient, now: Now
+) -> None:
     scenes = [stash.add_scene(f"s{number % 3}") for number in range(1_001)]
 
     found = [scene_id for scene_id, _ in client.updated_since(now() - HOUR)]
@@ -211,7 +240,9 @@ def test_updated_since_ends_at_an_empty_library_and_at_a_full_page(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "127.0.0.1", "localhost"])
-def test_the_listening_address_leads_to_this_machine(client: StashClient, hooks: Hooks, host: str) -> None:
+def test_the_listening_address_leads_to_this_machine(
+    client: StashClient, hooks: Hooks, host: str
+) -> None:
     hooks.leave(host=host)
 
     assert client.check() == "v0.30.0"
@@ -227,7 +258,9 @@ def test_an_ipv6_address_leads_to_this_machine(stash: StashSimulator, host: str)
         client._session.close()
 
 
-def test_a_proxy_of_the_environment_is_not_asked(client: StashClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_asked(
+    client: StashClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -239,7 +272,9 @@ def test_a_proxy_of_the_environment_is_not_asked(client: StashClient, monkeypatc
 class _relay:  # noqa: N801 - reads as a verb
     """Passes connections on to the simulator, on request through TLS or on IPv6."""
 
-    def __init__(self, family: int, host: str, target: int, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, family: int, host: str, target: int, context: ssl.SSLContext | None = None
+    ) -> None:
         self._context = context
         self._target = target
         self._listener = socket.socket(family)
@@ -275,7 +310,9 @@ class _relay:  # noqa: N801 - reads as a verb
         """One request, one answer."""
         try:
             client.settimeout(5)
-            stream = self._context.wrap_socket(client, server_side=True) if self._context else client
+            stream = (
+                self._context.wrap_socket(client, server_side=True) if self._context else client
+            )
             with stream, socket.create_connection(("127.0.0.1", self._target)) as server:
                 request = b""
                 while b"\r\n\r\n" not in request:
@@ -306,13 +343,30 @@ def certificate(tmp_path: Path) -> Path:
     if openssl is None:
         pytest.skip("openssl is not there to make a certificate")
     file = tmp_path / "stash.pem"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=stash.lan"]
-    subprocess.run([*command, "-keyout", str(file), "-out", str(tmp_path / "crt")], check=True, capture_output=True)
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=stash.lan",
+    ]
+    subprocess.run(
+        [*command, "-keyout", str(file), "-out", str(tmp_path / "crt")],
+        check=True,
+        capture_output=True,
+    )
     file.write_text(file.read_text() + (tmp_path / "crt").read_text())
     return file
 
 
-def test_a_self_signed_certificate_is_taken_on_the_loopback_address(stash: StashSimulator, certificate: Path) -> None:
+def test_a_self_signed_certificate_is_taken_on_the_loopback_address(
+    stash: StashSimulator, certificate: Path
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with _relay(socket.AF_INET, "127.0.0.1", stash.server.port, context) as port:
@@ -328,7 +382,9 @@ def test_a_certificate_is_verified_anywhere_else(stash: StashSimulator, certific
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     try:
-        own = next(info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET))
+        own = next(
+            info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
+        )
     except OSError:
         pytest.skip("this machine's name has no address")
     if str(own).startswith("127."):
@@ -359,7 +415,9 @@ def cookies_sent(stash: StashSimulator) -> list[list[str]]:
     return [[part.partition("=")[2] for part in header.split("; ") if part] for header in headers]
 
 
-def test_each_request_carries_one_session_cookie(guarded: StashSimulator, client: StashClient) -> None:
+def test_each_request_carries_one_session_cookie(
+    guarded: StashSimulator, client: StashClient
+) -> None:
     """Of several cookies with one name Stash (Go's Request.Cookie) takes the first: the old one."""
     for _ in range(4):
         client.check()
@@ -427,7 +485,9 @@ def test_a_restart_that_forgets_sessions_is_survived_with_the_next_connection(
     assert client.check() == "v0.30.0"
 
 
-def test_a_regenerated_api_key_is_fetched_anew(guarded: StashSimulator, hooks: Hooks, client: StashClient) -> None:
+def test_a_regenerated_api_key_is_fetched_anew(
+    guarded: StashSimulator, hooks: Hooks, client: StashClient
+) -> None:
     guarded.set_api_key(API_KEY)
     client.check()
     guarded.set_api_key("another-key-0123456789")
@@ -437,7 +497,9 @@ def test_a_regenerated_api_key_is_fetched_anew(guarded: StashSimulator, hooks: H
     assert guarded.log.all()[-1].request.headers.get("ApiKey") == "another-key-0123456789"
 
 
-def test_another_address_of_stash_is_taken_over(stash: StashSimulator, hooks: Hooks, client: StashClient) -> None:
+def test_another_address_of_stash_is_taken_over(
+    stash: StashSimulator, hooks: Hooks, client: StashClient
+) -> None:
     client.check()
     stash.stop()
     stash.server.port = 0
@@ -460,7 +522,9 @@ def test_without_a_connection_the_text_says_what_to_do(hooks: Hooks, client: Sta
         client.check()
 
 
-def test_no_cookie_at_all_is_fine_where_stash_asks_for_none(hooks: Hooks, client: StashClient) -> None:
+def test_no_cookie_at_all_is_fine_where_stash_asks_for_none(
+    hooks: Hooks, client: StashClient
+) -> None:
     assert hooks.latest is not None
     hooks.latest.server["SessionCookie"] = None
 
@@ -471,15 +535,21 @@ def test_no_cookie_at_all_is_fine_where_stash_asks_for_none(hooks: Hooks, client
 
 
 @pytest.mark.parametrize("picture", [JPEG, PNG, WEBP, GIF])
-def test_a_picture_comes_as_it_is(stash: StashSimulator, client: StashClient, picture: bytes) -> None:
+def test_a_picture_comes_as_it_is(
+    stash: StashSimulator, client: StashClient, picture: bytes
+) -> None:
     scene = client.find_scene(stash.add_scene(cover=picture).id)
 
     assert scene is not None
     assert client.fetch_cover(scene).picture == picture
 
 
-@pytest.mark.parametrize("content", [b"<svg xmlns=''/>", b"<!DOCTYPE html><html>", b"", b"\xff\xd8", b"RIFF....WAVE"])
-def test_what_is_no_picture_is_no_cover(stash: StashSimulator, client: StashClient, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"<svg xmlns=''/>", b"<!DOCTYPE html><html>", b"", b"\xff\xd8", b"RIFF....WAVE"]
+)
+def test_what_is_no_picture_is_no_cover(
+    stash: StashSimulator, client: StashClient, content: bytes
+) -> None:
     assert not is_picture(content)
     scene = client.find_scene(stash.add_scene(cover=JPEG).id)
     assert scene is not None
@@ -488,7 +558,9 @@ def test_what_is_no_picture_is_no_cover(stash: StashSimulator, client: StashClie
     assert client.fetch_cover(scene).picture is None
 
 
-def test_the_drawing_for_a_missing_cover_is_no_cover(stash: StashSimulator, client: StashClient) -> None:
+def test_the_drawing_for_a_missing_cover_is_no_cover(
+    stash: StashSimulator, client: StashClient
+) -> None:
     scene = client.find_scene(stash.add_scene().id)
 
     assert scene is not None
@@ -518,7 +590,9 @@ def test_a_cover_asked_for_with_an_expired_cookie_comes_after_a_new_login(
     assert client.fetch_cover(scene).picture == JPEG
 
 
-def test_a_login_page_instead_of_a_cover_is_a_refusal(guarded: StashSimulator, client: StashClient, now: Now) -> None:
+def test_a_login_page_instead_of_a_cover_is_a_refusal(
+    guarded: StashSimulator, client: StashClient, now: Now
+) -> None:
     scene = client.find_scene(guarded.add_scene(cover=JPEG).id)
     assert scene is not None
     now.seconds += 2 * HOUR
@@ -527,10 +601,14 @@ def test_a_login_page_instead_of_a_cover_is_a_refusal(guarded: StashSimulator, c
         client.fetch_cover(scene)
 
 
-def test_the_cover_comes_from_the_address_that_we_know_whatever_host_stash_names(tmp_path: Path, now: Now) -> None:
+def test_the_cover_comes_from_the_address_that_we_know_whatever_host_stash_names(
+    tmp_path: Path, now: Now
+) -> None:
     plugins = tmp_path / "proxied" / "plugins"
     plugins.mkdir(parents=True)
-    with StashSimulator(plugins_dir=plugins, clock=now, external_host="https://stash.example.org") as stash:
+    with StashSimulator(
+        plugins_dir=plugins, clock=now, external_host="https://stash.example.org"
+    ) as stash:
         hooks = Hooks(stash)
         hooks.leave()
         client = StashClient(hooks)
@@ -556,7 +634,9 @@ UNAVAILABLE = {
     "no data": Answer(200, b'{"data": null}'),
     "empty data": Answer(200, b'{"data": {}}'),
     "other data": Answer(200, b'{"data": {"version": 5}}'),
-    "errors": Answer(200, b'{"errors": [{"message": "locked"}], "data": {"version": {"version": "v"}}}'),
+    "errors": Answer(
+        200, b'{"errors": [{"message": "locked"}], "data": {"version": {"version": "v"}}}'
+    ),
     "redirect": Answer(302, b"", {"Location": "http://127.0.0.1:9/evil"}),
     "truncated": Truncate(0.5),
     "reset": Reset(),
@@ -566,7 +646,9 @@ UNAVAILABLE = {
 
 
 @pytest.mark.parametrize("fault", UNAVAILABLE.values(), ids=UNAVAILABLE.keys())
-def test_any_other_answer_is_one_exception_of_ours(stash: StashSimulator, client: StashClient, fault: Any) -> None:
+def test_any_other_answer_is_one_exception_of_ours(
+    stash: StashSimulator, client: StashClient, fault: Any
+) -> None:
     client.check()
     stash.faults.add(fault)
 
@@ -577,7 +659,9 @@ def test_any_other_answer_is_one_exception_of_ours(stash: StashSimulator, client
     assert len(str(caught.value)) < 700
 
 
-def test_a_stopped_stash_is_unavailable_and_its_address_named(stash: StashSimulator, client: StashClient) -> None:
+def test_a_stopped_stash_is_unavailable_and_its_address_named(
+    stash: StashSimulator, client: StashClient
+) -> None:
     stash.stop()
 
     with pytest.raises(StashUnavailable, match=str(stash.server.port)):

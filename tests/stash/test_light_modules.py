@@ -43,16 +43,23 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and links of P
         ("stash.lan", "http://stash.lan:9999"),
     ],
 )
-def test_the_address_to_connect_to_follows_from_the_one_stash_listens_on(host: str, url: str) -> None:
+def test_the_address_to_connect_to_follows_from_the_one_stash_listens_on(
+    host: str, url: str
+) -> None:
     assert StashConnection(server_connection(host=host)).url == url
 
 
 def test_missing_parts_have_stashs_defaults() -> None:
     assert StashConnection({}).url == "http://127.0.0.1:9999"
-    assert StashConnection({"Scheme": "https", "Port": 443, "Host": None}).url == "https://127.0.0.1:443"
+    assert (
+        StashConnection({"Scheme": "https", "Port": 443, "Host": None}).url
+        == "https://127.0.0.1:443"
+    )
 
 
-@pytest.mark.parametrize("cookie", [None, {}, {"Name": "session"}, {"Name": "session", "Value": ""}, "text", 5])
+@pytest.mark.parametrize(
+    "cookie", [None, {}, {"Name": "session"}, {"Name": "session", "Value": ""}, "text", 5]
+)
 def test_a_connection_without_a_usable_cookie_has_none(cookie: object) -> None:
     assert StashConnection({"SessionCookie": cookie}).cookie is None
 
@@ -112,7 +119,9 @@ def test_notices_are_taken_once_and_in_order(tmp_path: Path) -> None:
     for number in range(3):
         leave_notice(str(tmp_path), "warning", f"line {number}\nwith a break")
 
-    assert list(take_notices(str(tmp_path))) == [("warning", f"line {number}\nwith a break") for number in range(3)]
+    assert list(take_notices(str(tmp_path))) == [
+        ("warning", f"line {number}\nwith a break") for number in range(3)
+    ]
     assert list(take_notices(str(tmp_path))) == []
     assert os.listdir(tmp_path) == []
 
@@ -142,7 +151,9 @@ def test_notices_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
 
 
 def test_broken_lines_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "notices.jsonl").write_text('["info", "one"]\n{broken\n5\n["too", "many", "words"]\n["info", "two"]\n')
+    (tmp_path / "notices.jsonl").write_text(
+        '["info", "one"]\n{broken\n5\n["too", "many", "words"]\n["info", "two"]\n'
+    )
 
     assert list(take_notices(str(tmp_path))) == [("info", "one"), ("info", "two")]
 
@@ -197,7 +208,9 @@ def test_no_line_is_so_long_that_stash_stops_reading(text: str) -> None:
     assert len(stream.getvalue().encode()) < 65_000
 
 
-@pytest.mark.parametrize(("fraction", "said"), [(0, 0.0), (0.5, 0.5), (1, 1.0), (-3, 0.0), (7, 1.0), (1 / 3, 0.3333)])
+@pytest.mark.parametrize(
+    ("fraction", "said"), [(0, 0.0), (0.5, 0.5), (1, 1.0), (-3, 0.0), (7, 1.0), (1 / 3, 0.3333)]
+)
 def test_progress_is_a_number_from_0_to_1(fraction: float, said: float) -> None:
     stream = io.StringIO()
     progress(fraction, stream=stream)
@@ -257,7 +270,9 @@ def test_input_nested_without_end_is_refused() -> None:
         read_input(io.BytesIO(b'{"args": {"a": ' + b"[" * 200_000))
 
 
-@pytest.mark.parametrize("raw", [b"{}", b'{"args": null}', b'{"args": {}}', b'\n {"server_connection": {}}\n'])
+@pytest.mark.parametrize(
+    "raw", [b"{}", b'{"args": null}', b'{"args": {}}', b'\n {"server_connection": {}}\n']
+)
 def test_small_input_is_taken(raw: bytes) -> None:
     assert isinstance(read_input(io.BytesIO(raw)), dict)
 
@@ -294,12 +309,17 @@ def test_the_answer_is_one_ascii_line_of_json() -> None:
         ({"server_connection": None, "pluginSettings": [], "args": {"config": "text"}}, {}),
     ],
 )
-def test_settings_are_found_wherever_an_input_carries_them(given: dict[str, Any], found: dict[str, Any]) -> None:
+def test_settings_are_found_wherever_an_input_carries_them(
+    given: dict[str, Any], found: dict[str, Any]
+) -> None:
     assert carried_settings(given) == found
 
 
 def test_what_says_nothing_hides_nothing() -> None:
-    assert merge_settings({"a": 1, "b": "x"}, {"a": None, "b": "  "}, {"a": ""}) == {"a": 1, "b": "x"}
+    assert merge_settings({"a": 1, "b": "x"}, {"a": None, "b": "  "}, {"a": ""}) == {
+        "a": 1,
+        "b": "x",
+    }
     assert merge_settings({"a": True}, {"a": False}) == {"a": False}
 
 
@@ -324,6 +344,8 @@ def test_none_of_it_loads_the_workers_libraries() -> None:
         "import stash.connection, stash.log, stash.notices, stash.plugin_input, stash.settings;"
         "print(sorted({'requests', 'pydantic', 'plexapi', 'ssl', 'asyncio', 'urllib3', 'typing'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
 
     assert done.stdout.strip() == "[]"

@@ -82,7 +82,10 @@ class Shown:
 
 
 def run_command(
-    data_dir: str | Path, *arguments: str, env: Mapping[str, str] | None = None, terminal: int | None = None
+    data_dir: str | Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    terminal: int | None = None,
 ) -> Shown:
     """Run a command in a shell's way. Never a traceback, nor Stash's marks in what a person reads.
 

@@ -18,7 +18,27 @@ def test_a_scene_id_may_be_text_or_number(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", " ", "x", "0", 0, -1, "-1", "+7", "7.0", 7.5, True, "1e3", "７", "٣", 2**63, [7], {"id": 7}]
+    "value",
+    [
+        None,
+        "",
+        " ",
+        "x",
+        "0",
+        0,
+        -1,
+        "-1",
+        "+7",
+        "7.0",
+        7.5,
+        True,
+        "1e3",
+        "７",
+        "٣",
+        2**63,
+        [7],
+        {"id": 7},
+    ],
 )
 def test_what_is_no_scene_id_is_one_line_that_names_the_argument(value: object) -> None:
     with pytest.raises(UsageError, match="scene_id") as caught:

@@ -29,7 +29,11 @@ def test_the_prefixes_are_those_that_differ(what: str) -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [("/data/a.mp4", "/data/a.mp4"), ("/data/a.mp4", "/media/b.mp4"), ("/data/a.mp4", "/media/A.mp4")],
+    [
+        ("/data/a.mp4", "/data/a.mp4"),
+        ("/data/a.mp4", "/media/b.mp4"),
+        ("/data/a.mp4", "/media/A.mp4"),
+    ],
     ids=["the same path", "another name", "another case"],
 )
 def test_there_are_none_where_nothing_differs_or_it_is_another_file(ours: str, theirs: str) -> None:
@@ -42,7 +46,11 @@ def test_entered_as_a_setting_the_pair_maps_one_path_to_the_other(what: str) -> 
     pair = differing_prefixes(ours, theirs)
     assert pair is not None
     config, problem = validate_config(
-        {"plex_url": "http://plex", "plex_token": "t" * 20, "path_mappings": f"{pair[0]} => {pair[1]}"}
+        {
+            "plex_url": "http://plex",
+            "plex_token": "t" * 20,
+            "path_mappings": f"{pair[0]} => {pair[1]}",
+        }
     )
     assert config is not None, problem
     assert map_path(ours, config.path_mappings) == (normalize(theirs), True)
@@ -53,7 +61,9 @@ FOLDERS = st.lists(st.sampled_from(["a", "b", "data", "é", "e\u0301", "x y"]), 
 
 @settings(deadline=None, database=None)
 @given(ours=FOLDERS, theirs=FOLDERS, name=st.sampled_from(["f.mp4", "a", "ü.mkv"]))
-def test_two_paths_of_one_name_are_the_same_after_the_mapping(ours: list[str], theirs: list[str], name: str) -> None:
+def test_two_paths_of_one_name_are_the_same_after_the_mapping(
+    ours: list[str], theirs: list[str], name: str
+) -> None:
     one, other = "/".join(["", *ours, name]), "/".join(["", *theirs, name])
     pair = differing_prefixes(one, other)
     if pair is None:

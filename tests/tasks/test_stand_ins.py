@@ -26,10 +26,18 @@ def test_what_is_quoted_or_a_path_goes(what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/data/it's one Secret.mp4", "/data/one; Secret.mp4", "/data/one: Secret.mp4", '/data/"Secret" one.mp4']
+    "path",
+    [
+        "/data/it's one Secret.mp4",
+        "/data/one; Secret.mp4",
+        "/data/one: Secret.mp4",
+        '/data/"Secret" one.mp4',
+    ],
 )
 def test_a_known_path_goes_whatever_signs_it_has(path: str) -> None:
-    assert "Secret" not in StandIns([path]).apply(f"no Plex item has the file {path}; next attempt in 5 s")
+    assert "Secret" not in StandIns([path]).apply(
+        f"no Plex item has the file {path}; next attempt in 5 s"
+    )
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,9 @@ def _hangul_kind(code: int) -> Kind:
 
 _NEVER_BETWEEN = {  # GB6, GB7, GB8
     **dict.fromkeys([(Kind.L, after) for after in (Kind.L, Kind.V, Kind.LV, Kind.LVT)]),
-    **dict.fromkeys([(before, after) for before in (Kind.LV, Kind.V) for after in (Kind.V, Kind.T)]),
+    **dict.fromkeys(
+        [(before, after) for before in (Kind.LV, Kind.V) for after in (Kind.V, Kind.T)]
+    ),
     **dict.fromkeys([(before, Kind.T) for before in (Kind.LVT, Kind.T)]),
 }
 

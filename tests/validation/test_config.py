@@ -58,7 +58,13 @@ def test_the_defaults_are_the_contracts() -> None:
 
 
 def test_no_setting_is_left_out_of_this_table() -> None:
-    assert set(PlexSyncConfig.model_fields) == {*SWITCHES, *NUMBERS, *GIVEN, "plex_libraries", "path_mappings"}
+    assert set(PlexSyncConfig.model_fields) == {
+        *SWITCHES,
+        *NUMBERS,
+        *GIVEN,
+        "plex_libraries",
+        "path_mappings",
+    }
 
 
 @pytest.mark.parametrize("blank", BLANKS, ids=repr)
@@ -187,7 +193,16 @@ def test_addresses(url: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://plex", "http://", "http:///x", "http://plex:port", "http://plex:99999", "http://a b", "http://[::1"]
+    "url",
+    [
+        "ftp://plex",
+        "http://",
+        "http:///x",
+        "http://plex:port",
+        "http://plex:99999",
+        "http://a b",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     problem = problem_of({**GIVEN, "plex_url": url})
@@ -229,7 +244,9 @@ def test_no_text_form_of_the_settings_holds_the_token() -> None:
 
 
 @pytest.mark.parametrize("token", [TOKEN, "short", "x" * 9, "x1y2z3w4v5u6t7s8", "12345678"])
-def test_the_log_shows_at_most_four_and_four_characters(token: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_shows_at_most_four_and_four_characters(
+    token: str, caplog: pytest.LogCaptureFixture
+) -> None:
     config = valid(plex_token=token)
     with caplog.at_level(logging.DEBUG):
         config.log_config()
@@ -278,7 +295,9 @@ def test_blank_settings_of_ours_do_not_hide_the_older_ones(blank: str | None) ->
 
 
 def test_ours_go_before_the_older_ones() -> None:
-    config, _ = validate_config({**LEGACY, "plex_url": "http://ours:1", "plex_token": "ours-1234567890"})
+    config, _ = validate_config(
+        {**LEGACY, "plex_url": "http://ours:1", "plex_token": "ours-1234567890"}
+    )
     assert config is not None
     assert (config.plex_url, config.plex_token) == ("http://ours:1", "ours-1234567890")
 
@@ -327,7 +346,9 @@ def test_settings_of_others_are_ignored() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 KEYS = sorted({*PlexSyncConfig.model_fields, "plexHost", "plexPort", "plexToken"})

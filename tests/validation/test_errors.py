@@ -12,7 +12,13 @@ import requests
 from pydantic import ValidationError
 
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, PlexTemporaryError
-from validation.errors import PermanentError, SettingsError, TransientError, classify_exception, classify_http_error
+from validation.errors import (
+    PermanentError,
+    SettingsError,
+    TransientError,
+    classify_exception,
+    classify_http_error,
+)
 from validation.metadata import SyncMetadata
 
 PASSING = {408, 425, 429}

@@ -14,7 +14,9 @@ from validation.metadata import SyncMetadata, validate_metadata
 PROPERTY = settings(deadline=None, database=None, derandomize=True, max_examples=100)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -36,16 +38,32 @@ def problem_of(**data: Any) -> str:
 
 def test_nothing_is_valid_and_empty() -> None:
     metadata = valid()
-    assert (metadata.title, metadata.details, metadata.studio, metadata.director) == ("", "", "", "")
-    assert (metadata.performers, metadata.tags, metadata.groups) == ((), (), ())
-    assert (metadata.date, metadata.day, metadata.year, metadata.rating100, metadata.organized) == (None,) * 4 + (
-        False,
+    assert (metadata.title, metadata.details, metadata.studio, metadata.director) == (
+        "",
+        "",
+        "",
+        "",
     )
+    assert (metadata.performers, metadata.tags, metadata.groups) == ((), (), ())
+    assert (metadata.date, metadata.day, metadata.year, metadata.rating100, metadata.organized) == (
+        None,
+    ) * 4 + (False,)
 
 
 def test_nulls_mean_nothing() -> None:
     """Stash sends a full input with nulls."""
-    names = ("title", "details", "date", "rating100", "studio", "director", "performers", "tags", "groups", "path")
+    names = (
+        "title",
+        "details",
+        "date",
+        "rating100",
+        "studio",
+        "director",
+        "performers",
+        "tags",
+        "groups",
+        "path",
+    )
     assert valid(**dict.fromkeys(names)) == valid()
     assert valid(organized=None) == valid()
 
@@ -60,7 +78,19 @@ def test_texts_are_sanitized() -> None:
 
 @pytest.mark.parametrize("field", ["performers", "tags", "groups"])
 def test_lists_of_names_are_clean_and_unique(field: str) -> None:
-    names = ["Ann", " Ann ", "ANN", "", None, {"name": "Bob"}, {"name": None}, {}, "\u200b", "A, B", "x" * 300]
+    names = [
+        "Ann",
+        " Ann ",
+        "ANN",
+        "",
+        None,
+        {"name": "Bob"},
+        {"name": None},
+        {},
+        "\u200b",
+        "A, B",
+        "x" * 300,
+    ]
     assert getattr(valid(**{field: names}), field) == ("Ann", "Bob", "A, B", "x" * 255)
 
 

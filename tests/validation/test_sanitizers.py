@@ -62,7 +62,9 @@ def test_it_is_never_longer_than_allowed(text: str, length: int, lines: bool) ->
 @example("한" + "\u1100\u1161\u11ab" * 9, 8, False)
 @example("กำ" * 20, 5, False)
 @example("ｶ\uff9e" * 20, 5, False)
-def test_a_cut_is_never_inside_what_a_reader_sees_as_one(text: str, length: int, lines: bool) -> None:
+def test_a_cut_is_never_inside_what_a_reader_sees_as_one(
+    text: str, length: int, lines: bool
+) -> None:
     whole = sanitize_for_plex(text, 10**6, keep_newlines=lines)
     cut = sanitize_for_plex(text, length, keep_newlines=lines)
     assert whole.startswith(cut)
@@ -87,7 +89,12 @@ def test_a_row_of_one_kind_is_cut_between_two_of_them(kind: str) -> None:
 
 
 @PROPERTY
-@given(st.lists(st.sampled_from(["क्ष", "ক্ষ", "त्र", "र्क", "a", " ", "क", "ज्ञ"]), max_size=30).map("".join), LENGTHS)
+@given(
+    st.lists(st.sampled_from(["क्ष", "ক্ষ", "त्र", "र्क", "a", " ", "क", "ज्ञ"]), max_size=30).map(
+        "".join
+    ),
+    LENGTHS,
+)
 @example("क्ष" * 10, 5)
 def test_a_cut_is_never_inside_a_conjunct(text: str, length: int) -> None:
     whole, cut = sanitize_for_plex(text, 10**6), sanitize_for_plex(text, length)
@@ -108,8 +115,14 @@ def test_what_must_not_be_there_is_not_there(text: str, length: int, lines: bool
     clean = sanitize_for_plex(text, length, keep_newlines=lines)
     assert clean == unicodedata.normalize("NFC", clean)
     assert clean == clean.strip()
-    allowed = {"\u200c", "\u200d", *(chr(code) for code in range(0xE0020, 0xE0080))} | ({"\n"} if lines else set())
-    assert not [char for char in clean if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in allowed]
+    allowed = {"\u200c", "\u200d", *(chr(code) for code in range(0xE0020, 0xE0080))} | (
+        {"\n"} if lines else set()
+    )
+    assert not [
+        char
+        for char in clean
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in allowed
+    ]
     assert not set(clean) & set("‘’“”–—…\u2028\u2029\u00a0\u3000")
     assert "  " not in clean
     clean.encode()
@@ -139,7 +152,12 @@ def test_names_in_any_script_arrive_as_they_are(name: str) -> None:
 
 
 @PROPERTY
-@given(st.text(st.characters(categories=("L", "N", "S", "Po"), exclude_characters="‘’“”…′″−‚„‛‟"), max_size=60))
+@given(
+    st.text(
+        st.characters(categories=("L", "N", "S", "Po"), exclude_characters="‘’“”…′″−‚„‛‟"),
+        max_size=60,
+    )
+)
 def test_letters_digits_and_symbols_are_only_composed(text: str) -> None:
     assert sanitize_for_plex(text) == unicodedata.normalize("NFC", text)
 
@@ -172,13 +190,18 @@ def test_what_the_contract_names_is_done(text: str | None, clean: str) -> None:
     assert sanitize_for_plex(text) == clean
 
 
-@pytest.mark.parametrize("text", ["\u200d", "\u200c", "\u200d \u200c", "\u200b\u200d", "\U000e0067"])
+@pytest.mark.parametrize(
+    "text", ["\u200d", "\u200c", "\u200d \u200c", "\u200b\u200d", "\U000e0067"]
+)
 def test_joiners_that_join_nothing_are_no_title(text: str) -> None:
     assert sanitize_for_plex(text) == ""
 
 
 def test_summaries_keep_their_lines() -> None:
-    assert sanitize_summary("one \r\n two\rthree\n\n\n\n\nfour  five") == "one\ntwo\nthree\n\nfour five"
+    assert (
+        sanitize_summary("one \r\n two\rthree\n\n\n\n\nfour  five")
+        == "one\ntwo\nthree\n\nfour five"
+    )
 
 
 @pytest.mark.parametrize("length", [255, 10_000])
@@ -207,6 +230,12 @@ def test_one_endless_letter_is_cut_rather_than_lost() -> None:
 
 
 def test_long_hostile_texts_take_no_time() -> None:
-    for text in ("🇩" * 200_000, "\u200d" * 200_000, "a\u0301" * 200_000, "\n " * 200_000, "\u200b\u0301" * 100_000):
+    for text in (
+        "🇩" * 200_000,
+        "\u200d" * 200_000,
+        "a\u0301" * 200_000,
+        "\n " * 200_000,
+        "\u200b\u0301" * 100_000,
+    ):
         sanitize_summary(text)
         sanitize_for_plex(text)

@@ -34,7 +34,9 @@ def stash(tmp_path: Path, clock: FakeClock) -> Iterator[StashSimulator]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock) -> Iterator[World]:
+def world(
+    tmp_path: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock
+) -> Iterator[World]:
     world = World(tmp_path, plex, stash, clock)
     yield world
     world.close()

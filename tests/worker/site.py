@@ -40,7 +40,9 @@ class Site:
         self.stash = StashSimulator(plugins_dir=plugins, env=environment)
         self.stash.start()
         self.name = folder.name
-        self.library: PlexLibrary = plex.add_library(f"Library of {self.name}", locations=[f"/plex/{self.name}"])
+        self.library: PlexLibrary = plex.add_library(
+            f"Library of {self.name}", locations=[f"/plex/{self.name}"]
+        )
         self.set()
 
     def set(self, **settings: object) -> None:
@@ -66,7 +68,11 @@ class Site:
 
     def workers(self) -> list[int]:
         """The worker processes of this data directory, zombies left out."""
-        return [pid for pid, command in _processes() if " worker " in command and str(self.data_dir) in command]
+        return [
+            pid
+            for pid, command in _processes()
+            if " worker " in command and str(self.data_dir) in command
+        ]
 
     @property
     def worker(self) -> int:
@@ -84,7 +90,11 @@ class Site:
         return get_stats(self.data_dir)
 
     def wait_for_title(self, item: PlexItem, title: str, timeout: float = PATIENCE) -> None:
-        wait_until(lambda: item.title == title, f"{title!r} in Plex, not {item.title!r}\n{self.log[-2000:]}", timeout)
+        wait_until(
+            lambda: item.title == title,
+            f"{title!r} in Plex, not {item.title!r}\n{self.log[-2000:]}",
+            timeout,
+        )
 
     def wait_until_gone(self) -> None:
         wait_until(lambda: not self.workers(), f"the worker's end\n{self.log[-2000:]}")
@@ -106,13 +116,17 @@ class Site:
 
 def _processes() -> list[tuple[int, str]]:
     if not Path("/proc/self/cmdline").exists():
-        listed = subprocess.run(["ps", "-ax", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["ps", "-ax", "-o", "pid=,args="], capture_output=True, text=True, check=True
+        ).stdout
         pairs = [line.strip().partition(" ") for line in listed.splitlines()]
         return [(int(pid), f"{command} ") for pid, _, command in pairs]
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                command = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                )
                 found.append((int(entry.name), command))
     return found

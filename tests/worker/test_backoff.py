@@ -108,7 +108,13 @@ def test_a_rejected_setting_is_permanent_too_for_whoever_asks() -> None:
 
 
 def test_a_retry_keeps_what_the_job_carries() -> None:
-    verdict = decide(PlexTemporaryError("x"), job(retry_count=1, last_error_type="PlexTemporaryError"), NOW, 5, longest)
+    verdict = decide(
+        PlexTemporaryError("x"),
+        job(retry_count=1, last_error_type="PlexTemporaryError"),
+        NOW,
+        5,
+        longest,
+    )
 
     assert isinstance(verdict, Retry)
     assert verdict.job["scene_id"] == 7

@@ -87,7 +87,9 @@ def work_off(queue: JobQueue) -> None:
 # --- the queue
 
 
-def test_after_a_burst_its_rows_and_its_disk_space_are_given_back(manager: QueueManager, queue: JobQueue) -> None:
+def test_after_a_burst_its_rows_and_its_disk_space_are_given_back(
+    manager: QueueManager, queue: JobQueue
+) -> None:
     for number in range(BURST):
         enqueue(queue, number, "metadata", LARGE)
     assert size_of(manager.data_dir) > CONSTANT
@@ -102,7 +104,9 @@ def test_after_a_burst_its_rows_and_its_disk_space_are_given_back(manager: Queue
 
 
 @pytest.mark.parametrize("answer", [ack_job, fail_job])
-def test_finished_rows_of_either_kind_go(queue: JobQueue, answer: Callable[[JobQueue, SyncJob], None]) -> None:
+def test_finished_rows_of_either_kind_go(
+    queue: JobQueue, answer: Callable[[JobQueue, SyncJob], None]
+) -> None:
     queue.put_many(create_sync_job(number, "metadata", {}) for number in range(KEPT_ROWS + 200))
     while (job := get_pending(queue)) is not None:
         answer(queue, job)
@@ -119,7 +123,12 @@ def test_what_waits_or_is_in_hand_never_goes(queue: JobQueue) -> None:
 
     queue.tidy()
 
-    assert queue.counts() == {"pending": waiting, "in_progress": len(in_hand), "completed": 0, "failed": 0}
+    assert queue.counts() == {
+        "pending": waiting,
+        "in_progress": len(in_hand),
+        "completed": 0,
+        "failed": 0,
+    }
 
 
 def test_one_scene_that_is_edited_and_fails_for_ever_takes_no_more_space(
@@ -155,7 +164,9 @@ def test_the_write_ahead_log_stays_small_though_hooks_write_beside_the_worker(
     assert sizes(manager.queue_path)["data.db-wal"] <= WAL_LIMIT
 
 
-def test_the_write_ahead_log_shrinks_again_after_somebody_read_for_long(manager: QueueManager, queue: JobQueue) -> None:
+def test_the_write_ahead_log_shrinks_again_after_somebody_read_for_long(
+    manager: QueueManager, queue: JobQueue
+) -> None:
     """A backup, or a look with sqlite3, keeps the log from being folded."""
     file = os.path.join(manager.queue_path, "data.db")
     reader = sqlite3.connect(file, isolation_level=None)
@@ -193,7 +204,11 @@ def add_letters(dlq: DeadLetterQueue, count: int, start: int = 0) -> None:
         raise ValueError("no Plex item has the file /data/a/usual/path/of/a/usual/scene.mp4")
     except ValueError as error:
         for number in range(start, start + count):
-            dlq.add({**create_sync_job(number, "metadata", LARGE), "enqueued_at": float(number)}, error, 12)
+            dlq.add(
+                {**create_sync_job(number, "metadata", LARGE), "enqueued_at": float(number)},
+                error,
+                12,
+            )
 
 
 def test_one_scene_that_is_given_up_again_and_again_has_one_letter(world: World) -> None:
@@ -270,7 +285,10 @@ def test_the_log_rotates_and_stays_within_three_files(tmp_path: Path) -> None:
     for _ in range(4):
         with logging_to(tmp_path) as log:
             for number in range(8_000):
-                log.info("Scene %s: wrote title, summary, genre, actor and this and that, and then some", number)
+                log.info(
+                    "Scene %s: wrote title, summary, genre, actor and this and that, and then some",
+                    number,
+                )
 
     assert len(list(tmp_path.iterdir())) <= 3
     assert size_of(tmp_path) <= 3_100_000
@@ -313,7 +331,10 @@ def test_what_a_reporter_remembers_is_bounded() -> None:
 def test_the_connection_file_is_replaced_not_added_to(tmp_path: Path) -> None:
     for number in range(50):
         save_connection(
-            str(tmp_path), StashConnection({"Host": "h", "SessionCookie": {"Name": "session", "Value": "x" * 900}})
+            str(tmp_path),
+            StashConnection(
+                {"Host": "h", "SessionCookie": {"Name": "session", "Value": "x" * 900}}
+            ),
         )
         if not number:
             first = size_of(tmp_path)
@@ -333,7 +354,10 @@ def ended_process() -> int:
     return process.pid
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody can tell whether a process lives without harming it")
+@pytest.mark.skipif(
+    os.name != "posix",
+    reason="elsewhere nobody can tell whether a process lives without harming it",
+)
 @pytest.mark.parametrize(
     "name",
     [
@@ -344,7 +368,9 @@ def ended_process() -> int:
         "queue/spool/00001-1.json.{}.tmp",
     ],
 )
-def test_what_killed_processes_left_is_removed_at_the_next_start(tmp_path: Path, ended_process: int, name: str) -> None:
+def test_what_killed_processes_left_is_removed_at_the_next_start(
+    tmp_path: Path, ended_process: int, name: str
+) -> None:
     left, in_use = tmp_path / name.format(ended_process), tmp_path / name.format(os.getpid())
     for file in (left, in_use):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -382,7 +408,11 @@ def test_a_worker_that_has_done_much_leaves_no_strange_files(world: World) -> No
     world.run_for(7_200)
     world.close()
 
-    names = {path.relative_to(world.data_dir).as_posix() for path in Path(world.data_dir).rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(world.data_dir).as_posix()
+        for path in Path(world.data_dir).rglob("*")
+        if path.is_file()
+    }
     assert names <= {
         "connection.json",
         "dlq.db",

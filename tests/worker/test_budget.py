@@ -65,7 +65,9 @@ def long_ago(world: World) -> float:
     return world.clock.now - 100
 
 
-def edit_all(world: World, scenes: list[Scene], title: Callable[[int], str] = "Title {}".format) -> None:
+def edit_all(
+    world: World, scenes: list[Scene], title: Callable[[int], str] = "Title {}".format
+) -> None:
     for number, scene in enumerate(scenes):
         world.edit(scene, title(number), updated_at=long_ago(world))
 
@@ -226,8 +228,12 @@ def test_edits_far_apart_refresh_the_index_without_listing_the_library(world: Wo
     assert counted["other"] + counted["listing"] <= 10 * 5
 
 
-def test_a_worker_start_with_a_warm_index_sends_a_handful_of_requests(world: World, tmp_path: Path) -> None:
-    for old in world.plex.add_items(world.library, [f"/plex/other/{number}.mp4" for number in range(2_500)]):
+def test_a_worker_start_with_a_warm_index_sends_a_handful_of_requests(
+    world: World, tmp_path: Path
+) -> None:
+    for old in world.plex.add_items(
+        world.library, [f"/plex/other/{number}.mp4" for number in range(2_500)]
+    ):
         old.updated_at -= 1_000
     scene, _ = world.pair("a")
     database = connect(str(tmp_path / "index.db"), any_thread=True)

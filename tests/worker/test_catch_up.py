@@ -143,7 +143,9 @@ def test_what_was_synced_already_is_not_queued_again(world: World) -> None:
     assert len(world.plex.writes) == 2
 
 
-def test_a_change_a_moment_before_a_look_is_done_once_or_twice_but_not_for_ever(world: World) -> None:
+def test_a_change_a_moment_before_a_look_is_done_once_or_twice_but_not_for_ever(
+    world: World,
+) -> None:
     scene, _ = world.pair("a")
     world.clock.advance(HOUR)
     restart(world)
@@ -160,7 +162,9 @@ def test_a_change_a_moment_before_a_look_is_done_once_or_twice_but_not_for_ever(
 @pytest.mark.parametrize(
     "zone", [timezone.utc, timezone(timedelta(hours=14)), timezone(timedelta(hours=-3.5))], ids=str
 )
-def test_time_zones_and_fractions_of_a_second_make_no_difference(world: World, zone: tzinfo, fraction: str) -> None:
+def test_time_zones_and_fractions_of_a_second_make_no_difference(
+    world: World, zone: tzinfo, fraction: str
+) -> None:
     def at(seconds_ago: float) -> str:
         text = in_zone(world.clock, seconds_ago, zone)
         return text[:19] + fraction + text[19:].replace("+00:00", "Z")
@@ -182,7 +186,9 @@ def test_time_zones_and_fractions_of_a_second_make_no_difference(world: World, z
 SUMMER, WINTER = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
 
 
-@pytest.mark.parametrize(("before", "after"), [(SUMMER, WINTER), (WINTER, SUMMER)], ids=["autumn", "spring"])
+@pytest.mark.parametrize(
+    ("before", "after"), [(SUMMER, WINTER), (WINTER, SUMMER)], ids=["autumn", "spring"]
+)
 @pytest.mark.parametrize("minutes", [1, 59])
 def test_the_hour_in_which_the_clocks_change_hides_no_edit(
     world: World, before: tzinfo, after: tzinfo, minutes: int
@@ -206,16 +212,22 @@ def test_the_hour_in_which_the_clocks_change_hides_no_edit(
 EAST, WEST = timezone(timedelta(hours=10)), timezone(timedelta(hours=-8))
 
 
-@pytest.mark.parametrize(("before", "after"), [(EAST, WEST), (WEST, EAST)], ids=["westwards", "eastwards"])
+@pytest.mark.parametrize(
+    ("before", "after"), [(EAST, WEST), (WEST, EAST)], ids=["westwards", "eastwards"]
+)
 def test_a_stash_that_is_started_in_another_time_zone_hides_no_edit(
     world: World, before: tzinfo, after: tzinfo
 ) -> None:
     """Somebody sets TZ for the container. Stash compares times as text, whatever their offsets."""
     world.stash.add_scene(title="old", updated_at=in_zone(world.clock, 2 * HOUR, before))
     assert look(world) == []
-    untold = [world.stash.add_scene(title="before", updated_at=in_zone(world.clock, HOUR, before)).id]
+    untold = [
+        world.stash.add_scene(title="before", updated_at=in_zone(world.clock, HOUR, before)).id
+    ]
     world.clock.advance(600)
-    untold.append(world.stash.add_scene(title="after", updated_at=in_zone(world.clock, 60, after)).id)
+    untold.append(
+        world.stash.add_scene(title="after", updated_at=in_zone(world.clock, 60, after)).id
+    )
 
     assert look(world) == untold
 
@@ -237,7 +249,9 @@ def test_a_scene_dated_in_the_future_is_not_synced_at_every_look(world: World) -
     scene, _ = world.pair("a")
     world.clock.advance(HOUR)
     restart(world)
-    world.stash.change_silently(scene.id, title="Of tomorrow", updated_at=world.clock.now + 3 * HOUR)
+    world.stash.change_silently(
+        scene.id, title="Of tomorrow", updated_at=world.clock.now + 3 * HOUR
+    )
 
     for _ in range(3):
         world.clock.advance(600)
@@ -348,7 +362,9 @@ def test_a_scene_destroyed_between_two_pages_hides_no_other(world: World) -> Non
     assert world.stash.library.find_scene(changed[3]) is None, "it went between two pages"
     world.clock.advance(HOUR)
 
-    assert sorted({*found, *look(world)} - {changed[3]}) == [one for one in changed if one != changed[3]]
+    assert sorted({*found, *look(world)} - {changed[3]}) == [
+        one for one in changed if one != changed[3]
+    ]
 
 
 def test_a_scene_changed_between_two_pages_is_not_lost(world: World) -> None:
@@ -371,7 +387,9 @@ def test_stash_going_down_in_the_middle_of_a_look_loses_nothing(world: World, st
     start_worker(world)
     world.run_for(5)
     world.stash.change_silently(scene.id, title="Untold")
-    rule = world.stash.faults.add(Answer(status), when=lambda request: b"PlexSyncUpdated" in request.body)
+    rule = world.stash.faults.add(
+        Answer(status), when=lambda request: b"PlexSyncUpdated" in request.body
+    )
     world.clock.after(1500, rule.remove)
     start_worker(world)
 
@@ -487,8 +505,12 @@ def test_a_destroyed_scene_whose_hook_told_is_forgotten(world: World) -> None:
     assert remembers(world, second)
 
 
-@pytest.mark.parametrize("others", [0, 30], ids=["all of Stash was synced", "few of Stash were synced"])
-def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(world: World, others: int) -> None:
+@pytest.mark.parametrize(
+    "others", [0, 30], ids=["all of Stash was synced", "few of Stash were synced"]
+)
+def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(
+    world: World, others: int
+) -> None:
     for number in range(others):
         world.stash.add_scene(title=f"never synced {number}")
     first, second = synced_pair(world, 2)
@@ -554,7 +576,11 @@ def test_a_stash_that_fails_while_ids_are_listed_makes_nothing_forgotten(world: 
 
 def test_looks_with_nothing_new_cost_a_handful_of_queries(world: World) -> None:
     installed(world)
-    world.use(world.make_worker(catch_up=make_catch_up(world), timing=replace(Timing(), idle_timeout=6 * HOUR)))
+    world.use(
+        world.make_worker(
+            catch_up=make_catch_up(world), timing=replace(Timing(), idle_timeout=6 * HOUR)
+        )
+    )
     world.stash.log.clear()
 
     world.run_for(5 * HOUR)
@@ -570,7 +596,9 @@ def test_the_first_look_sees_a_simulated_stash_in_its_own_zone(
     """From start to end with a Stash far away from here."""
     plugins = tmp_path / "far" / "plugins"
     plugins.mkdir(parents=True)
-    with StashSimulator(plugins_dir=plugins, clock=clock.time, zone=timezone(timedelta(hours=-9.5))) as stash:
+    with StashSimulator(
+        plugins_dir=plugins, clock=clock.time, zone=timezone(timedelta(hours=-9.5))
+    ) as stash:
         world = World(tmp_path, plex, stash, clock)
         scene, _ = world.pair("a")
         clock.advance(HOUR)

@@ -34,7 +34,11 @@ def opened(seconds: Seconds, **arguments: int) -> CircuitBreaker:
 def test_its_numbers_are_five_failures_sixty_seconds_one_success() -> None:
     breaker = CircuitBreaker()
 
-    assert (breaker.failure_threshold, breaker.recovery_timeout, breaker.success_threshold) == (5, 60.0, 1)
+    assert (breaker.failure_threshold, breaker.recovery_timeout, breaker.success_threshold) == (
+        5,
+        60.0,
+        1,
+    )
 
 
 def test_the_fifth_consecutive_failure_opens_it(seconds: Seconds) -> None:

@@ -94,7 +94,9 @@ class Airport:
         self.landed.append(flight.job["scene_id"])
         self.alone[flight.job["scene_id"]] = flight.alone
 
-    def send(self, flights: Flights, scene_id: int, rating_key: int | None = None, **names: Any) -> bool:
+    def send(
+        self, flights: Flights, scene_id: int, rating_key: int | None = None, **names: Any
+    ) -> bool:
         def find() -> Visit:
             self.found.append(scene_id)
             metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
@@ -150,7 +152,9 @@ def test_writes_that_send_nothing_tell_nothing_of_plex(airport: Airport) -> None
         assert airport.traffic.slow
 
 
-def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(airport: Airport) -> None:
+def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(
+    airport: Airport,
+) -> None:
     airport.slow_down()
     with airport.flights() as flights:
         for scene_id in range(1, 42):
@@ -161,24 +165,34 @@ def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(airpo
         for scene_id in range(42, 80):
             airport.send(flights, scene_id)
         flights.land_all()
-    assert [scene_id for scene_id, alone in airport.alone.items() if alone] == [1, 32, *range(63, 80)]
+    assert [scene_id for scene_id, alone in airport.alone.items() if alone] == [
+        1,
+        32,
+        *range(63, 80),
+    ]
     assert airport.landed == list(range(1, 80))
 
 
-def test_an_item_is_never_written_twice_at_once_and_found_anew_for_the_second(airport: Airport) -> None:
+def test_an_item_is_never_written_twice_at_once_and_found_anew_for_the_second(
+    airport: Airport,
+) -> None:
     airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
         airport.send(flights, 2, rating_key=7)
         airport.send(flights, 3)
         airport.send(flights, 4, rating_key=7)
-        assert airport.landed[:3] == [1, 2, 3], "all before it have landed when the second write begins"
+        assert airport.landed[:3] == [1, 2, 3], (
+            "all before it have landed when the second write begins"
+        )
         assert airport.found == [1, 2, 3, 4, 4]
         flights.land_all()
     assert airport.landed == [1, 2, 3, 4]
 
 
-def test_the_second_write_of_an_item_is_not_begun_where_the_first_closed_the_gate(airport: Airport) -> None:
+def test_the_second_write_of_an_item_is_not_begun_where_the_first_closed_the_gate(
+    airport: Airport,
+) -> None:
     airport.slow_down()
     with airport.flights() as flights:
         airport.send(flights, 1)
@@ -196,7 +210,9 @@ def test_two_writes_never_bring_the_same_new_name_at_once(airport: Airport) -> N
         airport.send(flights, 3, performers=["Other"])
         assert airport.landed == [1]
         airport.send(flights, 4, studio="NEW")
-        assert airport.landed == [1, 2, 3], "the first to bring it has landed when the second is begun"
+        assert airport.landed == [1, 2, 3], (
+            "the first to bring it has landed when the second is begun"
+        )
         airport.send(flights, 5, tags=["new"])
         airport.send(flights, 6, director="Other")
         assert airport.landed == [1, 2, 3], "Plex knows both by now"
@@ -295,7 +311,11 @@ def at_work(world: World) -> Iterator[None]:
 
 
 def assert_at_once(
-    most: int, world: World, server: PlexSimulator | StashSimulator, method: str, path: str | None = None
+    most: int,
+    world: World,
+    server: PlexSimulator | StashSimulator,
+    method: str,
+    path: str | None = None,
 ) -> None:
     """Drain, and see that so many of these requests are on their way at once, and no more."""
     held = server.faults.add(Hang(), method=method, path=path)
@@ -343,7 +363,9 @@ def test_a_stop_lets_those_on_their_way_arrive_and_puts_the_others_back(world: W
     arrived = [scene for scene in scenes if world.title(scene) == f"New {scene.id}"]
     assert arrived == scenes[: len(arrived)]
     assert 4 <= len(arrived) < 10
-    assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes[len(arrived) :]]
+    assert [job["scene_id"] for job in world.jobs()] == [
+        scene.id for scene in scenes[len(arrived) :]
+    ]
     assert world.queue.counts()["in_progress"] == 0
 
     world.run_for(10)
@@ -366,7 +388,9 @@ def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(wor
     assert in_sync(world, scenes)
 
 
-def test_writes_that_fail_side_by_side_are_held_against_nobody_until_one_fails_alone(world: World) -> None:
+def test_writes_that_fail_side_by_side_are_held_against_nobody_until_one_fails_alone(
+    world: World,
+) -> None:
     scenes = edited(world, 6)
     held = world.plex.faults.add(Hang(), method=WRITES)
     world.plex.faults.add(Answer(503), method=WRITES)
@@ -393,7 +417,9 @@ def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(world: World) ->
     world.use(world.make_worker(delay=lambda retries, base, cap: 0.0))
     scenes = edited(world, 6)
     hangs = str(world.item_of(scenes[3]).rating_key)
-    world.plex.faults.add(Hang(), when=lambda one: one.method == WRITES and one.first("id") == hangs, times=1)
+    world.plex.faults.add(
+        Hang(), when=lambda one: one.method == WRITES and one.first("id") == hangs, times=1
+    )
     world.plex.faults.add(Answer(503), method=WRITES, times=3)
     world.run_for(30)
     assert in_sync(world, scenes)
@@ -428,7 +454,9 @@ def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(world: World) 
 def test_one_bad_item_among_many_dies_alone(world: World) -> None:
     scenes = edited(world, 30)
     bad = str(world.item_of(scenes[7]).rating_key)
-    world.plex.faults.add(Answer(500), when=lambda one: one.method == WRITES and one.first("id") == bad)
+    world.plex.faults.add(
+        Answer(500), when=lambda one: one.method == WRITES and one.first("id") == bad
+    )
     world.run_for(1000)
     assert in_sync(world, scenes[:7] + scenes[8:])
     (letter,) = world.letters()
@@ -450,7 +478,9 @@ def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(world: World
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(world: World, at_once: int) -> None:
+def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
+    world: World, at_once: int
+) -> None:
     class FullOnce(SyncMemory):
         left = 1
 

@@ -28,14 +28,21 @@ def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_edit_reaches_plex_and_leaves_nothing_behind(world: World) -> None:
-    scene, item = world.pair("a", details="About it", tags=["T"], performers=["P"], studio="S", date="2024-05-06")
+    scene, item = world.pair(
+        "a", details="About it", tags=["T"], performers=["P"], studio="S", date="2024-05-06"
+    )
     assert item is not None
     world.edit(scene, "New title")
     before = world.clock.now
 
     world.run()
 
-    assert (item.title, item.summary, item.studio, item.year) == ("New title", "About it", "S", 2024)
+    assert (item.title, item.summary, item.studio, item.year) == (
+        "New title",
+        "About it",
+        "S",
+        2024,
+    )
     assert (item.genres, item.actors) == (["T"], ["P"])
     assert len(world.plex.writes) == 1
     assert world.waiting() == 0
@@ -47,7 +54,12 @@ def test_an_edit_reaches_plex_and_leaves_nothing_behind(world: World) -> None:
 def test_what_was_read_goes_before_what_the_job_carries(world: World) -> None:
     scene, _ = world.pair("a")
     world.stash.change_silently(scene.id, title="As Stash has it")
-    enqueue(world.queue, scene.id, "metadata", {"title": "As the event said", "details": True, "date": "nonsense"})
+    enqueue(
+        world.queue,
+        scene.id,
+        "metadata",
+        {"title": "As the event said", "details": True, "date": "nonsense"},
+    )
 
     world.run()
 
@@ -102,7 +114,9 @@ def test_without_a_stash_client_a_job_without_path_is_a_dead_letter_at_once(worl
     assert world.plex.writes == []
 
 
-@pytest.mark.parametrize("data", [{"title": ["no", "title"]}, {"date": "31st of May"}, {"rating100": 700}])
+@pytest.mark.parametrize(
+    "data", [{"title": ["no", "title"]}, {"date": "31st of May"}, {"rating100": 700}]
+)
 def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
     world: World, data: dict[str, object]
 ) -> None:
@@ -169,7 +183,9 @@ def test_a_scene_that_is_not_organized_waits_for_the_day_it_is(world: World) -> 
 
 def ambiguous(world: World) -> Scene:
     for folder in ("one", "two"):
-        world.plex.add_item(world.library, f"/elsewhere/{folder}/same.mp4", size=100, title=f"In {folder}")
+        world.plex.add_item(
+            world.library, f"/elsewhere/{folder}/same.mp4", size=100, title=f"In {folder}"
+        )
     return world.stash.add_scene(title="Which?", files=[("/data/same.mp4", 100)])
 
 
@@ -185,7 +201,9 @@ def test_strict_an_ambiguous_scene_is_not_written_but_reported_with_its_candidat
 
     assert [write.rating_key for write in world.plex.writes] == [world.item_of(certain).rating_key]
     (letter,) = world.letters()
-    paths = {file["path"] for candidate in letter["details"]["candidates"] for file in candidate["files"]}
+    paths = {
+        file["path"] for candidate in letter["details"]["candidates"] for file in candidate["files"]
+    }
     assert paths == {"/elsewhere/one/same.mp4", "/elsewhere/two/same.mp4"}
     assert letter["retry_count"] == 0
     (line,) = lines(caplog, "same.mp4")
@@ -193,7 +211,9 @@ def test_strict_an_ambiguous_scene_is_not_written_but_reported_with_its_candidat
     for part in (str(scene.id), "/data/same.mp4", *paths):
         assert part in line.getMessage()
     assert "\n" not in line.getMessage()
-    assert [level for level, text in world.notices() if "/elsewhere/two/same.mp4" in text] == ["warning"]
+    assert [level for level, text in world.notices() if "/elsewhere/two/same.mp4" in text] == [
+        "warning"
+    ]
     assert world.synced_at(scene) is None
 
 
@@ -208,7 +228,13 @@ def test_not_strict_the_first_candidate_is_written_and_the_same_line_is_a_warnin
 
     assert [item.title for item in world.plex.items(world.library)] == ["The first", "In two"]
     assert world.letters() == []
-    (line,) = lines(caplog, "/elsewhere/one/same.mp4", "/elsewhere/two/same.mp4", "/data/same.mp4", str(scene.id))
+    (line,) = lines(
+        caplog,
+        "/elsewhere/one/same.mp4",
+        "/elsewhere/two/same.mp4",
+        "/data/same.mp4",
+        str(scene.id),
+    )
     assert line.levelno == logging.WARNING
 
 
@@ -251,11 +277,17 @@ def test_a_missing_file_is_looked_for_with_patience_then_a_dead_letter(world: Wo
     world.run_for(6000)
     (letter,) = world.letters()
     assert world.waiting() == 0
-    assert (letter["error_type"], letter["retry_count"], letter["scene_id"]) == ("PlexNotFound", 12, scene.id)
+    assert (letter["error_type"], letter["retry_count"], letter["scene_id"]) == (
+        "PlexNotFound",
+        12,
+        scene.id,
+    )
     assert world.worker.gate.plex.failures == 0, "it is about an item, not about the server"
 
 
-def test_a_file_that_appears_while_its_job_waits_is_synced_at_the_next_attempt(world: World) -> None:
+def test_a_file_that_appears_while_its_job_waits_is_synced_at_the_next_attempt(
+    world: World,
+) -> None:
     scene, _ = world.pair("late", in_plex=False)
     world.edit(scene, "Late")
     world.run_for(20)
@@ -384,7 +416,9 @@ def test_an_edit_made_while_its_scene_is_being_synced_ends_in_plex(
     assert world.waiting() == 0
 
 
-def test_an_edit_made_while_its_scene_fails_starts_again_at_once_with_the_newest_values(world: World) -> None:
+def test_an_edit_made_while_its_scene_fails_starts_again_at_once_with_the_newest_values(
+    world: World,
+) -> None:
     scene, _ = world.pair("late", in_plex=False)
     world.edit(scene, "First")
     world.run_for(400)

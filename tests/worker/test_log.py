@@ -35,7 +35,9 @@ def log_file(tmp_path: Path, redactor: Redactor) -> Iterator[Path]:
 
 def test_exceptions_are_logged_without_secrets(log_file: Path) -> None:
     try:
-        raise ValueError(f"GET /?X-Plex-Token={SECRET}&a=1 failed; cookie session=abcdef0123456789abcdef")
+        raise ValueError(
+            f"GET /?X-Plex-Token={SECRET}&a=1 failed; cookie session=abcdef0123456789abcdef"
+        )
     except ValueError:
         logging.getLogger("plexsync").exception("A job failed with %s", SECRET)
 

@@ -105,7 +105,9 @@ def test_an_outage_costs_no_job_a_retry_and_the_queue_drains_in_order_afterwards
         assert breaker(world) is CircuitState.CLOSED
 
 
-def test_the_breaker_opens_after_five_failures_and_one_cheap_probe_goes_out_per_recovery_time(world: World) -> None:
+def test_the_breaker_opens_after_five_failures_and_one_cheap_probe_goes_out_per_recovery_time(
+    world: World,
+) -> None:
     edited(world, 20)
     with request_times(world) as moments, starting_up(world):
         world.run_for(100)  # a few attempts, then it is open
@@ -123,12 +125,16 @@ def test_the_breaker_opens_after_five_failures_and_one_cheap_probe_goes_out_per_
         assert min(gaps) >= 60 - 0.01
         assert len(world.plex.log) == len(moments)
         assert {exchange.request.method for exchange in world.plex.log.all()} == {"GET"}
-        assert world.plex.log.count(path=r"/library/sections/\d+/all|/library/metadata") == 0, "cheap"
+        assert world.plex.log.count(path=r"/library/sections/\d+/all|/library/metadata") == 0, (
+            "cheap"
+        )
 
 
 def test_four_failures_do_not_open_the_breaker(world: World) -> None:
     scenes = edited(world, 3)
-    rule = world.plex.faults.add(Answer(503), times=8)  # each failure: the job's request, then the probe
+    rule = world.plex.faults.add(
+        Answer(503), times=8
+    )  # each failure: the job's request, then the probe
 
     world.run_for(59)
 
@@ -150,7 +156,9 @@ def test_a_user_is_told_once_that_plex_is_down(world: World) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_eight_hours_of_outage_with_500_edits_lose_nothing_and_cost_one_probe_a_minute(world: World) -> None:
+def test_eight_hours_of_outage_with_500_edits_lose_nothing_and_cost_one_probe_a_minute(
+    world: World,
+) -> None:
     scenes = [world.pair(f"s{number:03}")[0] for number in range(125)]
     edits = iter(scenes * 4)
 
@@ -190,7 +198,9 @@ def on_item(world: World, scene: Scene, fault: Fault, *, write: bool) -> None:
             return request.method in ("PUT", "POST") and (
                 request.first("id") == key or f"/metadata/{key}" in request.path
             )
-        return request.method == "GET" and key in request.path.rpartition("/metadata/")[2].split("/")[0].split(",")
+        return request.method == "GET" and key in request.path.rpartition("/metadata/")[2].split(
+            "/"
+        )[0].split(",")
 
     world.plex.faults.add(fault, when=fits)
 
@@ -206,7 +216,9 @@ BAD = {"400": Answer(400), "500": Answer(500), "503": Answer(503), "reset": Rese
         pytest.param(Truncate(0.3), False, id="cut short reading"),
     ],
 )  # fmt: skip
-def test_an_item_that_always_fails_dies_alone_while_all_others_go_on(world: World, fault: Fault, write: bool) -> None:
+def test_an_item_that_always_fails_dies_alone_while_all_others_go_on(
+    world: World, fault: Fault, write: bool
+) -> None:
     scenes = edited(world, 8)
     bad = scenes[0]
     on_item(world, bad, fault, write=write)
@@ -248,7 +260,9 @@ def test_an_item_that_hangs_dies_alone_too(world: World) -> None:
     assert [letter["scene_id"] for letter in world.letters()] == [scenes[0].id]
 
 
-def test_an_item_that_takes_plex_down_with_it_does_not_hold_up_the_others_for_ever(world: World) -> None:
+def test_an_item_that_takes_plex_down_with_it_does_not_hold_up_the_others_for_ever(
+    world: World,
+) -> None:
     """Each time the bad item is touched, Plex is down for half a minute."""
     scenes = edited(world, 5)
     key = str(world.item_of(scenes[0]).rating_key)

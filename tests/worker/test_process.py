@@ -23,7 +23,9 @@ from tests.worker.site import ROOT, Site, wait_until
 from tests.worker.world import TOKEN
 from worker.process import ALIVE, SILENT, WorkerLock, ensure_worker, worker_alive
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="looks at sessions, signals and modes of POSIX")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="looks at sessions, signals and modes of POSIX"
+)
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 MakeSite = Callable[..., Site]
@@ -86,7 +88,12 @@ def test_fifty_hooks_at_once_start_one_worker_and_every_edit_arrives(site: Site)
     pairs = [site.pair(f"s{number}") for number in range(50)]
     for burst in range(int(os.environ.get("PLEXSYNC_BURSTS", "1"))):
         with ThreadPoolExecutor(len(pairs)) as pool:
-            list(pool.map(lambda pair, burst=burst: site.save(pair[0], f"Burst {burst} {pair[0].id}"), pairs))
+            list(
+                pool.map(
+                    lambda pair, burst=burst: site.save(pair[0], f"Burst {burst} {pair[0].id}"),
+                    pairs,
+                )
+            )
         for scene, item in pairs:
             site.wait_for_title(item, f"Burst {burst} {scene.id}", timeout=60)
     assert site.starts() == 1
@@ -101,14 +108,22 @@ def test_a_second_worker_by_hand_leaves_again_at_once(site: Site) -> None:
     site.wait_for_title(item, "New")
     first = site.worker
 
-    command = [sys.executable, str(ROOT / "PlexSync.py"), "worker", "--data-dir", str(site.data_dir)]
+    command = [
+        sys.executable,
+        str(ROOT / "PlexSync.py"),
+        "worker",
+        "--data-dir",
+        str(site.data_dir),
+    ]
     assert subprocess.run(command, timeout=30, check=False, capture_output=True).returncode == 0
 
     assert site.workers() == [first]
     assert site.starts() == 1
 
 
-def test_it_leaves_after_the_idle_time_and_the_next_hook_starts_another(make_site: MakeSite) -> None:
+def test_it_leaves_after_the_idle_time_and_the_next_hook_starts_another(
+    make_site: MakeSite,
+) -> None:
     site = make_site(idle=0.2)
     scene, item = site.pair("a")
     for title in ("One", "Two"):
@@ -143,7 +158,9 @@ def test_sigterm_ends_it_after_the_job_in_hand_and_keeps_the_rest(site: Site) ->
     site.wait_for_title(third_item, "Third")
 
 
-def test_a_killed_worker_is_replaced_by_the_next_hook_which_resumes_the_job_in_progress(site: Site) -> None:
+def test_a_killed_worker_is_replaced_by_the_next_hook_which_resumes_the_job_in_progress(
+    site: Site,
+) -> None:
     first, first_item = site.pair("first")
     second, second_item = site.pair("second")
     stuck = site.plex.faults.add(Hang(), method="PUT")
@@ -158,7 +175,9 @@ def test_a_killed_worker_is_replaced_by_the_next_hook_which_resumes_the_job_in_p
 
     site.wait_for_title(first_item, "First")
     site.wait_for_title(second_item, "Second")
-    wait_until(lambda: site.stats()["in_progress"] == site.stats()["pending"] == 0, "an empty queue")
+    wait_until(
+        lambda: site.stats()["in_progress"] == site.stats()["pending"] == 0, "an empty queue"
+    )
 
 
 def test_an_edit_in_the_very_moment_of_leaving_is_not_left_behind(make_site: MakeSite) -> None:
@@ -278,7 +297,9 @@ def secrets_in(folder: Path, secrets: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def test_no_secret_is_anywhere_but_in_the_connection_file_and_all_files_are_private(make_site: MakeSite) -> None:
+def test_no_secret_is_anywhere_but_in_the_connection_file_and_all_files_are_private(
+    make_site: MakeSite,
+) -> None:
     previous = os.umask(0)
     try:
         site = make_site()
@@ -286,14 +307,18 @@ def test_no_secret_is_anywhere_but_in_the_connection_file_and_all_files_are_priv
         site.stash.set_credentials("me", "secret")
         site.stash.set_api_key(key)
         pairs = [site.pair(f"s{number}") for number in range(3)]
-        site.plex.faults.add(Answer(400, b"bad"), method="PUT", times=1)  # a dead letter with a stack trace
+        site.plex.faults.add(
+            Answer(400, b"bad"), method="PUT", times=1
+        )  # a dead letter with a stack trace
         runs = [site.save(pairs[0][0], "Refused")]
         wait_until(lambda: "could not be synced" in site.log, "the dead letter")
         os.kill(site.worker, signal.SIGTERM)
         site.wait_until_gone()
         site.set(plex_token=wrong)
         site.save(pairs[1][0], "With a wrong token")
-        wait_until(lambda: "plex_token" in site.log.partition("could not be synced")[2], "the rejection")
+        wait_until(
+            lambda: "plex_token" in site.log.partition("could not be synced")[2], "the rejection"
+        )
         os.kill(site.worker, signal.SIGTERM)
         site.wait_until_gone()
         site.set()

@@ -52,8 +52,16 @@ def done(world: World) -> int:
 
 
 @pytest.mark.parametrize("minutes", [0, 2, 600])
-def test_an_item_deleted_and_added_again_gets_its_fields_at_the_next_edit(world: World, minutes: int) -> None:
-    full: dict[str, Any] = {"details": "About", "tags": ["T"], "performers": ["P"], "studio": "S", "date": "2020-01-02"}
+def test_an_item_deleted_and_added_again_gets_its_fields_at_the_next_edit(
+    world: World, minutes: int
+) -> None:
+    full: dict[str, Any] = {
+        "details": "About",
+        "tags": ["T"],
+        "performers": ["P"],
+        "studio": "S",
+        "date": "2020-01-02",
+    }
     scene, old = synced(world, **full)
     world.clock.advance(minutes * 60)
     new = world.plex.replace_item("/plex/a.mp4")
@@ -201,7 +209,9 @@ def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(world: World)
     assert item.title == "late"
 
 
-def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_file_appears(world: World) -> None:
+def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_file_appears(
+    world: World,
+) -> None:
     world.plex.add_item(world.library, "/plex/right/late.mp4", size=100)
     world.stash.add_scene(title="owner", files=[("/data/right/late.mp4", 100)])
     given_up(world)
@@ -213,7 +223,9 @@ def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_
     assert world.letters() == []
 
 
-def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_over(world: World) -> None:
+def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_over(
+    world: World,
+) -> None:
     world.plex.add_item(world.library, "/plex/right/late.mp4", size=100)
     world.stash.add_scene(title="owner", files=[("/data/right/late.mp4", 100)])
     given_up(world)
@@ -228,7 +240,9 @@ def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_
     assert world.plex.writes == []
 
 
-def test_a_scene_that_became_ambiguous_when_its_file_appeared_twice_is_told_once(world: World) -> None:
+def test_a_scene_that_became_ambiguous_when_its_file_appeared_twice_is_told_once(
+    world: World,
+) -> None:
     given_up(world)
     for folder in ("one", "two"):
         world.plex.add_item(world.library, f"/plex/{folder}/late.mp4", size=100)
@@ -252,7 +266,9 @@ def test_the_scene_destroyed_meanwhile_its_letter_goes_when_the_file_appears(wor
     assert world.plex.writes == []
 
 
-def test_a_file_renamed_in_stash_is_looked_for_under_its_new_name_at_the_next_edit(world: World) -> None:
+def test_a_file_renamed_in_stash_is_looked_for_under_its_new_name_at_the_next_edit(
+    world: World,
+) -> None:
     scene = given_up(world)
     item = world.plex.add_item(world.library, "/plex/renamed.mp4", size=100)
     world.stash.move_file(scene.id, "/data/renamed.mp4")

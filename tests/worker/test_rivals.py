@@ -183,7 +183,9 @@ def test_a_rival_is_found_whatever_the_name(world: World, name: str) -> None:
     assert_untouched(world)
 
 
-@pytest.mark.parametrize("name", [NAMES[kind] for kind in ("percent", "brackets", "quotes", "emoji", "accents")])
+@pytest.mark.parametrize(
+    "name", [NAMES[kind] for kind in ("percent", "brackets", "quotes", "emoji", "accents")]
+)
 def test_without_a_rival_the_item_is_taken_whatever_the_name(world: World, name: str) -> None:
     item = item_at(world, f"/plex/{name}")
     scene_at(world, f"/data/two/not {name}x")
@@ -194,7 +196,9 @@ def test_without_a_rival_the_item_is_taken_whatever_the_name(world: World, name:
 
 @pytest.mark.parametrize("name", [NAMES["accents"], NAMES["hangul"]], ids=["accents", "hangul"])
 @pytest.mark.parametrize(("ours", "theirs"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
-def test_composed_and_decomposed_names_are_the_same(world: World, name: str, ours: str, theirs: str) -> None:
+def test_composed_and_decomposed_names_are_the_same(
+    world: World, name: str, ours: str, theirs: str
+) -> None:
     item_at(world, f"/plex/{unicodedata.normalize(theirs, name)}")  # type: ignore[arg-type]
     scene_at(world, f"/data/two/{unicodedata.normalize(theirs, name)}")  # type: ignore[arg-type]
     sync(world, scene_at(world, f"/data/one/{unicodedata.normalize(ours, name)}"))  # type: ignore[arg-type]
@@ -206,7 +210,10 @@ def test_composed_and_decomposed_names_are_the_same(world: World, name: str, our
     ("ours", "theirs"),
     [
         ("Clip.mp4", "CLIP.MP4"),
-        ("\N{LATIN SMALL LETTER A WITH DIAERESIS}.mp4", "\N{LATIN CAPITAL LETTER A WITH DIAERESIS}.mp4"),
+        (
+            "\N{LATIN SMALL LETTER A WITH DIAERESIS}.mp4",
+            "\N{LATIN CAPITAL LETTER A WITH DIAERESIS}.mp4",
+        ),
         ("\N{CYRILLIC SMALL LETTER YA}.mp4", "\N{CYRILLIC CAPITAL LETTER YA}.mp4"),
         ("stra\N{LATIN SMALL LETTER SHARP S}e.mp4", "STRASSE.mp4"),
         ("STRASSE.mp4", "stra\N{LATIN SMALL LETTER SHARP S}e.mp4"),
@@ -299,7 +306,9 @@ def test_the_memory_of_another_item_does_not_stand_in(world: World) -> None:
     assert questions(world) >= 2
 
 
-def test_the_scene_with_the_very_path_is_not_overwritten_by_one_that_was_there_before(world: World) -> None:
+def test_the_scene_with_the_very_path_is_not_overwritten_by_one_that_was_there_before(
+    world: World,
+) -> None:
     """By name alone, the first one got the item when the second was not in Stash yet. Now the owner has come."""
     world.set(path_mappings="/mapped => /plex/x")
     item = item_at(world, "/plex/x/same.mp4")

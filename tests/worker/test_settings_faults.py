@@ -61,7 +61,9 @@ def test_a_rejected_token_stops_plex_calls_with_one_clear_error_and_keeps_every_
     assert len(world.plex.log) <= 3, "no call after the refusal"
 
 
-def test_correcting_the_token_in_stash_is_enough_and_quick(world: World, scenes: list[Scene]) -> None:
+def test_correcting_the_token_in_stash_is_enough_and_quick(
+    world: World, scenes: list[Scene]
+) -> None:
     world.set(plex_token="wrong-token-0123456789")
     world.run_for(500)
 
@@ -82,7 +84,9 @@ def test_a_token_that_becomes_valid_again_is_found_out(world: World, scenes: lis
     assert all_synced(world, scenes)
 
 
-def test_a_token_that_is_revoked_in_the_middle_keeps_the_rest(world: World, scenes: list[Scene]) -> None:
+def test_a_token_that_is_revoked_in_the_middle_keeps_the_rest(
+    world: World, scenes: list[Scene]
+) -> None:
     def revoke(request: Request) -> bool:
         if request.method == "PUT":
             world.plex.valid_tokens.clear()
@@ -98,7 +102,9 @@ def test_a_token_that_is_revoked_in_the_middle_keeps_the_rest(world: World, scen
     assert len(errors(world)) == 1
 
 
-def test_a_token_that_may_read_but_not_write_is_a_rejected_token(world: World, scenes: list[Scene]) -> None:
+def test_a_token_that_may_read_but_not_write_is_a_rejected_token(
+    world: World, scenes: list[Scene]
+) -> None:
     """A token of somebody the library is shared with: every write is forbidden."""
     world.plex.valid_tokens.clear()
     world.plex.shared_tokens.add(TOKEN)
@@ -115,8 +121,14 @@ def test_a_token_that_may_read_but_not_write_is_a_rejected_token(world: World, s
     assert all_synced(world, scenes)
 
 
-def test_without_a_source_of_settings_a_rejected_token_keeps_every_job_too(world: World, scenes: list[Scene]) -> None:
-    world.use(world.make_worker(load_config=None, config=world.config(plex_token="wrong-token-0123456789")))
+def test_without_a_source_of_settings_a_rejected_token_keeps_every_job_too(
+    world: World, scenes: list[Scene]
+) -> None:
+    world.use(
+        world.make_worker(
+            load_config=None, config=world.config(plex_token="wrong-token-0123456789")
+        )
+    )
 
     world.run_for(600)
 
@@ -255,7 +267,9 @@ def test_a_wrong_setting_while_running_keeps_what_waits(world: World) -> None:
     assert world.title(scene) == "Second"
 
 
-def test_an_unknown_library_is_named_and_no_job_is_touched(world: World, scenes: list[Scene]) -> None:
+def test_an_unknown_library_is_named_and_no_job_is_touched(
+    world: World, scenes: list[Scene]
+) -> None:
     world.set(plex_libraries="Scenes, No such library")
 
     world.run_for(500)
@@ -313,7 +327,9 @@ def test_another_plex_takes_effect_with_the_next_job(world: World, scenes: list[
 # --- switched off
 
 
-def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(world: World, scenes: list[Scene]) -> None:
+def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(
+    world: World, scenes: list[Scene]
+) -> None:
     world.set(enabled="false")
     start = world.clock.now
 

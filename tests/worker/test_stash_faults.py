@@ -65,7 +65,9 @@ OUTAGES: dict[str, Fault | None] = {
     "500 with json": Answer(500, b'{"data": {}}'),
     "errors": Answer(200, b'{"errors": [{"message": "database is locked"}], "data": null}'),
     "odd errors": Answer(200, b'{"errors": "what", "data": null}'),
-    "wrong types": Answer(200, b'{"data": {"configuration": {"plugins": [1]}, "version": 3, "findScene": []}}'),
+    "wrong types": Answer(
+        200, b'{"data": {"configuration": {"plugins": [1]}, "version": 3, "findScene": []}}'
+    ),
     "400 of a proxy": Answer(400, b"<html>Bad request</html>"),
     "429": Answer(429, b"slow down"),
 }
@@ -90,7 +92,9 @@ def test_whatever_stash_answers_while_it_is_unwell_no_job_is_touched_and_all_is_
         assert all(world.item_of(scene).summary == round_ for scene in scenes)
 
 
-def test_a_stash_that_hangs_is_an_outage(world: World, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stash_that_hangs_is_an_outage(
+    world: World, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("stash.client.TIMEOUT", (0.2, 0.2))
     with failing(world, Hang()):
         world.run_for(200)
@@ -128,7 +132,9 @@ NONSENSE = {
     "no findScene": Answer(200, b'{"data": {}}'),
     "half a scene": Answer(200, b'{"data": {"findScene": {"id": "1"}}}'),
     "a list": Answer(200, b'{"data": {"findScene": []}}'),
-    "errors": Answer(200, b'{"errors": [{"message": "sql: no rows"}], "data": {"findScene": null}}'),
+    "errors": Answer(
+        200, b'{"errors": [{"message": "sql: no rows"}], "data": {"findScene": null}}'
+    ),
     "500": Answer(500, b"oops"),
     "cut short": Truncate(0.6),
 }
@@ -219,7 +225,9 @@ def test_after_a_restart_with_new_sessions_the_next_hooks_connection_lets_it_go_
     assert all_synced(world, scenes)
 
 
-def test_an_expired_cookie_stops_nothing_when_stash_has_an_api_key(world: World, scenes: list[Scene]) -> None:
+def test_an_expired_cookie_stops_nothing_when_stash_has_an_api_key(
+    world: World, scenes: list[Scene]
+) -> None:
     world.stash.set_credentials("me", "secret")
     world.stash.set_api_key("api-key-0123456789-abcdef")
     world.log_in()
@@ -234,7 +242,9 @@ def test_an_expired_cookie_stops_nothing_when_stash_has_an_api_key(world: World,
     assert all(world.item_of(scene).summary == "later" for scene in scenes)
 
 
-def test_an_expired_cookie_without_api_key_keeps_jobs_until_the_next_hook(world: World, scenes: list[Scene]) -> None:
+def test_an_expired_cookie_without_api_key_keeps_jobs_until_the_next_hook(
+    world: World, scenes: list[Scene]
+) -> None:
     world.stash.set_credentials("me", "secret")
     world.log_in()
     world.clock.advance(3 * HOUR)
@@ -248,7 +258,9 @@ def test_an_expired_cookie_without_api_key_keeps_jobs_until_the_next_hook(world:
     assert all_synced(world, scenes)
 
 
-def test_a_worker_that_talks_at_least_once_an_hour_never_needs_a_new_login(world: World, scenes: list[Scene]) -> None:
+def test_a_worker_that_talks_at_least_once_an_hour_never_needs_a_new_login(
+    world: World, scenes: list[Scene]
+) -> None:
     world.stash.set_credentials("me", "secret")
     world.log_in()
     for round_ in range(6):
@@ -275,7 +287,9 @@ def test_without_any_connection_jobs_are_kept(world: World, scenes: list[Scene])
 # --- covers
 
 
-def test_a_cover_that_stash_cannot_deliver_does_not_keep_the_scenes_texts_from_plex(world: World) -> None:
+def test_a_cover_that_stash_cannot_deliver_does_not_keep_the_scenes_texts_from_plex(
+    world: World,
+) -> None:
     world.set(sync_poster=True)
     scene, item = world.pair("a", cover=b"\xff\xd8\xff\xe0picture")
     assert item is not None

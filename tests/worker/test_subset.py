@@ -82,7 +82,9 @@ def test_what_plex_has_is_synced_first_and_at_once(large: Subset) -> None:
     assert large.world.waiting() == len(large.missing)
 
 
-def test_what_plex_has_not_waits_without_noise_and_requests(large: Subset, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_plex_has_not_waits_without_noise_and_requests(
+    large: Subset, caplog: pytest.LogCaptureFixture
+) -> None:
     large.world.run_for(PATIENCE)
 
     assert said(caplog, logging.WARNING) == []
@@ -135,7 +137,9 @@ def test_one_file_that_appears_is_synced_by_itself_while_the_worker_lives(small:
     assert len(small.world.letters()) == len(small.missing) - 1
 
 
-def test_one_file_that_appears_while_no_worker_lives_is_synced_at_the_next_start(small: Subset) -> None:
+def test_one_file_that_appears_while_no_worker_lives_is_synced_at_the_next_start(
+    small: Subset,
+) -> None:
     small.settle()
     scene = small.missing[7]
     small.appear(scene)
@@ -177,10 +181,14 @@ def test_a_second_round_of_edits_leaves_one_letter_per_scene(small: Subset) -> N
 
     small.world.run_for(PATIENCE)
 
-    assert sorted(letter["scene_id"] for letter in small.world.letters()) == [one.id for one in small.missing]
+    assert sorted(letter["scene_id"] for letter in small.world.letters()) == [
+        one.id for one in small.missing
+    ]
 
 
-def test_a_missing_scene_whose_letter_is_too_old_is_tried_again_at_its_next_edit(small: Subset) -> None:
+def test_a_missing_scene_whose_letter_is_too_old_is_tried_again_at_its_next_edit(
+    small: Subset,
+) -> None:
     small.settle()
     small.world.clock.advance(31 * 24 * HOUR)
     small.use_new_worker()

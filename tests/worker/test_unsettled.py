@@ -88,7 +88,9 @@ def test_a_whole_burst_in_one_second_is_read_again_in_few_queries(world: World) 
     world.run_for(60)
 
     assert [world.title(scene) for scene in scenes] == [f"Second {scene.id}" for scene in scenes]
-    assert 1 <= asks_for_scenes_in_log(world) - asked <= 2 * asked + 2, "as few as the first time, twice"
+    assert 1 <= asks_for_scenes_in_log(world) - asked <= 2 * asked + 2, (
+        "as few as the first time, twice"
+    )
 
 
 def test_more_than_one_batch_is_read_again(world: World) -> None:
@@ -103,7 +105,9 @@ def test_more_than_one_batch_is_read_again(world: World) -> None:
     assert world.title(last) == "Second"
 
 
-def test_a_scene_that_stayed_the_same_is_read_once_more_and_then_counts_as_synced(world: World) -> None:
+def test_a_scene_that_stayed_the_same_is_read_once_more_and_then_counts_as_synced(
+    world: World,
+) -> None:
     scene, _ = world.pair("a")
     world.edit(scene, "Only")
 
@@ -157,7 +161,9 @@ def test_an_edit_made_while_it_is_read_again_is_not_lost(world: World) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(world: World, status: int) -> None:
+def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(
+    world: World, status: int
+) -> None:
     scene, _ = world.pair("a")
     make_catch_up(world).look({})
     world.clock.advance(HOUR)

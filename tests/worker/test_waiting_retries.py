@@ -57,11 +57,15 @@ def test_a_fresh_edit_overtakes_all_waiting_retries(crowded: World) -> None:
     assert len(seen) < 60, "what it costs does not grow with what waits"
 
 
-def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(crowded: World) -> None:
+def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(
+    crowded: World,
+) -> None:
     scene, _ = crowded.pair("fresh")
     crowded.stash.change_silently(scene.id, title="Fresh")
     inbox = Inbox(crowded.data_dir)
-    crowded.clock.after(100, lambda: inbox.put(create_sync_job(scene.id, "metadata", {"title": True})))
+    crowded.clock.after(
+        100, lambda: inbox.put(create_sync_job(scene.id, "metadata", {"title": True}))
+    )
 
     crowded.run_for(102)
     inbox.close()
@@ -92,7 +96,9 @@ def test_a_look_for_what_is_due_uses_the_index(crowded: World) -> None:
     ]
 
     assert plans
-    assert all("USING INDEX due_jobs" in plan or "COVERING INDEX due_jobs" in plan for plan in plans), plans
+    assert all(
+        "USING INDEX due_jobs" in plan or "COVERING INDEX due_jobs" in plan for plan in plans
+    ), plans
 
 
 def test_retries_start_when_they_are_due_and_in_the_order_of_their_times(world: World) -> None:

@@ -106,7 +106,9 @@ class PatientlessWorker(SyncWorker):
 class World:
     """Scenes in Stash, items in Plex, and one worker between them."""
 
-    def __init__(self, folder: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock) -> None:
+    def __init__(
+        self, folder: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock
+    ) -> None:
         self.clock = clock
         self.plex = plex
         self.stash = stash
@@ -134,7 +136,9 @@ class World:
         """What stands on the settings page; further values replace or (None) remove the usual ones."""
         usual = {"plex_url": self.plex.url, "plex_token": TOKEN, "path_mappings": "/data => /plex"}
         chosen = {**usual, "sync_poster": False, **settings}
-        self.stash.set_plugin_settings("PlexSync", {key: value for key, value in chosen.items() if value is not None})
+        self.stash.set_plugin_settings(
+            "PlexSync", {key: value for key, value in chosen.items() if value is not None}
+        )
 
     def log_in(self) -> None:
         """A hook leaves the latest connection."""
@@ -143,13 +147,19 @@ class World:
 
     def config(self, **changes: Any) -> PlexSyncConfig:
         """The settings, checked, without asking Stash."""
-        config, problem = validate_config({**(self.stash.plugin_settings("PlexSync") or {}), **changes})
+        config, problem = validate_config(
+            {**(self.stash.plugin_settings("PlexSync") or {}), **changes}
+        )
         assert config is not None, problem
         return config
 
-    def pair(self, name: str, *, in_plex: bool = True, **scene: Any) -> tuple[Scene, PlexItem | None]:
+    def pair(
+        self, name: str, *, in_plex: bool = True, **scene: Any
+    ) -> tuple[Scene, PlexItem | None]:
         """A scene and the item of the same file."""
-        made = self.stash.add_scene(**{"title": f"Title of {name}", "files": [(f"/data/{name}.mp4", 100)], **scene})
+        made = self.stash.add_scene(
+            **{"title": f"Title of {name}", "files": [(f"/data/{name}.mp4", 100)], **scene}
+        )
         item = self.plex.add_item(self.library, f"/plex/{name}.mp4", size=100) if in_plex else None
         return made, item
 
@@ -185,22 +195,30 @@ class World:
             "index": FileIndex(),
             "memory": SyncMemory(),
             "connect": connect_at_once,
-            "reporter": Reporter(self.data_dir, redact=self.redactor.redact, clock=self.clock.monotonic),
+            "reporter": Reporter(
+                self.data_dir, redact=self.redactor.redact, clock=self.clock.monotonic
+            ),
             "clock": self.clock,
             "timing": self.timing,
             "delay": longest,
         }
         config = arguments.pop("config", None)
         max_retries = arguments.pop("max_retries", 5)
-        return PatientlessWorker(self.queue, self.dlq, config, self.data_dir, max_retries, **{**usual, **arguments})
+        return PatientlessWorker(
+            self.queue, self.dlq, config, self.data_dir, max_retries, **{**usual, **arguments}
+        )
 
     def use(self, worker: PatientlessWorker) -> None:
         self._worker = worker
 
     def load_config(self) -> PlexSyncConfig:
-        config = load_config(self.client, lambda: load_connection(self.data_dir), {}, self.redactor.add)
+        config = load_config(
+            self.client, lambda: load_connection(self.data_dir), {}, self.redactor.add
+        )
         return (
-            config if self.read_timeout is None else config.model_copy(update={"plex_read_timeout": self.read_timeout})
+            config
+            if self.read_timeout is None
+            else config.model_copy(update={"plex_read_timeout": self.read_timeout})
         )
 
     def run(self) -> None:
@@ -219,7 +237,9 @@ class World:
 
     def jobs(self) -> list[SyncJob]:
         """What waits, in the order of the rows."""
-        rows = self.queue._putter.execute("SELECT data FROM ack_queue_default WHERE status < 2 ORDER BY _id")
+        rows = self.queue._putter.execute(
+            "SELECT data FROM ack_queue_default WHERE status < 2 ORDER BY _id"
+        )
         return [json.loads(row[0]) for row in rows]
 
     def waiting(self) -> int:

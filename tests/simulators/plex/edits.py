@@ -64,7 +64,9 @@ def parse_edit(query: Iterable[tuple[str, str]]) -> Edit:
     return edit
 
 
-def apply_edit(state: PlexState, item: PlexItem, edit: Edit, *, indexed_tags: IndexedTags, lock_on_edit: bool) -> None:
+def apply_edit(
+    state: PlexState, item: PlexItem, edit: Edit, *, indexed_tags: IndexedTags, lock_on_edit: bool
+) -> None:
     locks = dict.fromkeys((*edit.values, *edit.tags), True) if lock_on_edit else {}
     locks |= edit.locks
     item.locked |= {name for name, locked in locks.items() if locked}
@@ -94,14 +96,22 @@ def _parse_tag(edit: Edit, name: str, value: str) -> None:
         raise UnknownFieldError(name)
 
 
-def _apply_tags(state: PlexState, item: PlexItem, kind: str, change: TagEdit, indexed_tags: IndexedTags) -> None:
+def _apply_tags(
+    state: PlexState, item: PlexItem, kind: str, change: TagEdit, indexed_tags: IndexedTags
+) -> None:
     removed = {folded(name) for name in change.remove}
-    present = [] if change.clear else [n for n in item.tags.get(kind, ()) if folded(n) not in removed]
+    present = (
+        [] if change.clear else [n for n in item.tags.get(kind, ()) if folded(n) not in removed]
+    )
     wanted = [change.indexed[index] for index in sorted(change.indexed)]
     if indexed_tags == "replace" and wanted:
         present = []
     roles = {name: role for name, role in item.roles.items() if name in present}
-    roles |= {change.indexed[index]: role for index, role in change.roles.items() if index in change.indexed}
+    roles |= {
+        change.indexed[index]: role
+        for index, role in change.roles.items()
+        if index in change.indexed
+    }
     state.set_tags(item, kind, [*present, *wanted], roles)
 
 

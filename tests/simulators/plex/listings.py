@@ -18,7 +18,15 @@ Test = Callable[[PlexItem], bool]
 
 _FILTER = re.compile(r"(?:\w+\.)?(\w+)(!=|!|=|>>|<<|>|<)?")
 _AGO = re.compile(r"-(\d+)(mon|[smhdwy])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mon": 30 * 86400, "y": 365 * 86400}
+_SECONDS = {
+    "s": 1,
+    "m": 60,
+    "h": 3600,
+    "d": 86400,
+    "w": 7 * 86400,
+    "mon": 30 * 86400,
+    "y": 365 * 86400,
+}
 _TEXTS = ("title", "titleSort", "studio", "summary", "contentRating")
 _NUMBERS = ("year", "rating", "audienceRating", "userRating")
 _TIMES = ("addedAt", "updatedAt", "originallyAvailableAt")
@@ -79,7 +87,8 @@ class Listings:
 
         def has(item: PlexItem) -> bool:
             return any(
-                folded(tag) in wanted or str(self._state.tag_id(kind, tag)) in wanted for tag in item.tags.get(kind, ())
+                folded(tag) in wanted or str(self._state.tag_id(kind, tag)) in wanted
+                for tag in item.tags.get(kind, ())
             )
 
         return (lambda item: not has(item)) if operator.startswith("!") else has
@@ -88,7 +97,9 @@ class Listings:
 def sorted_items(items: Iterable[PlexItem], sort: str) -> list[PlexItem]:
     """Sorted by `field[:desc],field…`, which may carry the type's name in front; by sort title in default."""
     ordered = list(items)
-    known = [(key, direction) for key, direction in map(_sort_field, sort.split(",")) if key is not None]
+    known = [
+        (key, direction) for key, direction in map(_sort_field, sort.split(",")) if key is not None
+    ]
     for key, direction in reversed(known or [(_title_key, "")]):
         ordered.sort(key=key, reverse=direction == "desc")
     return ordered

@@ -25,7 +25,14 @@ _ELEMENTS = {
     "similar": "Similar",
     "label": "Label",
 }
-_SHOWN_IN_LISTINGS = {"genre": 2, "country": 2, "collection": 2, "director": 2, "writer": 2, "actor": 3}
+_SHOWN_IN_LISTINGS = {
+    "genre": 2,
+    "country": 2,
+    "collection": 2,
+    "director": 2,
+    "writer": 2,
+    "actor": 3,
+}
 """Listings cut tags short without notice, and leave the other kinds out."""
 
 _BEFORE_TYPE = ("editionTitle", "studio")
@@ -221,7 +228,9 @@ def _part(part: Part, streams: bool) -> str:
         "size": part.size,
         "container": suffix,
     }
-    children = [_stream(part, 1, "h264", "1080p"), _stream(part, 2, "aac", "Stereo")] if streams else []
+    children = (
+        [_stream(part, 1, "h264", "1080p"), _stream(part, 2, "aac", "Stereo")] if streams else []
+    )
     return element("Part", attributes, *children)
 
 

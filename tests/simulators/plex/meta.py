@@ -5,9 +5,26 @@ from __future__ import annotations
 from tests.simulators.plex.markup import element
 from tests.simulators.plex.records import PlexLibrary
 
-VOCABULARIES = ("genre", "collection", "director", "actor", "writer", "producer", "country", "label")
+VOCABULARIES = (
+    "genre",
+    "collection",
+    "director",
+    "actor",
+    "writer",
+    "producer",
+    "country",
+    "label",
+)
 
-_SORTS = ("titleSort", "year", "originallyAvailableAt", "rating", "userRating", "duration", "addedAt")
+_SORTS = (
+    "titleSort",
+    "year",
+    "originallyAvailableAt",
+    "rating",
+    "userRating",
+    "duration",
+    "addedAt",
+)
 _FIELDS = {
     "title": "string",
     "studio": "string",
@@ -58,7 +75,10 @@ def meta_element(library: PlexLibrary, kind: str) -> str:
         )
         for name in _SORTS
     ]
-    fields = [element("Field", {"key": name, "title": name, "type": kind_}) for name, kind_ in _FIELDS.items()]
+    fields = [
+        element("Field", {"key": name, "title": name, "type": kind_})
+        for name, kind_ in _FIELDS.items()
+    ]
     listed = "collections" if kind == "collection" else "all"
     type_ = element(
         "Type",
@@ -68,7 +88,11 @@ def meta_element(library: PlexLibrary, kind: str) -> str:
         *fields,
     )
     field_types = [
-        element("FieldType", {"type": name}, *(element("Operator", {"key": key, "title": key}) for key in keys))
+        element(
+            "FieldType",
+            {"type": name},
+            *(element("Operator", {"key": key, "title": key}) for key in keys),
+        )
         for name, keys in _OPERATORS.items()
     ]
     return element("Meta", {}, type_, *field_types)

@@ -131,7 +131,8 @@ class Routes:
     def _root(self, _request: Request) -> Response:
         now = self._state.now()
         directories = [
-            element("Directory", {"count": 1, "key": key, "title": key}) for key in ("activities", "library")
+            element("Directory", {"count": 1, "key": key, "title": key})
+            for key in ("activities", "library")
         ]
         attributes: dict[str, object] = {
             "size": len(directories),
@@ -187,8 +188,17 @@ class Routes:
     # -- sections --
 
     def _library(self, _request: Request) -> Response:
-        attributes = {"size": 1, "allowSync": 0, "identifier": _IDENTIFIER, "title1": "Plex Library"}
-        return _xml(container(attributes, [element("Directory", {"key": "sections", "title": "Library Sections"})]))
+        attributes = {
+            "size": 1,
+            "allowSync": 0,
+            "identifier": _IDENTIFIER,
+            "title1": "Plex Library",
+        }
+        return _xml(
+            container(
+                attributes, [element("Directory", {"key": "sections", "title": "Library Sections"})]
+            )
+        )
 
     def _sections(self, _request: Request) -> Response:
         libraries = [library_element(library) for library in self._state.libraries.values()]
@@ -206,7 +216,9 @@ class Routes:
             return _error(404)
         if request.first("type") == _COLLECTION_TYPE:
             return self._list_collections(request, library)
-        page = page_of(self._listings.select(library, request.query), request, self._behaviour.max_page)
+        page = page_of(
+            self._listings.select(library, request.query), request, self._behaviour.max_page
+        )
         options = _options(request)
         children = [listed_item(item, options) for item in page.items]
         if request.first("includeMeta") == "1":
@@ -250,7 +262,11 @@ class Routes:
         tags = [
             element(
                 "Directory",
-                {"fastKey": f"/library/sections/{section}/all?{kind}={key}", "key": key, "title": name},
+                {
+                    "fastKey": f"/library/sections/{section}/all?{kind}={key}",
+                    "key": key,
+                    "title": name,
+                },
             )
             for key, name in self._state.vocabulary(library, kind)
         ]
@@ -260,7 +276,9 @@ class Routes:
         library = self._state.libraries.get(int(section))
         if library is None:
             return _error(404)
-        self._scanner.request_scan(library, request.first("path"), force=request.first("force") == "1")
+        self._scanner.request_scan(
+            library, request.first("path"), force=request.first("force") == "1"
+        )
         return Response(200, headers=dict(_HTML))
 
     # -- items --
@@ -356,7 +374,9 @@ class Routes:
             element(
                 "Photo",
                 {
-                    "key": (picture := f"/library/metadata/{key}/file?url={quote(poster.key, safe='')}"),
+                    "key": (
+                        picture := f"/library/metadata/{key}/file?url={quote(poster.key, safe='')}"
+                    ),
                     "ratingKey": poster.key,
                     "selected": int(poster is item.poster),
                     "thumb": picture,
@@ -388,13 +408,17 @@ class Routes:
             return _error(404)
         self._state.select_poster(item, poster)
         # Not XML, as on the real server; clients have to put up with it.
-        return Response(200, f"/library/metadata/{key}/thumb/{item.updated_at}".encode(), dict(_HTML))
+        return Response(
+            200, f"/library/metadata/{key}/thumb/{item.updated_at}".encode(), dict(_HTML)
+        )
 
     def _thumb(self, _request: Request, key: str) -> Response:
         item = self._state.items.get(int(key))
         if item is None:
             return _error(404)
-        return _picture(item.poster.data if item.poster is not None and item.poster.data else _FRAME)
+        return _picture(
+            item.poster.data if item.poster is not None and item.poster.data else _FRAME
+        )
 
     def _poster_file(self, request: Request, key: str) -> Response:
         item = self._state.items.get(int(key))
@@ -439,7 +463,9 @@ def _error(status: int) -> Response:
 
 def _maintenance() -> Response:
     status = "Plex Media Server is currently running startup maintenance tasks."
-    body = DECLARATION + element("Response", {"code": 503, "title": "Maintenance", "status": status})
+    body = DECLARATION + element(
+        "Response", {"code": 503, "title": "Maintenance", "status": status}
+    )
     return Response(503, body.encode(), dict(_XML))
 
 
@@ -456,7 +482,8 @@ def _png() -> bytes:
         (b"IEND", b""),
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
     )
 
 

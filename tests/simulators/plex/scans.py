@@ -24,7 +24,9 @@ class Scanner:
         self._jobs: set[threading.Thread] = set()
         self._cancelled = threading.Event()
 
-    def request_scan(self, library: PlexLibrary, path: str | None = None, *, force: bool = False) -> None:
+    def request_scan(
+        self, library: PlexLibrary, path: str | None = None, *, force: bool = False
+    ) -> None:
         """Start a scan of a section or of one folder in it; a path outside or a file's does nothing."""
         if path is None or (covers(library, path) and path not in self._state.files):
             self._start(self._scan_in_steps(library, path, force))

@@ -54,7 +54,9 @@ class PlexSimulator:
         self._scanner = Scanner(self._state, scan_delay)
         routes = Routes(self._state, self._scanner, self.settings)
         # The real server closes connections that were idle for 20 seconds.
-        self.server = SimulatedServer(routes.handle, host=host, port=port, name="plex", idle_timeout=20.0)
+        self.server = SimulatedServer(
+            routes.handle, host=host, port=port, name="plex", idle_timeout=20.0
+        )
 
     # -- the server --
 
@@ -102,7 +104,10 @@ class PlexSimulator:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -190,10 +195,14 @@ class PlexSimulator:
             )
             item.locked |= set(locked)
             for file in item.paths:
-                self._state.files.setdefault(file, DiskFile(size, item.added_at, item.agent_metadata))
+                self._state.files.setdefault(
+                    file, DiskFile(size, item.added_at, item.agent_metadata)
+                )
             return item
 
-    def add_items(self, library: PlexLibrary, paths: Iterable[str], **common: object) -> list[PlexItem]:
+    def add_items(
+        self, library: PlexLibrary, paths: Iterable[str], **common: object
+    ) -> list[PlexItem]:
         """Many items, one for each path; the keywords of `add_item` go for all of them."""
         with self._state.lock:
             return [self.add_item(library, path, **common) for path in paths]  # type: ignore[arg-type]

@@ -75,13 +75,23 @@ class PlexState:
 
     # -- libraries --
 
-    def add_library(self, title: str, locations: Sequence[str], kind: str, agent: str) -> PlexLibrary:
+    def add_library(
+        self, title: str, locations: Sequence[str], kind: str, agent: str
+    ) -> PlexLibrary:
         if kind not in ITEM_TYPES:
             raise ValueError(f"a library's type is one of {', '.join(ITEM_TYPES)}")
         key = max(self.libraries, default=0) + 1
         now = self.now()
         library = PlexLibrary(
-            key, title, kind, agent, list(locations), now, now, now, str(uuid.UUID(int=0xC0DE0000 + key))
+            key,
+            title,
+            kind,
+            agent,
+            list(locations),
+            now,
+            now,
+            now,
+            str(uuid.UUID(int=0xC0DE0000 + key)),
         )
         self.libraries[key] = library
         self.touch_library(library)
@@ -175,7 +185,9 @@ class PlexState:
                 item.values[name] = text
             else:
                 item.values.pop(name, None)
-        derive = "title" in values and "titleSort" not in item.locked and not values.get("titleSort")
+        derive = (
+            "title" in values and "titleSort" not in item.locked and not values.get("titleSort")
+        )
         if derive or "titleSort" not in item.values:
             item.values["titleSort"] = sort_title(item.title)
 
@@ -187,7 +199,13 @@ class PlexState:
 
     # -- tags --
 
-    def set_tags(self, item: PlexItem, kind: str, names: Iterable[str], roles: Mapping[str, str] | None = None) -> None:
+    def set_tags(
+        self,
+        item: PlexItem,
+        kind: str,
+        names: Iterable[str],
+        roles: Mapping[str, str] | None = None,
+    ) -> None:
         """Give an item exactly these tags of a kind, each in the spelling that came first."""
         if kind not in TAG_KINDS:
             raise ValueError(f"no kind of tag: {kind}")
@@ -246,7 +264,9 @@ class PlexState:
     def refresh(self, item: PlexItem) -> None:
         """Let the agent overwrite whatever is not locked."""
         says = item.agent_metadata
-        values = {"title": stem(item.path), "summary": ""} | {name: says[name] for name in FIELDS if name in says}
+        values = {"title": stem(item.path), "summary": ""} | {
+            name: says[name] for name in FIELDS if name in says
+        }
         agents_own = [name for name in FIELDS if name not in ("titleSort", "userRating", "addedAt")]
         free = {name: values.get(name) for name in agents_own if name not in item.locked}
         self.set_values(item, free)

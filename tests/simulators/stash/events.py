@@ -46,17 +46,23 @@ class HookContext:
 
 def scene_update(input_: Input, rng: random.Random | None = None) -> HookContext:
     """A single save: all fields, those that were not sent as null; `inputFields` in random order."""
-    return HookContext(int(input_["id"]), "Scene.Update.Post", filled(input_, SCENE_FIELDS), sent(input_, rng))
+    return HookContext(
+        int(input_["id"]), "Scene.Update.Post", filled(input_, SCENE_FIELDS), sent(input_, rng)
+    )
 
 
-def scenes_update(inputs: Sequence[Input], scene_id: int, rng: random.Random | None = None) -> HookContext:
+def scenes_update(
+    inputs: Sequence[Input], scene_id: int, rng: random.Random | None = None
+) -> HookContext:
     """The mass save of inputs of their own: each scene's hook gets the whole list."""
     mine = next(input_ for input_ in inputs if int(input_["id"]) == int(scene_id))
     everything = [filled(input_, SCENE_FIELDS) for input_ in inputs]
     return HookContext(int(scene_id), "Scene.Update.Post", everything, sent(mine, rng))
 
 
-def bulk_scene_update(input_: Input, scene_id: int, rng: random.Random | None = None) -> HookContext:
+def bulk_scene_update(
+    input_: Input, scene_id: int, rng: random.Random | None = None
+) -> HookContext:
     """A bulk edit: the bulk input with only the fields that were set."""
     return HookContext(int(scene_id), "Scene.Update.Post", only_set(input_), sent(input_, rng))
 
@@ -70,15 +76,21 @@ def scene_create(scene_id: int) -> HookContext:
     return HookContext(int(scene_id), "Scene.Create.Post")
 
 
-def scene_destroy(input_: Input, scene_id: int, *, checksum: str = "", oshash: str = "", path: str = "") -> HookContext:
+def scene_destroy(
+    input_: Input, scene_id: int, *, checksum: str = "", oshash: str = "", path: str = ""
+) -> HookContext:
     """Destroyed by hand; `input_` has `id`, or `ids` for several scenes at once."""
     ids = {"ids": list(input_["ids"])} if "ids" in input_ else {"id": str(input_["id"])}
     flags = {key: input_.get(key) for key in ("delete_file", "delete_generated")}
     known = {"checksum": checksum, "oshash": oshash, "path": path}
-    return HookContext(int(scene_id), "Scene.Destroy.Post", {**ids, **flags, **known}, sent(input_, None))
+    return HookContext(
+        int(scene_id), "Scene.Destroy.Post", {**ids, **flags, **known}, sent(input_, None)
+    )
 
 
-def scene_clean(scene_id: int, *, checksum: str = "", oshash: str = "", path: str = "") -> HookContext:
+def scene_clean(
+    scene_id: int, *, checksum: str = "", oshash: str = "", path: str = ""
+) -> HookContext:
     """Destroyed by the clean job."""
     input_ = {"id": "", "delete_file": None, "delete_generated": None}
     known = {"checksum": checksum, "oshash": oshash, "path": path}
@@ -88,8 +100,12 @@ def scene_clean(scene_id: int, *, checksum: str = "", oshash: str = "", path: st
 def identify(input_: Input) -> HookContext:
     """Identify: the full input, groups under `movies`; `inputFields` without `id`."""
     translated = {("movies" if key == "groups" else key): value for key, value in input_.items()}
-    fields = tuple(key for key in SCENE_FIELDS.split() if key != "id" and translated.get(key) is not None)
-    return HookContext(int(input_["id"]), "Scene.Update.Post", filled(translated, SCENE_FIELDS), fields)
+    fields = tuple(
+        key for key in SCENE_FIELDS.split() if key != "id" and translated.get(key) is not None
+    )
+    return HookContext(
+        int(input_["id"]), "Scene.Update.Post", filled(translated, SCENE_FIELDS), fields
+    )
 
 
 def performer_update(input_: Input, rng: random.Random | None = None) -> HookContext:
@@ -100,14 +116,18 @@ def performer_update(input_: Input, rng: random.Random | None = None) -> HookCon
 
 
 def studio_update(input_: Input, rng: random.Random | None = None) -> HookContext:
-    return HookContext(int(input_["id"]), "Studio.Update.Post", filled(input_, STUDIO_FIELDS), sent(input_, rng))
+    return HookContext(
+        int(input_["id"]), "Studio.Update.Post", filled(input_, STUDIO_FIELDS), sent(input_, rng)
+    )
 
 
 def tag_update(input_: Input, rng: random.Random | None = None) -> HookContext:
     return HookContext(int(input_["id"]), "Tag.Update.Post", only_set(input_), sent(input_, rng))
 
 
-def bulk_update(kind: str, input_: Input, id_: int, rng: random.Random | None = None) -> HookContext:
+def bulk_update(
+    kind: str, input_: Input, id_: int, rng: random.Random | None = None
+) -> HookContext:
     """A bulk edit of performers, studios or tags; `kind` is "Performer", "Studio" or "Tag"."""
     return HookContext(int(id_), f"{kind}.Update.Post", only_set(input_), sent(input_, rng))
 
@@ -124,7 +144,10 @@ def destroyed(kind: str, id_: int, input_: Input | list[str]) -> HookContext:
 
 def group_events(verb: str, id_: int, input_: Any, fields: Iterable[str] = ()) -> list[HookContext]:
     """Groups fire their own event and the one of their old name."""
-    return [HookContext(int(id_), f"{kind}.{verb}.Post", input_, tuple(fields)) for kind in ("Group", "Movie")]
+    return [
+        HookContext(int(id_), f"{kind}.{verb}.Post", input_, tuple(fields))
+        for kind in ("Group", "Movie")
+    ]
 
 
 def tags_merge(source: Sequence[str], destination: str) -> HookContext:
@@ -140,7 +163,11 @@ def filled(input_: Input, fields: str) -> dict[str, Any]:
 def only_set(input_: Any) -> Any:
     """As a struct with omitempty marshals: no nulls, no empty lists, at any depth."""
     if isinstance(input_, Mapping):
-        return {key: only_set(value) for key, value in input_.items() if value is not None and value != []}
+        return {
+            key: only_set(value)
+            for key, value in input_.items()
+            if value is not None and value != []
+        }
     if isinstance(input_, list | tuple):
         return [only_set(value) for value in input_]
     return input_
@@ -198,4 +225,6 @@ def task_input(
 
 def encode(document: Mapping[str, Any]) -> bytes:
     """As Stash writes it: one line, no newline at its end."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )

@@ -47,7 +47,11 @@ class Executor:
         self._compiled: dict[str, _Compiled] = {}
 
     def run(
-        self, text: str, variables: Mapping[str, Any] | None, operation_name: str | None, caller: Caller
+        self,
+        text: str,
+        variables: Mapping[str, Any] | None,
+        operation_name: str | None,
+        caller: Caller,
     ) -> Outcome:
         compiled = self._compiled.get(text)
         if compiled is None:
@@ -83,7 +87,9 @@ class Executor:
             return _Compiled(None, [_formatted(error, "GRAPHQL_PARSE_FAILED")])
         errors = validate(self._schema, document)
         if errors:
-            return _Compiled(None, [_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in errors])
+            return _Compiled(
+                None, [_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in errors]
+            )
         finder = _VariablesInObjects()
         visit(document, finder)
         return _Compiled(document, [], frozenset(finder.names))

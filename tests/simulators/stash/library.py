@@ -255,7 +255,12 @@ class Library:
         self._next_file += 1
         now = self.now()
         oshash = hashlib.sha256(spec["path"].encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        known = {"mod_time": now, "created_at": now, "updated_at": now, "hashes": {"oshash": oshash}}
+        known = {
+            "mod_time": now,
+            "created_at": now,
+            "updated_at": now,
+            "hashes": {"oshash": oshash},
+        }
         return VideoFile(id=self._next_file, **{**known, **spec})
 
     def scene(self, scene_id: int) -> Scene:

@@ -87,10 +87,14 @@ def load_manifest(path: str | Path) -> Manifest:
         found = _struct(root, "the manifest", _TOP_LEVEL)
     except ManifestError as error:
         raise ManifestError(f"{path.name}: {error}") from None
-    return Manifest(id=path.stem, path=path.resolve(), name=found.pop("name", "") or path.stem, **found)
+    return Manifest(
+        id=path.stem, path=path.resolve(), name=found.pop("name", "") or path.stem, **found
+    )
 
 
-def load_plugins(directory: str | Path, log: Callable[[str], None] = lambda _: None) -> dict[str, Manifest]:
+def load_plugins(
+    directory: str | Path, log: Callable[[str], None] = lambda _: None
+) -> dict[str, Manifest]:
     """All plugins below a folder in Stash's order; what is rejected is only told to `log`."""
     plugins: dict[str, Manifest] = {}
     for path in _manifests(Path(directory)):
@@ -194,7 +198,10 @@ def _hook(node: yaml.Node, where: str) -> Hook:
 
 
 def _settings(node: yaml.Node, where: str) -> tuple[Setting, ...]:
-    return tuple(Setting(key, **_struct(value, f"{where}.{key}", _SETTING)) for key, value in _entries(node, where))
+    return tuple(
+        Setting(key, **_struct(value, f"{where}.{key}", _SETTING))
+        for key, value in _entries(node, where)
+    )
 
 
 def _ui(node: yaml.Node, where: str) -> dict[str, Any]:
@@ -221,7 +228,9 @@ _UI: Fields = {
     "csp": (
         "csp",
         lambda node, where: _struct(
-            node, where, {key: (key, _list(_text)) for key in ("script-src", "style-src", "connect-src")}
+            node,
+            where,
+            {key: (key, _list(_text)) for key in ("script-src", "style-src", "connect-src")},
         ),
     ),
 }

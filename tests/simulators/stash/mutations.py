@@ -37,7 +37,9 @@ class Mutations:
     def scene_create(self, input_: Input, caller: Caller) -> Scene:
         with self._library.lock:
             changes = self._scene_changes(None, input_)
-            scene = self._library.add_scene(**{key: changes[key] for key in changes if key == "urls"})
+            scene = self._library.add_scene(
+                **{key: changes[key] for key in changes if key == "urls"}
+            )
             changes.pop("urls", None)
             scene = self._library.change_scene(scene.id, **changes)
         self._fire([events.scene_create(scene.id)], caller)
@@ -118,24 +120,34 @@ class Mutations:
         changes |= self._relations(input_)
         if "stash_ids" in input_:
             now = self._library.now()
-            changes["stash_ids"] = tuple({"updated_at": now, **id_} for id_ in input_["stash_ids"] or ())
+            changes["stash_ids"] = tuple(
+                {"updated_at": now, **id_} for id_ in input_["stash_ids"] or ()
+            )
         if input_.get("cover_image") is not None:
             changes["cover"] = _decode_image(input_["cover_image"])
         if input_.get("primary_file_id") is not None and scene is not None:
             primary = int(input_["primary_file_id"])
             if all(file.id != primary for file in scene.files):
-                raise InvalidInput(f"file with id {primary} is not associated with scene {scene.id}")
+                raise InvalidInput(
+                    f"file with id {primary} is not associated with scene {scene.id}"
+                )
             changes["files"] = tuple(sorted(scene.files, key=lambda file: file.id != primary))
         return changes
 
     def _relations(self, input_: Input) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         if "performer_ids" in input_:
-            changes["performer_ids"] = tuple(sorted(self._ids(self._library.performers, input_["performer_ids"])))
+            changes["performer_ids"] = tuple(
+                sorted(self._ids(self._library.performers, input_["performer_ids"]))
+            )
         if "tag_ids" in input_:
             changes["tag_ids"] = self._ids(self._library.tags, input_["tag_ids"])
-        entries = [(entry["group_id"], entry.get("scene_index")) for entry in input_.get("groups") or ()]
-        entries += [(entry["movie_id"], entry.get("scene_index")) for entry in input_.get("movies") or ()]
+        entries = [
+            (entry["group_id"], entry.get("scene_index")) for entry in input_.get("groups") or ()
+        ]
+        entries += [
+            (entry["movie_id"], entry.get("scene_index")) for entry in input_.get("movies") or ()
+        ]
         if "groups" in input_ or "movies" in input_:
             ids = self._ids(self._library.groups, [group_id for group_id, _ in entries])
             changes["group_ids"] = tuple(zip(ids, (index for _, index in entries), strict=False))
@@ -143,17 +155,24 @@ class Mutations:
 
     def _bulk_changes(self, scene: Scene, input_: Input) -> dict[str, Any]:
         plain = {key: value for key, value in input_.items() if not isinstance(value, Mapping)}
-        changes = self._scene_changes(scene, {key: plain[key] for key in plain if not key.endswith("_ids")})
+        changes = self._scene_changes(
+            scene, {key: plain[key] for key in plain if not key.endswith("_ids")}
+        )
         if (urls := input_.get("urls")) is not None:
             changes["urls"] = _bulk(scene.urls, urls.get("values") or (), urls["mode"])
-        for key, shelf in (("performer_ids", self._library.performers), ("tag_ids", self._library.tags)):
+        for key, shelf in (
+            ("performer_ids", self._library.performers),
+            ("tag_ids", self._library.tags),
+        ):
             if (edit := input_.get(key)) is not None:
                 ids = _bulk(getattr(scene, key), self._ids(shelf, edit.get("ids")), edit["mode"])
                 changes[key] = tuple(sorted(ids)) if key == "performer_ids" else ids
         edit = input_.get("group_ids") or input_.get("movie_ids")
         if edit is not None:
             indexes = dict(scene.group_ids)
-            ids = _bulk(tuple(indexes), self._ids(self._library.groups, edit.get("ids")), edit["mode"])
+            ids = _bulk(
+                tuple(indexes), self._ids(self._library.groups, edit.get("ids")), edit["mode"]
+            )
             changes["group_ids"] = tuple((id_, indexes.get(id_)) for id_ in ids)
         return changes
 
@@ -174,7 +193,9 @@ class Mutations:
 
     def entity_update(self, kind: str, input_: Input, caller: Caller) -> Entity:
         with self._library.lock:
-            entity: Entity = self.shelf(kind).change(int(input_["id"]), **self._entity_changes(kind, input_))
+            entity: Entity = self.shelf(kind).change(
+                int(input_["id"]), **self._entity_changes(kind, input_)
+            )
         self._fire(self._update_events(kind, input_), caller)
         return entity
 
@@ -194,7 +215,9 @@ class Mutations:
         plain = {key: value for key, value in input_.items() if key not in edits}
         changes = self._entity_changes("Performer", plain)
         for key, edit in edits.items():
-            values = map(int, edit.get("ids") or ()) if key == "tag_ids" else edit.get("values") or ()
+            values = (
+                map(int, edit.get("ids") or ()) if key == "tag_ids" else edit.get("values") or ()
+            )
             changes[key] = _bulk(getattr(before, key), values, edit["mode"])
         return changes
 
@@ -221,7 +244,9 @@ class Mutations:
                 for scene in self._library.scenes():
                     if source in scene.tag_ids:
                         kept = (destination if id_ == source else id_ for id_ in scene.tag_ids)
-                        self._library.change_scene(scene.id, touch=False, tag_ids=tuple(dict.fromkeys(kept)))
+                        self._library.change_scene(
+                            scene.id, touch=False, tag_ids=tuple(dict.fromkeys(kept))
+                        )
                 tags.remove(source)
         self._fire([events.tags_merge(input_["source"], input_["destination"])], caller)
         return merged
@@ -245,7 +270,9 @@ class Mutations:
     def _update_events(self, kind: str, input_: Input) -> list[HookContext]:
         if kind == "Group":
             fields_ = events.sent(input_, self._rng)
-            return events.group_events("Update", int(input_["id"]), events.only_set(input_), fields_)
+            return events.group_events(
+                "Update", int(input_["id"]), events.only_set(input_), fields_
+            )
         builders = {
             "Performer": events.performer_update, "Studio": events.studio_update, "Tag": events.tag_update,
         }  # fmt: skip

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LEVELS = {b"t": "trace", b"d": "debug", b"i": "info", b"w": "warning", b"e": "error", b"p": "progress"}
+LEVELS = {
+    b"t": "trace",
+    b"d": "debug",
+    b"i": "info",
+    b"w": "warning",
+    b"e": "error",
+    b"p": "progress",
+}
 DEFAULT_LEVEL = "error"
 MAX_LINE = 64 * 1024
 """A line of this many bytes makes Stash close the pipe."""

@@ -104,7 +104,9 @@ class PluginHost:
         self.log.append(LogLine(level, text, plugin, "stash"))
 
     def enabled(self) -> list[Manifest]:
-        return [manifest for manifest in self.manifests.values() if manifest.id not in self.disabled]
+        return [
+            manifest for manifest in self.manifests.values() if manifest.id not in self.disabled
+        ]
 
     def connection(self, manifest: Manifest, caller: Caller) -> dict[str, Any]:
         """What a run is told about the server, with a session cookie made for it."""
@@ -119,7 +121,9 @@ class PluginHost:
         for manifest in self.enabled():
             visit = f"{manifest.id}/{context.type}"
             if Counter(caller.visited)[visit] >= MAX_DEPTH:
-                self.say("error", f"plugin {manifest.id} triggered itself too often: {context.type}")
+                self.say(
+                    "error", f"plugin {manifest.id} triggered itself too often: {context.type}"
+                )
                 continue
             for hook in manifest.hooks_for(context.type):
                 if caller.cancelled:
@@ -127,7 +131,9 @@ class PluginHost:
                 if not self._run_hook(manifest, hook, context, caller, visit):
                     return
 
-    def _run_hook(self, manifest: Manifest, hook: Operation, context: HookContext, caller: Caller, visit: str) -> bool:
+    def _run_hook(
+        self, manifest: Manifest, hook: Operation, context: HookContext, caller: Caller, visit: str
+    ) -> bool:
         """Run one hook; False when it could not be started."""
         inner = Caller(caller.user, (*caller.visited, visit))
         stdin = hook_input(context, self.connection(manifest, inner), hook.default_args)
@@ -155,7 +161,9 @@ class PluginHost:
     ) -> Job:
         label = description or f"Running plugin task: {task_name or plugin_id}"
         caller = Caller(caller.user, caller.visited)  # a job outlives its request
-        return self._jobs.submit(label, lambda job: self._run_task(job, plugin_id, task_name, args, caller))
+        return self._jobs.submit(
+            label, lambda job: self._run_task(job, plugin_id, task_name, args, caller)
+        )
 
     def _run_task(
         self,
@@ -168,7 +176,9 @@ class PluginHost:
         manifest, operation = self._task(plugin_id, task_name)
         stdin = task_input(args, self.connection(manifest, caller), operation.default_args)
         try:
-            job.run = self.start(manifest, operation, stdin, f"task: {task_name or ''}".rstrip(" :"))
+            job.run = self.start(
+                manifest, operation, stdin, f"task: {task_name or ''}".rstrip(" :")
+            )
         except PluginStartError as error:
             raise JobFailed(f"Error starting plugin task: {error}") from error
         job.when_stopped(job.run.kill)
@@ -211,9 +221,13 @@ class PluginHost:
 
     # --- processes
 
-    def start(self, manifest: Manifest, operation: Operation | None, stdin: dict[str, Any], source: str) -> HookRun:
+    def start(
+        self, manifest: Manifest, operation: Operation | None, stdin: dict[str, Any], source: str
+    ) -> HookRun:
         if manifest.interface != "raw":
-            raise PluginStartError(f"the simulator does not run plugins of interface {manifest.interface}")
+            raise PluginStartError(
+                f"the simulator does not run plugins of interface {manifest.interface}"
+            )
         run = self._runner.start(manifest, operation, stdin, source, self.log.append)
         with self._lock:
             self._runs.append(run)

@@ -19,7 +19,9 @@ class QueryError(ValueError):
     """Stash refuses this query."""
 
 
-def find(library: Library, filter_: Criterion, scene_filter: Criterion | None, rng: random.Random) -> list[Scene]:
+def find(
+    library: Library, filter_: Criterion, scene_filter: Criterion | None, rng: random.Random
+) -> list[Scene]:
     """All scenes that match, in the order asked for; paging is for `page`."""
     predicate = _matching(scene_filter or {}, library)
     scenes = [scene for scene in library.scenes() if predicate(scene)]
@@ -69,7 +71,9 @@ SORTS: dict[str, Callable[[Library, Scene], Any]] = {
         library.studios.get(scene.studio_id).name.lower() if scene.studio_id is not None else ""
     ),
     "tag_count": lambda _, scene: len(scene.tag_ids),
-    "title": lambda _, scene: natural(scene.title or (scene.files[0].basename if scene.files else "")),
+    "title": lambda _, scene: natural(
+        scene.title or (scene.files[0].basename if scene.files else "")
+    ),
     "updated_at": lambda _, scene: scene.updated_at,
 }
 UNSIMULATED_SORTS = {
@@ -124,7 +128,9 @@ def _not(criterion: Criterion, library: Library) -> Predicate:
     return lambda scene: not inner(scene)
 
 
-def _text(values: Callable[[Scene], Iterable[str]], *, words: bool = True) -> Callable[..., Predicate]:
+def _text(
+    values: Callable[[Scene], Iterable[str]], *, words: bool = True
+) -> Callable[..., Predicate]:
     """A string criterion; it holds when one of the values meets it."""
 
     def build(criterion: Criterion, _: Library) -> Predicate:
@@ -214,7 +220,9 @@ def _multi(
             ids = set(ids_of(scene))
             if modifier == "EQUALS" and len(ids) != len(wanted):
                 return False
-            return not ids & unwanted and (not wanted or enough(bool(ids & group) for group in wanted))
+            return not ids & unwanted and (
+                not wanted or enough(bool(ids & group) for group in wanted)
+            )
 
         return holds
 
@@ -277,7 +285,9 @@ _PREDICATES: dict[str, Callable[..., Predicate | None]] = {
     "o_counter": _ordered(lambda scene: scene.o_counter),
     "tag_count": _ordered(lambda scene: len(scene.tag_ids)),
     "performer_count": _ordered(lambda scene: len(scene.performer_ids)),
-    "studios": _multi(lambda scene: () if scene.studio_id is None else (scene.studio_id,), _studio_and_below),
+    "studios": _multi(
+        lambda scene: () if scene.studio_id is None else (scene.studio_id,), _studio_and_below
+    ),
     "performers": _multi(lambda scene: scene.performer_ids),
     "tags": _multi(lambda scene: scene.tag_ids),
     "groups": _multi(lambda scene: [group_id for group_id, _ in scene.group_ids]),

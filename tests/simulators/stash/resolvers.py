@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphql import GraphQLObjectType, GraphQLResolveInfo, GraphQLScalarType, GraphQLSchema, build_schema
+from graphql import (
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLScalarType,
+    GraphQLSchema,
+    build_schema,
+)
 
 from tests.simulators.stash import query
 from tests.simulators.stash.jobs import Job, JobQueue
@@ -120,7 +126,9 @@ def _find_one(services: Services, kind: str) -> Callable[..., Entity | None]:
 
 
 def _find_entities(services: Services, kind: str) -> Callable[..., dict[str, Any]]:
-    def resolve(_: Any, __: Info, filter: Any = None, ids: Any = None, **more: Any) -> dict[str, Any]:
+    def resolve(
+        _: Any, __: Info, filter: Any = None, ids: Any = None, **more: Any
+    ) -> dict[str, Any]:
         shelf, filter = services.mutations.shelf(kind), filter or {}
         wanted = ids or more.get("performer_ids")
         if wanted:
@@ -184,16 +192,22 @@ def _mutations(services: Services) -> Resolvers:
         "scenesDestroy": lambda _, info, input: mutations.scene_destroy(input, info.context),
         "sceneMerge": lambda _, info, input: mutations.scene_merge(input, info.context),
         "sceneSaveActivity": lambda _, __, **args: _save_activity(services.library, **args),
-        "sceneAddPlay": lambda _, __, id, times=None: _count(services.library, id, "play_count", times),
+        "sceneAddPlay": lambda _, __, id, times=None: _count(
+            services.library, id, "play_count", times
+        ),
         "sceneAddO": lambda _, __, id, times=None: _count(services.library, id, "o_counter", times),
-        "bulkPerformerUpdate": lambda _, info, input: mutations.performers_bulk_update(input, info.context),
+        "bulkPerformerUpdate": lambda _, info, input: mutations.performers_bulk_update(
+            input, info.context
+        ),
         "tagsMerge": lambda _, info, input: mutations.tags_merge(input, info.context),
         "configurePlugin": lambda _, __, plugin_id, input: _configure(host, plugin_id, input),
         "generateAPIKey": lambda _, __, input: _generate_key(services, input),
         "setPluginsEnabled": lambda _, __, **args: _set_enabled(host, args["enabledMap"]),
         "reloadPlugins": lambda *_: _done(host.reload),
         "runPluginTask": lambda _, info, **args: _run_task(host, info, **args),
-        "runPluginOperation": lambda _, info, plugin_id, args=None: host.run_operation(plugin_id, args, info.context),
+        "runPluginOperation": lambda _, info, plugin_id, args=None: host.run_operation(
+            plugin_id, args, info.context
+        ),
         "stopJob": lambda _, __, job_id: jobs.stop(number(job_id)) or True,
         "stopAllJobs": lambda *_: _done(jobs.stop_all),
     }
@@ -213,8 +227,12 @@ def _entity_mutations(mutations: Mutations, kind: str) -> Resolvers:
     return {
         f"{name}Create": lambda _, info, input: mutations.entity_create(kind, input, info.context),
         f"{name}Update": lambda _, info, input: mutations.entity_update(kind, input, info.context),
-        f"{name}Destroy": lambda _, info, input: mutations.entity_destroy(kind, [input["id"]], input, info.context),
-        f"{name}sDestroy": lambda _, info, ids: mutations.entity_destroy(kind, ids, ids, info.context),
+        f"{name}Destroy": lambda _, info, input: mutations.entity_destroy(
+            kind, [input["id"]], input, info.context
+        ),
+        f"{name}sDestroy": lambda _, info, ids: mutations.entity_destroy(
+            kind, ids, ids, info.context
+        ),
     }
 
 
@@ -236,7 +254,9 @@ def _done(act: Callable[[], None]) -> bool:
     return True
 
 
-def _save_activity(library: Library, id: str, resume_time: float | None = None, **more: float | None) -> bool:
+def _save_activity(
+    library: Library, id: str, resume_time: float | None = None, **more: float | None
+) -> bool:
     scene = library.scene(number(id))
     changes: dict[str, Any] = {} if resume_time is None else {"resume_time": resume_time}
     changes["play_duration"] = scene.play_duration + (more.get("playDuration") or 0.0)
@@ -298,38 +318,52 @@ def _types(services: Services) -> dict[str, Resolvers]:
         "url": lambda entity, _: _first(entity.urls),
     }
     return {
-        "ConfigResult": {"plugins": lambda _, __, include=None: _plugin_settings(services.host, include)},
+        "ConfigResult": {
+            "plugins": lambda _, __, include=None: _plugin_settings(services.host, include)
+        },
         "Scene": _scene_type(library),
         "ScenePathsType": _paths_type(services),
         "VideoFile": {"fingerprint": _fingerprint},
         "Performer": {
             **entity,
             "stash_ids": _nothing,
-            "scene_count": lambda one, _: sum(one.id in scene.performer_ids for scene in library.scenes()),
+            "scene_count": lambda one, _: sum(
+                one.id in scene.performer_ids for scene in library.scenes()
+            ),
             "image_path": _image_path,
         },
         "Studio": {
             **entity,
             "parent_studio": lambda studio, _: library.studios.find(studio.parent_id or 0),
-            "child_studios": lambda one, _: [s for s in library.studios.all() if s.parent_id == one.id],
+            "child_studios": lambda one, _: [
+                s for s in library.studios.all() if s.parent_id == one.id
+            ],
             "stash_ids": _nothing,
-            "scene_count": lambda one, _, depth=None: sum(s.studio_id == one.id for s in library.scenes()),
+            "scene_count": lambda one, _, depth=None: sum(
+                s.studio_id == one.id for s in library.scenes()
+            ),
             "image_path": _image_path,
         },
         "Tag": {
-            "scene_count": lambda one, _, depth=None: sum(one.id in s.tag_ids for s in library.scenes()),
+            "scene_count": lambda one, _, depth=None: sum(
+                one.id in s.tag_ids for s in library.scenes()
+            ),
             "image_path": _image_path,
         },
         "Group": {
             "tags": entity["tags"],
             "studio": lambda group, _: library.studios.find(group.studio_id or 0),
-            "scene_count": lambda one, _, depth=None: sum(one.id in dict(s.group_ids) for s in library.scenes()),
+            "scene_count": lambda one, _, depth=None: sum(
+                one.id in dict(s.group_ids) for s in library.scenes()
+            ),
         },
         "Plugin": {
             "enabled": lambda manifest, _: manifest.id not in services.host.disabled,
             "tasks": lambda manifest, _: [_PluginTask(task, manifest) for task in manifest.tasks],
             "hooks": lambda manifest, _: [_PluginHook(hook, manifest) for hook in manifest.hooks],
-            "settings": lambda manifest, _: [_setting(s) for s in sorted(manifest.settings, key=_key)],
+            "settings": lambda manifest, _: [
+                _setting(s) for s in sorted(manifest.settings, key=_key)
+            ],
         },
         "Job": {
             "progress": lambda job, _: job.progress[-1] if job.progress else None,
@@ -369,7 +403,9 @@ def _paths_type(services: Services) -> Resolvers:
         return url(scene, info, "stream" + (f"?apikey={key}" if key else ""))
 
     return {
-        "screenshot": lambda scene, info: url(scene, info, f"screenshot?t={unix(scene.updated_at)}"),
+        "screenshot": lambda scene, info: url(
+            scene, info, f"screenshot?t={unix(scene.updated_at)}"
+        ),
         "preview": lambda scene, info: url(scene, info, "preview"),
         "stream": stream,
         "webp": lambda scene, info: url(scene, info, "webp"),
@@ -413,7 +449,9 @@ def _key(setting: Setting) -> str:
 
 def _plugin_settings(host: PluginHost, include: Sequence[str] | None) -> dict[str, Any]:
     return {
-        plugin: dict(settings) for plugin, settings in host.settings.items() if include is None or plugin in include
+        plugin: dict(settings)
+        for plugin, settings in host.settings.items()
+        if include is None or plugin in include
     }
 
 
@@ -436,7 +474,9 @@ def _nothing(*_: Any) -> list[Any]:
 
 def _image_path(entity: Entity, info: Info) -> str:
     kind = type(entity).__name__.lower()
-    return f"{info.context.base_url}/{kind}/{entity.id}/image?t={unix(entity.updated_at)}&default=true"
+    return (
+        f"{info.context.base_url}/{kind}/{entity.id}/image?t={unix(entity.updated_at)}&default=true"
+    )
 
 
 def _fingerprint(file: VideoFile, _: Info, type: str) -> str | None:

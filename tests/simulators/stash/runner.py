@@ -93,19 +93,27 @@ class Runner:
                 env=self._environment(manifest),
             )
         except OSError as error:
-            raise PluginStartError(f'error running plugin: exec: "{command[0]}": {error.strerror}') from error
+            raise PluginStartError(
+                f'error running plugin: exec: "{command[0]}": {error.strerror}'
+            ) from error
         run._process, run.pid = process, process.pid
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert (
+            process.stdin is not None and process.stdout is not None and process.stderr is not None
+        )
         _thread(_write, process.stdin, encode(stdin))
         gone = threading.Event()
-        reader = _thread(_read_log, process.stderr, run, default_level(manifest.err_log), on_log, gone)
+        reader = _thread(
+            _read_log, process.stderr, run, default_level(manifest.err_log), on_log, gone
+        )
         _thread(_finish, process, process.stdout, run, started, gone, reader)
         return run
 
     def _command(self, manifest: Manifest, operation: Operation | None) -> list[str]:
         command = manifest.command(operation)
         if not command:
-            raise PluginStartError(f"empty exec value in operation {operation.name if operation is not None else ''}")
+            raise PluginStartError(
+                f"empty exec value in operation {operation.name if operation is not None else ''}"
+            )
         if command[0] in PYTHON_WORDS:
             command[0] = self.python_path
         elif shutil.which(command[0]) is None:
@@ -143,9 +151,15 @@ def exit_error(exit_code: int) -> str | None:
         return None
     if exit_code > 0 or os.name == "nt":
         return f"exit status {exit_code}"
-    names = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt", signal.SIGSEGV: "segmentation fault"}
+    names = {
+        signal.SIGTERM: "terminated",
+        signal.SIGINT: "interrupt",
+        signal.SIGSEGV: "segmentation fault",
+    }
     killed = signal.Signals(-exit_code)
-    return f"signal: {names.get(killed, killed.name.removeprefix('SIG').lower())}".replace("kill", "killed")
+    return f"signal: {names.get(killed, killed.name.removeprefix('SIG').lower())}".replace(
+        "kill", "killed"
+    )
 
 
 def _refuse(constant: str) -> Any:
@@ -221,7 +235,9 @@ def _chunks(pipe: IO[bytes], gone: threading.Event) -> Iterator[bytes]:
                 return
 
 
-def _log_line(line: bytes, run: HookRun, unmarked_level: str, on_log: Callable[[LogLine], None]) -> None:
+def _log_line(
+    line: bytes, run: HookRun, unmarked_level: str, on_log: Callable[[LogLine], None]
+) -> None:
     level, text = decode_line(line, unmarked_level)
     if level == "progress":
         try:

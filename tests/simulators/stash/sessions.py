@@ -30,16 +30,22 @@ class Sessions:
         self._key = secrets.token_bytes(32)
 
     def make(self, session: Session) -> str:
-        content = json.dumps([self._clock(), session.user, list(session.visited), secrets.token_hex(4)])
+        content = json.dumps(
+            [self._clock(), session.user, list(session.visited), secrets.token_hex(4)]
+        )
         payload = base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
         return f"{payload}.{self._sign(payload)}"
 
     def read(self, cookie: str) -> Session | None:
         """The session, or None when the value is forged, too old or of another key."""
         payload, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(self._sign(payload).encode(), signature.encode("utf-8", "replace")):
+        if not hmac.compare_digest(
+            self._sign(payload).encode(), signature.encode("utf-8", "replace")
+        ):
             return None
-        made, user, visited, _ = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        made, user, visited, _ = json.loads(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        )
         if self._clock() - made > self.max_age:
             return None
         return Session(user, tuple(visited))

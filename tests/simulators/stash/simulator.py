@@ -86,10 +86,14 @@ class StashSimulator:
         self.library = Library(clock, zone)
         self.sessions = Sessions(clock, max_session_age)
         self.jobs = JobQueue(clock)
-        self.server = SimulatedServer(lambda request: self._web.handle(request), port=port, name="stash")
+        self.server = SimulatedServer(
+            lambda request: self._web.handle(request), port=port, name="stash"
+        )
         self.plugins = PluginHost(
             directory,
-            Runner(Path(cwd) if cwd is not None else directory.parent, python_path, dict(env or {})),
+            Runner(
+                Path(cwd) if cwd is not None else directory.parent, python_path, dict(env or {})
+            ),
             self.sessions,
             self.jobs,
             {"folder": str(directory.parent), **(connection or {})},
@@ -152,7 +156,10 @@ class StashSimulator:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -293,7 +300,9 @@ class StashSimulator:
         connection = self.plugins.connection(manifest, self._caller())
         return events.hook_input(context, connection, hooks[0].default_args if hooks else {})
 
-    def run_task(self, plugin_id: str, task_name: str | None = None, args: Mapping[str, Any] | None = None) -> Job:
+    def run_task(
+        self, plugin_id: str, task_name: str | None = None, args: Mapping[str, Any] | None = None
+    ) -> Job:
         return self.plugins.start_task(plugin_id, task_name, args, self._caller())
 
     def run_operation(self, plugin_id: str, args: Mapping[str, Any] | None = None) -> Any:
@@ -301,24 +310,35 @@ class StashSimulator:
 
     # --- saves, with their hooks
 
-    def save_scene(self, scene_id: int | str, *, caller: Caller | None = None, **fields: Any) -> SaveResult:
+    def save_scene(
+        self, scene_id: int | str, *, caller: Caller | None = None, **fields: Any
+    ) -> SaveResult:
         """The edit page: only the given fields are sent. Neighbours by `tag_ids=` or by `tags=` names."""
         input_ = self._input("SceneUpdateInput", {"id": str(scene_id), **self._named(fields)})
         return self._timed(self.mutations.scene_update, input_, caller)
 
-    def bulk_save(self, scene_ids: Iterable[int | str], *, caller: Caller | None = None, **fields: Any) -> SaveResult:
+    def bulk_save(
+        self, scene_ids: Iterable[int | str], *, caller: Caller | None = None, **fields: Any
+    ) -> SaveResult:
         """The bulk edit dialog; lists are `{"ids": …, "mode": "ADD"}`, or names or ids to SET."""
         named = {
-            key: {"ids": value, "mode": "SET"} if isinstance(value, list) and key.endswith("_ids") else value
+            key: {"ids": value, "mode": "SET"}
+            if isinstance(value, list) and key.endswith("_ids")
+            else value
             for key, value in self._named(fields, groups="group_ids").items()
         }
-        input_ = self._input("BulkSceneUpdateInput", {"ids": [str(id_) for id_ in scene_ids], **named})
+        input_ = self._input(
+            "BulkSceneUpdateInput", {"ids": [str(id_) for id_ in scene_ids], **named}
+        )
         return self._timed(self.mutations.bulk_scene_update, input_, caller)
 
-    def tagger_save(self, inputs: Sequence[Mapping[str, Any]], *, caller: Caller | None = None) -> SaveResult:
+    def tagger_save(
+        self, inputs: Sequence[Mapping[str, Any]], *, caller: Caller | None = None
+    ) -> SaveResult:
         """A mass save in which each scene has an input of its own."""
         checked = [
-            self._input("SceneUpdateInput", {**self._named(input_), "id": str(input_["id"])}) for input_ in inputs
+            self._input("SceneUpdateInput", {**self._named(input_), "id": str(input_["id"])})
+            for input_ in inputs
         ]
         return self._timed(self.mutations.scenes_update, checked, caller)
 
@@ -368,9 +388,13 @@ class StashSimulator:
         return self._timed(update, input_, None)
 
     def _fired(self, context: HookContext) -> SaveResult:
-        return self._timed(lambda _, caller: self.plugins.execute_hooks(context, caller), None, None)
+        return self._timed(
+            lambda _, caller: self.plugins.execute_hooks(context, caller), None, None
+        )
 
-    def _timed(self, mutation: Callable[[Any, Caller], Any], input_: Any, caller: Caller | None) -> SaveResult:
+    def _timed(
+        self, mutation: Callable[[Any, Caller], Any], input_: Any, caller: Caller | None
+    ) -> SaveResult:
         caller = caller or self._caller()
         started = time.perf_counter()
         cancelled = False
@@ -394,7 +418,9 @@ class StashSimulator:
             ((attribute, ids),) = self._related(key, value).items()
             if key == "groups":
                 entries = [str(id_) for id_, _ in ids]
-                named[groups] = entries if groups != "groups" else [{"group_id": id_} for id_ in entries]
+                named[groups] = (
+                    entries if groups != "groups" else [{"group_id": id_} for id_ in entries]
+                )
             elif key == "studio":
                 named[attribute] = None if ids is None else str(ids)
             else:
@@ -405,7 +431,9 @@ class StashSimulator:
         """Checked against the schema, as a request's input is."""
         type_ = self._schema.type_map[type_name]
         assert isinstance(type_, GraphQLInputObjectType)
-        given = {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+        given = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()
+        }
         validate_input_value(given, type_, _refuse_input)
         checked: dict[str, Any] = coerce_input_value(given, type_)
         return checked

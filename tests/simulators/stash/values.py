@@ -11,7 +11,9 @@ class Exponent(float):
 
 
 def load_json(text: bytes) -> Any:
-    return json.loads(text, parse_float=lambda number: (float if "." in number else Exponent)(number))
+    return json.loads(
+        text, parse_float=lambda number: (float if "." in number else Exponent)(number)
+    )
 
 
 def to_map(value: Any) -> Any:

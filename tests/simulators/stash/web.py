@@ -20,7 +20,9 @@ from tests.simulators.stash.sessions import COOKIE, Session, Sessions
 from tests.simulators.stash.values import load_json
 
 HTML = "text/html; charset=utf-8"
-LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Login</title></head><body><form></form></body></html>"
+LOGIN_PAGE = (
+    b"<!DOCTYPE html><html><head><title>Login</title></head><body><form></form></body></html>"
+)
 APP_PAGE = b"<!DOCTYPE html><html><head><title>Stash</title></head><body></body></html>"
 DEFAULT_COVER = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -55,7 +57,9 @@ class Web:
 
     def handle(self, request: Request) -> Response:
         response = self._handle(request)
-        response.headers["Date"] = formatdate(self._library.epoch(), usegmt=True)  # as Go's server does by itself
+        response.headers["Date"] = formatdate(
+            self._library.epoch(), usegmt=True
+        )  # as Go's server does by itself
         return response
 
     def _handle(self, request: Request) -> Response:
@@ -88,10 +92,15 @@ class Web:
     def _login(self, request: Request) -> Response:
         if request.method != "POST":
             return Response(200, LOGIN_PAGE, {"Content-Type": HTML})
-        form = {key: values[0] for key, values in parse_qs(request.body.decode("utf-8", "replace")).items()}
+        form = {
+            key: values[0]
+            for key, values in parse_qs(request.body.decode("utf-8", "replace")).items()
+        }
         account = self._account
         if (form.get("username"), form.get("password")) != (account.username, account.password):
-            return Response(401, b"Username or password is invalid\n", {"Content-Type": "text/plain"})
+            return Response(
+                401, b"Username or password is invalid\n", {"Content-Type": "text/plain"}
+            )
         return Response(200, b"", {"Set-Cookie": self._renewed(Session(account.username))})
 
     def _answer(self, request: Request, session: Session) -> Response:
@@ -102,7 +111,9 @@ class Web:
         if match := SCREENSHOT.fullmatch(request.path):
             return self._screenshot(int(match[1]))
         if _has_extension(request.path):
-            return Response(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
+            return Response(
+                404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"}
+            )
         return Response(200, APP_PAGE, {"Content-Type": HTML})
 
     def _base_url(self, request: Request) -> str:
@@ -118,7 +129,9 @@ class Web:
         kind = "application/graphql-response+json" if modern else "application/json"
         media_type = request.headers.get("Content-Type", "").partition(";")[0].strip()
         if request.method != "POST" or media_type != "application/json":
-            return _json(400, {"errors": [{"message": "transport not supported"}], "data": None}, kind)
+            return _json(
+                400, {"errors": [{"message": "transport not supported"}], "data": None}, kind
+            )
         try:
             asked = load_json(request.body)
             text, variables = asked.get("query") or "", asked.get("variables")
@@ -181,7 +194,11 @@ def _cookie(request: Request) -> str:
 
 
 def _json(status: int, body: object, kind: str) -> Response:
-    return Response(status, json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), {"Content-Type": kind})
+    return Response(
+        status,
+        json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+        {"Content-Type": kind},
+    )
 
 
 def _image_type(data: bytes) -> str:
