@@ -40,7 +40,7 @@ def get_plugin_data_dir() -> str:
     Raises:
         OSError: none of the places can be written.
     """
-    from common.places import plugin_data_dir
+    from common.data_dir import plugin_data_dir
 
     return plugin_data_dir(HERE)
 

@@ -25,9 +25,9 @@ from plex.index import FileIndex  # noqa: E402
 from queue.inbox import Inbox  # noqa: E402
 from queue.operations import enqueue  # noqa: E402
 from stash.connection import StashConnection, save_connection  # noqa: E402
+from worker.bootstrap import open_worker  # noqa: E402
 from worker.flights import AT_ONCE  # noqa: E402
 from worker.process import WorkerLock  # noqa: E402
-from worker.workshop import open_worker  # noqa: E402
 
 _LOOKUPS = 20_000
 

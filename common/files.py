@@ -118,7 +118,7 @@ def _sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def set_aside(path: str, stamp: str) -> str:
+def quarantine(path: str, stamp: str) -> str:
     """Rename a broken file to `<path>.broken-<stamp>` and return the new name; nothing is deleted."""
     aside = f"{path}.broken-{stamp}"
     count = 1

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MEMORY = ":memory:"
+IN_MEMORY = ":memory:"
 #: Seconds a statement waits for another process's transaction.
 BUSY_TIMEOUT = 10.0
 #: Bytes of the write-ahead log that stay on disk once their content is in the database.
@@ -36,7 +36,7 @@ def connect(
         sqlite3.Error: it is no database, or locked for longer than `timeout`.
         OSError: the file can't be opened for writing.
     """
-    if path != MEMORY:
+    if path != IN_MEMORY:
         ensure_private(path)
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=not any_thread
@@ -51,11 +51,11 @@ def connect(
     return connection
 
 
-def connect_memory(owner: object) -> sqlite3.Connection:
+def connect_in_memory(owner: object) -> sqlite3.Connection:
     """Open a database in memory, for any thread, that is closed when `owner` is garbage."""
     import weakref  # not for the hook
 
-    connection = connect(MEMORY, any_thread=True)
+    connection = connect(IN_MEMORY, any_thread=True)
     weakref.finalize(owner, connection.close)
     return connection
 

@@ -13,9 +13,9 @@ from importlib.machinery import PathFinder
 from hooks.events import EventError
 from hooks.times import note_hook_time
 from stash.connection import StashConnection, save_connection
+from stash.deferred_log import take_deferred_lines
 from stash.log import log
-from stash.notices import take_notices
-from stash.plugin_input import InputError, read_input, write_answer
+from stash.plugin_input import InputError, read_input, write_response
 from stash.settings import carried_settings
 from worker.process import SILENT, ensure_worker
 
@@ -91,7 +91,7 @@ def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) 
             f"this edit could not be queued: {type(error).__name__}: {error}. Please report this"
         )
     if not answer["queued"]:
-        write_answer(output=answer)
+        write_response(output=answer)
         return 0
     return _after_queueing(entry, input_data, answer)
 
@@ -101,10 +101,10 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
     session = entry.current_session()
     data_dir = session.data_dir
     log("debug", " ".join(f"{key}={value}" for key, value in answer.items()))
-    if session.set_aside:
+    if session.quarantined:
         log(
             "error",
-            f"The queue's database was damaged. It is kept as {session.set_aside}, and a new one begun",
+            f"The queue's database was damaged. It is kept as {session.quarantined}, and a new one begun",
         )
     missing = missing_packages()
     if missing:
@@ -113,10 +113,10 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
         wake_worker(data_dir, entry, input_data, session.settings)
     except OSError as error:
         log("warning", f"the edit is queued, but no worker could be started: {explain(error)}")
-    for level, text in take_notices(data_dir):
+    for level, text in take_deferred_lines(data_dir):
         log(level, text)
     note_hook_time(data_dir, time.perf_counter() - entry.STARTED)
-    write_answer(output=answer)
+    write_response(output=answer)
     return 0
 
 
@@ -155,5 +155,5 @@ def explain(error: Exception) -> str:
 
 def _fail(text: str) -> int:
     log("error", text)
-    write_answer(error=text)
+    write_response(error=text)
     return 1

@@ -60,9 +60,9 @@ class HookSession:
         return self._inbox.put(job)
 
     @property
-    def set_aside(self) -> str | None:
+    def quarantined(self) -> str | None:
         """Where a damaged queue database was set aside, if one was."""
-        return self._inbox.set_aside if self._inbox else None
+        return self._inbox.quarantined if self._inbox else None
 
     def close(self) -> None:
         if self._inbox is not None:

@@ -120,7 +120,7 @@ class PlexClient:
             PlexRejected: it rejects the token, or is no Plex.
         """
         if self._server is None:
-            with _concerning_all():
+            with _server_errors():
                 self._server = self._connect()
         return self._server
 
@@ -140,7 +140,7 @@ class PlexClient:
             PlexNotFound: one of the names is not there.
             PlexRejected, PlexTemporaryError
         """
-        with _concerning_all():
+        with _server_errors():
             sections = self._sections()
         if not names:
             return [section for section in sections if section.type == "movie"]
@@ -158,7 +158,7 @@ class PlexClient:
             if self._server is None:
                 self.server  # noqa: B018 - connecting is the question
             else:
-                with _concerning_all():
+                with _server_errors():
                     listing.query(self._server, "/library")  # 403 when the token is not the owner's
         finally:
             self._session.attempts = attempts
@@ -186,7 +186,7 @@ class PlexClient:
 
 
 @contextmanager
-def _concerning_all() -> Iterator[None]:
+def _server_errors() -> Iterator[None]:
     """The door for requests that are about no item: what is refused here is refused for every job."""
     try:
         with translated():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
-from plex.memory import Written
+from plex.history import Written
 from plex.records import PlexItem, format_rating
 from validation.metadata import SyncMetadata
 from validation.sanitizers import sanitize_for_plex

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
-from common.sqlite import connect_memory, write
+from common.sqlite import connect_in_memory, write
 from plex import listing
 from plex.paths import folded, name_of, normalize
 
@@ -57,7 +57,7 @@ class FileIndex:
         self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time
     ) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
-        self._db = connection or connect_memory(self)
+        self._db = connection or connect_in_memory(self)
         self._now = now
         self._refreshed_at = float("-inf")
         with write(self._db):

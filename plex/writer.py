@@ -9,7 +9,7 @@ from typing import Any
 
 from plex.edits import Edits, Switches, plan_edits, split_requests
 from plex.exceptions import translated
-from plex.memory import Written
+from plex.history import Written
 from plex.paths import stem_of
 from plex.records import PlexItem, read_item
 from validation.metadata import SyncMetadata

@@ -12,11 +12,11 @@ from persistqueue.sqlackqueue import SQLiteAckQueue
 
 import queue.table as table
 from common.files import make_private_dir
-from common.sqlite import MEMORY, shrink
+from common.sqlite import IN_MEMORY, shrink
 from queue.inbox import DATABASE, open_queue_database
 from queue.models import SyncJob
-from queue.rescue import carry_over
-from queue.spool import spooled, take_in
+from queue.recovery import salvage
+from queue.spool import import_spool, spooled
 
 #: Finished rows that are kept for the statistics.
 KEPT_ROWS = 1000
@@ -43,7 +43,7 @@ class JobQueue(SQLiteAckQueue):
         self._resuming = auto_resume
         self._folder = path
         self._file = os.path.join(path, DATABASE)
-        if path != MEMORY:
+        if path != IN_MEMORY:
             make_private_dir(path)
         super().__init__(
             path,
@@ -52,13 +52,13 @@ class JobQueue(SQLiteAckQueue):
             serializer=persistqueue.serializers.json,
         )
         self._identity = _identity(self._file)
-        if auto_resume and path != MEMORY:
-            carry_over(self._file, self._putter)
+        if auto_resume and path != IN_MEMORY:
+            salvage(self._file, self._putter)
 
     def _new_db_connection(
         self, path: str, multithreading: bool, timeout: float
     ) -> sqlite3.Connection:
-        file = path if path == MEMORY else self._file
+        file = path if path == IN_MEMORY else self._file
         connection = open_queue_database(file, timeout=timeout, any_thread=multithreading)
         if (
             self._resuming
@@ -89,22 +89,22 @@ class JobQueue(SQLiteAckQueue):
             table.put_many(self._putter, jobs)
         self.put_event.set()
 
-    def take(self, now: float | None = None) -> SyncJob | None:
+    def claim(self, now: float | None = None) -> SyncJob | None:
         """Hand out the next job that is due (`pqid` is its row id), or None."""
-        return next(iter(self.take_many(1, now)), None)
+        return next(iter(self.claim_many(1, now)), None)
 
-    def take_many(self, most: int, now: float | None = None) -> list[SyncJob]:
+    def claim_many(self, most: int, now: float | None = None) -> list[SyncJob]:
         """Hand out up to `most` jobs that are due; see `take`."""
         with self.tran_lock:
-            taken = table.take(self._putter, time.time() if now is None else now, most)
+            taken = table.claim(self._putter, time.time() if now is None else now, most)
         for row_id, job in taken:
             job["pqid"] = row_id
         return [job for _, job in taken]
 
-    def release(self, job: SyncJob) -> None:
+    def requeue(self, job: SyncJob) -> None:
         """Let a job that was taken wait again, with the retry state that it now carries."""
         with self.tran_lock:
-            table.release(self._putter, job["pqid"], job)
+            table.requeue(self._putter, job["pqid"], job)
         self.put_event.set()
 
     def next_due(self) -> float | None:
@@ -141,17 +141,17 @@ class JobQueue(SQLiteAckQueue):
         """How many jobs wait in the spool."""
         return len(spooled(self._folder))
 
-    def take_in(self) -> int:
+    def import_spool(self) -> int:
         """Put what hooks left in the spool, while the database was locked, into the queue; return how many."""
-        return take_in(self._folder, self.put)
+        return import_spool(self._folder, self.put)
 
-    def tidy(self) -> None:
+    def compact(self) -> None:
         """Drop finished rows but the newest `KEPT_ROWS`, and give back the disk space they took."""
         with self.tran_lock:
             table.drop_finished(self._putter, KEPT_ROWS)
             shrink(self._putter)
 
-    def take_back(self) -> None:
+    def requeue_in_progress(self) -> None:
         """Let all jobs in progress wait again, after they could not be answered for (a full disk, say)."""
         with self.tran_lock:
             table.resume(self._putter)
@@ -159,7 +159,7 @@ class JobQueue(SQLiteAckQueue):
     @property
     def replaced(self) -> bool:
         """Whether somebody set our database aside and began another: then this object must be given up."""
-        return self.path != MEMORY and _identity(self._file) != self._identity
+        return self.path != IN_MEMORY and _identity(self._file) != self._identity
 
     def __bool__(self) -> bool:
         return True  # an empty queue is a queue

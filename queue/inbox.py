@@ -8,7 +8,7 @@ import sqlite3
 import queue.table as table
 from common.files import make_private_dir
 from common.sqlite import BUSY_TIMEOUT, connect
-from queue.rescue import is_busy, is_damage, set_database_aside, wait_for_rescue
+from queue.recovery import is_busy, is_damage, quarantine_database, wait_for_recovery
 from queue.spool import spool
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ class Inbox:
         self._file = os.path.join(self._folder, DATABASE)
         self._patience = patience
         #: where a damaged database was set aside, if one was
-        self.set_aside: str | None = None
+        self.quarantined: str | None = None
         self._connection: sqlite3.Connection | None = None
 
     def put(self, job: SyncJob) -> int | None:
@@ -79,7 +79,7 @@ class Inbox:
                 if not is_damage(error) or not attempts_left:
                     raise
                 self.close()
-                self.set_aside = set_database_aside(self._file) or self.set_aside
+                self.quarantined = quarantine_database(self._file) or self.quarantined
         raise AssertionError("unreachable")
 
 
@@ -87,7 +87,7 @@ def open_queue_database(
     file: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False
 ) -> sqlite3.Connection:
     """Open a queue's database with its table and indexes; see `common.sqlite.connect`."""
-    wait_for_rescue(file, timeout)
+    wait_for_recovery(file, timeout)
     connection = connect(file, timeout=timeout, any_thread=any_thread)
     try:
         table.install(connection)

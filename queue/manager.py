@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from common.data_dir import plugin_data_dir
 from common.files import make_private_dir
-from common.places import plugin_data_dir
 from queue.ack_queue import JobQueue
 from queue.inbox import QUEUE_DIR
 

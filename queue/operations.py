@@ -57,7 +57,7 @@ def get_pending(queue: JobQueue, timeout: float = 0) -> SyncJob | None:
     Only for the holder of the worker's lock. The job's `pqid` names its row until it is answered for.
     """
     deadline = time.monotonic() + timeout
-    while (job := queue.take()) is None and time.monotonic() < deadline:
+    while (job := queue.claim()) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN)
     return job
 
@@ -69,7 +69,7 @@ def ack_job(queue: JobQueue, job: SyncJob) -> None:
 
 def nack_job(queue: JobQueue, job: SyncJob) -> None:
     """The job waits again, with the retry state that it carries."""
-    queue.release(job)
+    queue.requeue(job)
 
 
 def fail_job(queue: JobQueue, job: SyncJob) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import time
 
-from common.files import make_private_dir, replace_private, set_aside
+from common.files import make_private_dir, quarantine, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def spooled(queue_dir: str) -> list[str]:
         return []
 
 
-def take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
+def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     """Hand what waits to `put`, oldest first, and remove it then; return how many.
 
     A kill between the two hands it over again, which the queue merges.
@@ -61,7 +61,7 @@ def take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
             if not isinstance(job.get("scene_id"), int) or not job.get("job_key"):
                 raise ValueError("no job")
         except (ValueError, AttributeError, RecursionError):
-            set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
+            quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
             continue
         put(job)
         os.unlink(file)

@@ -73,7 +73,7 @@ def put_many(connection: sqlite3.Connection, jobs: Iterable[SyncJob]) -> None:
             _put(connection, job, older=True)
 
 
-def take(connection: sqlite3.Connection, now: float, most: int = 1) -> list[tuple[int, SyncJob]]:
+def claim(connection: sqlite3.Connection, now: float, most: int = 1) -> list[tuple[int, SyncJob]]:
     """Hand out the next jobs that are due at `now` (epoch seconds): fresh ones in order, then by their time."""
     with write(connection):
         rows = connection.execute(
@@ -85,7 +85,7 @@ def take(connection: sqlite3.Connection, now: float, most: int = 1) -> list[tupl
     return [(row_id, _loads(data)) for row_id, data in rows]
 
 
-def release(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
+def requeue(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
     """Let a taken job wait again, with the retry state that `job` now carries, in its own row.
 
     If an edit came in meanwhile, a job of its key waits already: that one takes over, and this row is done.

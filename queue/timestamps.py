@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from common.files import append_private, replace_private, set_aside
+from common.files import append_private, quarantine, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _fold(folder: str) -> None:
     try:
         _read(file)
     except _BROKEN:
-        set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
+        quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
     merged = load_sync_timestamps(folder)
     replace_private(
         file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()})

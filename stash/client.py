@@ -136,7 +136,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_FIND_SCENE, {"id": str(scene_id)})
-        with _understood():
+        with _parsing_response():
             return None if data["findScene"] is None else read_scene(data["findScene"])
 
     def find_scenes(self, scene_ids: list[int]) -> list[Scene]:
@@ -147,7 +147,7 @@ class StashClient:
             StashRefused, StashQueryError
         """
         data = self.query(_FIND_SCENES, {"ids": [str(scene_id) for scene_id in scene_ids]})
-        with _understood():
+        with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
     def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
@@ -162,7 +162,7 @@ class StashClient:
         newest = self.newest_update()
         if newest is None:
             return
-        with _understood():
+        with _parsing_response():
             # without a fraction: Python 3.10 takes only some
             offset = datetime.fromisoformat(
                 re.sub(r"\.\d+", "", newest).replace("Z", "+00:00")
@@ -172,7 +172,7 @@ class StashClient:
         )
         asked = {"updated_at": {"value": since, "modifier": "GREATER_THAN"}}
         for scenes in self._by_id(_UPDATED_SINCE, asked, _PAGE):
-            with _understood():
+            with _parsing_response():
                 found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
             yield from found
 
@@ -183,7 +183,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         for scenes in self._by_id(_ALL, {}, _MANY):
-            with _understood():
+            with _parsing_response():
                 found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
             yield found
 
@@ -198,7 +198,7 @@ class StashClient:
         """
         asked = {RELATED_KINDS[kind]: {"value": [str(object_id)], "modifier": "INCLUDES"}}
         for scenes in self._by_id(_SCENES_OF, asked, _MANY):
-            with _understood():
+            with _parsing_response():
                 found = [int(scene["id"]) for scene in scenes]
             yield found
 
@@ -209,7 +209,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_SAMPLE, {"sort": f"random_{seed}", "per_page": count})
-        with _understood():
+        with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
     def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[tuple[str, int | None]]]]:
@@ -221,7 +221,7 @@ class StashClient:
         found: list[tuple[int, list[tuple[str, int | None]]]] = []
         asked = {"path": {"value": _named(paths), "modifier": "MATCHES_REGEX"}}
         for scenes in self._by_id(_NAMESAKES, asked, _PAGE):
-            with _understood():
+            with _parsing_response():
                 found += [
                     (int(scene["id"]), [(file["path"], file["size"]) for file in scene["files"]])
                     for scene in scenes
@@ -235,7 +235,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_NEWEST)
-        with _understood():
+        with _parsing_response():
             scenes = data["findScenes"]["scenes"]
             return str(scenes[0]["updated_at"]) if scenes else None
 
@@ -246,7 +246,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_COUNT)
-        with _understood():
+        with _parsing_response():
             return int(data["findScenes"]["count"])
 
     def scene_ids(self) -> Iterator[int]:
@@ -265,7 +265,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_SETTINGS, {"ids": [plugin_id]})
-        with _understood():
+        with _parsing_response():
             return dict((data["configuration"]["plugins"] or {}).get(plugin_id) or {})
 
     def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
@@ -302,7 +302,7 @@ class StashClient:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_VERSION)
-        with _understood():
+        with _parsing_response():
             return str(data["version"]["version"])
 
     def query(self, text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -339,7 +339,7 @@ class StashClient:
         while True:
             after = {**asked, "id": {"value": last, "modifier": "GREATER_THAN"}}
             data = self.query(text, {"filter": after, "per_page": size})
-            with _understood():
+            with _parsing_response():
                 scenes = list(data["findScenes"]["scenes"])
                 last = int(scenes[-1]["id"]) if scenes else last
             yield scenes
@@ -486,7 +486,7 @@ def is_picture(content: bytes) -> bool:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
+def _parsing_response() -> Iterator[None]:
     """An answer that has not the shape that was asked for counts as none."""
     try:
         yield

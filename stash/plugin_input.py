@@ -37,7 +37,7 @@ def read_input(stream: BinaryIO) -> dict[str, Any]:
     return content
 
 
-def write_answer(
+def write_response(
     *, output: object = None, error: str | None = None, stream: TextIO | None = None
 ) -> None:
     """Write the answer: `{"error": …}` if there is one, else `{"output": …}`."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PLUGIN_ID = "PlexSync"
 # Ours, the environment variable that stands in, and the older community plugin's name for it.
-_STAND_INS = (("plex_url", "PLEX_URL", "plexHost"), ("plex_token", "PLEX_TOKEN", "plexToken"))
+_FALLBACKS = (("plex_url", "PLEX_URL", "plexHost"), ("plex_token", "PLEX_TOKEN", "plexToken"))
 
 
 def carried_settings(input_data: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def merge_settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
 def add_environment(settings: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """Return `settings` with PLEX_URL and PLEX_TOKEN where Stash says nothing."""
     added = dict(settings)
-    for key, variable, legacy in _STAND_INS:
+    for key, variable, legacy in _FALLBACKS:
         if key not in settings and legacy not in settings and environ.get(variable, "").strip():
             added[key] = environ[variable]
     return added

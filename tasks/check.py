@@ -21,9 +21,9 @@ from tasks.context import Context, Result
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, SettingsError, TransientError
 from validation.metadata import SyncMetadata, validate_metadata
+from worker.bootstrap import open_readonly
 from worker.plex_side import PlexSide
 from worker.scene_sync import SceneSync
-from worker.workshop import open_bystander
 
 PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
 #: Scenes that are tried, and how many of each kind are shown.
@@ -91,7 +91,7 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     if not config.enabled:
         findings.notes.append("PlexSync is switched off")
     yield "Plex"
-    with open_bystander(context.data_dir, config, context.stash) as (plex, scenes):
+    with open_readonly(context.data_dir, config, context.stash) as (plex, scenes):
         server = plex.client().server
         plex.client().probe()
         findings.add(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from common.files import make_private_dir
 from hooks.plugin import explain, explain_import, how_to_install, missing_packages
 from stash.connection import load_connection
-from stash.notices import leave_notice
+from stash.deferred_log import defer_log_line
 from tasks.console import Console
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _operate(chosen: argparse.Namespace) -> int:
     except (TransientError, PermanentError, SettingsError) as error:
         return _fail(context.redactor.redact(str(error)), chosen)
     if chosen.json:
-        console.answer(context.redactor.clean(result.answer()))
+        console.print(context.redactor.clean(result.to_dict()))
     else:
         console.say(*map(context.redactor.redact, (*result.lines, result.summary)))
     return 0 if result.ok else 1
@@ -214,11 +214,11 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 def _fail(text: str, chosen: argparse.Namespace) -> int:
     if getattr(chosen, "json", False):
-        Console().answer({"error": text})
+        Console().print({"error": text})
     sys.stderr.write(f"PlexSync {chosen.command}: {text}\n")
     data_dir = getattr(chosen, "data_dir", None)
     if (
         chosen.command == "worker" and data_dir
     ):  # nobody reads a worker's stderr: the next hook says it
-        leave_notice(data_dir, "error", f"the worker could not start: {text}")
+        defer_log_line(data_dir, "error", f"the worker could not start: {text}")
     return 1

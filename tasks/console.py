@@ -20,7 +20,7 @@ class Console:
         for line in (" ".join(line.splitlines()) for line in lines):
             self._stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
 
-    def answer(self, document: dict[str, Any]) -> None:
+    def print(self, document: dict[str, Any]) -> None:
         """Write the one JSON document."""
         self._stdout.write(json.dumps(document) + "\n")
 

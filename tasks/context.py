@@ -28,7 +28,7 @@ class Result:
     #: whether all is as it should be; else a person has something to do
     ok: bool = True
 
-    def answer(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all of it but the lines, for programs."""
         return {"summary": self.summary, "ok": self.ok, **self.data}
 

@@ -103,7 +103,7 @@ def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
     """
     confirmed = is_set(arguments, "confirm")
     with QueueManager(context.data_dir) as queue:
-        queue.take_in()
+        queue.import_spool()
         count = queue.clear_waiting() if confirmed else queue.counts()["pending"]
     if confirmed:
         return Result(

@@ -9,9 +9,9 @@ from typing import Any
 from queue.ack_queue import JobQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats
+from worker.bootstrap import open_worker
 from worker.process import WorkerLock, ensure_worker
 from worker.state import load_state
-from worker.workshop import open_worker
 
 #: Seconds between two looks at what a worker has left to do; without progress before its own account of what is
 #: wrong is believed, and before we stop looking.
@@ -35,7 +35,7 @@ def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str |
         None when nothing that is due is left, else one line that says why.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: see `worker.workshop.open_worker`.
+        ValueError, OSError, sqlite3.Error: see `worker.bootstrap.open_worker`.
     """
     lock = WorkerLock(data_dir)
     if not lock.acquire():

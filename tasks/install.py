@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.places import HERE
+from common.data_dir import HERE
 from stash.log import log, progress
-from stash.plugin_input import write_answer
+from stash.plugin_input import write_response
 from tasks.install_errors import InstallError, explain
 from tasks.install_folder import FOLDER, alone, staging, swap, tidy
 from tasks.install_pip import check, look, run_pip
@@ -81,7 +81,7 @@ def run_install_task() -> int:
         return _fail_task(f"{type(error).__name__}: {error}. Please report this")
     progress(1.0)
     log("info", result.sentence())
-    write_answer(output=_document(result))
+    write_response(output=_document(result))
     return 0
 
 
@@ -127,7 +127,7 @@ def _document(result: Installed) -> dict[str, object]:
 
 def _fail_task(text: str) -> int:
     log("error", text)
-    write_answer(error=text)
+    write_response(error=text)
     return 1
 
 

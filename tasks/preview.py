@@ -16,8 +16,8 @@ from tasks.context import Context, Result, UsageError, scene_id_of
 from tasks.sync import DAY
 from validation.errors import PermanentError
 from validation.metadata import validate_metadata
+from worker.bootstrap import open_readonly
 from worker.scene_sync import SceneSync
-from worker.workshop import open_bystander
 
 SCOPES = ("recent", "all", "scene")
 #: Scenes that are read from Stash in one query, and scenes whose changes are shown.
@@ -40,7 +40,7 @@ def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
     changed: list[dict[str, Any]] = []
     counts = {"changed": 0, "in_sync": 0, "ambiguous": 0, "not_found": 0, "skipped": 0}
     ids = _scene_ids(context, arguments)
-    with open_bystander(context.data_dir, config, context.stash) as (_, scenes):
+    with open_readonly(context.data_dir, config, context.stash) as (_, scenes):
         for done, scene in enumerate(_read(context, ids), 1):
             is_ours = scene.organized or not config.only_organized
             kind, changes = _preview_one(scenes, scene) if is_ours else ("skipped", {})

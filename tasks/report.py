@@ -14,17 +14,17 @@ from typing import Any
 
 from common.files import replace_private
 from common.sqlite import connect
+from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.memory import SyncMemory
 from plex.paths import name_of, stem_of
 from queue.dlq import DeadLetterQueue
 from tasks.check import PACKAGES
 from tasks.context import Context, Result, is_set
 from tasks.status import collect
 from validation.errors import PermanentError, SettingsError, TransientError
+from worker.bootstrap import HISTORY_FILE, INDEX_FILE
 from worker.logfile import FILE as LOG_FILE
 from worker.logfile import tail
-from worker.workshop import INDEX_FILE, MEMORY_FILE
 
 #: Lines of the log, and dead letters, that go into a report.
 _LINES = 500
@@ -47,9 +47,9 @@ def report(context: Context, arguments: Mapping[str, Any]) -> Result:
     """
     sections, status = _sections(context), collect(context)
     if is_set(arguments, "anonymous"):
-        stand_ins = StandIns(_known_texts(context))
-        sections = {title: stand_ins.apply(body) for title, body in sections.items()}
-        status["problem"] = stand_ins.apply(status["problem"] or "")
+        pseudonyms = Pseudonyms(_known_texts(context))
+        sections = {title: pseudonyms.apply(body) for title, body in sections.items()}
+        status["problem"] = pseudonyms.apply(status["problem"] or "")
     sections["Status"] = json.dumps(
         {key: value for key, value in status.items() if key != "log"}, indent=1
     )
@@ -60,7 +60,7 @@ def report(context: Context, arguments: Mapping[str, Any]) -> Result:
     return Result(f"Report: {path}. Please look through it before you pass it on", {"path": path})
 
 
-class StandIns:
+class Pseudonyms:
     """Replaces what is known to be private, and whatever is quoted or looks like a path; alike everywhere."""
 
     def __init__(self, private: Iterable[str] = ()) -> None:
@@ -102,8 +102,8 @@ def _known_texts(context: Context) -> Iterator[str]:
             yield file
             yield name_of(file)
             yield stem_of(file)
-    with closing(connect(os.path.join(context.data_dir, MEMORY_FILE))) as memory:
-        yield from SyncMemory(memory).texts()
+    with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as memory:
+        yield from WriteHistory(memory).texts()
     with closing(DeadLetterQueue(context.data_dir)) as dlq:
         for letter in dlq.get_recent(dlq.get_count()):
             yield from _strings(letter["details"])

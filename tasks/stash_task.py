@@ -12,9 +12,9 @@ from common.redaction import Redactor
 from hooks.plugin import explain
 from stash.client import StashClient
 from stash.connection import StashConnection, save_connection
+from stash.deferred_log import take_deferred_lines
 from stash.log import log, progress
-from stash.notices import take_notices
-from stash.plugin_input import write_answer
+from stash.plugin_input import write_response
 from stash.settings import carried_settings
 from tasks.context import Context
 from tasks.operations import OPERATIONS
@@ -54,7 +54,7 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     data_dir = entry.get_plugin_data_dir()
     connection = StashConnection(server, carried_settings(input_data))
     save_connection(data_dir, connection)
-    for level, text in take_notices(data_dir):
+    for level, text in take_deferred_lines(data_dir):
         log(level, text)
     stash = StashClient(
         lambda: connection, learn_secret=redactor.add, learn_cookie=redactor.add_passing
@@ -65,9 +65,9 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     with suppress(TransientError, PermanentError):
         ShownDefaults(stash).show(stash.plugin_settings())
     progress(1.0)
-    answer = redactor.clean(result.answer())
+    answer = redactor.clean(result.to_dict())
     log("info" if result.ok else "warning", answer["summary"])
-    write_answer(output=answer)
+    write_response(output=answer)
     return 0
 
 
@@ -77,5 +77,5 @@ def _report(done: int, left: int) -> None:
 
 def _fail(text: str) -> int:
     log("error", text)
-    write_answer(error=text)
+    write_response(error=text)
     return 1

@@ -16,10 +16,10 @@ from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats, load_sync_timestamps
 from tasks.context import Context, Result
+from worker.bootstrap import INDEX_FILE
 from worker.logfile import FILE as LOG_FILE
 from worker.process import SILENT_AFTER, WorkerLock, worker_alive, worker_pid
 from worker.state import load_state
-from worker.workshop import INDEX_FILE
 
 
 def status(context: Context, arguments: Mapping[str, Any]) -> Result:

@@ -10,8 +10,8 @@ from typing import Any
 
 from common.sqlite import connect
 from plex.exceptions import PlexNotFound
+from plex.history import WriteHistory
 from plex.matcher import AmbiguousMatch
-from plex.memory import SyncMemory
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
@@ -22,8 +22,8 @@ from stash.records import Scene
 from tasks.context import Context, Result, UsageError, is_set, rating_key_of, scene_id_of
 from tasks.foreground import work_off
 from validation.metadata import validate_metadata
+from worker.bootstrap import HISTORY_FILE, open_readonly
 from worker.matching import describe
-from worker.workshop import MEMORY_FILE, open_bystander
 
 DAY = 86_400.0
 
@@ -82,8 +82,8 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
         raise UsageError(f"Stash has no scene {scene_id}")
     if rating_key is not None:
         _check_choice(context, scene, rating_key)
-    with closing(connect(os.path.join(context.data_dir, MEMORY_FILE))) as stored:
-        memory = SyncMemory(stored)
+    with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as stored:
+        memory = WriteHistory(stored)
         memory.forget_cover(scene_id)
         if rating_key is not None:
             memory.choose(scene_id, rating_key)
@@ -134,7 +134,7 @@ def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
     if metadata is None:
         raise UsageError(f"scene {scene.id}: {problem}")
     candidates: list[dict[str, Any]] = []
-    with open_bystander(context.data_dir, context.config(), context.stash) as (_, scenes):
+    with open_readonly(context.data_dir, context.config(), context.stash) as (_, scenes):
         scenes.forget_choice(scene.id)  # in a copy: an earlier choice must not hide the others
         try:
             if int(scenes.find(metadata, scene).ratingKey) == rating_key:

@@ -115,7 +115,7 @@ class Answers:
             if not (
                 isinstance(error, PlexNotFound) and job.get("retry_count")
             ):  # said once; there may be many
-                self._reporter.say(
+                self._reporter.log(
                     "info", f"{name_of(job)}: {error}; next attempt in {verdict.delay:.0f} s"
                 )
         self._finished(job)
@@ -130,9 +130,9 @@ class Answers:
         if not is_related(job):
             self._dlq.delete_scene(job["scene_id"], older_than=letter)
         if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose
-            self._reporter.say("info", f"{name_of(job)}: {error}; taken up again when Plex has it")
+            self._reporter.log("info", f"{name_of(job)}: {error}; taken up again when Plex has it")
         else:
-            self._reporter.tell("warning", f"{name_of(job)} could not be synced: {error}")
+            self._reporter.notify_user("warning", f"{name_of(job)} could not be synced: {error}")
 
     def _finished(self, job: SyncJob) -> None:
         self._suspect = None

@@ -155,7 +155,9 @@ class Gate:
             self._rejected, self._rejected_at = self.config, self._clock.monotonic()
         self.problem = str(error)
         self._not_before = self._clock.monotonic() + self._timing.settings_check
-        self._reporter.tell("error", f"{error}. Edits are kept, and synced once this is corrected")
+        self._reporter.notify_user(
+            "error", f"{error}. Edits are kept, and synced once this is corrected"
+        )
         self._disconnect()
 
     def fail(self, breaker: CircuitBreaker, error: Exception) -> None:
@@ -165,10 +167,10 @@ class Gate:
         if breaker.can_execute():
             base, cap = (seconds * self._timing.scale for seconds in _PAUSE)
             self._not_before = self._clock.monotonic() + self._delay(breaker.failures, base, cap)
-            self._reporter.say("info", f"{who} fails ({error}); trying again")
+            self._reporter.log("info", f"{who} fails ({error}); trying again")
             return
         where = f" at {self.config.plex_url}" if self.config and who == "Plex" else ""
-        self._reporter.tell(
+        self._reporter.notify_user(
             "warning", f"{who} is down{where}: {error}. Edits are kept, and synced when it is back"
         )
 
@@ -176,7 +178,7 @@ class Gate:
         """Nothing can be done for a while, for a reason on our own side."""
         self.problem = text
         self._not_before = self._clock.monotonic() + self._timing.settings_check
-        self._reporter.tell("error", text)
+        self._reporter.notify_user("error", text)
 
     def stumble(self, error: Exception) -> None:
         """Something failed that should not have: say where, and try again later."""
@@ -191,7 +193,7 @@ class Gate:
             self._refresh(at_once=True)
         self._probes[breaker]()
         breaker.record_success()
-        self._reporter.say("info", f"{'Plex' if breaker is self.plex else 'Stash'} is back")
+        self._reporter.log("info", f"{'Plex' if breaker is self.plex else 'Stash'} is back")
 
     def _refresh(self, *, at_once: bool = False) -> None:
         """Ask for the settings where ours are not fresh; new ones take effect at once.

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 
 from queue.operations import get_stats
+from worker.bootstrap import open_worker
 from worker.process import WorkerLock, mark_disabled, mark_enabled
 from worker.processor import SyncWorker
-from worker.workshop import open_worker
 
 log = logging.getLogger("plexsync")
 #: Seconds between two looks at whether the worker's thread still lives.

@@ -13,9 +13,9 @@ from stash.records import Scene
 from worker.catch_up import CatchUp
 from worker.gate import Gate
 from worker.plex_side import PlexSide
+from worker.recheck import RecheckList
 from worker.reporter import Reporter
 from worker.timing import Clock, Timing
-from worker.unsettled import Unsettled
 from worker.upkeep import Upkeep
 
 
@@ -54,7 +54,7 @@ class Patrol:
         self._reporter = reporter
         self._clock = clock
         self._timing = timing
-        self._unsettled = Unsettled()
+        self._unsettled = RecheckList()
         self._looked_at = float("-inf")
         self._revived_at = float("-inf")
 
@@ -98,7 +98,7 @@ class Patrol:
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
         missed = self._catch_up.look({**synced, **self._dlq.failed_scenes()})
         if missed:
-            self._reporter.say(
+            self._reporter.log(
                 "info", f"{missed} scenes were changed without PlexSync being told; queued"
             )
         for scene_id in self._catch_up.vanished(synced):

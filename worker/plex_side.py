@@ -75,7 +75,7 @@ class PlexSide:
         except PlexNotFound as error:
             raise SettingsError(f"plex_libraries: {error}") from error
         if self.index.refresh(client.server, self.section_ids()):
-            self._reporter.say("debug", f"The index of Plex's files holds {self.index.count()}")
+            self._reporter.log("debug", f"The index of Plex's files holds {self.index.count()}")
         self._index_read_at = now
         return self._sections
 
@@ -123,7 +123,7 @@ class PlexSide:
         if config.trigger_plex_scan:
             folder = self._scans.request(self._sections, path, config.path_mappings)
             if folder is not None:
-                self._reporter.say("info", f"Plex was asked to scan {folder}")
+                self._reporter.log("info", f"Plex was asked to scan {folder}")
 
     def close(self) -> None:
         """Give up the connection; the next use makes another, with the settings in effect by then."""

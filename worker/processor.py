@@ -13,14 +13,14 @@ from typing import Any
 from hooks.handlers import unmark_scene_pending
 from plex.client import PlexClient
 from plex.edits import Edits
+from plex.history import WriteHistory
 from plex.index import FileIndex
 from plex.matcher import find_plex_items_with_confidence
-from plex.memory import SyncMemory
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.models import CREATED, MISSED, SyncJob
 from queue.operations import load_sync_timestamps, nack_job, save_sync_timestamp
-from queue.rescue import is_damage
+from queue.recovery import is_damage
 from queue.timestamps import forget_sync_timestamp
 from stash.client import StashClient
 from stash.records import Scene
@@ -62,7 +62,7 @@ class SyncWorker:
         stash: StashClient | None = None,
         load_config: Callable[[], PlexSyncConfig] | None = None,
         index: FileIndex | None = None,
-        memory: SyncMemory | None = None,
+        memory: WriteHistory | None = None,
         catch_up: CatchUp | None = None,
         connect: Callable[[PlexSyncConfig], PlexClient] = connect_plex,
         reporter: Reporter | None = None,
@@ -103,7 +103,7 @@ class SyncWorker:
         self._clock = clock or Clock()
         self._timing = timing or Timing()
         self._reporter = reporter or Reporter()
-        self._memory = memory or SyncMemory()
+        self._memory = memory or WriteHistory()
         self._upkeep = Upkeep(queue, dlq, self._reporter)
         self._plex = PlexSide(
             lambda: self.gate.current(),
@@ -261,7 +261,7 @@ class SyncWorker:
             reached = self._drain(lambda: progress(*self._progress(start, waiting)))
         finally:
             with suppress(sqlite3.Error, OSError):  # else whoever opens the queue next does it
-                self.queue.take_back()
+                self.queue.requeue_in_progress()
         self._tell_state()
         return reached
 
@@ -293,9 +293,9 @@ class SyncWorker:
 
     def _next_due(self) -> float | None:
         if self._unanswered:
-            self.queue.take_back()
+            self.queue.requeue_in_progress()
             self._unanswered = False
-        self.queue.take_in()
+        self.queue.import_spool()
         return self.queue.next_due()
 
     def _work_once(self, after_job: Callable[[], object] = lambda: None) -> bool:
@@ -303,7 +303,7 @@ class SyncWorker:
         if not self.gate.enter():
             return False
         before = self.done
-        self._handle_all(self.queue.take_many(_BATCH, self._clock.time()), after_job)
+        self._handle_all(self.queue.claim_many(_BATCH, self._clock.time()), after_job)
         return self.done > before
 
     def _handle_all(self, jobs: Sequence[SyncJob], after_job: Callable[[], object]) -> None:
@@ -450,7 +450,7 @@ class SyncWorker:
         metadata = _metadata(job, scene)
         reason = self._skipped(job, metadata)
         if reason:
-            self._reporter.say("debug", f"{name_of(job)}: {reason}, so not synced")
+            self._reporter.log("debug", f"{name_of(job)}: {reason}, so not synced")
             return None
         return Visit(self._scenes.find(metadata, scene), metadata, scene, read_at)
 
@@ -469,7 +469,7 @@ class SyncWorker:
         if visit.scene is not None:
             self._patrol.was_synced(visit.scene, visit.read_at)
         self.dlq.delete_scene(scene_id)
-        self._reporter.say("info", f"{name_of(job)}: {_summary(edits)}")
+        self._reporter.log("info", f"{name_of(job)}: {_summary(edits)}")
 
     def _skipped(self, job: SyncJob, metadata: SyncMetadata) -> str | None:
         """Return why a scene is none of our business, or None."""
@@ -485,7 +485,7 @@ class SyncWorker:
             raise PermanentError("without Stash nobody knows which scenes this is about")
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
         count = expand(job, self._stash, synced, self.queue.put_many, self._clock.time)
-        self._reporter.say(
+        self._reporter.log(
             "info", f"{name_of(job)}: changed; {count} scenes that show it are queued"
         )
 
@@ -510,7 +510,7 @@ class SyncWorker:
             forget_sync_timestamp(self._data_dir, scene_id)
         self._scenes.forget(scene_id)
         self.dlq.delete_scene(scene_id)
-        self._reporter.say("info", f"Scene {scene_id}: gone from Stash")
+        self._reporter.log("info", f"Scene {scene_id}: gone from Stash")
 
     def _get_plex_client(self) -> PlexClient:
         """Return the Plex client for the settings in effect; it connects on first use."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from stash.notices import leave_notice
+from stash.deferred_log import defer_log_line
 
 log = logging.getLogger("plexsync")
 _LEVELS = {
@@ -45,21 +45,21 @@ class Reporter:
         self._said: dict[str, float] = {}
         self._told: dict[str, float] = {}
 
-    def say(self, level: str, text: str) -> None:
+    def log(self, level: str, text: str) -> None:
         """Write a line to the log: one, whatever line breaks a file's name has."""
         text = " ".join(text.splitlines())
         if self._is_due(self._said, text, SAY_AGAIN):
             log.log(_LEVELS[level], "%s", text)
 
-    def tell(self, level: str, text: str) -> None:
+    def notify_user(self, level: str, text: str) -> None:
         """Write a line to the log, and leave it for Stash's: a person should act on it."""
-        self.say(level, text)
+        self.log(level, text)
         if self._is_due(self._told, text, TELL_AGAIN):
             self._tell(level, self._redact(text))
 
     def _leave(self, level: str, text: str) -> None:
         if self._data_dir is not None:
-            leave_notice(self._data_dir, level, text)
+            defer_log_line(self._data_dir, level, text)
 
     def _is_due(self, when: dict[str, float], text: str, pause: float) -> bool:
         now = self._clock()
@@ -71,11 +71,11 @@ class Reporter:
         return True
 
 
-class Silence(Reporter):
+class NullReporter(Reporter):
     """Says nothing: for whoever only wants to know what would be."""
 
-    def say(self, level: str, text: str) -> None:
+    def log(self, level: str, text: str) -> None:
         """Say nothing."""
 
-    def tell(self, level: str, text: str) -> None:
+    def notify_user(self, level: str, text: str) -> None:
         """Say nothing."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from plex.edits import Edits, Switches
 from plex.exceptions import PlexNotFound
+from plex.history import WriteHistory, Written
 from plex.matcher import AmbiguousMatch, MatchConfidence, describe_candidates
-from plex.memory import SyncMemory, Written
 from plex.records import read_item
 from plex.writer import is_new_poster, plan, upload_poster, wants_poster, write_item
 from queue.timestamps import parse_time
@@ -33,7 +33,7 @@ class SceneSync:
         self,
         config: Callable[[], PlexSyncConfig],
         plex: PlexSide,
-        memory: SyncMemory,
+        memory: WriteHistory,
         stash: StashClient | None,
         *,
         find: Callable[..., tuple[MatchConfidence, Any, list[Any]]],
@@ -189,7 +189,7 @@ class SceneSync:
             if int(item.ratingKey) == choice:
                 return item
         self._memory.choose(scene_id, None)
-        self._reporter.tell(
+        self._reporter.notify_user(
             "warning",
             f"Scene {scene_id}: item {choice}, chosen for it, is gone or has another file",
         )
@@ -197,7 +197,7 @@ class SceneSync:
 
     def _check_claim(self, item: Any, scene_id: int, files: Files) -> None:
         """An item that was found by file name: ask Stash who else has such a file, unless we did before."""
-        if self._stash is None or self._memory.is_alone(scene_id, int(item.ratingKey)):
+        if self._stash is None or self._memory.is_sole_owner(scene_id, int(item.ratingKey)):
             return
         rivals = self._stash.scenes_with_name([path for path, _ in files])
         try:
@@ -217,7 +217,9 @@ class SceneSync:
         """
         if self._config().strict_matching:
             raise error
-        self._reporter.tell("warning", f"{error}. Synced to the first, as strict_matching is off")
+        self._reporter.notify_user(
+            "warning", f"{error}. Synced to the first, as strict_matching is off"
+        )
         return first
 
 

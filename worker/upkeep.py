@@ -11,7 +11,7 @@ from worker.reporter import Reporter
 
 #: Jobs between two status lines while there are dead letters, and between two clean-ups of the queue.
 STATUS_EVERY = 10
-TIDY_EVERY = 500
+COMPACT_EVERY = 500
 NOT_FOUND = "PlexNotFound"
 
 
@@ -29,22 +29,22 @@ class Upkeep:
 
     def at_start(self) -> None:
         """Drop finished rows, then say how things are."""
-        self._queue.tidy()
+        self._queue.compact()
         self.report()
 
     def after_job(self, done: int) -> None:
         """Now and then, by the number of jobs done."""
         if done % STATUS_EVERY == 0:
             self.report()
-        if done % TIDY_EVERY == 0:
-            self._queue.tidy()
+        if done % COMPACT_EVERY == 0:
+            self._queue.compact()
 
     def report(self) -> None:
         """Say how many wait and failed, while any have failed."""
         letters = self._dlq.count_by_error()
         if letters:
             reasons = ", ".join(f"{count} {error}" for error, count in letters.items())
-            self._reporter.say("info", f"{self._queue.size} waiting; dead letters: {reasons}")
+            self._reporter.log("info", f"{self._queue.size} waiting; dead letters: {reasons}")
 
     def has_unfound(self) -> bool:
         """Whether scenes were given up because Plex did not have their file."""
@@ -67,4 +67,4 @@ class Upkeep:
                 scene_id = letter["scene_id"]
                 enqueue(self._queue, scene_id, "metadata", letter["job"].get("data") or {})
                 self._dlq.delete_scene(scene_id)
-                self._reporter.say("info", f"Scene {scene_id}: Plex has its file now")
+                self._reporter.log("info", f"Scene {scene_id}: Plex has its file now")

@@ -18,9 +18,9 @@ from common.files import (
     ensure_private,
     make_private_dir,
     open_private,
+    quarantine,
     remove_leftovers,
     replace_private,
-    set_aside,
 )
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes and links are POSIX's")
@@ -245,7 +245,7 @@ def test_a_file_set_aside_keeps_its_content_and_takes_nobodys_name(tmp_path: Pat
     names = []
     for n in range(4):
         (tmp_path / "file").write_text(str(n), encoding="utf-8")
-        names.append(set_aside(str(tmp_path / "file"), "20260101-000000"))
+        names.append(quarantine(str(tmp_path / "file"), "20260101-000000"))
         assert not (tmp_path / "file").exists()
     assert [Path(name).read_text(encoding="utf-8") for name in names] == ["0", "1", "2", "3"]
     assert all(Path(name).name.startswith("file.broken-20260101-000000") for name in names)

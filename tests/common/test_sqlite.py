@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.sqlite import MEMORY, connect, write
+from common.sqlite import IN_MEMORY, connect, write
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -28,7 +28,7 @@ def test_a_commit_is_on_disk_when_it_returns_and_the_file_is_private(tmp_path: P
 
 def test_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with closing(connect(MEMORY)) as connection, write(connection):
+    with closing(connect(IN_MEMORY)) as connection, write(connection):
         connection.execute("CREATE TABLE t (x)")
     assert list(tmp_path.iterdir()) == []
 

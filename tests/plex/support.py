@@ -10,12 +10,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from common.sqlite import MEMORY, connect
+from common.sqlite import IN_MEMORY, connect
 from plex.client import PlexClient
 from plex.edits import Edits, Switches
+from plex.history import WriteHistory
 from plex.index import FileIndex
 from plex.matcher import MatchConfidence, find_plex_items_with_confidence
-from plex.memory import SyncMemory
 from plex.records import PlexItem, read_item
 from plex.writer import upload_poster, wants_poster, write_item
 from tests.simulators.plex import PlexLibrary, PlexSimulator
@@ -57,7 +57,7 @@ class Naps:
 
 @contextmanager
 def open_index(path: Path | None = None) -> Iterator[FileIndex]:
-    connection = connect(MEMORY if path is None else str(path))
+    connection = connect(IN_MEMORY if path is None else str(path))
     try:
         yield FileIndex(connection)
     finally:
@@ -133,7 +133,7 @@ class World:
 class Scribe:
     """Writes scenes to items as the worker does: recall, write, remember."""
 
-    def __init__(self, world: World, memory: SyncMemory) -> None:
+    def __init__(self, world: World, memory: WriteHistory) -> None:
         self.world = world
         self.memory = memory
 

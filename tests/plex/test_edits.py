@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plex.edits import Edits, Switches, plan_edits, split_requests
-from plex.memory import Written
+from plex.history import Written
 from plex.records import PlexItem
 from tests.plex.support import PROPERTY
 from validation.metadata import SyncMetadata

@@ -28,8 +28,8 @@ from plex.exceptions import (
     translate_plex_exception,
     translated,
 )
+from plex.history import Written
 from plex.index import FileIndex
-from plex.memory import Written
 from plex.writer import upload_poster, write_item
 from tests.plex.support import TOKEN, Naps, World, forgetful, scene
 from tests.simulators.httpd import Answer, Fault, Hang, Reset, ResetAfter, Truncate

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.sqlite import MEMORY, connect
+from common.sqlite import IN_MEMORY, connect
 from plex import listing
 from plex.exceptions import PlexTemporaryError
 from plex.index import FileIndex
@@ -231,7 +231,7 @@ def test_an_item_that_was_forgotten_comes_back_with_the_next_refresh(world: Worl
 
 def test_an_index_is_stale_after_the_clock_was_set_back(world: World, clock: Clock) -> None:
     """Whoever asks for its age must not take the time that was lost for freshness."""
-    connection = connect(MEMORY)
+    connection = connect(IN_MEMORY)
     index = FileIndex(connection, now=clock)
     index.refresh(world.client.server, world.section_ids)
     assert index.age() == 0

@@ -11,7 +11,7 @@ import pytest
 
 from plex.edits import Switches
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexTemporaryError
-from plex.memory import SyncMemory, Written
+from plex.history import WriteHistory, Written
 from plex.writer import write_item
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
@@ -413,7 +413,7 @@ def test_a_write_that_never_arrived_leaves_what_was_ours(
 
 
 def test_the_workers_own_step_writes_and_remembers(
-    world: World, memory: SyncMemory, item: PlexItem, tmp_path: Path
+    world: World, memory: WriteHistory, item: PlexItem, tmp_path: Path
 ) -> None:
     manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
     config, problem = validate_config(

@@ -18,7 +18,7 @@ from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import RETRY_FIELDS, SyncJob, create_sync_job, merge_jobs
 from queue.operations import ack_job, enqueue, fail_job, get_pending, get_stats, nack_job
-from queue.rescue import check_database
+from queue.recovery import check_database
 from tests.queue.support import ROOT, environment, rows, run_python, waiting
 
 Reopen = Callable[[], JobQueue]
@@ -47,15 +47,15 @@ def put(queue: JobQueue, scene_id: int = 1, now: float = 100.0, **data: Any) -> 
     return queue.put(create_sync_job(scene_id, "metadata", data, now=now))
 
 
-def take(queue: JobQueue, now: float = 1e9) -> SyncJob:
-    job = queue.take(now)
+def claim(queue: JobQueue, now: float = 1e9) -> SyncJob:
+    job = queue.claim(now)
     assert job is not None
     return job
 
 
 def scenes(queue: JobQueue, now: float) -> list[int]:
     """Take everything that is due; return the scenes in the order in which they were handed out."""
-    return [job["scene_id"] for job in iter(lambda: queue.take(now), None)]
+    return [job["scene_id"] for job in iter(lambda: queue.claim(now), None)]
 
 
 def delayed(job: SyncJob, until: float, retries: int = 1) -> SyncJob:
@@ -70,7 +70,7 @@ def delayed(job: SyncJob, until: float, retries: int = 1) -> SyncJob:
 
 def test_a_job_comes_back_as_it_was_put(store: Reopen) -> None:
     row = put(store(), 5, now=123.25, title="Ü 🎬", nothing=None, deep={"a": [1, 2.5, False]})
-    assert take(store()) == {
+    assert claim(store()) == {
         "scene_id": 5,
         "update_type": "metadata",
         "data": {"title": "Ü 🎬", "nothing": None, "deep": {"a": [1, 2.5, False]}},
@@ -89,41 +89,41 @@ def test_edits_of_one_scene_become_one_job_with_the_newest_value_of_each_field(
         put(store(), now=300, x=None),
     }
     assert len(ids) == 1
-    job = take(store())
+    job = claim(store())
     assert job["data"] == {"title": "b", "details": "d", "x": None}
     assert job["enqueued_at"] == 100
-    assert store().take(1e9) is None
+    assert store().claim(1e9) is None
 
 
 def test_a_clock_that_went_back_does_not_make_a_job_younger(store: Reopen) -> None:
     put(store(), now=200)
     put(store(), now=100)
-    assert take(store())["enqueued_at"] == 100
+    assert claim(store())["enqueued_at"] == 100
 
 
 def test_edits_of_two_scenes_stay_two_jobs(store: Reopen) -> None:
     put(store(), 1, a=1)
     put(store(), 11, a=2)
-    assert [take(store())["data"], take(store())["data"]] == [{"a": 1}, {"a": 2}]
+    assert [claim(store())["data"], claim(store())["data"]] == [{"a": 1}, {"a": 2}]
 
 
 def test_an_edit_of_a_started_scene_is_a_new_job(store: Reopen) -> None:
     queue = store()
     first = put(queue, title="a")
-    taken = take(queue)
+    taken = claim(queue)
     second = put(queue, title="b")
     assert second != first
     assert queue.counts() == {"pending": 1, "in_progress": 1, "completed": 0, "failed": 0}
     ack_job(queue, taken)
-    assert take(store())["data"] == {"title": "b"}
+    assert claim(store())["data"] == {"title": "b"}
 
 
 def test_a_new_edit_resets_the_retries_of_a_job_that_waits(store: Reopen) -> None:
     queue = store()
     put(queue, title="a")
-    nack_job(queue, delayed(take(queue, now=50), until=1e6, retries=4))
+    nack_job(queue, delayed(claim(queue, now=50), until=1e6, retries=4))
     put(store(), title="b")
-    job = take(store(), now=60)
+    job = claim(store(), now=60)
     assert not set(RETRY_FIELDS) & set(job)
     assert job["data"] == {"title": "b"}
 
@@ -131,10 +131,10 @@ def test_a_new_edit_resets_the_retries_of_a_job_that_waits(store: Reopen) -> Non
 def test_a_released_job_waits_with_the_retry_state_that_it_carries(store: Reopen) -> None:
     queue = store()
     put(queue, title="a")
-    job = delayed(take(queue), until=500.0, retries=3)
+    job = delayed(claim(queue), until=500.0, retries=3)
     nack_job(queue, job)
-    assert store().take(499.9) is None
-    again = take(store(), now=500.0)
+    assert store().claim(499.9) is None
+    again = claim(store(), now=500.0)
     assert (again["retry_count"], again["next_retry_at"], again["last_error_type"]) == (
         3,
         500.0,
@@ -147,11 +147,11 @@ def test_a_released_job_waits_with_the_retry_state_that_it_carries(store: Reopen
 def test_releasing_a_job_whose_twin_waits_makes_one_job_of_both(store: Reopen) -> None:
     queue = store()
     put(queue, now=100, title="old", details="kept")
-    job = take(queue)
+    job = claim(queue)
     put(queue, now=200, title="new")
     nack_job(queue, delayed(job, until=1e6))
     assert queue.counts() == {"pending": 1, "in_progress": 0, "completed": 1, "failed": 0}
-    merged = take(store(), now=300)  # at once: the new edit deserves a fresh start
+    merged = claim(store(), now=300)  # at once: the new edit deserves a fresh start
     assert merged["data"] == {"title": "new", "details": "kept"}
     assert merged["enqueued_at"] == 100
     assert not set(RETRY_FIELDS) & set(merged)
@@ -160,20 +160,20 @@ def test_releasing_a_job_whose_twin_waits_makes_one_job_of_both(store: Reopen) -
 def test_an_edit_during_the_second_attempt_is_not_lost(store: Reopen) -> None:
     queue = store()
     put(queue, a=1)
-    nack_job(queue, delayed(take(queue), until=10))
-    job = take(queue)
+    nack_job(queue, delayed(claim(queue), until=10))
+    job = claim(queue)
     put(queue, b=2)
     fail_job(queue, job)
-    assert take(store())["data"] == {"b": 2}
+    assert claim(store())["data"] == {"b": 2}
 
 
 def test_answered_jobs_are_gone_for_good(store: Reopen) -> None:
     queue = store()
     put(queue, 1)
     put(queue, 2)
-    ack_job(queue, take(queue))
-    fail_job(queue, take(queue))
-    assert store().take(1e9) is None
+    ack_job(queue, claim(queue))
+    fail_job(queue, claim(queue))
+    assert store().claim(1e9) is None
     assert store().next_due() is None
     assert store().counts() == {"pending": 0, "in_progress": 0, "completed": 1, "failed": 1}
 
@@ -206,7 +206,7 @@ def test_fresh_jobs_go_in_order_before_retries_and_retries_by_due_time(store: Re
     for scene in (1, 2, 3):
         put(queue, scene)
     for until in (90.0, 70.0, 80.0):
-        nack_job(queue, delayed(take(queue, now=0), until=until))
+        nack_job(queue, delayed(claim(queue, now=0), until=until))
     put(queue, 5)
     put(queue, 4)
     assert scenes(store(), now=100) == [5, 4, 2, 3, 1]
@@ -215,7 +215,7 @@ def test_fresh_jobs_go_in_order_before_retries_and_retries_by_due_time(store: Re
 def test_a_waiting_retry_delays_no_other_job_and_is_not_handed_out_early(store: Reopen) -> None:
     queue = store()
     put(queue, 1)
-    nack_job(queue, delayed(take(queue), until=1000.0))
+    nack_job(queue, delayed(claim(queue), until=1000.0))
     put(queue, 2)
     assert scenes(store(), now=999.999) == [2]
     assert store().next_due() == 1000.0
@@ -238,7 +238,7 @@ def test_a_merge_does_not_move_a_job_to_the_end(store: Reopen) -> None:
 def test_counts_can_be_limited_to_what_is_due(store: Reopen) -> None:
     queue = store()
     put(queue, 1)
-    nack_job(queue, delayed(take(queue), until=1000.0))
+    nack_job(queue, delayed(claim(queue), until=1000.0))
     put(queue, 2)
     assert queue.counts(due_at=10)["pending"] == 1
     assert queue.counts(due_at=1000)["pending"] == 2
@@ -262,23 +262,23 @@ def test_a_job_in_progress_waits_again_after_a_kill(data_dir: Path) -> None:
     )
     with closing(JobQueue(str(data_dir / "queue"))) as onlooker:
         assert (
-            onlooker.take(1e9) is None
+            onlooker.claim(1e9) is None
         )  # it may still be in work: only the lock's holder may resume
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-        assert take(queue)["data"] == {"title": "a"}
+        assert claim(queue)["data"] == {"title": "a"}
 
 
 def test_resuming_beside_a_twin_makes_one_job_of_both(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, now=100, title="old", details="kept")
-        nack_job(queue, delayed(take(queue), until=50.0, retries=3))
-        take(queue)
+        nack_job(queue, delayed(claim(queue), until=50.0, retries=3))
+        claim(queue)
         put(queue, 1, now=200, title="new")
         put(queue, 2, other=True)
-        take(queue)
+        claim(queue)
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
         assert queue.counts() == {"pending": 2, "in_progress": 0, "completed": 1, "failed": 0}
-        found = {job["scene_id"]: job for job in (take(queue), take(queue))}
+        found = {job["scene_id"]: job for job in (claim(queue), claim(queue))}
     assert found[1]["data"] == {"title": "new", "details": "kept"}
     assert found[1]["enqueued_at"] == 100
     assert not set(RETRY_FIELDS) & set(found[1])
@@ -289,7 +289,7 @@ def test_resuming_many_jobs_with_and_without_twins_loses_no_field(data_dir: Path
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         for scene in range(20):
             put(queue, scene, a=scene)
-            take(queue)
+            claim(queue)
         for scene in range(0, 20, 2):
             put(queue, scene, b=scene)
     JobQueue(str(data_dir / "queue"), auto_resume=True).close()
@@ -299,10 +299,10 @@ def test_resuming_many_jobs_with_and_without_twins_loses_no_field(data_dir: Path
 def test_a_resumed_retry_keeps_its_count(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue)
-        nack_job(queue, delayed(take(queue), until=10, retries=4))
-        take(queue)
+        nack_job(queue, delayed(claim(queue), until=10, retries=4))
+        claim(queue)
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-        assert take(queue)["retry_count"] == 4
+        assert claim(queue)["retry_count"] == 4
 
 
 def test_a_put_between_the_two_steps_of_resuming_neither_stops_the_worker_nor_is_lost(
@@ -318,16 +318,16 @@ def test_a_put_between_the_two_steps_of_resuming_neither_stops_the_worker_nor_is
 
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, a=1)
-        take(queue)
+        claim(queue)
     with closing(Interrupted(str(data_dir / "queue"), auto_resume=True)) as queue:
         assert queue.counts()["pending"] == 1
-        assert take(queue)["data"] == {"a": 1, "b": 2}
+        assert claim(queue)["data"] == {"a": 1, "b": 2}
 
 
 def test_opening_with_auto_resume_twice_changes_nothing(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, a=1)
-        take(queue)
+        claim(queue)
     for _ in range(2):
         JobQueue(str(data_dir / "queue"), auto_resume=True).close()
     assert [(job["data"], status) for _, job, status in rows(data_dir)] == [({"a": 1}, 1)]
@@ -404,7 +404,7 @@ def test_no_answer_ever_writes_the_row_id_into_the_job(
     answer: Callable[[JobQueue, SyncJob], None], jobs: JobQueue, data_dir: Path
 ) -> None:
     put(jobs, a=1)
-    job = take(jobs)
+    job = claim(jobs)
     put(jobs, b=1)
     answer(jobs, job)
     put(jobs, c=1)
@@ -413,7 +413,7 @@ def test_no_answer_ever_writes_the_row_id_into_the_job(
 
 def test_an_answer_by_a_copy_of_the_job_counts_too(jobs: JobQueue) -> None:
     put(jobs)
-    ack_job(jobs, take(jobs).copy())
+    ack_job(jobs, claim(jobs).copy())
     assert jobs.counts()["completed"] == 1
 
 
@@ -428,7 +428,7 @@ def test_finished_rows_do_not_pile_up(
             [(f'{{"job_key": "scene_{n}"}}'.encode(), status) for n in range(3 * KEPT_ROWS)],
         )
     put(jobs, 1, a=1)
-    jobs.tidy()
+    jobs.compact()
     assert KEPT_ROWS <= len(rows(data_dir)) - 1 <= 2 * KEPT_ROWS
     assert waiting(data_dir) == {1: {"a": 1}}
 
@@ -443,7 +443,7 @@ def one_of_each(data_dir: Path, jobs: JobQueue) -> Path:
         put(jobs, scene)
     for ending, times in ((fail_job, 1), (ack_job, 2), (lambda *_: None, 3)):
         for _ in range(times):
-            ending(jobs, take(jobs))
+            ending(jobs, claim(jobs))
     return data_dir
 
 
@@ -511,7 +511,7 @@ def test_opening_without_auto_resume_leaves_jobs_in_progress_alone(
     data_dir: Path, jobs: JobQueue
 ) -> None:
     put(jobs)
-    take(jobs)
+    claim(jobs)
     second = QueueManager(str(data_dir))
     assert second.get_queue().counts()["in_progress"] == 1
     second.shutdown()
@@ -550,12 +550,12 @@ def test_what_is_readable_in_a_damaged_database_is_carried_over(data_dir: Path) 
 def test_a_carried_over_job_does_not_overwrite_a_newer_edit(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, now=1, title="old", details="kept")
-        nack_job(queue, delayed(take(queue), until=1e8))
+        nack_job(queue, delayed(claim(queue), until=1e8))
     (data_dir / "queue" / "data.db").rename(data_dir / "queue" / "data.db.broken-20260101-000000")
     with closing(Inbox(str(data_dir))) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "new"}, now=2))
     manager = QueueManager(data_dir, auto_resume=True)
-    job = take(manager.get_queue(), now=3)
+    job = claim(manager.get_queue(), now=3)
     manager.shutdown()
     assert job["data"] == {"title": "new", "details": "kept"}
     assert job["enqueued_at"] == 1

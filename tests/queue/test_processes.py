@@ -150,7 +150,7 @@ def test_the_worker_may_start_while_hooks_put_for_scenes_in_progress(data_dir: P
         while not ended:
             ended = hook.poll() is not None
             with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-                for job in iter(queue.take, None):
+                for job in iter(queue.claim, None):
                     seen |= job["data"].keys()  # and never answered: the next opening resumes them
         assert hook.returncode == 0
     assert seen == {str(n) for n in range(150)}
@@ -180,7 +180,7 @@ def test_what_one_process_commits_the_other_sees_at_once(data_dir: Path, jobs: J
             str(data_dir),
         )
         assert f"'pending': {2 * n + 2}," in counted
-    assert {job["scene_id"] for job in iter(jobs.take, None)} == {0, 1, 2, 10, 11, 12}
+    assert {job["scene_id"] for job in iter(jobs.claim, None)} == {0, 1, 2, 10, 11, 12}
 
 
 def open_queue_and_close(data_dir: Path) -> None:
@@ -218,7 +218,7 @@ def test_opening_the_queue_a_second_time_in_one_process_drops_no_lock(
     put_one(data_dir, 4)
     expected = {1, 2, 3, 4} | ({99} if touch is open_inbox_and_put else set())
     assert set(waiting(data_dir)) == expected
-    assert {job["scene_id"] for job in iter(queue.take, None)} == expected
+    assert {job["scene_id"] for job in iter(queue.claim, None)} == expected
     manager.shutdown()
     assert integrity(data_dir / "queue" / "data.db") == "ok"
 
@@ -325,8 +325,8 @@ def test_killing_worker_and_writer_at_any_moment_loses_no_acknowledged_job(data_
             done |= set(line.split())
         assert integrity(data_dir / "queue" / "data.db") == "ok"
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-        queue.take_in()
-        for job in iter(lambda: queue.take(1e12), None):
+        queue.import_spool()
+        for job in iter(lambda: queue.claim(1e12), None):
             done |= job["data"].keys()
     assert acknowledged <= done
 

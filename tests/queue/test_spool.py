@@ -14,7 +14,7 @@ from queue.ack_queue import JobQueue
 from queue.inbox import Inbox
 from queue.models import SyncJob, create_sync_job
 from queue.operations import get_stats
-from queue.spool import spool, spooled, take_in
+from queue.spool import import_spool, spool, spooled
 from tests.queue.support import waiting
 
 
@@ -50,10 +50,10 @@ def test_what_a_locked_database_cannot_take_is_spooled(
     assert get_stats(data_dir)["pending"] == 3
 
     locked.execute("ROLLBACK")
-    assert jobs.take_in() == 3
+    assert jobs.import_spool() == 3
     assert waiting(data_dir) == {1: {"title": "New", "details": "D"}, 2: {}}
     assert spooled(queue_dir) == []
-    assert jobs.take_in() == 0
+    assert jobs.import_spool() == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
@@ -80,7 +80,7 @@ def test_what_cannot_be_put_stays_in_the_spool(queue_dir: str) -> None:
         taken.append(job["scene_id"])
 
     with pytest.raises(sqlite3.OperationalError):
-        take_in(queue_dir, fail_at_the_second)
+        import_spool(queue_dir, fail_at_the_second)
     assert taken == [1]
     assert len(spooled(queue_dir)) == 2
 
@@ -92,9 +92,9 @@ def test_a_job_that_is_handed_over_twice_is_one_job(
     spool(queue_dir, create_sync_job(1, "metadata", {"title": "T"}))
     file = data_dir / "queue" / "spool" / spooled(queue_dir)[0]
     content = file.read_bytes()
-    jobs.take_in()
+    jobs.import_spool()
     file.write_bytes(content)
-    jobs.take_in()
+    jobs.import_spool()
     assert waiting(data_dir) == {1: {"title": "T"}}
 
 
@@ -108,6 +108,6 @@ def test_a_file_that_holds_no_job_is_set_aside_and_hinders_no_other(
     folder.mkdir(parents=True)
     (folder / "0-1.json").write_bytes(content)
     spool(queue_dir, create_sync_job(7, "metadata", {}))
-    assert jobs.take_in() == 1
+    assert jobs.import_spool() == 1
     assert set(waiting(data_dir)) == {7}
     assert [name.partition(".json")[2][:8] for name in os.listdir(folder)] == [".broken-"]

@@ -53,7 +53,7 @@ def test_the_table_has_persist_queues_own_columns(tmp_path: Path) -> None:
 def test_row_ids_are_never_given_twice_in_ours_as_in_theirs(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         first = queue.put(job(1))
-        queue.take()
+        queue.claim()
         queue.ack(id=first)
         queue.clear_acked_data(keep_latest=0)
         assert queue.put(job(1)) > first
@@ -82,7 +82,7 @@ def test_we_take_what_a_plain_queue_puts(data_dir: Path, first: str) -> None:
         theirs.put(job(1, a=1))
     with closing(JobQueue(str(data_dir / "queue"))) as ours:
         ours.put(job(1, b=2))
-        taken = ours.take()
+        taken = ours.claim()
     assert taken is not None
     assert taken["data"] == {"a": 1, "b": 2}
 
@@ -110,9 +110,9 @@ def test_a_job_on_disk_is_json_with_the_contracts_keys_only(data_dir: Path) -> N
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         carrying: SyncJob = {**job(1, title="ü"), "pqid": 77}
         queue.put(carrying)
-        taken = queue.take()
+        taken = queue.claim()
         assert taken is not None
-        queue.release(taken)
+        queue.requeue(taken)
     with closing(sqlite3.connect(data_dir / "queue" / "data.db")) as connection:
         ((stored,),) = connection.execute("SELECT data FROM ack_queue_default").fetchall()
     assert isinstance(stored, bytes)
@@ -137,7 +137,7 @@ def test_a_pickle_in_the_table_is_never_opened(data_dir: Path, tmp_path: Path, s
             "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, ?)",
             (pickle.dumps(Bomb(tmp_path / "boom")), status),
         )
-    code = "import sys; from queue.ack_queue import JobQueue; q = JobQueue(sys.argv[1], auto_resume=True); q.take()"
+    code = "import sys; from queue.ack_queue import JobQueue; q = JobQueue(sys.argv[1], auto_resume=True); q.claim()"
     with python("-c", code, str(data_dir / "queue")) as process:
         process.communicate(timeout=PATIENCE)  # refusing such a file is fine
     assert not (tmp_path / "boom").exists()
@@ -151,7 +151,7 @@ def test_a_foreign_row_among_ours_does_not_stop_the_queue(data_dir: Path) -> Non
         theirs.put(job(1))
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
         queue.put(job(2))
-        taken = [queue.take() for _ in range(4)]
+        taken = [queue.claim() for _ in range(4)]
     assert [found.get("scene_id") for found in taken if found] == [None, None, 1, 2]
 
 
@@ -226,10 +226,10 @@ def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_job
         "put a new scene": lambda: table.put(filled, job(500_000, a=1)),
         "put a waiting scene": lambda: table.put(filled, job(99_999, a=1)),
         "put a finished scene": lambda: table.put(filled, job(119_999, a=1)),
-        "take": lambda: taken.append(table.take(filled, 2.0)),
-        "release": lambda: table.release(filled, *taken[0][0]),
+        "take": lambda: taken.append(table.claim(filled, 2.0)),
+        "release": lambda: table.requeue(filled, *taken[0][0]),
         "next_due": lambda: table.next_due(filled),
-        "take nothing due": lambda: table.take(filled, -1.0),
+        "take nothing due": lambda: table.claim(filled, -1.0),
         "install again": lambda: table.install(filled),
     }
     for name, action in actions.items():
@@ -262,7 +262,7 @@ def test_opening_a_long_queue_reads_none_of_it(filled: sqlite3.Connection, data_
             return connection
 
     with closing(Counted(str(data_dir / "queue"))) as queue:
-        assert queue.take(2.0) is not None
+        assert queue.claim(2.0) is not None
     assert len(ticks) <= 1
 
 

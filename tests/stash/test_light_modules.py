@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from stash.connection import StashConnection, load_connection, save_connection
+from stash.deferred_log import defer_log_line, take_deferred_lines
 from stash.log import log, progress
-from stash.notices import leave_notice, take_notices
-from stash.plugin_input import InputError, read_input, write_answer
+from stash.plugin_input import InputError, read_input, write_response
 from stash.settings import add_environment, carried_settings, merge_settings
 from tests.simulators.stash.events import server_connection
 from tests.simulators.stash.pluginlog import decode_line
@@ -117,22 +117,22 @@ def test_readers_see_one_connection_or_the_other_never_half_of_one(tmp_path: Pat
 
 def test_notices_are_taken_once_and_in_order(tmp_path: Path) -> None:
     for number in range(3):
-        leave_notice(str(tmp_path), "warning", f"line {number}\nwith a break")
+        defer_log_line(str(tmp_path), "warning", f"line {number}\nwith a break")
 
-    assert list(take_notices(str(tmp_path))) == [
+    assert list(take_deferred_lines(str(tmp_path))) == [
         ("warning", f"line {number}\nwith a break") for number in range(3)
     ]
-    assert list(take_notices(str(tmp_path))) == []
+    assert list(take_deferred_lines(str(tmp_path))) == []
     assert os.listdir(tmp_path) == []
 
 
 def test_of_many_takers_each_line_goes_to_one(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from stash.notices import take_notices; print(len(list(take_notices(sys.argv[2]))))"
+        "from stash.deferred_log import take_deferred_lines; print(len(list(take_deferred_lines(sys.argv[2]))))"
     )
     for number in range(50):
-        leave_notice(str(tmp_path), "info", str(number))
+        defer_log_line(str(tmp_path), "info", str(number))
 
     def take(_: int) -> int:
         command = [sys.executable, "-c", script, str(ROOT), str(tmp_path)]
@@ -144,10 +144,10 @@ def test_of_many_takers_each_line_goes_to_one(tmp_path: Path) -> None:
 
 def test_notices_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
     for number in range(2_000):
-        leave_notice(str(tmp_path), "error", f"{number} " + "x" * 200)
+        defer_log_line(str(tmp_path), "error", f"{number} " + "x" * 200)
 
     assert (tmp_path / "notices.jsonl").stat().st_size < 40_000
-    assert next(iter(take_notices(str(tmp_path))))[1].startswith("0 ")
+    assert next(iter(take_deferred_lines(str(tmp_path))))[1].startswith("0 ")
 
 
 def test_broken_lines_are_left_out(tmp_path: Path) -> None:
@@ -155,23 +155,23 @@ def test_broken_lines_are_left_out(tmp_path: Path) -> None:
         '["info", "one"]\n{broken\n5\n["too", "many", "words"]\n["info", "two"]\n'
     )
 
-    assert list(take_notices(str(tmp_path))) == [("info", "one"), ("info", "two")]
+    assert list(take_deferred_lines(str(tmp_path))) == [("info", "one"), ("info", "two")]
 
 
 def test_bytes_that_are_no_text_do_not_break_the_hook(tmp_path: Path) -> None:
     (tmp_path / "notices.jsonl").write_bytes(b'["info", "one"]\n\xff\xfe\n["info", "two"]\n')
 
-    assert list(take_notices(str(tmp_path)))[:1] == [("info", "one")]
+    assert list(take_deferred_lines(str(tmp_path)))[:1] == [("info", "one")]
 
 
 @posix
 def test_an_unwritable_folder_costs_only_the_notice(tmp_path: Path) -> None:
-    leave_notice(str(tmp_path / "missing"), "info", "lost")
+    defer_log_line(str(tmp_path / "missing"), "info", "lost")
     target = tmp_path / "precious"
     target.write_text("keep")
     (tmp_path / "notices.jsonl").symlink_to(target)
 
-    leave_notice(str(tmp_path), "info", "lost too")
+    defer_log_line(str(tmp_path), "info", "lost too")
 
     assert target.read_text() == "keep"
 
@@ -279,8 +279,8 @@ def test_small_input_is_taken(raw: bytes) -> None:
 
 def test_the_answer_is_one_ascii_line_of_json() -> None:
     stream = io.StringIO()
-    write_answer(output={"ä": [1, None]}, stream=stream)
-    write_answer(error="two\nlines ü", stream=stream)
+    write_response(output={"ä": [1, None]}, stream=stream)
+    write_response(error="two\nlines ü", stream=stream)
 
     assert stream.getvalue().isascii()
     first, second = map(json.loads, stream.getvalue().splitlines())
@@ -341,7 +341,7 @@ def test_the_environment_stands_in_where_stash_says_nothing(
 def test_none_of_it_loads_the_workers_libraries() -> None:
     script = (
         "import sys; import PlexSync; PlexSync.host_queue_package();"
-        "import stash.connection, stash.log, stash.notices, stash.plugin_input, stash.settings;"
+        "import stash.connection, stash.log, stash.deferred_log, stash.plugin_input, stash.settings;"
         "print(sorted({'requests', 'pydantic', 'plexapi', 'ssl', 'asyncio', 'urllib3', 'typing'} & set(sys.modules)))"
     )
     done = subprocess.run(

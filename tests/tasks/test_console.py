@@ -43,7 +43,7 @@ def test_no_letter_is_too_strange_for_a_terminal(encoding: str) -> None:
 def test_a_document_is_ascii_whatever_it_holds() -> None:
     raw = io.BytesIO()
     stdout = io.TextIOWrapper(raw, encoding="ascii")
-    Console(stdout, io.StringIO()).answer({"title": "日本語 \udc80"})
+    Console(stdout, io.StringIO()).print({"title": "日本語 \udc80"})
     stdout.flush()
     assert json.loads(raw.getvalue()) == {"title": "日本語 \udc80"}
 

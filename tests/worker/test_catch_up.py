@@ -55,7 +55,7 @@ def look(world: World) -> list[int]:
 
 
 def empty_queue(world: World) -> None:
-    while (job := world.queue.take(world.clock.now)) is not None:
+    while (job := world.queue.claim(world.clock.now)) is not None:
         world.queue.ack(id=job["pqid"])
 
 

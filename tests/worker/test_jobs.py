@@ -455,7 +455,7 @@ def test_last_synced_at_is_the_moment_before_the_read(world: World) -> None:
 def test_a_killed_workers_job_in_progress_is_done_again(world: World) -> None:
     scene, _ = world.pair("a")
     world.edit(scene, "New")
-    assert world.queue.take(world.clock.now) is not None
+    assert world.queue.claim(world.clock.now) is not None
     world.manager.shutdown()
     world.manager = QueueManager(world.data_dir, auto_resume=True)
     world.queue = world.manager.get_queue()

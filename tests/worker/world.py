@@ -14,8 +14,8 @@ from typing import Any
 
 from common.redaction import Redactor
 from plex.client import PlexClient
+from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.memory import SyncMemory
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
@@ -23,7 +23,7 @@ from queue.models import SyncJob
 from queue.operations import enqueue, load_sync_timestamps
 from stash.client import StashClient
 from stash.connection import StashConnection, load_connection, save_connection
-from stash.notices import take_notices
+from stash.deferred_log import take_deferred_lines
 from tests.simulators.httpd import Delay, Request
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
@@ -193,7 +193,7 @@ class World:
             "stash": self.client,
             "load_config": self.load_config,
             "index": FileIndex(),
-            "memory": SyncMemory(),
+            "memory": WriteHistory(),
             "connect": connect_at_once,
             "reporter": Reporter(
                 self.data_dir, redact=self.redactor.redact, clock=self.clock.monotonic
@@ -252,7 +252,7 @@ class World:
         return load_sync_timestamps(self.data_dir).get(scene.id)
 
     def notices(self) -> list[tuple[str, str]]:
-        return list(take_notices(self.data_dir))
+        return list(take_deferred_lines(self.data_dir))
 
     def close(self) -> None:
         if self._worker is not None:

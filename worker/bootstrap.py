@@ -17,17 +17,17 @@ os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
 
 from common.files import remove_leftovers
 from common.redaction import Redactor
-from common.sqlite import MEMORY, connect
+from common.sqlite import IN_MEMORY, connect
 from hooks.times import trim_hook_times
+from plex.history import WriteHistory
 from plex.index import FileIndex
 from plex.matcher import find_plex_items_with_confidence
-from plex.memory import SyncMemory
 from queue.dlq import DATABASE as DLQ_DATABASE
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE as QUEUE_DATABASE
 from queue.inbox import QUEUE_DIR
 from queue.manager import QueueManager
-from queue.rescue import check_database
+from queue.recovery import check_database
 from queue.spool import FOLDER as SPOOL
 from stash.client import StashClient
 from stash.connection import load_connection
@@ -37,14 +37,14 @@ from worker.logfile import close_log, open_log
 from worker.plex_side import PlexSide
 from worker.process import WorkerLock
 from worker.processor import SyncWorker
-from worker.reporter import Reporter, Silence
+from worker.reporter import NullReporter, Reporter
 from worker.scene_sync import SceneSync
 from worker.settings import ShownDefaults, load_config
 from worker.state import save_state
 from worker.timing import Clock, Timing, timing_from
 
 INDEX_FILE = "index.db"
-MEMORY_FILE = "memory.db"
+HISTORY_FILE = "memory.db"
 
 log = logging.getLogger("plexsync")
 
@@ -85,7 +85,7 @@ def open_worker(
             os.path.join(QUEUE_DIR, QUEUE_DATABASE),
             DLQ_DATABASE,
             INDEX_FILE,
-            MEMORY_FILE,
+            HISTORY_FILE,
         ):
             aside = check_database(os.path.join(data_dir, name))
             if aside:
@@ -95,7 +95,7 @@ def open_worker(
         manager = QueueManager(data_dir, auto_resume=True)
         dlq = DeadLetterQueue(data_dir, redact=redactor.redact)
         index = connect(os.path.join(data_dir, INDEX_FILE), any_thread=True)
-        memory = connect(os.path.join(data_dir, MEMORY_FILE), any_thread=True)
+        memory = connect(os.path.join(data_dir, HISTORY_FILE), any_thread=True)
         stash = StashClient(
             lambda: load_connection(data_dir),
             learn_secret=redactor.add,
@@ -113,7 +113,7 @@ def open_worker(
                 stash, lambda: load_connection(data_dir), environ, redactor.add, defaults.show
             ),
             index=FileIndex(index),
-            memory=SyncMemory(memory),
+            memory=WriteHistory(memory),
             catch_up=CatchUp(data_dir, stash, manager.get_queue(), now=time.time),
             reporter=reporter,
             heartbeat=lock.beat,
@@ -133,7 +133,7 @@ def open_worker(
 
 
 @contextmanager
-def open_bystander(
+def open_readonly(
     data_dir: str, config: PlexSyncConfig, stash: StashClient
 ) -> Iterator[tuple[PlexSide, SceneSync]]:
     """Yield what finds scenes in Plex as the worker does, for whoever only wants to know; it writes nothing.
@@ -144,11 +144,11 @@ def open_bystander(
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
     config = config.model_copy(update={"trigger_plex_scan": False})
-    reporter, timing = Silence(), Timing()
+    reporter, timing = NullReporter(), Timing()
     with (
         closing(connect(os.path.join(data_dir, INDEX_FILE))) as index,
-        closing(connect(os.path.join(data_dir, MEMORY_FILE))) as stored,
-        closing(connect(MEMORY)) as memory,
+        closing(connect(os.path.join(data_dir, HISTORY_FILE))) as stored,
+        closing(connect(IN_MEMORY)) as memory,
     ):
         stored.backup(memory)
         plex = PlexSide(
@@ -160,7 +160,7 @@ def open_bystander(
                 SceneSync(
                     lambda: config,
                     plex,
-                    SyncMemory(memory),
+                    WriteHistory(memory),
                     stash,
                     find=find_plex_items_with_confidence,
                     reporter=reporter,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from plex.edits import Edits
-from plex.memory import SyncMemory, Written
+from plex.history import WriteHistory, Written
 from queue.models import create_sync_job
 from tests.simulators.httpd import Answer, Hang
 from tests.simulators.plex import PlexSimulator
@@ -465,7 +465,7 @@ def test_one_bad_item_among_many_dies_alone(world: World) -> None:
 
 
 def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(world: World) -> None:
-    class Full(SyncMemory):
+    class Full(WriteHistory):
         def remember(self, scene_id: int, written: Written) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
@@ -481,7 +481,7 @@ def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(world: World
 def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
     world: World, at_once: int
 ) -> None:
-    class FullOnce(SyncMemory):
+    class FullOnce(WriteHistory):
         left = 1
 
         def remember(self, scene_id: int, written: Written) -> None:

@@ -19,7 +19,7 @@ FILE = "notices.jsonl"
 _ENOUGH = 32_768
 
 
-def leave_notice(data_dir: str, level: str, text: str) -> None:
+def defer_log_line(data_dir: str, level: str, text: str) -> None:
     """Leave a line; an unwritable folder loses only this line, which the worker's log has as well."""
     path = os.path.join(data_dir, FILE)
     try:
@@ -29,7 +29,7 @@ def leave_notice(data_dir: str, level: str, text: str) -> None:
         return
 
 
-def take_notices(data_dir: str) -> Iterator[tuple[str, str]]:
+def take_deferred_lines(data_dir: str) -> Iterator[tuple[str, str]]:
     """Yield (level, text) of what was left, once: of several processes only one gets them."""
     path = os.path.join(data_dir, FILE)
     taken = f"{path}.{os.getpid()}.tmp"

@@ -18,7 +18,7 @@ _MOST = 2_000
 _AHEAD = 5.0
 
 
-class Unsettled:
+class RecheckList:
     """The scenes to be read once more, and from when on."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.sqlite import connect_memory
+from common.sqlite import connect_in_memory
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS written (scene_id INTEGER PRIMARY KEY, rating_key INTEGER NOT NULL,"
@@ -87,12 +87,12 @@ def _keys(names: Iterable[str]) -> set[str]:
     return {name.casefold() for name in names}
 
 
-class SyncMemory:
+class WriteHistory:
     """The memory of all scenes. For any thread for which its connection is."""
 
     def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
-        self._db = connection or connect_memory(self)
+        self._db = connection or connect_in_memory(self)
         self._lock = threading.Lock()
         for statement in _SCHEMA:
             self._run(statement)
@@ -143,7 +143,7 @@ class SyncMemory:
         """Whether the scene was ever written to an item."""
         return bool(self._run("SELECT 1 FROM written WHERE scene_id = ?", scene_id))
 
-    def is_alone(self, scene_id: int, rating_key: int) -> bool:
+    def is_sole_owner(self, scene_id: int, rating_key: int) -> bool:
         """Whether this scene, and no other, was written to the item."""
         return self._run("SELECT scene_id FROM written WHERE rating_key = ?", rating_key) == [
             (scene_id,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report import StandIns
+from tasks.report import Pseudonyms
 
 HIDDEN = {
     "a title in quotes": "Scene 7 'Secret' may be any",
@@ -22,7 +22,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("what", HIDDEN)
 def test_what_is_quoted_or_a_path_goes(what: str) -> None:
-    assert "Secret" not in StandIns().apply(HIDDEN[what])
+    assert "Secret" not in Pseudonyms().apply(HIDDEN[what])
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_is_quoted_or_a_path_goes(what: str) -> None:
     ],
 )
 def test_a_known_path_goes_whatever_signs_it_has(path: str) -> None:
-    assert "Secret" not in StandIns([path]).apply(
+    assert "Secret" not in Pseudonyms([path]).apply(
         f"no Plex item has the file {path}; next attempt in 5 s"
     )
 
@@ -51,21 +51,21 @@ def test_a_known_path_goes_whatever_signs_it_has(path: str) -> None:
     ],
 )
 def test_what_is_not_private_stays(line: str) -> None:
-    assert StandIns(["Some title", "/data/x.mp4"]).apply(line) == line
+    assert Pseudonyms(["Some title", "/data/x.mp4"]).apply(line) == line
 
 
 def test_the_same_text_has_the_same_stand_in_and_another_has_another() -> None:
-    stand_ins = StandIns()
-    one, again, other = (stand_ins.apply(f"'{text}'") for text in ("Secret", "Secret", "Other"))
+    pseudonyms = Pseudonyms()
+    one, again, other = (pseudonyms.apply(f"'{text}'") for text in ("Secret", "Secret", "Other"))
     assert one == again != other
 
 
 def test_a_known_text_has_the_same_stand_in_in_quotes_and_without() -> None:
-    applied = StandIns(["Secret Film"]).apply("Secret Film\n'Secret Film'\n/data/Secret Film")
+    applied = Pseudonyms(["Secret Film"]).apply("Secret Film\n'Secret Film'\n/data/Secret Film")
     assert "Secret" not in applied
     assert applied.split("\n")[0] == applied.split("\n")[1].strip("'")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "'", "''", "'unfinished", '"', "\\", "/", "a/b", "'\\"])
 def test_no_text_is_too_strange(text: str) -> None:
-    assert isinstance(StandIns([text]).apply(text), str)
+    assert isinstance(Pseudonyms([text]).apply(text), str)

@@ -8,34 +8,34 @@ from pathlib import Path
 import pytest
 
 from common.sqlite import connect
-from plex.memory import SyncMemory, Written
+from plex.history import WriteHistory, Written
 
 WRITTEN = Written(7, {"title": "T é 👩‍👩‍👧", "genre": ["A, B", "C"], "actor": []}, cover="ab12")
 
 
-def test_an_unknown_scene_has_no_memory(memory: SyncMemory) -> None:
+def test_an_unknown_scene_has_no_memory(memory: WriteHistory) -> None:
     assert memory.recall(1, 7) == Written(7)
 
 
-def test_what_was_remembered_is_recalled(memory: SyncMemory) -> None:
+def test_what_was_remembered_is_recalled(memory: WriteHistory) -> None:
     memory.remember(1, WRITTEN)
     assert memory.recall(1, 7) == WRITTEN
     assert memory.recall(2, 7) == Written(7)
 
 
-def test_another_item_has_no_memory_of_this_one(memory: SyncMemory) -> None:
+def test_another_item_has_no_memory_of_this_one(memory: WriteHistory) -> None:
     memory.remember(1, WRITTEN)
     assert memory.recall(1, 8) == Written(8)
 
 
-def test_the_newest_counts(memory: SyncMemory) -> None:
+def test_the_newest_counts(memory: WriteHistory) -> None:
     memory.remember(1, WRITTEN)
     memory.remember(1, Written(8, {"title": "Later"}))
     assert memory.recall(1, 8).text("title") == "Later"
     assert memory.recall(1, 7) == Written(7)
 
 
-def test_a_scene_is_forgotten_alone(memory: SyncMemory) -> None:
+def test_a_scene_is_forgotten_alone(memory: WriteHistory) -> None:
     memory.remember(1, WRITTEN)
     memory.remember(2, WRITTEN)
     memory.forget(1)
@@ -48,8 +48,8 @@ def test_it_is_on_disk_when_remember_returns(tmp_path: Path) -> None:
     path = str(tmp_path / "memory.db")
     first, second = connect(path), connect(path)
     try:
-        SyncMemory(first).remember(1, WRITTEN)
-        assert SyncMemory(second).recall(1, 7) == WRITTEN
+        WriteHistory(first).remember(1, WRITTEN)
+        assert WriteHistory(second).recall(1, 7) == WRITTEN
     finally:
         first.close()
         second.close()
@@ -63,7 +63,7 @@ def test_texts_and_lists_are_told_apart() -> None:
     assert WRITTEN.names("title") is WRITTEN.names("none") is None
 
 
-def test_an_unfinished_write_is_kept(memory: SyncMemory) -> None:
+def test_an_unfinished_write_is_kept(memory: WriteHistory) -> None:
     begun = dataclasses.replace(WRITTEN, pending={"title": "New", "genre": ["D"]})
     memory.remember(1, begun)
     assert memory.recall(1, 7) == begun

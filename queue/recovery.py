@@ -12,7 +12,7 @@ import sqlite3
 import time
 
 import queue.table as table
-from common.files import open_private, set_aside
+from common.files import open_private, quarantine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ def check_database(database: str) -> str | None:
     Reads all of it, so not for hooks.
     """
     return (
-        set_database_aside(database) if os.path.exists(database) and _is_damaged(database) else None
+        quarantine_database(database)
+        if os.path.exists(database) and _is_damaged(database)
+        else None
     )
 
 
-def set_database_aside(database: str) -> str | None:
+def quarantine_database(database: str) -> str | None:
     """Rename a damaged database and what belongs to it; return its new name.
 
     Of several processes that find the damage at once one does it. The others wait until it is done and get
@@ -64,7 +66,7 @@ def set_database_aside(database: str) -> str | None:
     try:
         os.close(open_private(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        wait_for_rescue(database)
+        wait_for_recovery(database)
         return None
     try:
         return _rename(database) if _is_damaged(database) else None
@@ -72,7 +74,7 @@ def set_database_aside(database: str) -> str | None:
         os.unlink(guard)
 
 
-def wait_for_rescue(database: str, timeout: float = 2 * _LONGEST_RESCUE) -> None:
+def wait_for_recovery(database: str, timeout: float = 2 * _LONGEST_RESCUE) -> None:
     """Wait while another process sets the database aside: who opened it meanwhile would begin a new log for it.
 
     Raises:
@@ -102,10 +104,10 @@ def _rename(database: str) -> str:
     for side in _SIDE_FILES:  # first: a new database must not find an old log beside it
         if os.path.exists(database + side):
             os.replace(database + side, f"{database}{_BROKEN}{stamp}{side}")
-    return set_aside(database, stamp)
+    return quarantine(database, stamp)
 
 
-def carry_over(database: str, connection: sqlite3.Connection) -> int:
+def salvage(database: str, connection: sqlite3.Connection) -> int:
     """Put what is readable in set-aside databases into the queue; return how many jobs.
 
     Only for the holder of the worker's lock.
