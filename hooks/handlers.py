@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from hooks.events import PLEX_FIELDS, RELATED, TAG_MERGE, changed_fields, job_data
 from queue.models import create_related_job
-from queue.operations import enqueue, load_sync_timestamps
+from queue.operations import (
+    enqueue,
+    is_scene_pending,
+    load_sync_timestamps,
+    mark_scene_pending,
+    unmark_scene_pending,
+)
 from queue.timestamps import is_synced
 
 TYPE_CHECKING = False
@@ -15,9 +21,14 @@ if TYPE_CHECKING:
     from queue.operations import Putter
     from queue.timestamps import LazyTimestamps
 
-# Scenes that this process has put into the queue and not yet seen synced. A hint for those who ask: what
-# keeps one waiting job per scene is the queue itself, across processes and restarts.
-_pending: set[int] = set()
+__all__ = [
+    "is_scene_pending",
+    "mark_scene_pending",
+    "on_related_update",
+    "on_scene_update",
+    "requires_plex_sync",
+    "unmark_scene_pending",
+]
 
 
 def requires_plex_sync(update_data: Mapping[str, Any]) -> bool:
@@ -78,18 +89,3 @@ def on_related_update(
         return False
     queue.put(create_related_job(RELATED[kind], object_id))
     return True
-
-
-def mark_scene_pending(scene_id: int) -> None:
-    """This process has put a job for the scene into the queue."""
-    _pending.add(scene_id)
-
-
-def unmark_scene_pending(scene_id: int) -> None:
-    """The scene's job was dealt with."""
-    _pending.discard(scene_id)
-
-
-def is_scene_pending(scene_id: int) -> bool:
-    """Whether this process has put a job for the scene into the queue and not yet seen it dealt with."""
-    return scene_id in _pending

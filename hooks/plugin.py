@@ -10,8 +10,8 @@ import sys
 import time
 from importlib.machinery import PathFinder
 
+from common.hook_times import note_hook_time
 from hooks.events import EventError
-from hooks.times import note_hook_time
 from stash.connection import StashConnection, save_connection
 from stash.deferred_log import take_deferred_lines
 from stash.log import log

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 from plex.history import Written
-from plex.records import PlexItem, format_rating
+from plex.items import PlexItem, format_rating
 from validation.metadata import SyncMetadata
 from validation.sanitizers import sanitize_for_plex
 

@@ -31,9 +31,12 @@ __all__ = [
     "fail_job",
     "get_pending",
     "get_stats",
+    "is_scene_pending",
     "load_sync_timestamps",
+    "mark_scene_pending",
     "nack_job",
     "save_sync_timestamp",
+    "unmark_scene_pending",
 ]
 
 #: Seconds between two looks at a queue that other processes write to.
@@ -75,6 +78,26 @@ def nack_job(queue: JobQueue, job: SyncJob) -> None:
 def fail_job(queue: JobQueue, job: SyncJob) -> None:
     """The job failed for good. Its dead letter must be written before."""
     queue.ack_failed(id=job["pqid"])
+
+
+# Scenes queued by this process and not yet synced: a hint. One waiting job per scene is kept by the
+# queue itself, across processes and restarts.
+_pending: set[int] = set()
+
+
+def mark_scene_pending(scene_id: int) -> None:
+    """Mark the scene as queued by this process."""
+    _pending.add(scene_id)
+
+
+def unmark_scene_pending(scene_id: int) -> None:
+    """Remove the mark: the scene's job was finished."""
+    _pending.discard(scene_id)
+
+
+def is_scene_pending(scene_id: int) -> bool:
+    """Return whether this process queued a job for the scene that is not finished yet."""
+    return scene_id in _pending
 
 
 def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:

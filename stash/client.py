@@ -19,6 +19,7 @@ import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
 from common.http import send
+from common.media import MediaFile
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, read_scene
 from stash.settings import PLUGIN_ID
@@ -212,18 +213,21 @@ class StashClient:
         with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
-    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[tuple[str, int | None]]]]:
+    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[MediaFile]]]:
         """Return (id, [(path, size)]) of the scenes that have a file named as one of `paths`, upper or lower case.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        found: list[tuple[int, list[tuple[str, int | None]]]] = []
+        found: list[tuple[int, list[MediaFile]]] = []
         asked = {"path": {"value": _named(paths), "modifier": "MATCHES_REGEX"}}
         for scenes in self._by_id(_NAMESAKES, asked, _PAGE):
             with _parsing_response():
                 found += [
-                    (int(scene["id"]), [(file["path"], file["size"]) for file in scene["files"]])
+                    (
+                        int(scene["id"]),
+                        [MediaFile(file["path"], file["size"]) for file in scene["files"]],
+                    )
                     for scene in scenes
                 ]
         return found

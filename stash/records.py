@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class SceneFile:
-    """One of a scene's files; the path as Stash sees it."""
-
-    path: str
-    size: int | None  # bytes
+from common.media import MediaFile
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Scene:
     performers: tuple[str, ...]
     tags: tuple[str, ...]
     groups: tuple[str, ...]
-    files: tuple[SceneFile, ...]
+    files: tuple[MediaFile, ...]
     #: path and query of the cover's address below Stash's own
     cover: str
 
@@ -77,6 +71,6 @@ def read_scene(answer: dict[str, Any]) -> Scene:
         performers=tuple(performer["name"] for performer in answer["performers"]),
         tags=tuple(tag["name"] for tag in answer["tags"]),
         groups=tuple(group["group"]["name"] for group in answer["groups"]),
-        files=tuple(SceneFile(file["path"], file["size"]) for file in answer["files"]),
+        files=tuple(MediaFile(file["path"], file["size"]) for file in answer["files"]),
         cover=answer["paths"]["screenshot"] or "",
     )

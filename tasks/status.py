@@ -9,8 +9,8 @@ from contextlib import closing
 from statistics import median, quantiles
 from typing import Any
 
+from common.hook_times import hook_times
 from common.sqlite import connect
-from hooks.times import hook_times
 from plex.index import FileIndex
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager

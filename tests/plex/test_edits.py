@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plex.edits import Edits, Switches, plan_edits, split_requests
 from plex.history import Written
-from plex.records import PlexItem
+from plex.items import PlexItem
 from tests.plex.support import PROPERTY
 from validation.metadata import SyncMetadata
 
@@ -23,7 +23,8 @@ def item(**fields: Any) -> PlexItem:
     )
     lists: dict[str, Any] = dict.fromkeys(("genres", "actors", "directors", "collections"), ())
     return PlexItem(
-        **{"rating_key": 7, "library": "Scenes", **empty, "title": "T", **lists, **fields}
+        library_key=1,
+        **{"rating_key": 7, "library": "Scenes", **empty, "title": "T", **lists, **fields},
     )
 
 
