@@ -309,6 +309,18 @@ def test_where_a_tested_version_is_missing_another_is_taken(
     assert install(plugin, python)["packages"] == {**VERSIONS, "pydantic": "2.99.0"}
 
 
+def test_where_a_tested_version_lacks_what_it_needs_another_is_taken(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    """Such as the compiled part of pydantic, on a Python that it does not support any more."""
+    make_wheel(wheels, "pydantic", needs=["pydantic-core==2.50.4"])
+    make_wheel(wheels, "pydantic-core", version="2.50.4", tag=other_platform())
+    make_wheel(wheels, "pydantic", version="2.9.0", needs=["pydantic-core==2.1.0"])
+    make_wheel(wheels, "pydantic-core", version="2.1.0")
+    packages = install(plugin, python)["packages"]
+    assert (packages["pydantic"], packages["pydantic-core"]) == ("2.9.0", "2.1.0")
+
+
 def test_the_tested_versions_are_those_of_the_tests(real_wheels: Path) -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {line for line in lines if not line.startswith("#")}
