@@ -29,13 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ID = "PlexSync"
 MANIFEST = f"{ID}.yml"
 #: All that may be in the package. What is not named here stays out: tests, benchmarks, tools, settings of tools.
-FILES = ("PlexSync.py", MANIFEST, "README.md", "LICENSE", "requirements.txt")
+FILES = ("PlexSync.py", MANIFEST, "README.md", "LICENSE", "requirements.txt", "constraints.txt")
 FOLDERS = ("common", "docs", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker")
 SUFFIXES = (".py", ".md")
 #: For who works on PlexSync, with the repository at hand.
 DEVELOPERS_DOCS = ("docs/contributing.md", "docs/development.md", "docs/releasing.md")
 #: Without these there is no plugin.
-NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt")
+NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt", "constraints.txt")
 
 _MODE = 0o100644
 _UNIX = 3
