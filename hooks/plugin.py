@@ -1,4 +1,4 @@
-"""Run the plugin as Stash does: JSON on stdin, JSON on stdout, log lines on stderr.
+"""Run the plugin for Stash: JSON on stdin, JSON on stdout, log lines on stderr.
 
 Every failure ends as one line that says what happened and what to do.
 """

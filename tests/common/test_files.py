@@ -187,7 +187,7 @@ def test_a_link_planted_where_the_new_content_is_prepared_is_not_written_through
 # --- content --------------------------------------------------------------------------------------
 
 
-def test_appending_adds_lines_and_keeps_what_was_there(tmp_path: Path) -> None:
+def test_appending_adds_lines_and_keeps_the_old_content(tmp_path: Path) -> None:
     for line in ("ä\n", "b\n"):
         append_private(str(tmp_path / "file"), line)
     assert (tmp_path / "file").read_bytes() == "ä\nb\n".encode()
@@ -263,9 +263,7 @@ def dead_pid() -> int:
 
 
 @posix_only
-def test_what_killed_processes_left_is_removed_and_nothing_else(
-    tmp_path: Path, dead_pid: int
-) -> None:
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path: Path, dead_pid: int) -> None:
     kept = [
         "file",
         "notes.tmp",

@@ -60,7 +60,7 @@ def test_a_secret_inside_a_url_never_survives(secret: str, before: str, after: s
 
 @EXAMPLES
 @given(st.lists(token_like, min_size=2, max_size=4, unique=True), st.permutations(range(4)))
-def test_none_of_several_secrets_survives_whatever_order_they_came_in(
+def test_several_secrets_are_all_masked_in_any_order_of_registration(
     secrets: list[str], order: list[int]
 ) -> None:
     known = redactor(*(secrets[n] for n in order if n < len(secrets)))

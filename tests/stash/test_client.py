@@ -179,7 +179,7 @@ def test_values_travel_as_variables_and_never_in_the_query(
 
 
 @pytest.mark.parametrize("hours", [-9.5, 0, 2, 13])
-def test_updated_since_finds_what_is_newer_in_whatever_offset_stash_writes(
+def test_updated_since_finds_newer_scenes_in_any_utc_offset_of_stash(
     tmp_path: Path, now: Now, hours: float
 ) -> None:
     plugins = tmp_path / "elsewhere" / "plugins"
