@@ -1,7 +1,7 @@
-"""Where an edit goes while the queue's database can't be written: one small file each, beside it.
+"""Spool jobs in files while the queue's database is locked. Loaded by the hook.
 
-A save in Stash must not wait for a process that holds the database locked: one that is frozen, or gives back
-disk space. The holder of the worker's lock takes the files in. Loaded by the hook.
+A save in Stash must not wait for a process that holds the database locked for long, for example a
+frozen one. The holder of the worker lock imports the files later.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ENDING = ".json"
 
 
 def spool(queue_dir: str, job: SyncJob) -> None:
-    """Write `job` to a file of its own; on disk when this returns.
+    """Write `job` to a file of its own; it is on disk on return.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     folder = os.path.join(queue_dir, FOLDER)
     make_private_dir(folder)
@@ -35,7 +35,7 @@ def spool(queue_dir: str, job: SyncJob) -> None:
 
 
 def spooled(queue_dir: str) -> list[str]:
-    """Return the names of the files that wait, oldest first."""
+    """Return the names of the spooled files, oldest first."""
     try:
         return sorted(
             name for name in os.listdir(os.path.join(queue_dir, FOLDER)) if name.endswith(_ENDING)
@@ -45,12 +45,15 @@ def spooled(queue_dir: str) -> list[str]:
 
 
 def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
-    """Hand what waits to `put`, oldest first, and remove it then; return how many.
+    """Put the spooled jobs into the queue, oldest first, and remove their files.
 
-    A kill between the two hands it over again, which the queue merges.
+    After a kill between the two steps a job is put again; the queue merges it.
+
+    Returns:
+        The number of jobs imported.
 
     Raises:
-        OSError, sqlite3.Error: the rest stays where it is.
+        OSError, sqlite3.Error: the remaining files stay in the spool.
     """
     taken = 0
     for name in spooled(queue_dir):

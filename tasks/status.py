@@ -89,7 +89,7 @@ def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
 
 def _later(data_dir: str) -> tuple[int, float | None]:
     with QueueManager(data_dir) as queue:
-        return queue.count_later(time.time())
+        return queue.count_delayed(time.time())
 
 
 def _index(data_dir: str) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _outcome(context: Context, scene: Scene, started: float, reason: str | None)
         return Result(f"Scene {scene_id} is in sync", data)
     with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
         letters = [
-            letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started
+            letter for letter in dlq.get_by_scene(scene_id) if letter["failed_at"] >= started
         ]
     why = letters[0]["error_message"] if letters else reason or _why_not(context, scene)
     return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)
