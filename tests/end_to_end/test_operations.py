@@ -22,6 +22,7 @@ from queue.models import create_bulk_job, create_sync_job
 from queue.operations import load_sync_timestamps
 from tests.end_to_end.conftest import TOKEN, World
 from tests.entry.processes import queued, until
+from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
@@ -178,7 +179,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a wrong token": ({"plex_token": "another-token-0123456789"}, ("plex_token", "401")),
     "an address of something else": ({"plex_url": "{stash}"}, ("plex_url",)),
-    "an unreachable Plex": ({"plex_url": "http://127.0.0.1:9"}, ("reached",)),
+    "an unreachable Plex": ({"plex_url": closed_url()}, ("reached",)),
     "a library that is not there": (
         {"plex_libraries": "Films"},
         ("plex_libraries", "Films", "Scenes"),

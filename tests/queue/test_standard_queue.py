@@ -316,7 +316,7 @@ def small_project(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, root)
     for name in ("queue", "common"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "tests").mkdir()
+    shutil.copytree(ROOT / "tests" / "isolation", root / "tests" / "isolation")
     (root / "tests" / "test_tiny.py").write_text(TINY_TEST, encoding="utf-8")
     return root
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.isolation import search_path
 from tests.simulators.stash import (
     Caller,
     ManifestError,
@@ -74,7 +75,8 @@ def contexts(result: Any) -> list[dict[str, Any]]:
 def test_a_hook_process_is_given_what_stash_gives(
     plugin: Plugin, plugins: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", "from-before")
+    before = search_path("from-before")
+    monkeypatch.setenv("PYTHONPATH", before)
     folder = plugin(
         "import json, os, sys\n"
         "raw = sys.stdin.read()\n"
@@ -87,7 +89,7 @@ def test_a_hook_process_is_given_what_stash_gives(
     assert json.loads(raw) == run.stdin
     assert not raw.endswith("\n")
     assert Path(cwd) == plugins.parent
-    assert python_path == os.pathsep.join(["from-before", str(folder.parent)])
+    assert python_path == os.pathsep.join([before, str(folder.parent)])
     assert extra == "yes"
 
 
