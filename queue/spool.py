@@ -1,7 +1,7 @@
 """Where an edit goes while the queue's database can't be written: one small file each, beside it.
 
 A save in Stash must not wait for a process that holds the database locked: one that is frozen, or gives back
-disk space. The holder of the worker's lock takes the files in. Loaded by the hook.
+disk space. A worker or a task imports the files, one process at a time. Loaded by the hook.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 
 from common.files import make_private_dir, replace_private, set_aside
 
@@ -47,11 +48,21 @@ def spooled(queue_dir: str) -> list[str]:
 def take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     """Hand what waits to `put`, oldest first, and remove it then; return how many.
 
-    A kill between the two hands it over again, which the queue merges.
+    Two processes at once: one waits for the other, so that each file is imported once, and in order.
+    A kill between the two steps hands a file over again, which the queue merges.
 
     Raises:
         OSError, sqlite3.Error: the rest stays where it is.
     """
+    if not spooled(queue_dir):
+        return 0
+    from queue.spool_lock import exclusive  # a hook never imports the spool
+
+    with exclusive(queue_dir) as is_ours:
+        return _take_in(queue_dir, put) if is_ours else 0
+
+
+def _take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     taken = 0
     for name in spooled(queue_dir):
         file = os.path.join(queue_dir, FOLDER, name)
@@ -60,10 +71,14 @@ def take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
                 job = json.load(content)
             if not isinstance(job.get("scene_id"), int) or not job.get("job_key"):
                 raise ValueError("no job")
+        except FileNotFoundError:  # another process was faster, where there are no locks
+            continue
         except (ValueError, AttributeError, RecursionError):
-            set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
+            with suppress(FileNotFoundError):
+                set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
             continue
         put(job)
-        os.unlink(file)
+        with suppress(FileNotFoundError):
+            os.unlink(file)
         taken += 1
     return taken

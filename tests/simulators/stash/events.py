@@ -202,8 +202,8 @@ def server_connection(
         "SameSite": 0, "Partitioned": False, "Raw": "", "Unparsed": None,
     }  # fmt: skip
     return {
-        "Scheme": scheme, "Host": host, "Port": closed_port() if port is None else port, "SessionCookie": session, "Dir": folder,
-        "PluginDir": plugin_folder,
+        "Scheme": scheme, "Host": host, "Port": closed_port() if port is None else port,
+        "SessionCookie": session, "Dir": folder, "PluginDir": plugin_folder,
     }  # fmt: skip
 
 
