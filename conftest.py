@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
+import os
 import tempfile
 from collections.abc import Iterator
 
@@ -37,17 +39,14 @@ PlexSync.host_queue_package()
 from tests import isolation  # noqa: E402 - after the standard queue hosts ours
 
 _session = contextlib.ExitStack()
-_session.enter_context(isolation.private_home())
-_guard = isolation.Guard(
-    _session.enter_context(
-        tempfile.TemporaryDirectory(prefix="plexsync-tests-", ignore_cleanup_errors=True)
-    )
+atexit.register(_session.close)  # pytest-xdist ends some workers without a hook of pytest
+# A worker's folder lies in that of the process that started it, which outlives it.
+_parent = os.environ.get(isolation.VARIABLE) if "PYTEST_XDIST_WORKER" in os.environ else None
+_folder = _session.enter_context(
+    tempfile.TemporaryDirectory(prefix="plexsync-tests-", dir=_parent, ignore_cleanup_errors=True)
 )
-
-
-def pytest_unconfigure() -> None:
-    """Remove what the session had."""
-    _session.close()
+_session.enter_context(isolation.private_home(_folder))
+_guard = isolation.Guard(_folder)
 
 
 def _fail_on_refusals() -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 from tests.isolation.sitecustomize import NOTES, VARIABLE, file_name
 
+__all__ = ["VARIABLE"]
+
 FOLDER = str(Path(__file__).resolve().parent)
 _HOME = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 _XDG = ("CONFIG_HOME", "CACHE_HOME", "DATA_HOME", "STATE_HOME", "CONFIG_DIRS", "RUNTIME_DIR")
@@ -80,10 +82,16 @@ def search_path(*folders: str) -> str:
 
 
 @contextlib.contextmanager
-def private_home() -> Iterator[str]:
-    """Have a temporary home folder, and no setting from outside, here and in child processes."""
+def private_home(folder: str | None = None) -> Iterator[str]:
+    """Have a temporary home folder, and no setting from outside, here and in child processes.
+
+    Args:
+        folder: where to make it; default: among the temporary files.
+    """
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="plexsync-home-", ignore_cleanup_errors=True) as home:
+    with tempfile.TemporaryDirectory(
+        prefix="plexsync-home-", dir=folder, ignore_cleanup_errors=True
+    ) as home:
         for name in list(os.environ):
             if name.startswith(_PREFIXES) or name in _NAMES or name.upper() in _PROXIES:
                 del os.environ[name]

@@ -5,8 +5,6 @@ when it starts, so every child (hook, worker, task) is guarded too. Audit hooks 
 processes no import. A refusal looks like a port without a server, and leaves a note that fails the test.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -24,7 +22,7 @@ _LOOKING_UP = ("socket.getaddrinfo", "socket.gethostbyname")
 
 _folder = os.environ.get(VARIABLE, "")
 #: Weak references to the sockets that this process bound to a port of the system's choice.
-_own: list[Any] = []
+_own: "list[Any]" = []
 
 
 class Refused(ConnectionRefusedError):
@@ -42,7 +40,7 @@ def file_name(host: str, port: int) -> str:
     return f"{host.replace(':', '_')} {port}"
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit(event: str, arguments: "tuple[Any, ...]") -> None:
     if not _folder:
         return
     if event == "subprocess.Popen":
@@ -86,7 +84,7 @@ def _judge_name(event: str, host: object) -> None:
         _refuse(event, name)
 
 
-def _judge_child(command: object, environ: Any) -> None:
+def _judge_child(command: object, environ: "Any") -> None:
     """Note a Python process that starts without this guard, unless it starts without any such module."""
     words = list(command) if isinstance(command, (list, tuple)) else []
     program = os.path.basename(os.fsdecode(words[0])) if words else ""
@@ -113,7 +111,7 @@ def _same_machine(host: str) -> tuple[str, ...]:
     return (host, "::") if ":" in host else (host, "0.0.0.0")
 
 
-def _port(sock: Any) -> int:
+def _port(sock: "Any") -> int:
     try:
         return int(sock.getsockname()[1])
     except (OSError, ValueError, IndexError):  # closed, or not bound yet

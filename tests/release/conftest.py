@@ -146,7 +146,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
 def without_pip(tmp_path_factory: pytest.TempPathFactory) -> Python:
     """A Python with neither pip nor its wheel, as Debian and Ubuntu have it."""
     made = make_python(tmp_path_factory.mktemp("without_pip") / "venv")
-    made.site.joinpath("sitecustomize.py").write_text(
+    # Not a sitecustomize: Debian's Python has one in its standard library, which goes first.
+    made.site.joinpath("no_pip.pth").write_text("import no_pip\n", encoding="utf-8")
+    made.site.joinpath("no_pip.py").write_text(
         "import sys, sysconfig\n"
         "sysconfig.get_config_vars()['WHEEL_PKG_DIR'] = None\n"
         "class Missing:\n"
