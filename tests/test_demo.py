@@ -94,12 +94,12 @@ def test_interrupted_demo_leaves_nothing_behind(
         encoding="utf-8",
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not worker_pids(str(tmp_path)):
             assert time.monotonic() < deadline and demo.poll() is None
             time.sleep(0.05)
         demo.send_signal(signal.SIGINT)
-        said, _ = demo.communicate(timeout=30)
+        said, _ = demo.communicate(timeout=60)
     finally:
         demo.kill()
         demo.wait()

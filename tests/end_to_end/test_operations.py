@@ -334,7 +334,7 @@ def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(world: 
     job = world.stash.run_task("PlexSync", "Sync all scenes")
     until(lambda: len(world.plex.writes) >= SCENES * 2 // 5, "some are written", deadline=300)
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.status == "CANCELLED"
     moved = job.progress
     assert len(set(moved)) > 50
@@ -602,7 +602,7 @@ def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(world:
     pairs = world.pairs(4)
     for scene, _ in pairs:
         world.save(scene, title=f"Title {scene.id}")
-    assert world.plex.log.wait_for(method="PUT", timeout=30)
+    assert world.plex.log.wait_for(method="PUT", timeout=60)
     run_task(world, "Clear queue", confirm="true")
     hang.remove()
     world.drained()

@@ -115,7 +115,7 @@ def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
     world.settings(plex_url=None, plex_token=None, plexHost=host, plexPort=port, plexToken=TOKEN)
     scene, item = world.pair()
     world.save(scene, title="By the older words")
-    until(lambda: item.title == "By the older words", "Plex shows it", deadline=8)
+    until(lambda: item.title == "By the older words", "Plex shows it")
 
 
 def test_a_worker_follows_the_page_while_it_lives(world: World) -> None:

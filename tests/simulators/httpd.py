@@ -119,7 +119,7 @@ class RequestLog:
         count: int = 1,
         method: str | None = None,
         path: str | None = None,
-        timeout: float = 5.0,
+        timeout: float = 30.0,
     ) -> bool:
         """Wait until so many such requests have arrived; False when they don't come in time."""
         with self._changed:

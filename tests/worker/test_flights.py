@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -85,6 +86,18 @@ class Airport:
             raise RuntimeError(f"item {visit.item.ratingKey}")
         return Edits({"title.value": "T"} if visit.metadata.scene_id not in self.unchanged else {})
 
+    def open_when_aloft(self, count: int) -> None:
+        """Let the writes go on once so many are under way, and would be more if more were let."""
+
+        def watch() -> None:
+            deadline = time.monotonic() + 9
+            while self.aloft < count and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(0.1)
+            self.gate.set()
+
+        threading.Thread(target=watch).start()
+
     def land(self, flight: Flight) -> None:
         try:
             flight.outcome.result()
@@ -124,7 +137,7 @@ def test_after_a_slow_write_others_go_side_by_side_and_land_in_order(airport: Ai
         airport.send(flights, 1)
         assert airport.landed == [1], "the first goes alone"
         airport.gate.clear()
-        threading.Timer(0.2, airport.gate.set).start()
+        airport.open_when_aloft(4)
         for scene_id in range(2, 12):
             airport.send(flights, scene_id)
         flights.land_all()
@@ -307,7 +320,7 @@ def at_work(world: World) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(world.worker.drain)
         yield
-        drained.result(30)
+        drained.result(60)
 
 
 def assert_at_once(
