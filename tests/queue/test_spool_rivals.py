@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable
@@ -14,11 +15,14 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
+import queue.table as table
 from queue.ack_queue import JobQueue
 from queue.models import SyncJob, create_sync_job
+from queue.operations import get_stats
 from queue.spool import spool, spooled, take_in
 from tasks.context import Context
 from tasks.failed import clear_queue
+from tasks.foreground import _due
 from tests.queue.support import python, waiting
 
 T = TypeVar("T")
@@ -99,6 +103,34 @@ def test_a_file_that_vanished_is_somebody_elses(
 
     assert take_in(queue_dir, put) == 1
     assert imported == [1]
+
+
+def test_an_import_while_somebody_counts_hides_no_job(
+    queue_dir: str, jobs: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a task that follows the worker takes the queue for empty, and reports that all is done."""
+    count = table.count
+
+    def count_then_import(connection: sqlite3.Connection, **when: float) -> dict[str, int]:
+        counted = count(connection, **when)
+        jobs.take_in()
+        return counted
+
+    monkeypatch.setattr(table, "count", count_then_import)
+    assert get_stats(queue_dir)["pending"] >= 2
+    for scene_id in (3, 4):
+        spool(queue_dir, create_sync_job(scene_id, "metadata", {}))
+    jobs.clear_waiting()
+    monkeypatch.setattr(JobQueue, "counts", lambda self, **when: count_then_import(self._putter))
+    assert _due(jobs) >= 2
+
+
+def test_a_job_that_goes_back_to_wait_is_in_one_of_the_counts(jobs: JobQueue) -> None:
+    jobs.put(create_sync_job(1, "metadata", {}))
+    statements: list[str] = []
+    jobs._putter.set_trace_callback(statements.append)
+    assert jobs.counts()["pending"] == 1
+    assert len(statements) == 1, "between two statements it can go from one count to the other"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

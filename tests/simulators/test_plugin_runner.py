@@ -112,6 +112,26 @@ def test_a_hook_process_is_given_what_stash_gives(
     assert extra == "yes"
 
 
+def test_a_linked_plugin_runs_in_the_plugins_folder_and_not_beside_its_target(
+    plugin: Plugin, plugins: Path, tmp_path: Path
+) -> None:
+    """Else its processes import whatever lies above a checkout."""
+    folder = plugin(
+        "import json, os\n"
+        "print(json.dumps({'output': os.environ['PYTHONPATH'].split(os.pathsep)[-1]}))\n"
+    )
+    target = tmp_path / "above" / "checkout"
+    target.parent.mkdir()
+    folder.rename(target)
+    folder.mkdir()
+    for file in target.iterdir():
+        (folder / file.name).symlink_to(file)
+    with StashSimulator(plugins) as stash:
+        stash.add_scene()
+        (run,) = stash.save_scene(1, title="x").hooks
+    assert run.output == str(plugins)
+
+
 def test_the_connection_names_the_listen_address_and_a_valid_cookie(
     plugin: Plugin, stash: StashSimulator
 ) -> None:
