@@ -18,7 +18,7 @@ else:
 
 LOCK_FILE = "spool.lock"
 #: Seconds to wait for another import. It takes milliseconds, unless its process is stopped.
-PATIENCE = 10.0
+PATIENCE = 3.0
 _LOOK = 0.005
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK)
 

@@ -101,7 +101,7 @@ def _is_known(host: str, port: int) -> bool:
     hosts = _same_machine(host)
     if any(os.path.exists(os.path.join(_folder, file_name(one, port))) for one in hosts):
         return True
-    return any(sock is not None and _port(sock) == port for sock in [one() for one in _own])
+    return any(sock is not None and _port(sock) == port for sock in [one() for one in list(_own)])
 
 
 def _same_machine(host: str) -> tuple[str, ...]:
