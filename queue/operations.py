@@ -113,6 +113,7 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
     file = _database(os.fspath(queue_path))
     if file is None:
         return dict.fromkeys(table.COUNTS, 0)
+    waiting = len(spooled(os.path.dirname(file)))  # before: an import meanwhile hides no job
     connection = sqlite3.connect(file)
     try:
         counts = (
@@ -122,7 +123,7 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
         )
     finally:
         connection.close()
-    counts["pending"] += len(spooled(os.path.dirname(file)))
+    counts["pending"] += waiting
     return counts
 
 

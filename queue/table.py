@@ -146,16 +146,16 @@ def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dic
         due_at: count only waiting jobs that are due at this time (epoch seconds).
     """
     limit = float("inf") if due_at is None else due_at
-    pending = connection.execute(
-        f"SELECT count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?", (limit,)
-    ).fetchone()[0]
+    # One statement: between two, a job that goes back to wait would be in neither count.
     started = dict(
         connection.execute(
-            "SELECT status, count(*) FROM ack_queue_default WHERE status >= 2 GROUP BY status"
+            f"SELECT {READY}, count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ? UNION ALL"
+            " SELECT status, count(*) FROM ack_queue_default WHERE status >= 2 GROUP BY status",
+            (limit,),
         )
     )
     return {
-        "pending": pending,
+        "pending": started[READY],
         "in_progress": started.get(CLAIMED, 0),
         "completed": started.get(DONE, 0),
         "failed": started.get(FAILED, 0),

@@ -77,8 +77,9 @@ def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
 
 
 def _due(queue: JobQueue) -> int:
+    spooled = queue.count_spooled()  # before: an import meanwhile hides no job
     counts = queue.counts(due_at=time.time())
-    return counts["pending"] + counts["in_progress"] + queue.count_spooled()
+    return counts["pending"] + counts["in_progress"] + spooled
 
 
 def _problem(state: dict[str, Any]) -> str | None:

@@ -54,6 +54,19 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
     assert nothing_is_left(tmp_path)
 
 
+def test_demo_has_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    homes: list[str] = []
+
+    def look(_: PlexSimulator) -> None:
+        homes.append(os.environ["HOME"])
+        raise KeyboardInterrupt  # that is enough of it
+
+    before = os.environ["HOME"]
+    assert run_demo(look) == 130
+    assert homes and homes[0] != before and "plexsync-home-" in homes[0]
+    assert os.environ["HOME"] == before
+
+
 def test_demo_names_the_scene_whose_edits_plex_drops(capsys: pytest.CaptureFixture[str]) -> None:
     def drop_edits(plex: PlexSimulator) -> None:
         item = plex.find(FIRST.plex_path)
@@ -81,12 +94,12 @@ def test_interrupted_demo_leaves_nothing_behind(
         encoding="utf-8",
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not worker_pids(str(tmp_path)):
             assert time.monotonic() < deadline and demo.poll() is None
             time.sleep(0.05)
         demo.send_signal(signal.SIGINT)
-        said, _ = demo.communicate(timeout=30)
+        said, _ = demo.communicate(timeout=60)
     finally:
         demo.kill()
         demo.wait()

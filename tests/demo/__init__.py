@@ -12,6 +12,7 @@ from tests.demo.stage import Stage
 from tests.demo.story import tell
 from tests.demo.summary import judge, show
 from tests.demo.world import Prepare, open_world
+from tests.isolation import private_home
 
 __all__ = ["run_demo"]
 
@@ -26,7 +27,7 @@ def run_demo(prepare: Prepare = lambda plex: None) -> int:
         prepare: called with the simulated Plex before the first save: a test breaks it here.
     """
     try:
-        with _ended_by_signals(), open_world(prepare) as world:
+        with _ended_by_signals(), private_home(), open_world(prepare) as world:
             with Stage(world.snapshot) as stage:
                 tell(world, stage)
             result = judge(world)

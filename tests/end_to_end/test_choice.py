@@ -9,7 +9,7 @@ import pytest
 
 from queue.dlq import DeadLetterQueue
 from tests.end_to_end.conftest import SCALE, World
-from tests.entry.processes import until
+from tests.entry.processes import end_workers, until
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.tasks import refused_task, run_command, run_task
@@ -168,6 +168,7 @@ def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(world: Wo
     shown = run_command(world.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})
     assert (shown.exit_code, shown.stdout.strip()) == (0, f"Scene {scene.id} is in sync"), shown
     assert titles([first, second]) == ["same", "Saved"]
+    end_workers(world.data_dir)  # it would find the change, and leave the preview nothing to show
     world.stash.change_silently(scene.id, title="Later")
     done = run_task(world, "Preview", scene_id=scene.id)
     assert (done.output["changed"], done.output["ambiguous"]) == (1, 0)

@@ -22,6 +22,7 @@ from queue.models import create_bulk_job, create_sync_job
 from queue.operations import load_sync_timestamps
 from tests.end_to_end.conftest import TOKEN, World
 from tests.entry.processes import queued, until
+from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
@@ -178,7 +179,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a wrong token": ({"plex_token": "another-token-0123456789"}, ("plex_token", "401")),
     "an address of something else": ({"plex_url": "{stash}"}, ("plex_url",)),
-    "an unreachable Plex": ({"plex_url": "http://127.0.0.1:9"}, ("reached",)),
+    "an unreachable Plex": ({"plex_url": closed_url()}, ("reached",)),
     "a library that is not there": (
         {"plex_libraries": "Films"},
         ("plex_libraries", "Films", "Scenes"),
@@ -333,7 +334,7 @@ def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(world: 
     job = world.stash.run_task("PlexSync", "Sync all scenes")
     until(lambda: len(world.plex.writes) >= SCENES * 2 // 5, "some are written", deadline=300)
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.status == "CANCELLED"
     moved = job.progress
     assert len(set(moved)) > 50
@@ -601,7 +602,7 @@ def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(world:
     pairs = world.pairs(4)
     for scene, _ in pairs:
         world.save(scene, title=f"Title {scene.id}")
-    assert world.plex.log.wait_for(method="PUT", timeout=30)
+    assert world.plex.log.wait_for(method="PUT", timeout=60)
     run_task(world, "Clear queue", confirm="true")
     hang.remove()
     world.drained()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.end_to_end.conftest import TOKEN, World
 from tests.entry.processes import queued, until
+from tests.isolation import closed_url
 
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "nothing is set": (
@@ -46,7 +47,7 @@ def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
 
 
 def test_a_plex_that_is_elsewhere_is_found_when_its_address_is_corrected(world: World) -> None:
-    world.settings(plex_url="http://127.0.0.1:9")
+    world.settings(plex_url=closed_url())
     scene, item = world.pair()
     world.save(scene, title="T")
     until(lambda: "Plex fails" in world.worker_log())
@@ -99,9 +100,7 @@ def test_the_environment_stands_in_for_what_the_page_does_not_say(
 
 
 def test_the_page_goes_before_the_environment(make_world: Callable[..., World]) -> None:
-    world = make_world(
-        env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"}
-    )
+    world = make_world(env={"PLEX_URL": closed_url(), "PLEX_TOKEN": "token-of-the-environment"})
     scene, item = world.pair()
     world.save(scene, title="By the page")
     world.shows(item, "By the page")
@@ -111,14 +110,12 @@ def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
     make_world: Callable[..., World],
 ) -> None:
     """The environment stands in where Stash says nothing; here it says something, in the older words."""
-    world = make_world(
-        env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"}
-    )
+    world = make_world(env={"PLEX_URL": closed_url(), "PLEX_TOKEN": "token-of-the-environment"})
     host, _, port = world.plex.url.rpartition(":")
     world.settings(plex_url=None, plex_token=None, plexHost=host, plexPort=port, plexToken=TOKEN)
     scene, item = world.pair()
     world.save(scene, title="By the older words")
-    until(lambda: item.title == "By the older words", "Plex shows it", deadline=8)
+    until(lambda: item.title == "By the older words", "Plex shows it")
 
 
 def test_a_worker_follows_the_page_while_it_lives(world: World) -> None:

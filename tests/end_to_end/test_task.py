@@ -134,7 +134,7 @@ def test_stopped_halfway_and_started_again_it_brings_the_rest(world: World) -> N
     job = start(world)
     until(lambda: len(world.plex.writes) >= 3, "some are written")
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.status == "CANCELLED"
     slow.remove()
     assert len(world.plex.writes) < 12
@@ -149,7 +149,7 @@ def test_stopped_halfway_the_rest_comes_with_the_next_save(world: World) -> None
     job = start(world)
     until(lambda: len(world.plex.writes) >= 2)
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     slow.remove()
     other, item = world.pair("other")
     world.save(other, title="Another save")
@@ -178,14 +178,14 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(world:
     hang = world.plex.faults.add(Hang(), method="PUT")
     requests_before = world.plex.log.count(method="PUT")
     job = start(world)
-    assert world.plex.log.wait_for(requests_before + 1, method="PUT", timeout=30)
+    assert world.plex.log.wait_for(requests_before + 1, method="PUT", timeout=60)
     (pid,) = world.workers()
     os.kill(pid, signal.SIGKILL)
     until(lambda: pid not in world.workers())
     hang.remove()
     assert job.wait(60)
     for scene, item in pairs:
-        until(lambda scene=scene, item=item: item.title == scene.title, scene.title, deadline=8)  # type: ignore[misc]
+        until(lambda scene=scene, item=item: item.title == scene.title, scene.title)  # type: ignore[misc]
 
 
 def test_a_stash_that_asks_for_a_login_answers_a_task(make_world: Callable[..., World]) -> None:
@@ -199,6 +199,6 @@ def test_a_stash_that_asks_for_a_login_answers_a_task(make_world: Callable[..., 
 
 def test_an_operation_without_a_known_mode_is_an_error(world: World) -> None:
     job = world.stash.run_task("PlexSync", None, {"mode": "dance"})
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.run is not None
     assert "dance" in (job.run.error or "")

@@ -25,6 +25,7 @@ from tests.entry.processes import (
     worker_log,
     worker_pids,
 )
+from tests.isolation import search_path
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX processes")
@@ -88,7 +89,9 @@ def modules_of_a_hook(stdin: bytes, data_dir: Path, tmp_path: Path) -> set[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(data_dir, {"PYTHONPATH": str(site), "MODULES_DIR": str(reports)}),
+        env=environment(
+            data_dir, {"PYTHONPATH": search_path(str(site)), "MODULES_DIR": str(reports)}
+        ),
     )
     stdout, stderr = process.communicate(stdin, timeout=60)
     assert "output" in json.loads(stdout), stderr

@@ -20,6 +20,7 @@ from plex.exceptions import (
 )
 from plex.index import FileIndex
 from plex.items import read_item
+from tests.isolation import closed_url
 from tests.plex.support import TOKEN, Naps, World, requests_of
 from tests.simulators.httpd import (
     Answer,
@@ -68,7 +69,7 @@ def test_nothing_is_sent_before_the_first_use(plex: PlexSimulator, client: PlexC
 
 
 def test_a_client_for_a_dead_address_can_be_made() -> None:
-    client = PlexClient("http://127.0.0.1:9", TOKEN)
+    client = PlexClient(closed_url(), TOKEN)
     client.close()
 
 
@@ -176,7 +177,7 @@ def test_a_refused_connection_is_tried_three_times(naps: Naps) -> None:
 
 def test_pauses_begin_at_a_tenth_of_a_second_and_grow_with_jitter(naps: Naps) -> None:
     for _ in range(20):
-        client = PlexClient("http://127.0.0.1:9", TOKEN, sleep=naps)
+        client = PlexClient(closed_url(), TOKEN, sleep=naps)
         with pytest.raises(PlexTemporaryError):
             _ = client.server
         client.close()

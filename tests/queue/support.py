@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import PlexSync
+from tests.isolation import search_path
 
 ROOT = Path(PlexSync.HERE)
 #: Seconds after which a process counts as hung; not a performance limit.
@@ -26,7 +27,7 @@ def environment(**extra: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "PYTEST", "STASH_"))
     }
-    return {**kept, **extra}
+    return {**kept, "PYTHONPATH": search_path(), **extra}
 
 
 @contextmanager

@@ -326,7 +326,8 @@ def small_project(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, root)
     for name in ("queue", "common"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "tests").mkdir()
+    guard = shutil.ignore_patterns("__pycache__", "test_*", "conftest.py")
+    shutil.copytree(ROOT / "tests" / "isolation", root / "tests" / "isolation", ignore=guard)
     (root / "tests" / "test_tiny.py").write_text(TINY_TEST, encoding="utf-8")
     return root
 

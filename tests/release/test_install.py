@@ -20,6 +20,7 @@ import pytest
 
 from tasks.install import explain, mask_passwords
 from tests.entry.processes import until
+from tests.isolation import closed_port, search_path
 from tests.release.conftest import ROOT, Python, mounted
 from tests.release.wheels import VERSIONS, make_wheel, make_wheels, other_platform
 from tests.simulators.httpd import Hang, Request, Response, SimulatedServer
@@ -151,7 +152,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
         "PIP_PLATFORM": "vax_1",
     },
     "less of it": {"PIP_NO_DEPS": "1", "PIP_DRY_RUN": "1", "PIP_QUIET": "3"},
-    "Stash's search path": {"PYTHONPATH": "{plugin}{sep}{plugin}/.."},
+    "Stash's search path": {"PYTHONPATH": "{guard}{sep}{plugin}{sep}{plugin}/.."},
     "warnings and locale": {"PYTHONWARNINGS": "error", "LC_ALL": "C", "LANG": "C"},
 }
 
@@ -165,8 +166,9 @@ def test_an_environment_that_would_lead_pip_astray_does_not(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
+    places = {"tmp": tmp_path, "plugin": plugin, "guard": search_path(), "sep": os.pathsep}
     for variable, value in ENVIRONMENTS[name].items():
-        monkeypatch.setenv(variable, value.format(tmp=tmp_path, plugin=plugin, sep=os.pathsep))
+        monkeypatch.setenv(variable, value.format(**places))
     # The plugin's `queue` is not Python's, nor is a module of another plugin's author.
     for folder in (plugin.parent, plugin):
         (folder / "optparse.py").write_text("raise SystemExit('not Python's')", encoding="utf-8")
@@ -346,10 +348,12 @@ def test_no_network_is_told_from_no_package(
 ) -> None:
     made_by_hand(plugin)
     monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://somebody:a-secret-password@127.0.0.1:9/simple")
+    monkeypatch.setenv(
+        "PIP_INDEX_URL", f"http://somebody:a-secret-password@127.0.0.1:{closed_port()}/simple"
+    )
     monkeypatch.setenv("PIP_RETRIES", "1")
     said = refusal(plugin, python)
-    assert "can't be reached" in said and "127.0.0.1:9" in said and "network" in said
+    assert "can't be reached" in said and f"127.0.0.1:{closed_port()}" in said and "network" in said
     assert "a-secret-password" not in said
 
 

@@ -21,6 +21,7 @@ import pytest
 from queue.timestamps import parse_time
 from stash.client import StashClient, StashQueryError, StashRefused, StashUnavailable, is_picture
 from stash.connection import StashConnection
+from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Drip, Reset, Truncate
 from tests.simulators.stash import StashSimulator
 from tests.simulators.stash.events import server_connection
@@ -260,7 +261,7 @@ def test_a_proxy_in_the_environment_is_not_used(
     client: StashClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name, closed_url())
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
 
@@ -645,7 +646,7 @@ UNAVAILABLE = {
     "errors": Answer(
         200, b'{"errors": [{"message": "locked"}], "data": {"version": {"version": "v"}}}'
     ),
-    "redirect": Answer(302, b"", {"Location": "http://127.0.0.1:9/evil"}),
+    "redirect": Answer(302, b"", {"Location": f"{closed_url()}/evil"}),
     "truncated": Truncate(0.5),
     "reset": Reset(),
     "not utf-8": Answer(200, b'{"data": "\xff\xfe"}'),

@@ -46,7 +46,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and links of P
 def test_the_address_to_connect_to_follows_from_the_one_stash_listens_on(
     host: str, url: str
 ) -> None:
-    assert StashConnection(server_connection(host=host)).url == url
+    assert StashConnection(server_connection(host=host, port=9999)).url == url
 
 
 def test_missing_parts_have_stashs_defaults() -> None:

@@ -16,7 +16,7 @@ from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import HookRun, Scene, StashSimulator
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds to wait for what must happen sooner or later."""
 
 
@@ -106,7 +106,7 @@ class Site:
                     os.kill(pid, send)
         self.plex.faults.clear()
         try:
-            wait_until(lambda: not self.workers(), "the end of the worker", 15)
+            wait_until(lambda: not self.workers(), "the end of the worker", 30)
         finally:
             for pid in self.workers():
                 with contextlib.suppress(ProcessLookupError):

@@ -162,7 +162,7 @@ def at_work(world: World) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(world.worker.drain)
         yield
-        drained.result(30)
+        drained.result(60)
 
 
 def assert_at_once(
