@@ -292,10 +292,12 @@ class PlexClient:
 
     def _query(self, path: str, method: str = "get", **content: Any) -> Element | None:
         server = self.server
-        with translated():
+        try:
             root: Element | None = server.query(
                 path, method=getattr(server._session, method), **content
             )
+        except Exception as error:
+            raise translate_plex_exception(error) from error
         return root
 
     def _connect(self) -> Any:

@@ -38,16 +38,6 @@ class Written:
     #: address of that cover in Stash; kept only once the address can't stand for another cover
     cover_source: str | None = None
 
-    def text(self, name: str) -> str | None:
-        """Return the text that we wrote to a field, or None."""
-        value = self.fields.get(name)
-        return value if isinstance(value, str) else None
-
-    def names(self, name: str) -> tuple[str, ...] | None:
-        """Return the names in a tag field that are ours, or None when it was never written."""
-        value = self.fields.get(name)
-        return tuple(value) if isinstance(value, list) else None
-
     def reconcile_pending(self, present: Mapping[str, str | tuple[str, ...]]) -> Written:
         """Return what is ours, given how much of an unconfirmed write Plex shows.
 

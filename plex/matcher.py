@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from common.media import MediaFile
@@ -41,6 +42,15 @@ class AmbiguousMatch(PermanentError):
         self.details = {"candidates": candidates}
 
 
+@dataclass(frozen=True)
+class Match:
+    """The items that may be a scene, whole and fresh; one when it is certain."""
+
+    items: list[PlexItem]
+    #: found at the very path that the mappings say, not by file name alone
+    by_path: bool
+
+
 def find_items(
     client: PlexClient,
     index: FileIndex,
@@ -50,8 +60,8 @@ def find_items(
     *,
     fresh_for: float = 0.0,
     read_before: Mapping[int, PlexItem] | None = None,
-) -> list[PlexItem]:
-    """Return the items that may be a scene, whole and fresh; one when it is certain.
+) -> Match:
+    """Find the items that may be a scene.
 
     Args:
         files: the scene's files as Stash sees them, the primary one first.
@@ -68,19 +78,21 @@ def find_items(
     if not index.knows(library_keys):
         index.refresh(client, library_keys)
     known = read_before or {}
+    by_path = True
     items = _read(client, index, _by_path(index, files, mappings, library_keys), known)
     if not items:
         # A name decides only among all that Plex has by now: a better candidate may have come since.
         if items is None or index.age() >= fresh_for:
             index.refresh(client, library_keys)
         for _ in range(_ATTEMPTS):
-            items = _read(client, index, choose(index, files, mappings, library_keys), known)
+            chosen, by_path = choose(index, files, mappings, library_keys)
+            items = _read(client, index, chosen, known)
             if items is not None:
                 break
             index.refresh(client, library_keys)
     if not items:
         raise PlexNotFound(f"no Plex item has the file {files[0].path}")
-    return items
+    return Match(items, by_path)
 
 
 def find_plex_items_with_confidence(
@@ -117,7 +129,7 @@ def find_plex_items_with_confidence(
     keys = [int(section.key) for section in sections]
     mappings = tuple(path_mappings)
     found = find_items(client, index or FileIndex(), keys, files, mappings, fresh_for=fresh_for)
-    items = client.fetch_plexapi_items([item.rating_key for item in found])
+    items = client.fetch_plexapi_items([item.rating_key for item in found.items])
     if len(items) == 1:
         return MatchConfidence.HIGH, items[0], items
     return MatchConfidence.LOW, None, items
@@ -147,8 +159,8 @@ def choose(
     files: Sequence[MediaFile],
     mappings: Sequence[tuple[str, str]],
     library_keys: Sequence[int],
-) -> list[IndexedFile]:
-    """Return the indexed files that may be one of a scene's `files`, of the most certain kind.
+) -> tuple[list[IndexedFile], bool]:
+    """Return the indexed files that may be one of a scene's, and whether the path was found.
 
     1. the whole path, after `mappings`;
     2. the file name, then the file name ignoring case: of these, a size known on both sides must be
@@ -156,7 +168,7 @@ def choose(
     """
     exact = _by_path(index, files, mappings, library_keys)
     if exact:
-        return exact
+        return exact, True
     named = [
         (path, found)
         for path, size in ((map_path(file.path, mappings)[0], file.size) for file in files)
@@ -164,7 +176,7 @@ def choose(
         if size is None or found.size is None or size == found.size
     ]
     same_case = [(path, found) for path, found in named if name_of(found.normal) == name_of(path)]
-    return _nearest(same_case or named)
+    return _nearest(same_case or named), False
 
 
 def describe_candidates(items: Iterable[PlexItem]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from plex.edits import Edits, split_requests
 from plex.exceptions import PlexNotFound
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
-from plex.matcher import choose, find_items
+from plex.matcher import Match, choose, find_items
 from plex.paths import map_path, normalize
 from validation.config import PlexSyncConfig
 from validation.errors import SettingsError
@@ -105,7 +105,7 @@ class PlexSession:
 
     def indexed(self, files: Sequence[MediaFile]) -> set[int]:
         """Return the rating keys of the items that may have a scene's files, by the index alone."""
-        found = choose(self.index, files, self.config.path_mappings, self._keys())
+        found, _ = choose(self.index, files, self.config.path_mappings, self._keys())
         return {file.rating_key for file in found}
 
     def read_ahead(self, scenes: Iterable[Sequence[MediaFile]]) -> None:
@@ -124,13 +124,8 @@ class PlexSession:
         items = self.client().fetch_items(certain) if len(certain) > 1 else []
         self._ahead = {item.rating_key: item for item in items}
 
-    def find(
-        self, files: Sequence[MediaFile], *, name_fresh: float | None = None
-    ) -> list[PlexItem]:
-        """Return the items that may be a scene, whole and fresh; one when it is certain.
-
-        Args:
-            name_fresh: seconds for which the index counts as fresh when a file name decides.
+    def find(self, files: Sequence[MediaFile]) -> Match:
+        """Find the items that may be a scene; `files` are the scene's, the primary one first.
 
         Raises:
             PlexNotFound: there is no candidate.
@@ -140,18 +135,18 @@ class PlexSession:
         timing = self._env.timing
         if self._env.monotonic() - self._ahead_read_at >= timing.ahead_fresh:
             self._ahead = {}
-        items = find_items(
+        match = find_items(
             self.client(),
             self.index,
             self._keys(),
             files,
             self.config.path_mappings,
-            fresh_for=timing.name_fresh if name_fresh is None else name_fresh,
+            fresh_for=timing.name_fresh,
             read_before=self._ahead,
         )
-        for item in items:  # a second edit in the same batch reads the item again
+        for item in match.items:  # a second edit in the same batch reads the item again
             self._ahead.pop(item.rating_key, None)
-        return items
+        return match
 
     def write(self, item: PlexItem, edits: Edits) -> None:
         """Send edits of an item's texts and lists: one request, or more where that would be too long.

@@ -32,6 +32,8 @@ CREATED = "created"
 MISSED = "missed"
 #: Key in the `data` of a bulk job, which goes after the user's own edits.
 BULK = "bulk"
+#: The `update_type` of a scene's job; others name what was renamed.
+METADATA = "metadata"
 RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
 
 

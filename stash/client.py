@@ -133,7 +133,7 @@ class StashClient:
         self._lock = threading.Lock()
         self._renew_at = float("-inf")
         self._cookie: tuple[str, str] | None = None
-        self._connection: StashConnection | None = None
+        self._address = ""  # of the connection in use; empty before the first
 
     def find_scene(self, scene_id: int) -> Scene | None:
         """Return the scene's current state, or None if it does not exist.
@@ -364,7 +364,7 @@ class StashClient:
 
     def _send_locked(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
         """Send a request; retry once with the latest connection if Stash moved or wants a login."""
-        if self._connection is None:
+        if not self._address:
             self._log_in()
         try:
             response = self._request(method, path, arguments)
@@ -435,7 +435,7 @@ class StashClient:
         connection = self._latest_connection()
         if connection is None:
             raise StashRefused("PlexSync does not know where Stash is yet: save any scene in Stash")
-        self._connection = connection
+        self._address = connection.url
         self._session.headers.pop("ApiKey", None)
         self._use_cookie(connection.cookie)
         response = self._request("POST", "/graphql", {"json": {"query": _API_KEY}})
@@ -444,11 +444,6 @@ class StashClient:
             if key:
                 self._learn_secret(key)
                 self._session.headers["ApiKey"] = key
-
-    @property
-    def _address(self) -> str:
-        assert self._connection is not None
-        return self._connection.url
 
     @property
     def _is_loopback(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.matcher import AmbiguousMatch
+from plex.ownership import found_by_path
 from plex.paths import name_of, normalize
 from stash.records import Scene
 from tasks.context import Context, Result
@@ -144,7 +145,9 @@ def _try(runner: JobRunner, scene: Scene, prefixes: Counter[tuple[str, str]]) ->
         return "none", ""
     except AmbiguousMatch as error:
         return "low", f" may be {len(error.details['candidates'])} items"
-    for file in () if runner.is_found_by_path(item, scene) else item.files:
+    for file in (
+        () if found_by_path(item, scene.files, runner.plex.config.path_mappings) else item.files
+    ):
         pair = differing_prefixes(scene.files[0].path, file.path)
         if pair is not None:
             prefixes[pair] += 1

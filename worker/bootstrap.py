@@ -9,11 +9,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 
 # Before plexapi is imported: the user's own configuration of plexapi must not apply here.
 os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
 
-from common.env import Env, timing_from
+from common.env import Env, Timing, timing_from
 from common.files import remove_leftovers
 from common.hook_times import trim_hook_times
 from common.redaction import Redactor
@@ -112,7 +113,9 @@ def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> 
         closing(connect(IN_MEMORY)) as history,
     ):
         stored.backup(history)
-        plex = PlexSession(FileIndex(index), Env())
+        timing = Timing()
+        env = Env(replace(timing, name_fresh=timing.index_fresh))
+        plex = PlexSession(FileIndex(index), env)
         plex.configure(config.model_copy(update={"trigger_plex_scan": False}))
         with closing(plex):
             yield JobRunner(plex, stash, WriteHistory(history), NullReporter())

@@ -58,7 +58,10 @@ class Health:
         """Refresh settings and probe recovering servers where due; return whether a job may start."""
         if (self.failing or self.problem) and self.retry_after() > 0:
             return False
-        return self.attempt(self._prepare) and not self._provider.disabled
+        if not self.attempt(self._prepare):
+            return False
+        config = self._provider.config
+        return config is not None and config.enabled
 
     def retry_after(self) -> float:
         """Return seconds until a job, or a probe, may be tried; 0: now."""
@@ -155,9 +158,9 @@ class Health:
         known = self._provider.config
         # Before a probe of Plex the settings are read: its address may be new.
         config = self._provider.refresh(at_once=plex_recovers or self.problem is not None)
-        if config != known:
+        if config is not known:
             self.plex.reset()
-        self._plex.configure(config)
+            self._plex.configure(config)
         self.problem = None
         if plex_recovers:
             self._recover(self.plex, "Plex")

@@ -9,19 +9,18 @@ from functools import cached_property
 from typing import Any
 
 from common.media import MediaFile
-from plex.edits import Edits, Switches, plan_edits
+from plex.edits import Edits, Switches, plan_edits, switches_of
 from plex.exceptions import PlexNotFound
 from plex.history import WriteHistory, Written
 from plex.items import PlexItem
 from plex.matcher import AmbiguousMatch, describe, describe_candidates
-from plex.ownership import check_ownership, found_by_path
+from plex.ownership import check_ownership
 from plex.paths import stem_of
 from plex.session import PlexSession
 from queue.models import CREATED, MISSED, SyncJob
 from queue.timestamps import parse_time
 from stash.client import StashClient, address_of_cover
 from stash.records import Cover, Scene
-from validation.config import PlexSyncConfig
 from validation.errors import PermanentError
 from validation.metadata import SyncMetadata, validate_metadata
 from worker.reporter import Reporter
@@ -39,6 +38,7 @@ class SyncTarget:
     metadata: SyncMetadata
     scene: Scene | None
     read_at: float  # epoch seconds: the moment before the scene was read
+    switches: Switches
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -86,13 +86,14 @@ class JobRunner:
             scene = self._stash.find_scene(job["scene_id"])
             if scene is None:
                 raise SceneGone
-        metadata = desired(scene, job)
-        if self.plex.config.only_organized and not metadata.organized:
+        metadata, config = desired(scene, job), self.plex.config
+        if config.only_organized and not metadata.organized:
             return "not organized"
         is_news = {CREATED, MISSED}.issuperset(job.get("data") or {"": None})
         if is_news and metadata.is_blank and not self.history.has(job["scene_id"]):
             return "new, and without any metadata yet"
-        return SyncTarget(self.match(metadata, scene), metadata, scene, read_at)
+        item = self.match(metadata, scene)
+        return SyncTarget(item, metadata, scene, read_at, switches_of(config))
 
     def read_ahead(self, scenes: Iterable[Scene]) -> None:
         """Read the items of scenes that are synced next, together.
@@ -113,11 +114,12 @@ class JobRunner:
         if not files or not files[0].path:
             raise PermanentError("the scene has no file")
         try:
-            items = self.plex.find(files)
+            match = self.plex.find(files)
         except PlexNotFound as error:
             error.details = {"files": _as_json(files)}
             self.plex.request_scan(files[0])
             raise
+        items = match.items
         chosen = self._chosen(metadata.scene_id, items)
         if chosen is not None:
             return chosen
@@ -126,13 +128,9 @@ class JobRunner:
             name = f"Scene {metadata.scene_id} {metadata.title!r} {files[0].path}"
             text = f"{name} may be any of {describe(described)}"
             return self._ambiguous(AmbiguousMatch(text, described), items[0])
-        if scene is not None and not self.is_found_by_path(items[0], scene):
+        if scene is not None and not match.by_path:
             self._check_ownership(items[0], scene)
         return items[0]
-
-    def is_found_by_path(self, item: PlexItem, scene: Scene) -> bool:
-        """Return whether the item has a file of the scene at the path that the mappings say."""
-        return found_by_path(item, scene.files, self.plex.config.path_mappings)
 
     def preview(self, scene: Scene) -> tuple[PlexItem, Edits]:
         """Return the item, and what a sync would write to it; writes nothing.
@@ -140,11 +138,11 @@ class JobRunner:
         Raises:
             what `match` and `write` raise
         """
-        metadata = desired(scene)
+        metadata, switches = desired(scene), switches_of(self.plex.config)
         item = self.match(metadata, scene)
-        written = self._written(item, scene.id)
-        edits = self._plan(item, metadata, written)
-        cover = self._fetch_cover(item, scene, written)
+        written = self._written(item, scene.id).reconcile_pending(item.values)
+        edits = _plan(item, metadata, written, switches)
+        cover = self._fetch_cover(item, scene, written, switches)
         if cover is not None and cover.picture and _sha1(cover.picture) != written.cover:
             edits = replace(edits, changes={**edits.changes, "poster": ("", "the scene's cover")})
         return item, edits
@@ -156,38 +154,46 @@ class JobRunner:
             StashUnavailable, StashRefused
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        edits = self.write_fields(target.item, target.metadata)
+        edits, written = self._write_fields(target.item, target.metadata, target.switches)
         if target.scene is not None:
-            self._write_poster(target.item, target.scene)
+            self._write_poster(target.item, target.scene, written, target.switches)
         return edits
 
     def write_fields(self, item: PlexItem, metadata: SyncMetadata) -> Edits:
-        """Write the texts and lists that differ, and keep what was written; return the edits.
-
-        The history is on disk before the write, as its answer may get lost, and after it.
+        """Write the texts and lists that differ; return the edits.
 
         Raises:
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        written = self._written(item, metadata.scene_id)
-        edits = self._plan(item, metadata, written)
-        if edits.parameters:
-            confirmed = written.reconcile_pending(item.values)
-            self._save(metadata.scene_id, replace(confirmed, pending=edits.fields))
-            self.plex.write(item, edits)
-        after = replace(written, fields=edits.fields, pending=None)
-        if edits.parameters or after != written:
-            self._save(metadata.scene_id, after)
-        return edits
+        return self._write_fields(item, metadata, switches_of(self.plex.config))[0]
 
-    def _write_poster(self, item: PlexItem, scene: Scene) -> None:
+    def _write_fields(
+        self, item: PlexItem, metadata: SyncMetadata, switches: Switches
+    ) -> tuple[Edits, Written]:
+        """Write what differs, and keep what was written.
+
+        The history is on disk before the write, as its answer may get lost, and after it.
+        """
+        stored = self._written(item, metadata.scene_id)
+        written = stored if stored.pending is None else stored.reconcile_pending(item.values)
+        edits = _plan(item, metadata, written, switches)
+        if edits.parameters:
+            self._save(metadata.scene_id, replace(written, pending=edits.fields))
+            self.plex.write(item, edits)
+        after = replace(written, fields=edits.fields)
+        if edits.parameters or after != stored:
+            self._save(metadata.scene_id, after)
+        return edits, after
+
+    def _write_poster(
+        self, item: PlexItem, scene: Scene, written: Written, switches: Switches
+    ) -> None:
         """Upload the scene's cover if it is another than the last one.
 
         The cover URL carries updated_at (1 s resolution); after that second, by Stash's own clock,
         the same URL means the same cover.
         """
-        written = self._written(item, scene.id)
-        cover = self._fetch_cover(item, scene, written)
+        cover = self._fetch_cover(item, scene, written, switches)
         if cover is None:
             return
         after = written
@@ -200,20 +206,16 @@ class JobRunner:
         if after != written:
             self.history.save(scene.id, after)
 
-    def _fetch_cover(self, item: PlexItem, scene: Scene, written: Written) -> Cover | None:
+    def _fetch_cover(
+        self, item: PlexItem, scene: Scene, written: Written, switches: Switches
+    ) -> Cover | None:
         """Return the scene's cover if it may have to be uploaded."""
-        switches = switches_of(self.plex.config)
         if self._stash is None or not switches.poster:
             return None
         if switches.preserve and written.cover is None and item.has_poster:
             return None
         is_same = address_of_cover(scene) == written.cover_source
         return None if is_same else self._stash.fetch_cover(scene)
-
-    def _plan(self, item: PlexItem, metadata: SyncMetadata, written: Written) -> Edits:
-        path = metadata.path or (item.files[0].path if item.files else "")
-        confirmed = written.reconcile_pending(item.values)
-        return plan_edits(item, metadata, stem_of(path), confirmed, switches_of(self.plex.config))
 
     def _written(self, item: PlexItem, scene_id: int | None) -> Written:
         """Return what was written. Without a scene id there is no write history."""
@@ -289,21 +291,9 @@ def validated(data: dict[str, Any]) -> SyncMetadata:
     return metadata
 
 
-def switches_of(config: PlexSyncConfig) -> Switches:
-    """Return what the settings say about writing."""
-    return Switches(
-        title=config.sync_title,
-        details=config.sync_details,
-        date=config.sync_date,
-        studio=config.sync_studio,
-        performers=config.sync_performers,
-        tags=config.sync_tags,
-        collections=config.sync_collections,
-        poster=config.sync_poster,
-        rating=config.sync_rating,
-        lock=config.lock_fields,
-        preserve=config.preserve_plex_edits,
-    )
+def _plan(item: PlexItem, metadata: SyncMetadata, written: Written, switches: Switches) -> Edits:
+    path = metadata.path or (item.files[0].path if item.files else "")
+    return plan_edits(item, metadata, stem_of(path), written.fields, switches)
 
 
 def _as_json(files: Iterable[MediaFile]) -> list[list[Any]]:

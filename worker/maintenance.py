@@ -13,7 +13,6 @@ from queue.dlq import DeadLetterQueue
 from queue.operations import enqueue, load_sync_timestamps, save_sync_timestamp
 from queue.timestamps import forget_sync_timestamp
 from stash.client import StashClient
-from stash.records import Scene
 from validation.config import PlexSyncConfig
 from worker.catch_up import CatchUp
 from worker.health import Health
@@ -57,7 +56,8 @@ class Maintenance:
         self._reporter = reporter
         self._env = env
         self._catch_up = catch_up
-        self._recheck = RecheckList()
+        #: scenes that were synced within the second of their last change
+        self.recheck = RecheckList()
         self._caught_up_at = float("-inf")
         self._revived_at = float("-inf")
         self._retention: int | None = None
@@ -74,9 +74,8 @@ class Maintenance:
             self._retention = config.dlq_retention_days
 
     def after_job(self, done: int) -> None:
-        """Do what is due every few jobs; `done` is the number of jobs so far."""
-        if done % STATUS_EVERY == 0:
-            self.log_status()
+        """Do what is due every `STATUS_EVERY` jobs; `done` is the number of jobs so far."""
+        self.log_status()
         if done % COMPACT_EVERY == 0:
             self._queue.compact()
 
@@ -87,10 +86,6 @@ class Maintenance:
             reasons = ", ".join(f"{count} {error}" for error, count in letters.items())
             text = f"{self._queue.size} waiting; dead letters: {reasons}"
             self._reporter.log("info", text)
-
-    def was_synced(self, scene: Scene, read_at: float) -> None:
-        """Note a scene that was synced as it was read at `read_at` (epoch seconds)."""
-        self._recheck.add(scene, read_at)
 
     def forget(self, scene_id: int) -> None:
         """Drop all that is known of a scene that is gone from Stash."""
@@ -103,7 +98,7 @@ class Maintenance:
     def run_due(self, health: Health) -> bool:
         """Do the next step that is due; return whether one was, so that there may be jobs now."""
         now, timing = self._env.monotonic(), self._env.timing
-        if self._recheck.are_due(self._env.time()) and health.ready():
+        if self.recheck.are_due(self._env.time()) and health.ready():
             return health.attempt(self._recheck_scenes)
         if (
             self._catch_up is not None
@@ -124,7 +119,7 @@ class Maintenance:
     def _recheck_scenes(self) -> None:
         assert self._stash is not None
         read_at = self._env.time()
-        same, changed = self._recheck.check(self._stash)
+        same, changed = self.recheck.check(self._stash)
         for scene_id in same:
             if self._data_dir is not None:
                 save_sync_timestamp(self._data_dir, scene_id, read_at)

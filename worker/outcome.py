@@ -13,12 +13,11 @@ from common.env import Env
 from plex.exceptions import PlexNotFound, PlexPermanentError
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
-from queue.models import BULK, SyncJob
+from queue.models import BULK, METADATA, SyncJob
 from queue.operations import fail_job, nack_job
 from validation.errors import PermanentError, classify_exception
 from worker.backoff import get_retry_params, max_delay
 from worker.health import OUTAGES, REFUSALS, Health
-from worker.related import is_related
 from worker.reporter import Reporter
 
 #: Errors that may be the fault of the job, of a server, or of a setting.
@@ -132,7 +131,7 @@ class JobOutcome:
         """Write the dead letter, then fail the job: a kill in between leaves both, never none."""
         letter = self._dlq.add(job, error, retries)
         fail_job(self._queue, job)
-        if not is_related(job):
+        if job["update_type"] == METADATA:
             self._dlq.delete_scene(job["scene_id"], older_than=letter)
         name = display_name(job)
         if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose

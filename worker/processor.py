@@ -20,7 +20,7 @@ from plex.matcher import find_plex_items_with_confidence
 from plex.session import PlexSession
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
-from queue.models import SyncJob
+from queue.models import METADATA, SyncJob
 from queue.operations import (
     ack_job,
     load_sync_timestamps,
@@ -39,10 +39,10 @@ from worker.catch_up import CatchUp
 from worker.config_provider import ConfigProvider
 from worker.health import OUTAGES, REFUSALS, Health
 from worker.job_runner import JobRunner, SceneGone, SyncTarget, validated
-from worker.maintenance import Maintenance
+from worker.maintenance import STATUS_EVERY, Maintenance
 from worker.outcome import JobOutcome, display_name
 from worker.process import WorkerLock
-from worker.related import is_related, queue_scenes
+from worker.related import queue_scenes
 from worker.reporter import Reporter
 from worker.state import save_state
 from worker.write_pool import WritePool
@@ -108,6 +108,7 @@ class SyncWorker:
         self._reporter = reporter or Reporter()
         if config is not None:
             config = config.model_copy(update={"max_retries": max_retries})
+        self._config: PlexSyncConfig | None = None  # the one that maintenance knows
         self._provider = provider or ConfigProvider(config, self._env)
         self._plex = plex or PlexSession(FileIndex(), self._env)
         if config is not None:
@@ -339,12 +340,14 @@ class SyncWorker:
     def _may_start(self) -> bool:
         if self._stop.is_set() or not self.health.ready():
             return False
-        self.maintenance.configure(self._plex.config)
+        if self._provider.config is not self._config:
+            self._config = self._provider.config
+            self.maintenance.configure(self._plex.config)
         return True
 
     def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:
         """Read the scenes of several jobs in one query, and their items. What fails is read later."""
-        scene_ids = [job["scene_id"] for job in jobs if not is_related(job)]
+        scene_ids = [job["scene_id"] for job in jobs if job["update_type"] == METADATA]
         if self._stash is None or len(scene_ids) < 2:
             return {}
         scenes: dict[int, Scene] = {}
@@ -384,7 +387,7 @@ class SyncWorker:
         Raises:
             what `_process_job` raises
         """
-        if is_related(job):
+        if job["update_type"] != METADATA:
             self._queue_related(job)
             return None
         self._plex.use(self._get_plex_client())
@@ -432,7 +435,8 @@ class SyncWorker:
             self._succeeded(job)
 
     def _succeeded(self, job: SyncJob) -> None:
-        self._outcome.succeeded()
+        if self.health.failing:
+            self._outcome.succeeded()
         ack_job(self.queue, job)
         self._finished(job)
 
@@ -444,7 +448,8 @@ class SyncWorker:
     def _finished(self, job: SyncJob) -> None:
         unmark_scene_pending(job["scene_id"])
         self.done += 1
-        self.maintenance.after_job(self.done)
+        if self.done % STATUS_EVERY == 0:
+            self.maintenance.after_job(self.done)
         if self._progress is not None:
             self._progress()
 
@@ -486,10 +491,10 @@ class SyncWorker:
         if self._data_dir is not None:
             save_sync_timestamp(self._data_dir, job["scene_id"], target.read_at)
         if target.scene is not None:
-            self.maintenance.was_synced(target.scene, target.read_at)
+            self.maintenance.recheck.add(target.scene, target.read_at)
         self.dlq.delete_scene(job["scene_id"])
         wrote = f"wrote {', '.join(edits.changes)}" if edits.changes else "in sync"
-        self._reporter.log("info", f"{display_name(job)}: {wrote}")
+        self._reporter.log("info", f"Scene {job['scene_id']}: {wrote}")
 
     def _queue_related(self, job: SyncJob) -> None:
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}

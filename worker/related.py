@@ -6,13 +6,8 @@ from collections.abc import Container
 
 from queue.ack_queue import JobQueue
 from queue.models import SyncJob, create_bulk_job
-from stash.client import RELATED_KINDS, StashClient
+from stash.client import StashClient
 from validation.errors import PermanentError
-
-
-def is_related(job: SyncJob) -> bool:
-    """Return whether a job is about a performer, studio, tag or group, and not about a scene."""
-    return job["update_type"] in RELATED_KINDS
 
 
 def queue_scenes(

@@ -120,7 +120,7 @@ class World:
         files = [MediaFile(path, size), *(MediaFile(*other) for other in others)]
         index = self.index if indexed else FileIndex()
         found = find_items(self.client, index, self.section_ids, files, mappings)
-        keys = [item.rating_key for item in found]
+        keys = [item.rating_key for item in found.items]
         certain = len(keys) == 1
         confidence = MatchConfidence.HIGH if certain else MatchConfidence.LOW
         return confidence, keys[0] if certain else None, keys
@@ -169,7 +169,8 @@ class Scribe:
         edits = self.write(item, switches=switches, **fields)
         if cover is not None:
             self.covers.picture = cover
-            self.runner._write_poster(item, SCENE)
+            written = self.history.get(1, rating_key)
+            self.runner._write_poster(item, SCENE, written, switches or Switches())
         return edits
 
     def write(self, item: PlexItem, *, switches: Switches | None = None, **fields: Any) -> Edits:

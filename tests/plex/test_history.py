@@ -31,7 +31,7 @@ def test_another_item_has_no_memory_of_this_one(memory: WriteHistory) -> None:
 def test_the_newest_counts(memory: WriteHistory) -> None:
     memory.save(1, WRITTEN)
     memory.save(1, Written(8, {"title": "Later"}))
-    assert memory.get(1, 8).text("title") == "Later"
+    assert memory.get(1, 8).fields.get("title") == "Later"
     assert memory.get(1, 7) == Written(7)
 
 
@@ -55,14 +55,6 @@ def test_it_is_on_disk_when_remember_returns(tmp_path: Path) -> None:
         second.close()
 
 
-def test_texts_and_lists_are_told_apart() -> None:
-    assert WRITTEN.text("title") == "T é 👩‍👩‍👧"
-    assert WRITTEN.names("genre") == ("A, B", "C")
-    assert WRITTEN.names("actor") == ()
-    assert WRITTEN.text("genre") is WRITTEN.text("none") is None
-    assert WRITTEN.names("title") is WRITTEN.names("none") is None
-
-
 def test_an_unfinished_write_is_kept(memory: WriteHistory) -> None:
     begun = dataclasses.replace(WRITTEN, pending={"title": "New", "genre": ["D"]})
     memory.save(1, begun)
@@ -84,7 +76,7 @@ def test_what_was_finished_needs_no_settling() -> None:
 def test_a_text_is_ours_if_plex_has_it_before_or_after(in_plex: str, ours: str | None) -> None:
     begun = Written(7, {"title": "Old"}, {"title": "New"}, "ab12")
     settled = begun.reconcile_pending({"title": in_plex})
-    assert settled.text("title") == ours
+    assert settled.fields.get("title") == ours
     assert (settled.rating_key, settled.pending, settled.cover) == (7, None, "ab12")
 
 
@@ -129,7 +121,7 @@ def test_names_are_ours_if_plex_has_them_or_lost_them(
 ) -> None:
     fields = {} if before is None else {"genre": before}
     pending = {"title": "T"} if begun is None else {"genre": begun}
-    names = Written(7, fields, pending).reconcile_pending({"genre": in_plex}).names("genre")
+    names = Written(7, fields, pending).reconcile_pending({"genre": in_plex}).fields.get("genre")
     assert (None if names is None else set(names)) == ours
 
 

@@ -19,7 +19,7 @@ import queue.table as table
 from queue.ack_queue import JobQueue
 from queue.models import SyncJob, create_sync_job
 from queue.operations import get_stats
-from queue.spool import spool, spooled, import_spool
+from queue.spool import import_spool, spool, spooled
 from tasks.context import Context
 from tasks.failed import clear_queue
 from tasks.foreground import _due

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from plex.edits import Edits
+from plex.edits import Edits, Switches
 from plex.history import WriteHistory, Written
 from plex.items import parse_item
 from tests.simulators.httpd import Answer, Hang
@@ -32,7 +32,7 @@ SLOW = 0.01
 def target(scene_id: int, rating_key: int | None = None, **names: Any) -> SyncTarget:
     item = parse_item(Element("Video", ratingKey=str(rating_key or scene_id)))
     metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
-    return SyncTarget(item, metadata, None, 0.0)
+    return SyncTarget(item, metadata, None, 0.0, Switches())
 
 
 class Runner:
