@@ -22,7 +22,7 @@ OLDEST_PYTHON = (3, 10)
 #: The task *Install dependencies* puts the packages here.
 DEPENDENCIES = os.path.join(HERE, "dependencies")
 #: Start of this process on the clock of `time.perf_counter`.
-#: The CPU time stands in for Python's own startup, which no clock of ours has seen.
+#: Its CPU time so far is subtracted, to include Python's own startup.
 STARTED = time.perf_counter() - time.process_time()
 
 _session: "HookSession | None" = None
