@@ -50,7 +50,7 @@ def queued(world: World) -> list[int]:
 
 def look(world: World) -> list[int]:
     """One look of a worker that does nothing else; the scenes that wait after it."""
-    make_catch_up(world).look(load_sync_timestamps(world.data_dir))
+    make_catch_up(world).scan(load_sync_timestamps(world.data_dir))
     return queued(world)
 
 
@@ -322,7 +322,7 @@ def test_a_killed_look_loses_nothing(world: World, puts: int) -> None:
     world.clock.advance(60)
     dying = CatchUp(world.data_dir, world.client, DyingQueue(world, puts), now=world.clock.time)
     with pytest.raises(Killed):
-        dying.look({})
+        dying.scan({})
     assert len(queued(world)) == puts
 
     assert look(world) == changed

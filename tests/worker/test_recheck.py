@@ -137,7 +137,7 @@ def test_until_then_it_does_not_count_as_synced(world: World) -> None:
 
 def test_a_worker_killed_before_it_has_read_again_leaves_it_to_the_next_one(world: World) -> None:
     scene, _ = world.pair("a")
-    make_catch_up(world).look({})
+    make_catch_up(world).scan({})
     world.clock.advance(HOUR)
     world.edit(scene, "First")
     assert world.worker.drain()
@@ -165,7 +165,7 @@ def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(
     world: World, status: int
 ) -> None:
     scene, _ = world.pair("a")
-    make_catch_up(world).look({})
+    make_catch_up(world).scan({})
     world.clock.advance(HOUR)
     start_worker(world)
     world.stash.faults.add(Answer(status), when=asks_for_scenes, times=1)
@@ -180,7 +180,7 @@ def test_a_neighbour_destroyed_meanwhile_does_not_hide_the_second_edit(world: Wo
     """Stash answers for no scene at all when one of those asked for is gone."""
     scene, _ = world.pair("a")
     gone, _ = world.pair("b")
-    make_catch_up(world).look({})
+    make_catch_up(world).scan({})
     world.clock.advance(HOUR)
     start_worker(world)
     world.edit(gone, "Soon gone")
