@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlsplit
 from xml.etree.ElementTree import Element, ParseError
@@ -17,7 +18,6 @@ from plexapi.server import PlexServer
 from plexapi.utils import joinArgs
 from requests.utils import get_environ_proxies
 
-from common.http import send
 from plex.exceptions import (
     PlexNotFound,
     PlexPermanentError,
@@ -59,7 +59,9 @@ class RetryingSession(requests.Session):
             headers: override plexapi's own, which name the machine's MAC address.
         """
         super().__init__()
-        # What requests would look up for every request. No .netrc: the token is all we send.
+        # No .netrc and no cookies: the token is all we send. Proxies are looked up once.
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.proxies.update(get_environ_proxies(url))
         self._verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
@@ -86,12 +88,12 @@ class RetryingSession(requests.Session):
         headers = {**(headers or {}), **self._own_headers}
         for attempt in range(1, self.attempts + 1):
             try:
-                return send(
-                    self,
+                return super().request(
                     method,
                     url,
                     headers=headers,
                     timeout=self._limits,
+                    allow_redirects=False,  # a redirect would carry the token to a stranger
                     verify=self._verify,
                     **content,
                 )

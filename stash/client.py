@@ -18,7 +18,6 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
-from common.http import send
 from common.media import MediaFile
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, read_scene
@@ -127,7 +126,8 @@ class StashClient:
         self._learn_secret = learn_secret
         self._learn_cookie = learn_cookie
         self._session = session or requests.Session()
-        # `_cookie` holds the only cookie; the session's own jar stays empty.
+        # No proxy, no .netrc. `_cookie` holds the only cookie; the session's own jar stays empty.
+        self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._clock = clock
         self._lock = threading.Lock()
@@ -392,12 +392,12 @@ class StashClient:
         if self._cookie:
             headers["Cookie"] = "=".join(self._cookie)
         try:
-            response = send(
-                self._session,
+            response = self._session.request(
                 method,
                 self._address + path,
                 headers=headers,
                 timeout=TIMEOUT,
+                allow_redirects=False,
                 # Stash's certificate never names the loopback address that we connect to.
                 verify=not self._is_loopback,
                 **arguments,

@@ -13,11 +13,7 @@ import sys
 import time
 
 from common.files import open_private
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from common.locks import try_lock
 
 LOCK_FILE = "worker.lock"
 ERRORS_FILE = "worker.stderr"
@@ -193,37 +189,24 @@ def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
         os.close(errors)
 
 
-if sys.platform == "win32":
-
-    def _lock(descriptor: int) -> bool:
-        """Take the lock if it is free; return whether it was."""
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
+def _lock(descriptor: int) -> bool:
+    """Take the lock if it is free; processes that only look at it are waited for."""
+    for _ in range(_LOOKS):
+        if _try(descriptor):
+            return True
+        if sys.platform == "win32" or not _look(descriptor):
             return False
-        return True
+        time.sleep(0.001)
+    return False
 
-    _look = _lock  # there are no shared locks: a look is a short hold
 
-else:
+def _look(descriptor: int) -> bool:
+    """Return whether the lock is free: any number of processes may share a look."""
+    return _try(descriptor, shared=True)
 
-    def _lock(descriptor: int) -> bool:
-        """Take the lock if it is free; processes that only look at it are waited for."""
-        for _ in range(_LOOKS):
-            if _try(descriptor, fcntl.LOCK_EX):
-                return True
-            if not _look(descriptor):
-                return False
-            time.sleep(0.001)
+
+def _try(descriptor: int, *, shared: bool = False) -> bool:
+    try:
+        return try_lock(descriptor, shared=shared)
+    except OSError:  # the file system has no locks
         return False
-
-    def _look(descriptor: int) -> bool:
-        """Return whether the lock is free: any number of processes may share a look."""
-        return _try(descriptor, fcntl.LOCK_SH)
-
-    def _try(descriptor: int, kind: int) -> bool:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

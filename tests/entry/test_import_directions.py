@@ -46,7 +46,8 @@ LIGHT = (
         "queue/table.py",
         "queue/timestamps.py",
     ),
-    *("common/files.py", "common/data_dir.py", "common/sqlite.py", "PlexSync.py"),
+    *("common/files.py", "common/data_dir.py", "common/locks.py", "common/hook_times.py"),
+    *("common/sqlite.py", "queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {
     "typing",
