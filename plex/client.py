@@ -105,7 +105,11 @@ class RetryingSession(requests.Session):
 
 
 class PlexClient:
-    """A connection to one Plex server. Threads may write items side by side, nothing else."""
+    """A connection to one Plex server. Threads may write items side by side, nothing else.
+
+    Every request may raise PlexTemporaryError, PlexPermanentError or PlexNotFound; a method names
+    its errors only where they differ.
+    """
 
     def __init__(
         self,
@@ -225,11 +229,7 @@ class PlexClient:
         return [parse_item(element, root) for element in root]
 
     def fetch_plexapi_items(self, rating_keys: Sequence[int]) -> list[Any]:
-        """Read items as plexapi's own objects, for callers that want these.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Read items as plexapi's own objects, for callers that want these."""
         server = self.server
         with translated():
             return list(server.fetchItems(f"/library/metadata/{','.join(map(str, rating_keys))}"))
@@ -239,28 +239,17 @@ class PlexClient:
 
         Args:
             parameters: as plexapi's `edit` takes them, such as `title.value`.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         # Without an id, Plex would edit every item of the library.
         query: str = joinArgs({**parameters, "id": item.rating_key, "type": MOVIE})  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{item.library_key}/all{query}", "put")
 
     def upload_poster(self, item: PlexItem, picture: bytes) -> None:
-        """Upload a picture as the item's poster; Plex selects and locks it.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Upload a picture as the item's poster; Plex selects and locks it."""
         self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)
 
     def scan(self, library: Library, folder: str) -> None:
-        """Ask Plex to scan one folder (a path as Plex sees it); it answers at once and works later.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Ask Plex to scan one folder (a path as Plex sees it); it answers at once and works later."""
         self._query(f"/library/sections/{library.key}/refresh?path={quote_plus(folder)}")
 
     def name_and_version(self) -> tuple[str, str]:

@@ -114,9 +114,6 @@ class FileIndex:
         """Bring the sections up to date, asking only for what changed; return whether anything had.
 
         Costs one request when nothing changed.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         wanted = set(section_ids)
         changed, asked_at = False, self._now()

@@ -123,11 +123,7 @@ def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> 
 
 def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
     """Return a client for the Stash that the last hook or task came from."""
-    return StashClient(
-        lambda: load_connection(data_dir),
-        learn_secret=redactor.add,
-        learn_cookie=redactor.add_passing,
-    )
+    return StashClient(lambda: load_connection(data_dir), redactor=redactor)
 
 
 def _clean_up(data_dir: str) -> None:

@@ -130,8 +130,7 @@ class World:
         self.dlq = DeadLetterQueue(self.data_dir, redact=self.redactor.redact, now=clock.time)
         self.client = StashClient(
             lambda: load_connection(self.data_dir),
-            learn_secret=self.redactor.add,
-            learn_cookie=self.redactor.add_passing,
+            redactor=self.redactor,
             clock=clock.monotonic,
         )
         self.read_timeout: float | None = None
