@@ -17,7 +17,7 @@ import PlexSync
 PlexSync.host_queue_package()
 
 from benchmarks.remote import serve  # noqa: E402 - after the standard queue hosts ours
-from tests.demo.world import install_plugin  # noqa: E402
+from tests.harness.plugin import install_plugin  # noqa: E402
 from tests.simulators.httpd import Delay, Exchange, FaultRule  # noqa: E402
 from tests.simulators.plex import PlexSimulator  # noqa: E402
 from tests.simulators.stash import StashSimulator  # noqa: E402

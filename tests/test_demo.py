@@ -14,7 +14,7 @@ import pytest
 import PlexSync
 from tests.demo import run_demo
 from tests.demo.catalogue import FIRST
-from tests.demo.processes import worker_pids
+from tests.harness.processes import worker_pids
 from tests.simulators.httpd import Answer
 from tests.simulators.plex import PlexSimulator
 

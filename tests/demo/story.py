@@ -8,10 +8,10 @@ from functools import partial
 
 from tests.demo import catalogue
 from tests.demo.catalogue import ALL, PLEX_FOLDER, STASH_FOLDER, TWIN, UNSCANNED, Sample
-from tests.demo.compare import in_plex, readable
-from tests.demo.processes import kill_workers, worker_pids
 from tests.demo.stage import Stage
 from tests.demo.world import State, World, blocked
+from tests.harness.compare import in_plex, readable
+from tests.harness.processes import kill_workers, worker_pids
 from tests.simulators.httpd import Delay
 from tests.simulators.stash import SaveResult
 from worker.process import worker_alive

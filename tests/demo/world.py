@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import tempfile
 import time
@@ -16,12 +15,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import PlexSync
 from queue.dlq import DeadLetterQueue
 from queue.operations import get_stats
 from tests.demo.catalogue import ALL, PLEX_FOLDER, STASH_FOLDER, TWIN, UNSCANNED, Sample
-from tests.demo.compare import differences, in_stash
-from tests.demo.processes import stop_workers
+from tests.harness.compare import differences, in_stash
+from tests.harness.plugin import install_plugin
+from tests.harness.processes import stop_workers
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import HookRun, SaveResult, StashSimulator
 
@@ -174,22 +173,6 @@ def open_world(prepare: Prepare) -> Iterator[World]:
                 dlq.close()
                 stash.stop()  # first: a hook that still runs could start a worker
                 stop_workers(data_dir)
-
-
-def install_plugin(target: Path) -> None:
-    """Link the repository into a plugins folder, or copy the plugin's files where links can't be made."""
-    root = Path(PlexSync.HERE)
-    target.parent.mkdir(parents=True)
-    try:
-        target.symlink_to(root, target_is_directory=True)
-    except (OSError, NotImplementedError):
-        target.mkdir()
-        for name in ("PlexSync.py", "PlexSync.yml"):
-            shutil.copy(root / name, target)
-        for package in root.glob("*/__init__.py"):
-            if package.parent.name not in ("tests", "benchmarks"):
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(package.parent, target / package.parent.name, ignore=ignore)
 
 
 def _environment(data_dir: str) -> dict[str, str]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.entry.processes import end_workers, make_plugin, queued, until, worker_log, worker_pids
+from tests.harness.plugin import install_plugin
+from tests.harness.processes import stop_workers, wait_until, worker_pids
+from tests.harness.results import queued, worker_log
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import HookRun, Scene, StashSimulator
 
@@ -61,7 +63,7 @@ class World:
 
     def shows(self, item: PlexItem, title: str) -> None:
         """Wait until Plex shows the title."""
-        until(
+        wait_until(
             lambda: item.title == title,
             f"Plex shows {title!r} (now {item.title!r}); {self.worker_log()[-2000:]}",
         )
@@ -70,7 +72,7 @@ class World:
         return worker_log(self.data_dir)
 
     def drained(self) -> None:
-        until(lambda: not queued(self.data_dir), "nothing waits")
+        wait_until(lambda: not queued(self.data_dir), "nothing waits")
 
     def workers(self) -> list[int]:
         return worker_pids(self.data_dir)
@@ -83,7 +85,7 @@ class World:
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plugins folder with PlexSync in it."""
     folder = tmp_path_factory.mktemp("stash") / "plugins"
-    make_plugin(folder / "PlexSync")
+    install_plugin(folder / "PlexSync")
     return folder
 
 
@@ -119,7 +121,7 @@ def make_world(tmp_path: Path, plugins: Path) -> Iterator[Callable[..., World]]:
 
     yield make
     for world in made:
-        end_workers(world.data_dir)
+        stop_workers(world.data_dir)
         world.stash.stop()
         world.plex.stop()
         assert world.stash.server.errors == []

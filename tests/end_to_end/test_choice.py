@@ -9,7 +9,7 @@ import pytest
 
 from queue.dlq import DeadLetterQueue
 from tests.end_to_end.conftest import SCALE, World
-from tests.entry.processes import until
+from tests.harness.processes import wait_until
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.tasks import refused_task, run_command, run_task
@@ -162,7 +162,7 @@ def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(world: Worl
 def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(world: World) -> None:
     scene, (first, second) = ambiguous(world, title="Mine")
     world.save(scene, title="Saved")
-    until(lambda: failed(world) == [scene.id])
+    wait_until(lambda: failed(world) == [scene.id])
     assert len(world.workers()) == 1
     resync = ("resync", str(scene.id), "--rating-key", str(second.rating_key))
     shown = run_command(world.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})
@@ -177,7 +177,7 @@ def test_a_choice_goes_with_its_scene(world: World) -> None:
     scene, (first, _) = ambiguous(world, title="Mine")
     run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
     world.stash.destroy_scene(scene.id)
-    until(lambda: "gone from Stash" in world.worker_log())
+    wait_until(lambda: "gone from Stash" in world.worker_log())
     world.drained()
     assert first.title == "Mine"
     assert "no scene" in refused_task(world, "Re-sync scene", scene_id=scene.id)

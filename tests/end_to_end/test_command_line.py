@@ -23,7 +23,9 @@ from queue.inbox import Inbox
 from queue.models import create_sync_job
 from tasks.cli import run_command as run_in_this_process
 from tests.end_to_end.conftest import SCALE, TOKEN, World
-from tests.entry.processes import ENTRY, environment, queued, until
+from tests.harness.plugin import ENTRY, environment
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.httpd import Delay
 from tests.tasks import Shown, run_command, run_task
 
@@ -403,7 +405,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(world: 
         # a shell's background job ignores it, and so would its children
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until(lambda: len(world.plex.writes) >= 3)
+    wait_until(lambda: len(world.plex.writes) >= 3)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -21,7 +21,8 @@ from queue.inbox import Inbox
 from queue.models import create_bulk_job, create_sync_job
 from queue.operations import load_sync_timestamps
 from tests.end_to_end.conftest import TOKEN, World
-from tests.entry.processes import queued, until
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
@@ -141,7 +142,7 @@ def test_with_a_worker_alive_a_wrong_token_is_named_all_the_same(world: World) -
     world.settings(plex_token="a-token-that-plex-rejects")
     scene, _ = world.pair(title="T")
     world.save(scene, title="T")
-    until(lambda: "plex_token" in world.worker_log())
+    wait_until(lambda: "plex_token" in world.worker_log())
     assert len(world.workers()) == 1
     done = run_task(world, "Sync all scenes")
     assert "plex_token" in done.summary, done.log
@@ -331,7 +332,7 @@ def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(world: 
     pairs = library(world, SCENES)
     slow = world.plex.faults.add(Delay(0.01), method="PUT")
     job = world.stash.run_task("PlexSync", "Sync all scenes")
-    until(lambda: len(world.plex.writes) >= SCENES * 2 // 5, "some are written", deadline=300)
+    wait_until(lambda: len(world.plex.writes) >= SCENES * 2 // 5, "some are written", timeout=300)
     job.stop()
     assert job.wait(30)
     assert job.status == "CANCELLED"
@@ -356,7 +357,7 @@ def test_a_save_overtakes_a_sync_all_under_way(world: World) -> None:
     scene, item = world.pair("mine", title="", updated_at=time.time() - 40 * HOUR)
     slow = world.plex.faults.add(Delay(0.03), method="PUT")
     job = world.stash.run_task("PlexSync", "Sync all scenes")
-    until(lambda: len(world.plex.writes) >= 10)
+    wait_until(lambda: len(world.plex.writes) >= 10)
     world.save(scene, title="Mine")
     already = len(world.plex.writes)
     world.shows(item, "Mine")
@@ -388,7 +389,7 @@ def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
     ]
     for scene, item in zip(lost, items, strict=True):
         world.shows(item, scene.title)
-    until(lambda: not letters(world))
+    wait_until(lambda: not letters(world))
 
 
 # --- Re-sync
@@ -506,21 +507,21 @@ def test_status_shows_the_open_breaker_of_an_outage_and_that_it_is_over(world: W
     scene, item = world.pair()
     world.plex.stop()
     world.save(scene, title="T")
-    until(lambda: "Plex is down" in world.worker_log())
+    wait_until(lambda: "Plex is down" in world.worker_log())
     done = run_task(world, "Status")
     assert done.output["plex"] in ("open", "half_open")
     assert done.output["waiting"] + done.output["in_progress"] == 1
     world.plex.start()
     world.shows(item, "T")
     world.drained()
-    until(lambda: run_task(world, "Status").output["plex"] == "closed")
+    wait_until(lambda: run_task(world, "Status").output["plex"] == "closed")
 
 
 def test_status_names_the_problem_that_keeps_the_worker_from_working(world: World) -> None:
     world.settings(plex_token="another-token-0123456789")
     scene, _ = world.pair()
     world.save(scene, title="T")
-    until(lambda: "plex_token" in world.worker_log())
+    wait_until(lambda: "plex_token" in world.worker_log())
     done = run_task(world, "Status")
     assert done.level == "warning"
     assert "plex_token" in done.output["problem"]
@@ -531,8 +532,8 @@ def test_status_says_that_plexsync_is_switched_off(world: World) -> None:
     world.settings(enabled=False)
     scene, _ = world.pair()
     world.save(scene, title="T")
-    until(lambda: "switched off" in world.worker_log())
-    until(lambda: not world.workers())
+    wait_until(lambda: "switched off" in world.worker_log())
+    wait_until(lambda: not world.workers())
     done = run_task(world, "Status")
     assert any("switched off" in text for text in done.texts), done.texts
 
@@ -605,7 +606,7 @@ def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(world:
     run_task(world, "Clear queue", confirm="true")
     hang.remove()
     world.drained()
-    until(lambda: not queued(world.data_dir))
+    wait_until(lambda: not queued(world.data_dir))
     scene, item = pairs[0]
     world.save(scene, title="Later")
     world.shows(item, "Later")

@@ -15,8 +15,10 @@ from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.models import create_related_job
 from tests.end_to_end.conftest import World
-from tests.entry.processes import queued, run, until
 from tests.entry.test_hook_process import HEAVY, LIGHTER, modules_of_a_hook
+from tests.harness.plugin import run
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.simulators.stash.events import (
@@ -87,8 +89,10 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: s
     assert [(run.error, run.output["queued"]) for run in runs] == [(None, True)], (
         "one hook, even where events come twice"
     )
-    for _, item in pairs:
-        until(lambda item=item: shown(item) == new, f"{shown(item)}; {world.worker_log()[-1500:]}")  # type: ignore[misc]
+    wait_until(
+        lambda: all(shown(item) == new for _, item in pairs),
+        lambda: f"{[shown(item) for _, item in pairs]}; {world.worker_log()[-1500:]}",
+    )
     world.drained()
     assert never_item.title == "never", f"scene {never.id} was never synced"
     assert {write.rating_key for write in world.plex.writes[writes:]} == {
@@ -129,9 +133,9 @@ def test_renames_while_plex_is_down_arrive_when_it_is_back(world: World) -> None
     world.plex.stop()
     world.stash.rename_performer("Old", "Between")
     world.stash.rename_performer("Between", "New")
-    until(lambda: "Plex" in world.worker_log().rpartition("changed; ")[2])
+    wait_until(lambda: "Plex" in world.worker_log().rpartition("changed; ")[2])
     world.plex.start()
-    until(lambda: pair[1].actors == ["New"])
+    wait_until(lambda: pair[1].actors == ["New"])
     world.drained()
     assert not dead_letters(world)
 
@@ -139,7 +143,7 @@ def test_renames_while_plex_is_down_arrive_when_it_is_back(world: World) -> None
 def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(world: World) -> None:
     world.stash.add_tag("Old")
     world.stash.rename_tag("Old", "New")
-    until(lambda: "0 scenes that show it" in world.worker_log())
+    wait_until(lambda: "0 scenes that show it" in world.worker_log())
     world.drained()
     assert world.plex.writes == []
 
@@ -183,8 +187,10 @@ def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(world: World) ->
         world, "tagsMerge", "TagsMergeInput", source=[str(source)], destination=str(target)
     )
     assert [answer["queued"] for answer in answers] == [True]
-    for _, item in pairs:
-        until(lambda item=item: item.genres == ["Target"], f"{item.genres}")  # type: ignore[misc]
+    wait_until(
+        lambda: all(item.genres == ["Target"] for _, item in pairs),
+        lambda: [item.genres for _, item in pairs],
+    )
 
 
 def test_a_merged_scene_never_writes_its_title_to_the_sources_item(world: World) -> None:
@@ -218,11 +224,11 @@ def test_a_scene_created_with_metadata_is_synced(world: World) -> None:
 def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(world: World) -> None:
     item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
     scene, _ = world.stash.scan_create(files=[("/data/new.mp4", 7)])
-    until(lambda: "nothing is known of it yet" in world.worker_log())
+    wait_until(lambda: "nothing is known of it yet" in world.worker_log())
     world.drained()
     assert (item.title, world.plex.writes) == ("By hand in Plex", [])
     world.save(scene, details="Text")
-    until(lambda: item.summary == "Text")
+    wait_until(lambda: item.summary == "Text")
 
 
 def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(world: World) -> None:
@@ -230,7 +236,7 @@ def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(wo
     world.settings(enabled=False)
     scene, _ = world.stash.scan_create(files=[("/data/new.mp4", 7)])
     world.save(scene, title="Saved")
-    until(lambda: not world.workers())
+    wait_until(lambda: not world.workers())
     world.settings()
     run_task(world, "Process queue now")
     world.shows(item, "Saved")
@@ -245,7 +251,7 @@ def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
     looks = world.stash.log.count()
     item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
     world.stash.scan_create(files=[("/data/new.mp4", 7)])
-    until(lambda: "nothing is known of it yet" in world.worker_log())
+    wait_until(lambda: "nothing is known of it yet" in world.worker_log())
     asked = [
         b"PlexSyncUpdated" in exchange.request.body for exchange in world.stash.log.all()[looks:]
     ].count(True)
@@ -256,7 +262,7 @@ def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
             >= asked + 3
         )
 
-    until(looked_often, "it looks for missed edits")
+    wait_until(looked_often, "it looks for missed edits")
     world.drained()
     assert item.title == "By hand in Plex", world.worker_log()[-800:]
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.end_to_end.conftest import TASK, World
-from tests.entry.processes import queued, until
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.httpd import Hang
 
 
@@ -21,7 +22,7 @@ def test_a_save_with_no_worker_alive_reaches_plex(world: World) -> None:
     assert run.exit_code == 0
     assert len(world.workers()) == 1, "the worker lives on after its hook"
     world.shows(item, "Seen")
-    until(lambda: item.summary == "A text")
+    wait_until(lambda: item.summary == "A text")
     assert (item.studio, item.year, item.originally_available_at) == ("Studio", 2024, "2024-05-06")
     assert (sorted(item.actors), item.genres) == (["Ann", "Bea"], ["One"])
     assert {"title", "summary", "studio", "genre", "actor"} <= item.locked
@@ -47,7 +48,7 @@ def test_later_edits_of_a_scene_that_waits_win(world: World) -> None:
     assert len(queued(world.data_dir)) <= 2, "one at work, one that waits"
     hang.remove()
     world.shows(item, "Third")
-    until(lambda: item.summary == "Text of Third")
+    wait_until(lambda: item.summary == "Text of Third")
     world.drained()
     assert (item.title, item.summary) == ("Third", "Text of Third")
 
@@ -102,8 +103,10 @@ def test_a_bulk_edit_reaches_every_scene(world: World) -> None:
         [scene.id for scene, _ in pairs], studio="Everybody's", tags=["Bulk"]
     )
     assert [run.output["queued"] for run in result.hooks] == [True] * 30
-    for _, item in pairs:
-        until(lambda item=item: item.studio == "Everybody's" and item.genres == ["Bulk"], item.path)  # type: ignore[misc]
+    wait_until(
+        lambda: all((item.studio, item.genres) == ("Everybody's", ["Bulk"]) for _, item in pairs),
+        "all show it",
+    )
     world.drained()
     assert len(world.workers()) == 1
 
@@ -122,9 +125,9 @@ def test_identify_and_a_cleared_field_reach_plex_and_a_scan_does_not(world: Worl
     assert world.workers() == []
     world.stash.identify(scene.id, title="Identified", details="Text", groups=["Group"])
     world.shows(item, "Identified")
-    until(lambda: item.collections == ["Group"])
+    wait_until(lambda: item.collections == ["Group"])
     world.save(scene, details="")
-    until(
+    wait_until(
         lambda: item.summary == "", "a text that PlexSync wrote and that was cleared in Stash goes"
     )
     assert item.title == "Identified"
@@ -137,7 +140,7 @@ def test_an_outage_in_the_middle_costs_nothing(world: World) -> None:
     world.plex.stop()
     for scene, _ in pairs:
         world.save(scene, title=f"During {scene.id}")
-    until(lambda: "Plex fails" in world.worker_log())
+    wait_until(lambda: "Plex fails" in world.worker_log())
     world.plex.start()
     for scene, item in pairs:
         world.shows(item, f"During {scene.id}")
@@ -152,7 +155,7 @@ def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(world: 
     assert world.plex.log.wait_for(method="PUT", timeout=30)
     (pid,) = world.workers()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: pid not in world.workers())
+    wait_until(lambda: pid not in world.workers())
     hang.remove()
     assert {job["scene_id"] for job in queued(world.data_dir)} == {scene.id for scene, _ in pairs}
     other, other_item = world.pair("other")
@@ -168,7 +171,7 @@ def test_a_worker_ends_on_request_and_the_next_save_starts_another(world: World)
     world.shows(item, "One")
     (pid,) = world.workers()
     os.kill(pid, signal.SIGTERM)
-    until(lambda: not world.workers())
+    wait_until(lambda: not world.workers())
     assert "Worker ends" in world.worker_log()
     world.save(scene, title="Two")
     world.shows(item, "Two")
@@ -183,7 +186,7 @@ def test_a_worker_with_nothing_to_do_leaves_and_the_edit_after_that_arrives(
         world.save(scene, title=f"Title {number}")
         world.shows(item, f"Title {number}")
         time.sleep(0.25 + 0.1 * number)  # so that some saves meet a worker that is about to leave
-    until(lambda: not world.workers())
+    wait_until(lambda: not world.workers())
 
 
 def test_saves_at_once_from_many_tabs_reach_plex_by_one_worker(world: World) -> None:
@@ -202,7 +205,7 @@ def test_a_deleted_scene_leaves_plex_alone(world: World) -> None:
     world.shows(item, "Here")
     world.stash.destroy_scene(scene.id)
     world.drained()
-    until(lambda: "gone from Stash" in world.worker_log())
+    wait_until(lambda: "gone from Stash" in world.worker_log())
     assert item.title == "Here"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.end_to_end.conftest import TASK, TOKEN, World
-from tests.entry.processes import until
+from tests.harness.processes import wait_until
 from tests.simulators.httpd import Answer, Reset
 
 API_KEY = "api-key-of-stash-0123456789abcdef"
@@ -60,10 +60,10 @@ def go_wrong(world: World, scene_id: int) -> None:
         world.stash.faults.add(Answer(500, f"{API_KEY} {PASSWORD}".encode()), times=1),
     ]
     world.save(scene, title="Goes wrong")
-    until(lambda: all(rule.left == 0 for rule in broken), "all has gone wrong")
+    wait_until(lambda: all(rule.left == 0 for rule in broken), "all has gone wrong")
     world.settings(plex_token="rejected-token-0123456789", max_retries="99")
     world.save(scene, title="Goes wrong again")
-    until(lambda: "max_retries" in world.worker_log())
+    wait_until(lambda: "max_retries" in world.worker_log())
     world.settings(plex_token="rejected-token-0123456789")
-    until(lambda: "rejects the token" in world.worker_log())
+    wait_until(lambda: "rejects the token" in world.worker_log())
     assert json.loads((world.data_dir / "connection.json").read_text(encoding="utf-8"))

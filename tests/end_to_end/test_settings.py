@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.conftest import TOKEN, World
-from tests.entry.processes import queued, until
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "nothing is set": (
@@ -32,7 +33,7 @@ def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
     world.settings(**wrong)
     first, second = world.pairs(2)
     world.save(first[0], title="First")
-    until(lambda: (world.data_dir / "notices.jsonl").exists(), "the worker has found out")
+    wait_until(lambda: (world.data_dir / "notices.jsonl").exists(), "the worker has found out")
     run = world.save(second[0], title="Second")
     told = [line.text for line in run.log if line.level in ("warning", "error")]
     assert len(told) == 1, told
@@ -49,7 +50,7 @@ def test_a_plex_that_is_elsewhere_is_found_when_its_address_is_corrected(world: 
     world.settings(plex_url="http://127.0.0.1:9")
     scene, item = world.pair()
     world.save(scene, title="T")
-    until(lambda: "Plex fails" in world.worker_log())
+    wait_until(lambda: "Plex fails" in world.worker_log())
     world.settings()
     world.shows(item, "T")
 
@@ -58,10 +59,10 @@ def test_a_corrected_setting_is_enough_also_for_a_worker_that_died_meanwhile(wor
     world.settings(plex_token=None)
     scene, item = world.pair()
     world.save(scene, title="T")
-    until(lambda: (world.data_dir / "notices.jsonl").exists())
+    wait_until(lambda: (world.data_dir / "notices.jsonl").exists())
     (pid,) = world.workers()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not world.workers())
+    wait_until(lambda: not world.workers())
     world.settings()
     other, _ = world.pair("other")
     world.save(other, title="Any other save")
@@ -74,8 +75,8 @@ def test_switched_off_keeps_edits_and_the_first_save_after_switching_on_syncs_th
     world.settings(enabled=False)
     first, second = world.pairs(2)
     world.save(first[0], title="While off")
-    until(lambda: "switched off" in world.worker_log())
-    until(lambda: not world.workers(), "the worker leaves")
+    wait_until(lambda: "switched off" in world.worker_log())
+    wait_until(lambda: not world.workers(), "the worker leaves")
     assert world.plex.writes == []
     assert len(queued(world.data_dir)) == 1
     world.settings(enabled=True)
@@ -118,7 +119,7 @@ def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
     world.settings(plex_url=None, plex_token=None, plexHost=host, plexPort=port, plexToken=TOKEN)
     scene, item = world.pair()
     world.save(scene, title="By the older words")
-    until(lambda: item.title == "By the older words", "Plex shows it", deadline=8)
+    wait_until(lambda: item.title == "By the older words", "Plex shows it", timeout=8)
 
 
 def test_a_worker_follows_the_page_while_it_lives(world: World) -> None:
@@ -130,5 +131,5 @@ def test_a_worker_follows_the_page_while_it_lives(world: World) -> None:
     other, other_item = world.pair("other")
     time.sleep(0.2)  # the settings count as fresh for a tenth of a second here
     world.save(other, title="Not wanted", details="Wanted")
-    until(lambda: other_item.summary == "Wanted")
+    wait_until(lambda: other_item.summary == "Wanted")
     assert other_item.title == "other"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.end_to_end.conftest import TASK, World
-from tests.entry.processes import queued, until
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.httpd import Delay, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Job, Scene
@@ -132,7 +133,7 @@ def test_stopped_halfway_and_started_again_it_brings_the_rest(world: World) -> N
     pairs = changed(world, 12)
     slow = world.plex.faults.add(Delay(0.1), method="PUT")
     job = start(world)
-    until(lambda: len(world.plex.writes) >= 3, "some are written")
+    wait_until(lambda: len(world.plex.writes) >= 3, "some are written")
     job.stop()
     assert job.wait(30)
     assert job.status == "CANCELLED"
@@ -147,7 +148,7 @@ def test_stopped_halfway_the_rest_comes_with_the_next_save(world: World) -> None
     pairs = changed(world, 6)
     slow = world.plex.faults.add(Delay(0.1), method="PUT")
     job = start(world)
-    until(lambda: len(world.plex.writes) >= 2)
+    wait_until(lambda: len(world.plex.writes) >= 2)
     job.stop()
     assert job.wait(30)
     slow.remove()
@@ -161,7 +162,7 @@ def test_a_save_while_the_task_is_at_work_is_synced_too(world: World) -> None:
     changed(world, 8)
     slow = world.plex.faults.add(Delay(0.1), method="PUT")
     job = start(world)
-    until(lambda: len(world.plex.writes) >= 2)
+    wait_until(lambda: len(world.plex.writes) >= 2)
     other, item = world.pair("other")
     world.save(other, title="In between")
     slow.remove()
@@ -181,11 +182,14 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(world:
     assert world.plex.log.wait_for(requests_before + 1, method="PUT", timeout=30)
     (pid,) = world.workers()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: pid not in world.workers())
+    wait_until(lambda: pid not in world.workers())
     hang.remove()
     assert job.wait(60)
-    for scene, item in pairs:
-        until(lambda scene=scene, item=item: item.title == scene.title, scene.title, deadline=8)  # type: ignore[misc]
+    wait_until(
+        lambda: all(item.title == scene.title for scene, item in pairs),
+        lambda: [item.title for _, item in pairs],
+        timeout=8,
+    )
 
 
 def test_a_stash_that_asks_for_a_login_answers_a_task(make_world: Callable[..., World]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import ROOT
+from tests.harness.plugin import ROOT
 
 ROOMS = ("common", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks")
 #: What each room may import of ours, besides itself: rooms, or single modules of them.

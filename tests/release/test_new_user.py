@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import end_workers, queued, until
+from tests.harness.processes import stop_workers, wait_until
+from tests.harness.results import queued
 from tests.release.conftest import Python
 from tests.release.wheels import MODULES
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
@@ -36,7 +37,7 @@ class Site:
         return self.stash.add_scene(title="Old", files=[(f"/data/{name}.mp4", 100)]), item
 
     def shows(self, item: PlexItem, title: str) -> None:
-        until(lambda: item.title == title, f"Plex shows {title!r}\n{self.log()}")
+        wait_until(lambda: item.title == title, f"Plex shows {title!r}\n{self.log()}")
 
     def log(self) -> str:
         files = [self.data_dir / name for name in ("worker.log", "worker.stderr")]
@@ -67,7 +68,7 @@ def site(plugin: Path, bare: Python, tmp_path: Path) -> Iterator[Site]:
         try:
             yield Site(stash, plex, plex.add_library("Scenes", ["/media"]), plugin, data_dir)
         finally:
-            end_workers(data_dir)
+            stop_workers(data_dir)
 
 
 def test_from_the_package_to_the_first_scene_in_plex(
@@ -125,7 +126,9 @@ def test_packages_of_another_python_are_told_at_the_next_save(site: Site, wheels
         (run,) = site.stash.save_scene(scene.id, title="New").hooks
         return any(line.level == "error" and TASK in line.text for line in run.log)
 
-    until(told, f"a save says that the packages must be installed again\n{site.log()}", deadline=20)
+    wait_until(
+        told, f"a save says that the packages must be installed again\n{site.log()}", timeout=20
+    )
     assert [job["scene_id"] for job in queued_with_these_packages(site)] == [scene.id]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from queue.operations import load_sync_timestamps
-from tests.demo.processes import worker_pids
+from tests.harness.processes import worker_pids
 from tests.soak.plan import Round, make_plan
 from tests.soak.trouble import Trouble
 from tests.soak.world import IDLE, PASSWORD, PLUGIN, TOKEN, World, mark, open_world
@@ -98,7 +98,7 @@ def _live_through(world: World, round_: Round) -> None:
     if (
         round_.ending != "alive" or world.trap.armed
     ):  # a worker that took a trap with it would still die by it
-        _assert(world.end_workers(), "a worker could not be ended")
+        _assert(world.stop_workers(), "a worker could not be ended")
     last = round_.last_saved if round_.last_saved in world.scene_ids else min(world.scene_ids)
     # An item that Plex made anew comes to what Stash shows with the next save of its scene, not before.
     # Where the catch-up is blind, whoever saw the hook fail saves again.
@@ -154,7 +154,7 @@ def _wrong_writes(world: World) -> list[str]:
 
 def _leave_nothing(world: World) -> None:
     """A new worker tidies up, and leaves by itself; then look at what is on the disk."""
-    _assert(world.end_workers(), "a worker could not be ended")
+    _assert(world.stop_workers(), "a worker could not be ended")
     world.save(min(world.scene_ids), {"title": "{slot} at the end"})
     _wait(world.unfinished)
     _wait(lambda: _forgotten(world))

@@ -22,9 +22,9 @@ from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.operations import enqueue, get_stats, load_sync_timestamps, save_sync_timestamp
 from stash.connection import StashConnection, save_connection
-from tests.demo.compare import differences, in_stash
-from tests.demo.processes import stop_workers
-from tests.demo.world import install_plugin
+from tests.harness.compare import differences, in_stash
+from tests.harness.plugin import install_plugin
+from tests.harness.processes import stop_workers
 from tests.simulators.httpd import ResetAfter
 from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator, events

@@ -16,9 +16,9 @@ from typing import Any
 
 from queue.dlq import DeadLetterQueue
 from queue.operations import get_stats, load_sync_timestamps
-from tests.demo.compare import differences, in_stash
-from tests.demo.processes import KILL, stop_workers, worker_pids
-from tests.demo.world import install_plugin
+from tests.harness.compare import differences, in_stash
+from tests.harness.plugin import install_plugin
+from tests.harness.processes import KILL, stop_workers, worker_pids
 from tests.simulators.httpd import FaultRule
 from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import StashSimulator
@@ -183,7 +183,7 @@ class World:
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
 
-    def end_workers(self) -> bool:
+    def stop_workers(self) -> bool:
         self.signal_workers(signal.SIGCONT)
         return stop_workers(self.data_dir)
 
@@ -260,7 +260,7 @@ def open_world(*, blind: bool = False) -> Iterator[World]:
                 yield world
             finally:
                 stash.stop()  # first: a hook that still runs could start a worker
-                world.end_workers()
+                world.stop_workers()
 
 
 def mark(slot: int) -> str:

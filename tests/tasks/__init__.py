@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.entry.processes import DEADLINE, ENTRY, environment
+from tests.harness.plugin import DEADLINE, ENTRY, environment
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import World

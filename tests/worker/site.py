@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from queue.operations import get_stats
-from tests.entry.processes import worker_log
+from tests.harness.results import worker_log
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import HookRun, Scene, StashSimulator
 
