@@ -11,7 +11,7 @@ from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, Plex
 from plex.matcher import AmbiguousMatch
 from queue.models import SyncJob, create_sync_job
 from stash.client import StashUnavailable
-from tests.worker.world import longest
+from tests.harness.in_process import max_jitter
 from validation.errors import PermanentError, TransientError
 from worker.backoff import calculate_delay, get_retry_params
 from worker.decisions import GiveUp, Retry, decide
@@ -69,7 +69,7 @@ def decided(error: Exception, max_retries: int = 5) -> tuple[list[float], int]:
     current = job()
     delays: list[float] = []
     for _ in range(100):
-        verdict = decide(error, current, NOW, max_retries, longest)
+        verdict = decide(error, current, NOW, max_retries, max_jitter)
         if isinstance(verdict, GiveUp):
             return delays, verdict.retries
         assert verdict.job.get("next_retry_at") == NOW + verdict.delay
@@ -104,7 +104,7 @@ def test_permanent_errors_are_given_up_at_once(error: Exception) -> None:
 
 
 def test_a_rejected_setting_is_permanent_too_for_whoever_asks() -> None:
-    assert isinstance(decide(PlexRejected("401"), job(), NOW, 5, longest), GiveUp)
+    assert isinstance(decide(PlexRejected("401"), job(), NOW, 5, max_jitter), GiveUp)
 
 
 def test_a_retry_keeps_what_the_job_carries() -> None:
@@ -113,7 +113,7 @@ def test_a_retry_keeps_what_the_job_carries() -> None:
         job(retry_count=1, last_error_type="PlexTemporaryError"),
         NOW,
         5,
-        longest,
+        max_jitter,
     )
 
     assert isinstance(verdict, Retry)
@@ -125,7 +125,7 @@ def test_a_retry_keeps_what_the_job_carries() -> None:
 def test_a_failure_after_long_patience_with_a_missing_item_gets_retries_of_its_own() -> None:
     waited = job(retry_count=11, last_error_type="PlexNotFound")
 
-    assert isinstance(decide(PlexTemporaryError("x"), waited, NOW, 5, longest), Retry)
+    assert isinstance(decide(PlexTemporaryError("x"), waited, NOW, 5, max_jitter), Retry)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_failure_after_long_patience_with_a_missing_item_gets_retries_of_its_o
 def test_failures_that_take_turns_come_to_an_end_as_well(errors: tuple[Exception, ...]) -> None:
     current = job()
     for error in itertools.islice(itertools.cycle(errors), 60):
-        verdict = decide(error, current, NOW, 5, longest)
+        verdict = decide(error, current, NOW, 5, max_jitter)
         if isinstance(verdict, GiveUp):
             return
         current = verdict.job
