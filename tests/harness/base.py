@@ -7,6 +7,7 @@ from typing import Any
 
 from queue.operations import load_sync_timestamps
 from tests.harness import results
+from tests.harness.compare import differences, in_stash
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 
@@ -87,6 +88,10 @@ class Harness:
         return self.item_of(scene).title
 
     # --- results
+
+    def differences(self, scene: Scene) -> list[str]:
+        """Return a line for each field in which Plex does not show what Stash has."""
+        return differences(in_stash(self.stash, scene.id), self.find_item(scene))
 
     def letters(self) -> list[dict[str, Any]]:
         """Return the dead letters, the newest first."""

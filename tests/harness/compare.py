@@ -1,4 +1,4 @@
-"""Does Plex show what Stash has? Asked of the two simulators themselves, not of PlexSync."""
+"""Compares what Plex shows with what Stash has. It asks the simulators, not PlexSync."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ class ProcessHarness(Harness):
         self,
         folder: Path,
         *,
+        data_dir: Path | None = None,
         plex: PlexSimulator | None = None,
         token: str = TOKEN,
         plugins: Path | None = None,
@@ -40,20 +41,21 @@ class ProcessHarness(Harness):
         """Start the servers.
 
         Args:
-            folder: for the data directory, and for Stash's plugins.
+            folder: for Stash's plugins and the data directory.
+            data_dir: default: below `folder`.
             plex: default: one of our own, with `token`.
             plugins: Stash's plugins folder with PlexSync in it; default: it is installed in `folder`.
             env: more of the plugin's environment; `{plex}` stands for Plex's address.
             stash_options: for `StashSimulator`.
             options: for `Harness`.
         """
-        data_dir = folder / "data"
+        data_dir = data_dir or folder / "data"
         if plugins is None:
             plugins = folder / "plugins"
             install_plugin(plugins / PLUGIN)
         with ExitStack() as stack:
             plex = plex or stack.enter_context(PlexSimulator(token=token))
-            environment = {
+            self.environment = {
                 "STASH_PLUGIN_DATA": str(data_dir),
                 "PLEXSYNC_IDLE_TIMEOUT": "60",
                 "PLEXSYNC_TIME_SCALE": SCALE,
@@ -61,7 +63,7 @@ class ProcessHarness(Harness):
                 "no_proxy": _LOCAL,
                 **{key: value.replace("{plex}", plex.url) for key, value in (env or {}).items()},
             }
-            stash = StashSimulator(plugins, env=environment, **(stash_options or {}))
+            stash = StashSimulator(plugins, env=self.environment, **(stash_options or {}))
             stack.enter_context(stash)
             super().__init__(
                 stash,

@@ -19,8 +19,7 @@ _CONTINUE = getattr(signal, "SIGCONT", None)
 PATIENCE = 60.0
 #: Seconds that a worker gets to finish the job in hand.
 _POLITE = 5.0
-_LOOK = 0.02
-_PAUSE = 0.1
+_SHORTEST_PAUSE, _PAUSE = 0.005, 0.1
 _PROC = Path("/proc")
 _WINDOWS = 'Get-CimInstance Win32_Process | ForEach-Object { "$($_.ProcessId) $($_.CommandLine)" }'
 
@@ -39,10 +38,12 @@ def wait_until(
         AssertionError: it did not come true in time.
     """
     end = time.monotonic() + timeout
+    pause = _SHORTEST_PAUSE
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"waited in vain: {what() if callable(what) else what}")
-        time.sleep(_LOOK)
+        time.sleep(pause)
+        pause = min(1.2 * pause, _PAUSE)
 
 
 def worker_pids(folder: str | Path) -> list[int]:
