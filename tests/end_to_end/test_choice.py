@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from queue.dlq import DeadLetterQueue
 from tests.harness.installation import SCALE, ProcessHarness
 from tests.harness.processes import wait_until
 from tests.simulators.plex import PlexItem
@@ -19,16 +17,12 @@ def ambiguous(
     harness: ProcessHarness, folders: tuple[str, ...] = ("one", "two"), **scene: Any
 ) -> tuple[Scene, list[PlexItem]]:
     """A scene with a file name that several items of Plex have."""
-    items = [
-        harness.plex.add_item(harness.library, f"/media/{folder}/same.mp4", size=7)
-        for folder in folders
-    ]
+    items = [harness.add_item(f"{folder}/same", size=7) for folder in folders]
     return harness.stash.add_scene(files=[("/elsewhere/same.mp4", 7)], **scene), items
 
 
 def failed(harness: ProcessHarness) -> list[int]:
-    with closing(DeadLetterQueue(harness.data_dir)) as dlq:
-        return [letter["scene_id"] for letter in dlq.get_recent(100)]
+    return [letter["scene_id"] for letter in harness.letters()]
 
 
 def titles(items: list[PlexItem]) -> list[str]:
@@ -155,7 +149,7 @@ def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(
     harness: ProcessHarness,
 ) -> None:
     """Two scenes, one item: neither has the better claim until somebody says so."""
-    item = harness.plex.add_item(harness.library, "/media/one/same.mp4", size=7)
+    item = harness.add_item("one/same", size=7)
     mine, other = (
         harness.stash.add_scene(title=title, files=[(f"/elsewhere/{title}/same.mp4", 7)])
         for title in ("Mine", "Other")

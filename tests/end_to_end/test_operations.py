@@ -81,11 +81,6 @@ def writing_requests(harness: ProcessHarness) -> list[str]:
     ]
 
 
-def letters(harness: ProcessHarness) -> list[dict[str, Any]]:
-    with closing(DeadLetterQueue(harness.data_dir)) as dlq:
-        return dlq.get_recent(10_000)
-
-
 def write_letters(harness: ProcessHarness, error: Exception, scene_ids: range | list[int]) -> None:
     with closing(DeadLetterQueue(harness.data_dir)) as dlq:
         for scene_id in scene_ids:
@@ -387,18 +382,15 @@ def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
     ]
     done = run_task(harness, "Sync all scenes")
     assert "waiting" not in done.output
-    found = letters(harness)
+    found = harness.letters()
     assert {letter["scene_id"] for letter in found} == {scene.id for scene in lost}
     assert {(letter["error_type"], letter["retry_count"]) for letter in found} == {
         ("PlexNotFound", 0)
     }
-    items = [
-        harness.plex.add_item(harness.library, f"/media/lost{number}.mp4", size=1000)
-        for number in range(len(lost))
-    ]
+    items = [harness.add_item(f"lost{number}", size=1000) for number in range(len(lost))]
     for scene, item in zip(lost, items, strict=True):
         harness.wait_for_title(item, scene.title)
-    wait_until(lambda: not letters(harness))
+    wait_until(lambda: not harness.letters())
 
 
 # --- Re-sync
@@ -587,10 +579,10 @@ def test_retry_and_clear_take_only_those_with_the_reason(harness: ProcessHarness
     done = run_task(harness, "Retry failed", reason="ValueError")
     assert done.output["retried"] == 1
     assert [item.title for _, item in pairs] == ["T", "file1"]
-    assert [letter["error_type"] for letter in letters(harness)] == ["AmbiguousMatch"]
+    assert [letter["error_type"] for letter in harness.letters()] == ["AmbiguousMatch"]
     assert run_task(harness, "Clear failed", reason="ValueError").output["dropped"] == 0
     assert run_task(harness, "Clear failed", reason="AmbiguousMatch").output["dropped"] == 1
-    assert letters(harness) == []
+    assert harness.letters() == []
 
 
 def test_retry_failed_tries_all_and_says_how_many_fail_again(harness: ProcessHarness) -> None:
@@ -600,7 +592,7 @@ def test_retry_failed_tries_all_and_says_how_many_fail_again(harness: ProcessHar
     done = run_task(harness, "Retry failed")
     assert (done.output["retried"], done.output["failed"]) == (2, 1)
     assert item.title == "T"
-    assert [letter["scene_id"] for letter in letters(harness)] == [bare.id]
+    assert [letter["scene_id"] for letter in harness.letters()] == [bare.id]
 
 
 def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> None:
@@ -660,8 +652,8 @@ def test_preview_writes_nothing_and_shows_what_the_sync_then_does(harness: Proce
         harness.pair(f"file{number}", title=f"New {number}", performers=["Ann"], **rich)
         for number in range(3)
     ]
-    harness.plex.add_item(harness.library, "/media/twice/c.mp4", size=7)
-    harness.plex.add_item(harness.library, "/media/again/c.mp4", size=7)
+    harness.add_item("twice/c", size=7)
+    harness.add_item("again/c", size=7)
     harness.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
     harness.stash.add_scene(title="Lost", files=[("/data/lost.mp4", 7)])
     done = run_task(harness, "Preview", scope="all")
@@ -719,7 +711,7 @@ def test_a_preview_says_nothing_about_a_sync_that_it_does_not_do(harness: Proces
     """With strict matching off the first candidate is what would be written; nothing was synced to it yet."""
     harness.configure(strict_matching=False)
     for folder in ("one", "two"):
-        harness.plex.add_item(harness.library, f"/media/{folder}/c.mp4", size=7)
+        harness.add_item(f"{folder}/c", size=7)
     harness.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
     done = run_task(harness, "Preview", scope="all")
     assert not any("Synced" in text for text in done.texts), done.log
@@ -754,10 +746,10 @@ def test_a_report_holds_versions_settings_status_and_log_but_no_secret(
     harness = make_harness(username="user", password="secret-of-the-user", api_key=key)
     harness.pair(title="T")
     for secret in (TOKEN, key):
-        harness.plex.add_item(harness.library, f"/media/{secret[:5]}/c.mp4", size=7)
+        harness.add_item(f"{secret[:5]}/c", size=7)
         harness.stash.add_scene(title=f"Title {secret}", files=[("/elsewhere/c.mp4", 7)])
     run_task(harness, "Sync all scenes")
-    assert len(letters(harness)) >= 1
+    assert len(harness.letters()) >= 1
     text = report_of(harness)
     for word in (
         "plexapi",
@@ -811,7 +803,7 @@ def test_an_anonymous_report_holds_no_path_title_or_name(harness: ProcessHarness
         ),
     ]
     run_task(harness, "Sync all scenes")
-    assert len(letters(harness)) == len(scenes)
+    assert len(harness.letters()) == len(scenes)
     text = report_of(harness, anonymous="true")
     assert "AmbiguousMatch" in text
     leaked = [line for line in text.splitlines() if any(private in line for private in PRIVATE)]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.models import create_related_job
 from tests.entry.test_hook_process import HEAVY, LIGHTER, modules_of_a_hook
@@ -144,7 +143,7 @@ def test_renames_while_plex_is_down_arrive_when_it_is_back(harness: ProcessHarne
     harness.plex.start()
     wait_until(lambda: pair[1].actors == ["New"])
     harness.wait_for_empty_queue()
-    assert not dead_letters(harness)
+    assert not harness.letters()
 
 
 def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(harness: ProcessHarness) -> None:
@@ -162,12 +161,7 @@ def test_a_renamed_thing_that_is_gone_by_then_costs_nothing(harness: ProcessHarn
     done = run_task(harness, "Process queue now")
     assert done.level == "info"
     assert queued(harness.data_dir) == []
-    assert not dead_letters(harness)
-
-
-def dead_letters(harness: ProcessHarness) -> list[dict[str, Any]]:
-    with closing(DeadLetterQueue(harness.data_dir)) as dlq:
-        return dlq.get_recent(100)
+    assert not harness.letters()
 
 
 def test_renames_that_fail_are_kept_one_by_one(harness: ProcessHarness) -> None:
@@ -175,7 +169,7 @@ def test_renames_that_fail_are_kept_one_by_one(harness: ProcessHarness) -> None:
         for kind in KINDS:
             inbox.put({**create_related_job(kind, 5), "data": {"id": "of another version"}})
     run_task(harness, "Process queue now")
-    assert sorted(letter["job"]["job_key"] for letter in dead_letters(harness)) == [
+    assert sorted(letter["job"]["job_key"] for letter in harness.letters()) == [
         f"{kind}_5" for kind in sorted(KINDS)
     ]
     shown = run_task(harness, "Show failed and ambiguous")
@@ -213,7 +207,7 @@ def test_a_merged_scene_never_writes_its_title_to_the_sources_item(harness: Proc
     run_task(harness, "Sync recent scenes")
     assert source_item.title == f"Saved {source.id}"
     if target_item.title != "Merged":  # then it is shown as ambiguous, and can be decided
-        assert [letter["scene_id"] for letter in dead_letters(harness)] == [target.id]
+        assert [letter["scene_id"] for letter in harness.letters()] == [target.id]
         run_task(harness, "Re-sync scene", scene_id=target.id, rating_key=target_item.rating_key)
     assert (target_item.title, source_item.title) == ("Merged", f"Saved {source.id}")
 
@@ -222,7 +216,7 @@ def test_a_merged_scene_never_writes_its_title_to_the_sources_item(harness: Proc
 
 
 def test_a_scene_created_with_metadata_is_synced(harness: ProcessHarness) -> None:
-    item = harness.plex.add_item(harness.library, "/media/new.mp4", size=7)
+    item = harness.add_item("new", size=7)
     _, result = harness.stash.scan_create(title="Created", files=[("/data/new.mp4", 7)])
     assert [hook.output["queued"] for hook in result.hooks] == [True]
     harness.wait_for_title(item, "Created")
@@ -231,7 +225,7 @@ def test_a_scene_created_with_metadata_is_synced(harness: ProcessHarness) -> Non
 def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(
     harness: ProcessHarness,
 ) -> None:
-    item = harness.plex.add_item(harness.library, "/media/new.mp4", size=7, title="By hand in Plex")
+    item = harness.add_item("new", size=7, title="By hand in Plex")
     scene, _ = harness.stash.scan_create(files=[("/data/new.mp4", 7)])
     wait_until(lambda: "nothing is known of it yet" in harness.worker_log())
     harness.wait_for_empty_queue()
@@ -243,7 +237,7 @@ def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(
 def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(
     harness: ProcessHarness,
 ) -> None:
-    item = harness.plex.add_item(harness.library, "/media/new.mp4", size=7)
+    item = harness.add_item("new", size=7)
     harness.configure(enabled=False)
     scene, _ = harness.stash.scan_create(files=[("/data/new.mp4", 7)])
     harness.save(scene, title="Saved")
@@ -260,7 +254,7 @@ def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
     harness = make_harness(env={"PLEXSYNC_TIME_SCALE": "0.0003"})
     synced(harness, [harness.pair("first")])
     looks = harness.stash.log.count()
-    item = harness.plex.add_item(harness.library, "/media/new.mp4", size=7, title="By hand in Plex")
+    item = harness.add_item("new", size=7, title="By hand in Plex")
     harness.stash.scan_create(files=[("/data/new.mp4", 7)])
     wait_until(lambda: "nothing is known of it yet" in harness.worker_log())
     asked = [

@@ -71,9 +71,9 @@ class Harness:
         files = [(f"{STASH_FOLDER}/{name}.mp4", _SIZE)]
         return self.stash.add_scene(**{"title": f"Title of {name}", "files": files, **scene})
 
-    def add_item(self, name: str = "a") -> PlexItem:
+    def add_item(self, name: str = "a", *, size: int = _SIZE, **item: Any) -> PlexItem:
         """Add the item of such a scene's file."""
-        return self.plex.add_item(self.library, f"{self.plex_folder}/{name}.mp4", size=_SIZE)
+        return self.plex.add_item(self.library, f"{self.plex_folder}/{name}.mp4", size=size, **item)
 
     def find_item(self, scene: Scene) -> PlexItem | None:
         return self.plex.find(scene.path.replace(STASH_FOLDER, self.plex_folder, 1))

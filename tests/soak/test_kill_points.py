@@ -124,6 +124,11 @@ class KillPointHarness(ProcessHarness):
             return [str(error)]
         return [f"{left} jobs are left"] if left else []
 
+    def finish(self, scene: Scene) -> None:
+        """Start a worker and wait until the scene is in sync."""
+        self.start_worker(idle=30)
+        self.wait(lambda: self.unfinished(scene))
+
     def wait(self, unfinished: Callable[[], list[str]]) -> None:
         wait_until(
             lambda: not unfinished(), lambda: f"{unfinished()}; {self.worker_log()}", PATIENCE
@@ -157,8 +162,7 @@ def test_a_scene_ends_in_plex_as_stash_shows_it(harness: KillPointHarness, point
     scene, _ = harness.pair()
     harness.enqueue(scene.id)
     harness.kill_worker_at(point)
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
     assert harness.letters() == []
     item = harness.item_of(scene)
     assert [poster.data for poster in item.posters] == [PNG]
@@ -184,8 +188,7 @@ def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(
     harness.enqueue(scene.id)
     harness.kill_worker_at(POINTS[name])
     harness.edit(scene, details="", studio=None, tags=["Two"], performers=["Bob"], groups=[])
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +203,7 @@ def test_a_second_edit_that_was_cut_short_is_known_to_be_ours(
     harness.edit(scene, details="Others", tags=["Two", "Three"])
     harness.kill_worker_at(POINTS[name])
     harness.edit(scene, details="", tags=["Two"])
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
 
 
 def test_two_deaths_in_a_row_leave_nothing_that_is_taken_for_the_users_own(
@@ -215,8 +217,7 @@ def test_two_deaths_in_a_row_leave_nothing_that_is_taken_for_the_users_own(
     )
     harness.kill_worker_at(POINTS["before the edit goes to Plex"])
     harness.edit(scene, details="", studio=None, tags=["Two"], performers=[])
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
 
 
 def test_an_edit_whose_answer_was_lost_is_known_to_be_ours(harness: KillPointHarness) -> None:
@@ -225,8 +226,7 @@ def test_an_edit_whose_answer_was_lost_is_known_to_be_ours(harness: KillPointHar
     harness.plex.faults.add(
         ResetAfter(), method="PUT", times=3
     )  # all of the client's quick attempts
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
     harness.edit(scene, details="", studio=None, tags=["Two"])
     harness.wait(lambda: harness.unfinished(scene))
 
@@ -236,9 +236,8 @@ def test_a_retry_is_not_lost(harness: KillPointHarness, point: Point) -> None:
     scene = harness.add_scene()
     harness.enqueue(scene.id)
     harness.kill_worker_at(point)
-    harness.plex.add_item(harness.library, "/media/a.mp4", size=100)
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.add_item("a")
+    harness.finish(scene)
     assert harness.letters() == []
 
 
@@ -270,8 +269,7 @@ def test_a_letter_that_is_taken_up_again_is_not_lost(
     dlq.close()
     harness.kill_worker_at(point)
     assert harness.letters() or harness.jobs_left(), "it must be in one of the two"
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
     assert harness.letters() == []
 
 
@@ -291,8 +289,7 @@ def test_a_missed_edit_is_found_again(harness: KillPointHarness, point: Point) -
     harness.watch_from(time.time() - _RECENTLY)
     scene, _ = harness.pair(updated_at=time.time())
     harness.kill_worker_at(point)
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
     assert harness.letters() == []
 
 
@@ -304,8 +301,7 @@ def test_a_job_in_a_damaged_database_is_carried_over(
     harness.enqueue(scene.id)
     _damage(Path(harness.data_dir, "queue", "data.db"))
     harness.kill_worker_at(point)
-    harness.start_worker(idle=30)
-    harness.wait(lambda: harness.unfinished(scene))
+    harness.finish(scene)
     assert len(list(Path(harness.data_dir, "queue").glob("data.db.broken-*.carried"))) == 1
     assert harness.letters() == []
 

@@ -462,7 +462,7 @@ def test_an_untold_change_of_a_scene_in_the_dead_letters_is_tried_again(
     harness.clock.advance(60)
     restart(harness)
     assert len(harness.letters()) == 1
-    item = harness.plex.add_item(harness.library, "/media/now.mp4", size=100)
+    item = harness.add_item("now")
     harness.clock.advance(HOUR)
     harness.stash.change_silently(scene.id, files=[("/data/now.mp4", 100)])
     harness.clock.advance(60)
@@ -521,7 +521,6 @@ def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(
     harness.run()
     harness.stash.library.remove_scene(first.id)
     harness.clock.advance(DAY + HOUR)
-    harness.worker.close()
     harness.new_worker(catch_up=True, memory=memory)
 
     harness.run()

@@ -92,7 +92,7 @@ def test_a_scene_gone_from_stash_is_done_and_its_timestamp_forgotten(
 
 
 def test_without_a_stash_client_the_job_says_it_all(harness: WorkerHarness) -> None:
-    item = harness.plex.add_item(harness.library, "/media/b.mp4", size=5)
+    item = harness.add_item("b", size=5)
     harness.new_worker(stash=None, load_config=None, config=harness.config())
     data = {"path": "/data/b.mp4", "title": "Carried", "tags": ["One"], "details": "Text"}
     enqueue(harness.queue, 9, "metadata", data)
@@ -124,7 +124,7 @@ def test_without_a_stash_client_a_job_without_path_is_a_dead_letter_at_once(
 def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
     harness: WorkerHarness, data: dict[str, object]
 ) -> None:
-    harness.plex.add_item(harness.library, "/media/b.mp4", size=5)
+    harness.add_item("b", size=5)
     harness.new_worker(stash=None, load_config=None, config=harness.config())
     enqueue(harness.queue, 9, "metadata", {"path": "/data/b.mp4", **data})
 
@@ -149,7 +149,7 @@ def test_process_job_raises_what_the_contract_names(harness: WorkerHarness) -> N
 
 
 def test_update_metadata_takes_a_plain_dict(harness: WorkerHarness) -> None:
-    item = harness.plex.add_item(harness.library, "/media/b.mp4", size=5)
+    item = harness.add_item("b", size=5)
     worker = harness.new_worker(load_config=None, config=harness.config())
     plex_item = worker._get_plex_client().server.fetchItem(item.rating_key)
 
@@ -188,7 +188,7 @@ def ambiguous(harness: WorkerHarness) -> Scene:
         harness.plex.add_item(
             harness.library, f"/elsewhere/{folder}/same.mp4", size=100, title=f"In {folder}"
         )
-    return harness.stash.add_scene(title="Which?", files=[("/data/same.mp4", 100)])
+    return harness.add_scene("same", title="Which?")
 
 
 def test_strict_an_ambiguous_scene_is_not_written_but_reported_with_its_candidates(
@@ -247,7 +247,7 @@ def test_an_ambiguous_scene_whose_path_holds_a_line_break_is_still_one_log_line(
 ) -> None:
     for folder in ("one", "two"):
         harness.plex.add_item(harness.library, f"/elsewhere/{folder}/a\nb.mp4", size=100)
-    scene = harness.stash.add_scene(title="t", files=[("/data/a\nb.mp4", 100)])
+    scene = harness.add_scene("a\nb", title="t")
     harness.edit(scene, "Which one?")
 
     harness.run()
@@ -297,7 +297,7 @@ def test_a_file_that_appears_while_its_job_waits_is_synced_at_the_next_attempt(
     scene = harness.add_scene("late")
     harness.edit(scene, "Late")
     harness.run_for(20)
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    harness.add_item("late")
 
     harness.run_for(200)
 
@@ -314,7 +314,7 @@ def test_a_dead_letter_is_taken_up_again_when_its_file_appears_in_plex(
     harness.edit(never, "Never")
     harness.run_for(6200)
     assert len(harness.letters()) == 2
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    harness.add_item("late")
 
     harness.run_for(890)  # shorter than the time after which an idle worker leaves
 
@@ -328,8 +328,7 @@ def test_a_worker_that_starts_later_takes_dead_letters_up_too(harness: WorkerHar
     harness.edit(scene, "Late")
     harness.run()
     assert len(harness.letters()) == 1
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
-    harness.worker.close()
+    harness.add_item("late")
     harness.new_worker()
 
     harness.run()
@@ -361,7 +360,6 @@ def test_dead_letters_older_than_the_setting_go_at_start(harness: WorkerHarness)
     harness.run()
     assert len(harness.letters()) == 1
     harness.clock.advance(4 * 86_400)
-    harness.worker.close()
     harness.new_worker()
     fine, _ = harness.pair("fine")
     harness.edit(fine, "Fine")
@@ -437,7 +435,7 @@ def test_an_edit_made_while_its_scene_fails_starts_again_at_once_with_the_newest
     (job,) = harness.jobs()
     assert job["retry_count"] >= 3
     on_first(harness, is_read, lambda: harness.edit(scene, "Second"))
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    harness.add_item("late")
     harness.edit(scene, "Between")
 
     harness.run_for(5)

@@ -126,7 +126,7 @@ def test_an_item_that_is_gone_for_a_while_is_waited_for(harness: WorkerHarness) 
     edit(harness, scene, "Second")
     harness.run_for(10)
     assert harness.waiting() == 1
-    new = harness.plex.add_item(harness.library, "/media/a.mp4", size=100)
+    new = harness.add_item("a")
 
     harness.run_for(600)
 
@@ -167,7 +167,7 @@ def test_a_file_that_moved_in_both_places_keeps_its_item_and_its_memory(
 
 def test_a_dead_letter_is_taken_up_again_when_its_file_appears(harness: WorkerHarness) -> None:
     scene = given_up(harness)
-    item = harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    item = harness.add_item("late")
 
     harness.run_for(700)
 
@@ -178,7 +178,7 @@ def test_a_dead_letter_is_taken_up_again_when_its_file_appears(harness: WorkerHa
 
 def test_a_dead_letter_is_taken_up_once(harness: WorkerHarness) -> None:
     given_up(harness)
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    harness.add_item("late")
     before = done(harness)
 
     harness.run_for(3 * HOUR)
@@ -191,7 +191,7 @@ def test_without_its_file_a_dead_letter_is_not_taken_up(harness: WorkerHarness) 
     given_up(harness)
     before = done(harness)
     (letter,) = harness.letters()
-    harness.plex.add_item(harness.library, "/media/some other.mp4", size=100)
+    harness.add_item("some other")
 
     for _ in range(5):
         harness.run_for(HOUR)
@@ -203,7 +203,7 @@ def test_without_its_file_a_dead_letter_is_not_taken_up(harness: WorkerHarness) 
 def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(harness: WorkerHarness) -> None:
     given_up(harness)
     before = done(harness)
-    item = harness.plex.add_item(harness.library, "/media/elsewhere/late.mp4", size=77)
+    item = harness.add_item("elsewhere/late", size=77)
 
     harness.run_for(3 * HOUR)
 
@@ -214,10 +214,10 @@ def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(harness: Work
 def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_file_appears(
     harness: WorkerHarness,
 ) -> None:
-    harness.plex.add_item(harness.library, "/media/right/late.mp4", size=100)
-    harness.stash.add_scene(title="owner", files=[("/data/right/late.mp4", 100)])
+    harness.add_item("right/late")
+    harness.add_scene("right/late", title="owner")
     given_up(harness)
-    mine = harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    mine = harness.add_item("late")
 
     harness.run_for(700)
 
@@ -228,8 +228,8 @@ def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_
 def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_over(
     harness: WorkerHarness,
 ) -> None:
-    harness.plex.add_item(harness.library, "/media/right/late.mp4", size=100)
-    harness.stash.add_scene(title="owner", files=[("/data/right/late.mp4", 100)])
+    harness.add_item("right/late")
+    harness.add_scene("right/late", title="owner")
     given_up(harness)
     before = done(harness)
     (letter,) = harness.letters()
@@ -247,7 +247,7 @@ def test_a_scene_that_became_ambiguous_when_its_file_appeared_twice_is_told_once
 ) -> None:
     given_up(harness)
     for folder in ("one", "two"):
-        harness.plex.add_item(harness.library, f"/media/{folder}/late.mp4", size=100)
+        harness.add_item(f"{folder}/late")
 
     harness.run_for(4 * HOUR)
 
@@ -262,7 +262,7 @@ def test_the_scene_destroyed_meanwhile_its_letter_goes_when_the_file_appears(
 ) -> None:
     scene = given_up(harness)
     harness.stash.library.remove_scene(scene.id)
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    harness.add_item("late")
 
     harness.run_for(700)
 
@@ -274,7 +274,7 @@ def test_a_file_renamed_in_stash_is_looked_for_under_its_new_name_at_the_next_ed
     harness: WorkerHarness,
 ) -> None:
     scene = given_up(harness)
-    item = harness.plex.add_item(harness.library, "/media/renamed.mp4", size=100)
+    item = harness.add_item("renamed")
     harness.stash.move_file(scene.id, "/data/renamed.mp4")
     edit(harness, scene, "By its new name")
 
@@ -289,7 +289,7 @@ def test_a_mapping_that_is_corrected_takes_its_dead_letters_up_by_itself(
 ) -> None:
     harness.configure(path_mappings="/data => /wrong")
     scene = given_up(harness, "same")
-    harness.plex.add_item(harness.library, "/media/same.mp4", size=55)
+    harness.add_item("same", size=55)
     harness.run_for(700)
     assert harness.synced_at(scene) is None
 
@@ -305,8 +305,7 @@ def test_a_mapping_that_is_corrected_takes_its_dead_letters_up_by_itself(
 
 def test_after_a_restart_the_letters_are_looked_through_at_once(harness: WorkerHarness) -> None:
     scene = given_up(harness)
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
-    harness.worker.close()
+    harness.add_item("late")
     harness.new_worker()
 
     harness.run_for(5)
@@ -316,7 +315,7 @@ def test_after_a_restart_the_letters_are_looked_through_at_once(harness: WorkerH
 
 def test_a_busy_worker_finds_time_for_its_dead_letters(harness: WorkerHarness) -> None:
     scene = given_up(harness)
-    harness.plex.add_item(harness.library, "/media/late.mp4", size=100)
+    harness.add_item("late")
     for number in range(30):
         other, _ = harness.pair(f"busy{number}")
         harness.clock.after(number * 40, lambda other=other: edit(harness, other, "Busy"))  # type: ignore[misc]

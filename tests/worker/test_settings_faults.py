@@ -345,7 +345,6 @@ def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(
     assert untouched(harness)
     assert len(harness.plex.log) == 0
 
-    harness.worker.close()
     harness.new_worker()
     harness.configure(enabled=True)
     harness.run_for(10)
