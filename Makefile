@@ -3,7 +3,7 @@
 #   make test    the test suite                make lint   ruff and mypy
 #   make bench   the benchmarks (ten minutes)  make clean  back to a fresh checkout
 #   make bench-quick  the benchmarks in under a minute; one alone: make bench ARGS="--only throughput"
-#   make package dist/PlexSync.zip and dist/index.yml, as Stash's plugin sources want them
+#   make package dist/PlexSync.zip and dist/index.yaml, as Stash's plugin sources want them
 #   make soak    the fault campaign, as long as you like: make soak ROUNDS=100 SEED=7
 
 PYTHON ?= python3

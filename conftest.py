@@ -1,5 +1,69 @@
-"""Lets pytest, which has imported the standard `queue` long before, find our modules below that name."""
+"""Prepares a session of tests: what it needs is there, our `queue` is found, nothing outside is touched."""
 
-import PlexSync
+from __future__ import annotations
 
+import atexit
+import contextlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+
+#: Module: package. All that `requirements-dev.txt` adds for tests, and all that PlexSync itself needs.
+_NEEDED = {
+    "graphql": "graphql-core",
+    "hypothesis": "hypothesis",
+    "persistqueue": "persist-queue",
+    "plexapi": "plexapi",
+    "pydantic": "pydantic",
+    "pytest_timeout": "pytest-timeout",
+    "requests": "requests",
+    "rich": "rich",
+    "xdist": "pytest-xdist",
+    "yaml": "pyyaml",
+}
+_MISSING = sorted(name for module, name in _NEEDED.items() if not importlib.util.find_spec(module))
+if _MISSING:  # pytest would stumble over an option or an import, whichever comes first
+    raise SystemExit(
+        f"The tests need {', '.join(_MISSING)}: run `make test`, which installs them,"
+        " or `python -m pip install -r requirements-dev.txt`"
+    )
+
+import pytest  # noqa: E402 - after the check
+
+import PlexSync  # noqa: E402
+
+# pytest has imported the standard `queue` long before.
 PlexSync.host_queue_package()
+
+from tests import isolation  # noqa: E402 - after the standard queue hosts ours
+
+_session = contextlib.ExitStack()
+atexit.register(_session.close)  # pytest-xdist ends some workers without a hook of pytest
+# A worker's folder lies in that of the process that started it, which outlives it.
+_parent = os.environ.get(isolation.VARIABLE) if "PYTEST_XDIST_WORKER" in os.environ else None
+_folder = _session.enter_context(
+    tempfile.TemporaryDirectory(prefix="plexsync-tests-", dir=_parent, ignore_cleanup_errors=True)
+)
+_session.enter_context(isolation.private_home(_folder))
+_guard = isolation.Guard(_folder)
+
+
+def _fail_on_refusals() -> None:
+    refusals = _guard.refusals()
+    if refusals:
+        pytest.fail("not started by this session of tests: " + "; ".join(refusals), pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_reaches_only_its_own() -> Iterator[None]:
+    """Fail at the end for what processes did after their tests."""
+    yield
+    _fail_on_refusals()
+
+
+@pytest.fixture(autouse=True)
+def _test_reaches_only_its_own(_session_reaches_only_its_own: None) -> Iterator[None]:
+    """Fail a test that reached, itself or by a process, for what the session did not start."""
+    yield
+    _fail_on_refusals()

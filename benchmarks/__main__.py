@@ -19,6 +19,7 @@ from rich.status import Status  # noqa: E402
 
 from benchmarks import bulk, burst, growth, hook, idle, index, latency, report, throughput  # noqa: E402
 from benchmarks.measure import FULL, NORMAL, QUICK, TINY, Log, Result, Scale  # noqa: E402
+from tests.isolation import private_home  # noqa: E402
 
 MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
     "hook": hook.measure,
@@ -38,6 +39,11 @@ SCALES = {scale.name: scale for scale in (TINY, QUICK, NORMAL, FULL)}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the arguments say."""
     chosen = _parser().parse_args(arguments)
+    with private_home():
+        _measure(chosen)
+
+
+def _measure(chosen: argparse.Namespace) -> None:
     names = chosen.only or list(MEASUREMENTS)
     scale = SCALES[chosen.scale]
     console, progress = Console(), Console(stderr=True)

@@ -18,6 +18,7 @@ from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE, QUEUE_DIR, Inbox
 from queue.models import create_sync_job
+from tests.isolation import closed_port
 from worker.process import WorkerLock, worker_alive, worker_pid
 
 SCENE = 7
@@ -30,7 +31,7 @@ _EVENT: dict[str, Any] = {
     "server_connection": {
         "Scheme": "http",
         "Host": "0.0.0.0",
-        "Port": 9999,
+        "Port": closed_port(),
         "SessionCookie": {"Name": "session", "Value": "benchmark-session-cookie"},
         "Dir": "/root/.stash",
         "PluginDir": str(ROOT),

@@ -1,4 +1,4 @@
-"""Where things are kept. Loaded by the hook."""
+"""Locate the data directory. Loaded by the hook."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def plugin_data_dir(here: str = HERE) -> str:
-    """Return the data directory (README, "Where things are kept"), made if it is missing.
+    """Return the data directory (README, "Where things are kept"); create it if it is missing.
 
     Args:
-        here: the plugin's folder as Stash knows it, which may be a link.
+        here: the plugin's folder as Stash knows it; may be a symbolic link.
 
     Raises:
-        OSError: none of the places can be written.
+        OSError: none of the candidate directories is writable.
     """
     home = os.path.join(os.path.expanduser("~"), ".stash", "plugins", "PlexSync", "data")
     problem: OSError | None = None
-    for place in (
+    for candidate in (
         os.environ.get("STASH_PLUGIN_DATA", "").strip(),
         home,
         os.path.join(here, "data"),
     ):
         try:
-            if place:
-                make_private_dir(os.path.abspath(place))
-                if os.access(place, os.W_OK | os.X_OK):
-                    return os.path.abspath(place)
+            if candidate:
+                make_private_dir(os.path.abspath(candidate))
+                if os.access(candidate, os.W_OK | os.X_OK):
+                    return os.path.abspath(candidate)
         except OSError as error:
             problem = error
     raise problem or PermissionError(

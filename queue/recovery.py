@@ -1,7 +1,7 @@
-"""A damaged queue database: set aside under a dated name, never deleted; what can be read is carried over.
+"""Quarantine a damaged queue database and salvage its readable jobs. Loaded by the hook.
 
-Two steps, for two kinds of process. A hook has no time: it renames the files and begins anew. The worker, who
-has, reads what is readable in the old ones and puts it into the new. Loaded by the hook.
+A hook only renames the damaged files, because it must be fast, and a new database is created. The
+worker later copies the readable jobs from the quarantined files. Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ if TYPE_CHECKING:
     from queue.models import SyncJob
 
 _BROKEN = ".broken-"
-_CARRIED = ".carried"
+_SALVAGED = ".carried"
 _SIDE_FILES = ("-wal", "-shm")
+#: Suffix of the guard file that one process holds while it renames a damaged database.
 _GUARD = ".rescue"
-#: Seconds after which a rescue counts as given up.
-_LONGEST_RESCUE = 10.0
+#: Age in seconds from which a guard file is stale: its process was killed.
+_STALE_GUARD = 10.0
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error means that the database itself is damaged, not that it is busy or the disk full."""
-    text = str(error).replace("malformed JSON", "")  # a row of ours, not the file
+    """Tell whether an error means a damaged database file, not a locked one or a full disk."""
+    text = str(error).replace("malformed JSON", "")  # that is one invalid row, not the file
     return isinstance(error, sqlite3.DatabaseError) and (
         "malformed" in text or "not a database" in text
     )
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:
-    """Whether an error means that another process has the database, and for how long nobody knows."""
+    """Tell whether an error means that another process holds the database locked."""
     return "locked" in str(error) or "busy" in str(error)
 
 
 def check_database(database: str) -> str | None:
-    """Set a database aside if it is damaged; return its new name, or None when it is well, or not there.
+    """Quarantine a database if it is damaged. Not for hooks: this reads the whole file.
 
-    Reads all of it, so not for hooks.
+    Returns:
+        The new name of the damaged database; None if it is intact or missing.
     """
     return (
         quarantine_database(database)
@@ -54,13 +56,15 @@ def check_database(database: str) -> str | None:
 
 
 def quarantine_database(database: str) -> str | None:
-    """Rename a damaged database and what belongs to it; return its new name.
+    """Rename a damaged database and its WAL files; return its new name.
 
-    Of several processes that find the damage at once one does it. The others wait until it is done and get
-    None, as does whoever finds the database well: they only have to open it again.
+    If several processes find the damage at once, one renames the files; the others wait for it.
+
+    Returns:
+        None if another process renamed the database or if it is intact: just open it again.
 
     Raises:
-        OSError: it can't be renamed.
+        OSError: the files can't be renamed.
     """
     guard = database + _GUARD
     try:
@@ -74,11 +78,13 @@ def quarantine_database(database: str) -> str | None:
         os.unlink(guard)
 
 
-def wait_for_recovery(database: str, timeout: float = 2 * _LONGEST_RESCUE) -> None:
-    """Wait while another process sets the database aside: who opened it meanwhile would begin a new log for it.
+def wait_for_recovery(database: str, timeout: float = 2 * _STALE_GUARD) -> None:
+    """Wait while another process renames the database.
+
+    Opening the database in between would create a new WAL file for the old database.
 
     Raises:
-        sqlite3.OperationalError: it takes longer than `timeout` seconds.
+        sqlite3.OperationalError: `timeout` seconds have passed.
     """
     guard = database + _GUARD
     deadline = time.monotonic() + timeout
@@ -87,38 +93,38 @@ def wait_for_recovery(database: str, timeout: float = 2 * _LONGEST_RESCUE) -> No
             age = time.time() - os.stat(guard).st_mtime
         except FileNotFoundError:
             return
-        if age > _LONGEST_RESCUE:  # whoever made it was killed
+        if age > _STALE_GUARD:
             try:
                 os.unlink(guard)
             except FileNotFoundError:
                 return
         if time.monotonic() >= deadline:
             raise sqlite3.OperationalError(
-                "database is locked: it was damaged, and is being set aside"
+                "database is locked: it was damaged and is being renamed"
             )
         time.sleep(0.005)
 
 
 def _rename(database: str) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for side in _SIDE_FILES:  # first: a new database must not find an old log beside it
+    for side in _SIDE_FILES:  # first: a new database must not use the old WAL file
         if os.path.exists(database + side):
             os.replace(database + side, f"{database}{_BROKEN}{stamp}{side}")
     return quarantine(database, stamp)
 
 
 def salvage(database: str, connection: sqlite3.Connection) -> int:
-    """Put what is readable in set-aside databases into the queue; return how many jobs.
+    """Copy the readable jobs of quarantined databases into the queue; return their number.
 
-    Only for the holder of the worker's lock.
+    Only the holder of the worker lock may call this.
 
     Args:
-        connection: the new queue's.
+        connection: connection to the new database.
     """
     folder, name = os.path.split(database)
-    carried = 0
+    salvaged = 0
     for entry in sorted(os.listdir(folder)):
-        if entry.startswith(name + _BROKEN) and not entry.endswith((*_SIDE_FILES, _CARRIED)):
+        if entry.startswith(name + _BROKEN) and not entry.endswith((*_SIDE_FILES, _SALVAGED)):
             path = os.path.join(folder, entry)
             for job in _readable_jobs(path):
                 if (
@@ -127,13 +133,13 @@ def salvage(database: str, connection: sqlite3.Connection) -> int:
                     and isinstance(job.get("scene_id"), int)
                 ):
                     table.put(connection, job, older=True)
-                    carried += 1
-            os.replace(path, path + _CARRIED)
-    return carried
+                    salvaged += 1
+            os.replace(path, path + _SALVAGED)
+    return salvaged
 
 
 def _is_damaged(database: str) -> bool:
-    """Look again, once nobody else is at it: another process may have been faster."""
+    """Check the database itself: another process may have replaced it already."""
     try:
         connection = sqlite3.connect(database, timeout=1)
         try:
@@ -145,8 +151,8 @@ def _is_damaged(database: str) -> bool:
 
 
 def _readable_jobs(database: str) -> Iterator[SyncJob]:
-    """Yield the unfinished jobs, from the front until the damage, then from the back until it."""
-    import pathlib  # not on the hook's way
+    """Yield the unfinished jobs: forwards up to the damage, then backwards up to it."""
+    import pathlib  # here, so that the hook does not load it
 
     seen: set[int] = set()
     for order in ("", "DESC"):
@@ -159,7 +165,7 @@ def _readable_jobs(database: str) -> Iterator[SyncJob]:
                 f"SELECT _id, data, status FROM ack_queue_default ORDER BY _id {order}"
             )
             for row_id, data, status in rows:
-                if row_id not in seen and status <= table.TAKEN:
+                if row_id not in seen and status <= table.CLAIMED:
                     seen.add(row_id)
                     yield json.loads(data)
         except (sqlite3.Error, ValueError):

@@ -1,7 +1,7 @@
-"""Where an edit goes while the queue's database can't be written: one small file each, beside it.
+"""Spool jobs in files while the queue's database is locked. Loaded by the hook.
 
-A save in Stash must not wait for a process that holds the database locked: one that is frozen, or gives back
-disk space. The holder of the worker's lock takes the files in. Loaded by the hook.
+A save in Stash must not wait for a process that holds the database locked for long, for example a
+frozen one. A worker or a task imports the files, one process at a time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 
 from common.files import make_private_dir, quarantine, replace_private
 
@@ -23,10 +24,10 @@ _ENDING = ".json"
 
 
 def spool(queue_dir: str, job: SyncJob) -> None:
-    """Write `job` to a file of its own; on disk when this returns.
+    """Write `job` to a file of its own; it is on disk on return.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     folder = os.path.join(queue_dir, FOLDER)
     make_private_dir(folder)
@@ -35,7 +36,7 @@ def spool(queue_dir: str, job: SyncJob) -> None:
 
 
 def spooled(queue_dir: str) -> list[str]:
-    """Return the names of the files that wait, oldest first."""
+    """Return the names of the spooled files, oldest first."""
     try:
         return sorted(
             name for name in os.listdir(os.path.join(queue_dir, FOLDER)) if name.endswith(_ENDING)
@@ -45,13 +46,26 @@ def spooled(queue_dir: str) -> list[str]:
 
 
 def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
-    """Hand what waits to `put`, oldest first, and remove it then; return how many.
+    """Put the spooled jobs into the queue, oldest first, and remove their files.
 
-    A kill between the two hands it over again, which the queue merges.
+    Two processes at once: one waits for the other, so that each file is imported once, and in order.
+    After a kill between put and removal a job is put again; the queue merges it.
+
+    Returns:
+        The number of jobs imported.
 
     Raises:
-        OSError, sqlite3.Error: the rest stays where it is.
+        OSError, sqlite3.Error: the remaining files stay in the spool.
     """
+    if not spooled(queue_dir):
+        return 0
+    from queue.spool_lock import exclusive  # a hook never imports the spool
+
+    with exclusive(queue_dir) as is_ours:
+        return _import(queue_dir, put) if is_ours else 0
+
+
+def _import(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     taken = 0
     for name in spooled(queue_dir):
         file = os.path.join(queue_dir, FOLDER, name)
@@ -60,10 +74,14 @@ def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
                 job = json.load(content)
             if not isinstance(job.get("scene_id"), int) or not job.get("job_key"):
                 raise ValueError("no job")
+        except FileNotFoundError:  # another process was faster, where there are no locks
+            continue
         except (ValueError, AttributeError, RecursionError):
-            quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
+            with suppress(FileNotFoundError):
+                quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
             continue
         put(job)
-        os.unlink(file)
+        with suppress(FileNotFoundError):
+            os.unlink(file)
         taken += 1
     return taken

@@ -1,10 +1,10 @@
-"""Builds the package as Stash's plugin sources want it: `dist/PlexSync.zip` and `dist/index.yml`.
+"""Builds the package and its index, as Stash's plugin sources want them.
 
 The same tree gives the same bytes, whoever builds it and wherever: sorted names, one time and one mode for all
 files, Unix line ends, and no compression, as each version of zlib packs differently (the package is small).
 
-Stash takes every `.yml` below its plugins folder for a plugin, and index.yml is none. So build on a machine where this
-folder is not inside a Stash's plugins folder, or empty `dist/` afterwards; git ignores it.
+Stash takes every `.yml` below its plugins folder for a plugin, and people clone this repository there. So in
+`dist/` the index is named `index.yaml`; in a folder outside of the repository it is `index.yml`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ID = "PlexSync"
 MANIFEST = f"{ID}.yml"
 #: All that may be in the package. What is not named here stays out: tests, benchmarks, tools, settings of tools.
-FILES = ("PlexSync.py", MANIFEST, "README.md", "LICENSE", "requirements.txt")
+FILES = ("PlexSync.py", MANIFEST, "README.md", "LICENSE", "requirements.txt", "constraints.txt")
 FOLDERS = ("common", "docs", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker")
 SUFFIXES = (".py", ".md")
 #: For who works on PlexSync, with the repository at hand.
 DEVELOPERS_DOCS = ("docs/contributing.md", "docs/development.md", "docs/releasing.md")
 #: Without these there is no plugin.
-NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt")
+NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt", "constraints.txt")
 
 _MODE = 0o100644
 _UNIX = 3
@@ -129,12 +129,17 @@ def belongs(name: str) -> bool:
     return not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 
-def write(package: Package, folder: Path) -> None:
-    """Write `PlexSync.zip` and `index.yml`."""
+def index_name(folder: Path, root: Path) -> str:
+    """Return the index's file name in `folder`: never one that Stash loads in the repository `root`."""
+    return "index.yaml" if folder.resolve().is_relative_to(root.resolve()) else "index.yml"
+
+
+def write(package: Package, folder: Path, index: str) -> None:
+    """Write `PlexSync.zip` and the index, which is named `index`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (
         (f"{ID}.zip", package.zip),
-        ("index.yml", package.index().encode("utf-8")),
+        (index, package.index().encode("utf-8")),
     ):
         temporary = folder / f".{name}.new"
         temporary.write_bytes(content)
@@ -152,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = chosen.to or chosen.root / "dist"
     try:
         package = build(chosen.root, os.environ)
-        write(package, folder)
+        write(package, folder, index_name(folder, chosen.root))
     except (PackageError, OSError) as error:
         sys.stderr.write(f"The package can't be built: {error}\n")
         return 1

@@ -1,6 +1,7 @@
-"""Lines for Stash's log from a process that Stash does not listen to.
+"""Defer log lines until a process runs whose log Stash reads.
 
-The worker leaves what a user must act on in `notices.jsonl`; the next hook or task takes them along.
+Stash does not read the worker's output. The worker saves the lines that a user must act on in
+`notices.jsonl`; the next hook or task logs them.
 """
 
 from __future__ import annotations
@@ -15,29 +16,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "notices.jsonl"
-#: Bytes after which no more is left: the worker's log has everything.
-_ENOUGH = 32_768
+#: File size in bytes from which further lines are dropped; the worker's log has all of them.
+_MAX_SIZE = 32_768
 
 
 def defer_log_line(data_dir: str, level: str, text: str) -> None:
-    """Leave a line; an unwritable folder loses only this line, which the worker's log has as well."""
+    """Save a line for the next hook or task.
+
+    If the folder is not writable, the line is dropped; the worker's log has it.
+    """
     path = os.path.join(data_dir, FILE)
     try:
-        if not os.path.exists(path) or os.stat(path).st_size < _ENOUGH:
+        if not os.path.exists(path) or os.stat(path).st_size < _MAX_SIZE:
             append_private(path, json.dumps([level, text]) + "\n")
     except OSError:
         return
 
 
 def take_deferred_lines(data_dir: str) -> Iterator[tuple[str, str]]:
-    """Yield (level, text) of what was left, once: of several processes only one gets them."""
+    """Yield (level, text) of the saved lines and remove them; only one process gets each line."""
     path = os.path.join(data_dir, FILE)
-    taken = f"{path}.{os.getpid()}.tmp"
+    claimed = f"{path}.{os.getpid()}.tmp"
     try:
-        os.rename(path, taken)
-        with open(taken, encoding="utf-8", errors="replace") as file:
+        os.rename(path, claimed)
+        with open(claimed, encoding="utf-8", errors="replace") as file:
             lines = file.readlines()
-        os.unlink(taken)
+        os.unlink(claimed)
     except OSError:
         return
     for line in lines:

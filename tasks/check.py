@@ -14,16 +14,13 @@ from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.matcher import AmbiguousMatch
+from plex.ownership import found_by_path
 from plex.paths import name_of, normalize
-from plex.records import read_item
 from stash.records import Scene
 from tasks.context import Context, Result
-from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, SettingsError, TransientError
-from validation.metadata import SyncMetadata, validate_metadata
 from worker.bootstrap import open_readonly
-from worker.plex_side import PlexSide
-from worker.scene_sync import SceneSync
+from worker.job_runner import JobRunner, desired
 
 PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
 #: Scenes that are tried, and how many of each kind are shown.
@@ -91,14 +88,13 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     if not config.enabled:
         findings.notes.append("PlexSync is switched off")
     yield "Plex"
-    with open_readonly(context.data_dir, config, context.stash) as (plex, scenes):
-        server = plex.client().server
+    with open_readonly(context.data_dir, config, context.stash) as runner:
+        plex = runner.plex
+        name, version = plex.client().name_and_version()
         plex.client().probe()
-        findings.add(
-            "Plex", f"{server.friendlyName} {server.version} at {config.plex_url}", server.version
-        )
+        findings.add("Plex", f"{name} {version} at {config.plex_url}", version)
         yield "Libraries"
-        names = [str(section.title) for section in plex.libraries()]
+        names = [library.title for library in plex.libraries()]
         findings.add(
             "Libraries", f"{', '.join(names) or 'none'} with {plex.index.count()} files", names
         )
@@ -109,19 +105,16 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
             )
             return
         yield "Matching"
-        _try_scenes(context, findings, config, plex, scenes)
+        _try_scenes(context, findings, runner)
 
 
-def _try_scenes(
-    context: Context, findings: Findings, config: PlexSyncConfig, plex: PlexSide, scenes: SceneSync
-) -> None:
+def _try_scenes(context: Context, findings: Findings, runner: JobRunner) -> None:
     sample = context.stash.sample(SAMPLE, random.randrange(10**8))
     found: dict[str, list[str]] = {"high": [], "low": [], "none": []}
     prefixes: Counter[tuple[str, str]] = Counter()
     for scene in sample:
-        metadata, _ = validate_metadata(scene.as_metadata())
-        if metadata is not None and scene.files:
-            kind, text = _try(scenes, scene, metadata, prefixes)
+        if scene.files:
+            kind, text = _try(runner, scene, prefixes)
             found[kind].append(f"scene {scene.id} {scene.files[0].path}{text}")
     counts = {kind: len(texts) for kind, texts in found.items()}
     tried = sum(counts.values())
@@ -134,7 +127,7 @@ def _try_scenes(
     for kind, label in (("high", "certain"), ("low", "ambiguous"), ("none", "not in Plex")):
         findings.lines.extend(f"  {label}: {text}" for text in found[kind][:_EXAMPLES])
     suggested = _suggestion(prefixes)
-    if suggested and suggested not in config.path_mappings:
+    if suggested and suggested not in runner.plex.config.path_mappings:
         mapping = f"{suggested[0]} => {suggested[1]}"
         findings.add("Suggested path mappings", mapping, mapping)
         findings.notes.append(
@@ -145,19 +138,16 @@ def _try_scenes(
         findings.fail("Matching", f"none of {tried} scenes was found for certain: {hint}")
 
 
-def _try(
-    scenes: SceneSync, scene: Scene, metadata: SyncMetadata, prefixes: Counter[tuple[str, str]]
-) -> tuple[str, str]:
+def _try(runner: JobRunner, scene: Scene, prefixes: Counter[tuple[str, str]]) -> tuple[str, str]:
     try:
-        found = scenes.find(metadata, scene)
+        item = runner.match(desired(scene), scene)
     except PlexNotFound:
         return "none", ""
     except AmbiguousMatch as error:
         return "low", f" may be {len(error.details['candidates'])} items"
-    item = read_item(found)
     for file in (
-        () if scenes.is_found_by_path(found, scene) else item.files
-    ):  # what works needs no suggestion
+        () if found_by_path(item, scene.files, runner.plex.config.path_mappings) else item.files
+    ):
         pair = differing_prefixes(scene.files[0].path, file.path)
         if pair is not None:
             prefixes[pair] += 1

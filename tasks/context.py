@@ -9,10 +9,9 @@ from typing import Any
 
 from common.redaction import Redactor
 from stash.client import StashClient
-from stash.connection import load_connection
 from tasks.foreground import Progress
 from validation.config import PlexSyncConfig
-from worker.settings import ShownDefaults, load_config
+from worker.config_provider import StashConfigProvider
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,9 @@ class Context:
             SettingsError: one is missing or wrong; the text names it.
             StashUnavailable, StashRefused, StashQueryError
         """
-        return load_config(
-            self.stash,
-            lambda: load_connection(self.data_dir),
-            self.environ,
-            self.redactor.add,
-            ShownDefaults(self.stash).show,
-        )
+        return StashConfigProvider(
+            self.stash, self.data_dir, self.redactor, environ=self.environ
+        ).load()
 
 
 class UsageError(ValueError):

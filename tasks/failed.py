@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from plex.matcher import describe
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import RETRY_FIELDS, SyncJob
 from tasks.context import Context, Result, is_set
 from tasks.foreground import work_off
-from worker.matching import describe
 
 #: Letters of each type of error that are shown; `failed --json` has as many.
 _SHOWN = 100

@@ -9,7 +9,7 @@ from typing import Any
 from queue.ack_queue import JobQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats
-from worker.bootstrap import open_worker
+from worker.bootstrap import build_worker
 from worker.process import WorkerLock, ensure_worker
 from worker.state import load_state
 
@@ -35,15 +35,15 @@ def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str |
         None when nothing that is due is left, else one line that says why.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: see `worker.bootstrap.open_worker`.
+        ValueError, OSError, sqlite3.Error: see `worker.bootstrap.build_worker`.
     """
     lock = WorkerLock(data_dir)
     if not lock.acquire():
         return _follow(data_dir, entry, progress)
     try:
-        with open_worker(data_dir, lock, tell=tell) as worker:
+        with build_worker(data_dir, lock, tell=tell) as worker:
             finished = worker.drain(progress)
-            state, disabled = worker.gate.state(), worker.gate.disabled
+            state, disabled = worker.health.to_dict(), worker.disabled
     finally:
         lock.release()
     left = get_stats(data_dir)["pending"]
@@ -77,8 +77,9 @@ def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
 
 
 def _due(queue: JobQueue) -> int:
+    spooled = queue.count_spooled()  # before: an import meanwhile hides no job
     counts = queue.counts(due_at=time.time())
-    return counts["pending"] + counts["in_progress"] + queue.count_spooled()
+    return counts["pending"] + counts["in_progress"] + spooled
 
 
 def _problem(state: dict[str, Any]) -> str | None:

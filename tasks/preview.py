@@ -8,16 +8,14 @@ from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.matcher import AmbiguousMatch
-from plex.records import read_item
 from queue.timestamps import parse_time
 from stash.client import StashUnavailable
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, scene_id_of
 from tasks.sync import DAY
 from validation.errors import PermanentError
-from validation.metadata import validate_metadata
 from worker.bootstrap import open_readonly
-from worker.scene_sync import SceneSync
+from worker.job_runner import JobRunner
 
 SCOPES = ("recent", "all", "scene")
 #: Scenes that are read from Stash in one query, and scenes whose changes are shown.
@@ -40,10 +38,10 @@ def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
     changed: list[dict[str, Any]] = []
     counts = {"changed": 0, "in_sync": 0, "ambiguous": 0, "not_found": 0, "skipped": 0}
     ids = _scene_ids(context, arguments)
-    with open_readonly(context.data_dir, config, context.stash) as (_, scenes):
+    with open_readonly(context.data_dir, config, context.stash) as runner:
         for done, scene in enumerate(_read(context, ids), 1):
             is_ours = scene.organized or not config.only_organized
-            kind, changes = _preview_one(scenes, scene) if is_ours else ("skipped", {})
+            kind, changes = _preview_one(runner, scene) if is_ours else ("skipped", {})
             counts[kind] += 1
             if changes and len(changed) < _SHOWN:
                 changed.append({"scene_id": scene.id, "changes": changes})
@@ -86,12 +84,9 @@ def _read_batch(context: Context, batch: list[int]) -> Iterator[Scene]:
         yield from (scene for scene in map(context.stash.find_scene, batch) if scene is not None)
 
 
-def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:
-    metadata, _ = validate_metadata(scene.as_metadata())
-    if metadata is None:
-        return "skipped", {}
+def _preview_one(runner: JobRunner, scene: Scene) -> tuple[str, dict[str, Any]]:
     try:
-        item, edits = scenes.preview(metadata, scene)
+        item, edits = runner.preview(scene)
     except PlexNotFound:
         return "not_found", {}
     except AmbiguousMatch:
@@ -102,11 +97,10 @@ def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:
         return "skipped", {}
     if not edits.changes:
         return "in_sync", {}
-    library = read_item(item).library
     fields = {
         name: {"from": before, "to": after} for name, (before, after) in edits.changes.items()
     }
-    return "changed", {"item": f"{item.title} ({library})", "fields": fields}
+    return "changed", {"item": f"{item.title} ({item.library})", "fields": fields}
 
 
 def _lines(changed: list[dict[str, Any]]) -> Iterator[str]:

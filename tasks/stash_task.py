@@ -19,7 +19,7 @@ from stash.settings import carried_settings
 from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
-from worker.settings import ShownDefaults
+from worker.config_provider import StashConfigProvider
 
 #: Lines of details in Stash's log; the answer has them all.
 _MOST_LINES = 200
@@ -63,7 +63,7 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
     with suppress(TransientError, PermanentError):
-        ShownDefaults(stash).show(stash.plugin_settings())
+        StashConfigProvider(stash, data_dir, redactor).show_defaults(stash.plugin_settings())
     progress(1.0)
     answer = redactor.clean(result.to_dict())
     log("info" if result.ok else "warning", answer["summary"])

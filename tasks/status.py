@@ -9,8 +9,8 @@ from contextlib import closing
 from statistics import median, quantiles
 from typing import Any
 
+from common.hook_times import hook_times
 from common.sqlite import connect
-from hooks.times import hook_times
 from plex.index import FileIndex
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
@@ -89,7 +89,7 @@ def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
 
 def _later(data_dir: str) -> tuple[int, float | None]:
     with QueueManager(data_dir) as queue:
-        return queue.count_later(time.time())
+        return queue.count_delayed(time.time())
 
 
 def _index(data_dir: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from common.sqlite import connect
 from plex.exceptions import PlexNotFound
 from plex.history import WriteHistory
-from plex.matcher import AmbiguousMatch
+from plex.matcher import AmbiguousMatch, describe
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
@@ -21,9 +21,8 @@ from queue.timestamps import is_synced, parse_time
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, is_set, rating_key_of, scene_id_of
 from tasks.foreground import work_off
-from validation.metadata import validate_metadata
 from worker.bootstrap import HISTORY_FILE, open_readonly
-from worker.matching import describe
+from worker.job_runner import desired
 
 DAY = 86_400.0
 
@@ -83,10 +82,10 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
     if rating_key is not None:
         _check_choice(context, scene, rating_key)
     with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as stored:
-        memory = WriteHistory(stored)
-        memory.forget_cover(scene_id)
+        history = WriteHistory(stored)
+        history.forget_cover(scene_id)
         if rating_key is not None:
-            memory.choose(scene_id, rating_key)
+            history.choose(scene_id, rating_key)
     started = time.time()
     with closing(Inbox(context.data_dir)) as inbox:
         enqueue(inbox, scene_id, "metadata", {"resync": True})
@@ -130,14 +129,13 @@ def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
     Raises:
         UsageError: it is not; the text names those that are.
     """
-    metadata, problem = validate_metadata(scene.as_metadata())
-    if metadata is None:
-        raise UsageError(f"scene {scene.id}: {problem}")
     candidates: list[dict[str, Any]] = []
-    with open_readonly(context.data_dir, context.config(), context.stash) as (_, scenes):
-        scenes.forget_choice(scene.id)  # in a copy: an earlier choice must not hide the others
+    with open_readonly(context.data_dir, context.config(), context.stash) as runner:
+        runner.history.choose(
+            scene.id, None
+        )  # in a copy: an earlier choice must not hide the others
         try:
-            if int(scenes.find(metadata, scene).ratingKey) == rating_key:
+            if runner.match(desired(scene), scene).rating_key == rating_key:
                 return
         except AmbiguousMatch as error:
             candidates = error.details["candidates"]
@@ -159,7 +157,7 @@ def _outcome(context: Context, scene: Scene, started: float, reason: str | None)
         return Result(f"Scene {scene_id} is in sync", data)
     with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
         letters = [
-            letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started
+            letter for letter in dlq.get_by_scene(scene_id) if letter["failed_at"] >= started
         ]
     why = letters[0]["error_message"] if letters else reason or _why_not(context, scene)
     return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.__main__ import MEASUREMENTS, main
+from benchmarks.hooks import event
+from benchmarks.measure import Log, Result, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(
@@ -48,6 +53,31 @@ def test_a_measurement_shows_its_figures_and_writes_them_as_json(
     assert figure in shown
     assert all(value is None or value >= 0 for value in result["rows"][figure])
     assert compared is None or compared in [one["name"] for one in result["ratios"]]
+
+
+def test_a_hook_is_sent_to_a_port_that_is_ours_and_has_no_server() -> None:
+    port = json.loads(event())["server_connection"]["Port"]
+    with socket.socket() as other, pytest.raises(OSError):
+        other.bind(("127.0.0.1", port))
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_they_run_with_a_home_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def look(scale: Scale, log: Log) -> Result:
+        seen.extend(os.environ.get(name, "") for name in ("HOME", "PLEX_URL", "STASH_PLUGIN_DATA"))
+        return Result("A look")
+
+    before = os.environ["HOME"]
+    monkeypatch.setenv("PLEX_URL", "http://a-plex-of-the-user")
+    monkeypatch.setenv("STASH_PLUGIN_DATA", "/a/folder/of/the/user")
+    monkeypatch.setitem(MEASUREMENTS, "hook", look)
+    main(["--tiny", "--only", "hook"])
+    assert "plexsync-home-" in seen[0] and seen[0] != before
+    assert seen[1:] == ["", ""]
+    assert os.environ["HOME"] == before
 
 
 def test_an_unknown_measurement_is_refused_with_the_names_there_are() -> None:

@@ -53,6 +53,19 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
     assert nothing_is_left(tmp_path)
 
 
+def test_demo_has_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    homes: list[str] = []
+
+    def look(_: PlexSimulator) -> None:
+        homes.append(os.environ["HOME"])
+        raise KeyboardInterrupt  # that is enough of it
+
+    before = os.environ["HOME"]
+    assert run_demo(look) == 130
+    assert homes and homes[0] != before and "plexsync-home-" in homes[0]
+    assert os.environ["HOME"] == before
+
+
 def test_demo_names_the_scene_whose_edits_plex_drops(capsys: pytest.CaptureFixture[str]) -> None:
     def drop_edits(plex: PlexSimulator) -> None:
         item = plex.find(FIRST.plex_path)
@@ -80,9 +93,9 @@ def test_interrupted_demo_leaves_nothing_behind(
         encoding="utf-8",
     )
     try:
-        wait_until(lambda: worker_pids(tmp_path) or demo.poll() is not None, "a worker", 30)
+        wait_until(lambda: worker_pids(tmp_path) or demo.poll() is not None, "a worker")
         demo.send_signal(signal.SIGINT)
-        said, _ = demo.communicate(timeout=30)
+        said, _ = demo.communicate(timeout=60)
     finally:
         demo.kill()
         demo.wait()

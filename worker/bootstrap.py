@@ -1,27 +1,27 @@
-"""Puts a worker together for a data directory: queue, dead letters, index, memory, Stash, settings.
+"""Build the parts of a worker for a data directory, once, and hand them over whole.
 
-The one place that knows all the parts. Only the holder of the worker's lock may open it.
+The one place that knows all the parts.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 
-# Before plexapi is imported: the user's own configuration of it is not about us.
+# Before plexapi is imported: the user's own configuration of plexapi must not apply here.
 os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
 
+from common.env import Env, Timing, timing_from
 from common.files import remove_leftovers
+from common.hook_times import trim_hook_times
 from common.redaction import Redactor
 from common.sqlite import IN_MEMORY, connect
-from hooks.times import trim_hook_times
 from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.matcher import find_plex_items_with_confidence
+from plex.session import PlexSession
 from queue.dlq import DATABASE as DLQ_DATABASE
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE as QUEUE_DATABASE
@@ -33,15 +33,12 @@ from stash.client import StashClient
 from stash.connection import load_connection
 from validation.config import PlexSyncConfig
 from worker.catch_up import CatchUp
+from worker.config_provider import StashConfigProvider
+from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
-from worker.plex_side import PlexSide
 from worker.process import WorkerLock
 from worker.processor import SyncWorker
 from worker.reporter import NullReporter, Reporter
-from worker.scene_sync import SceneSync
-from worker.settings import ShownDefaults, load_config
-from worker.state import save_state
-from worker.timing import Clock, Timing, timing_from
 
 INDEX_FILE = "index.db"
 HISTORY_FILE = "memory.db"
@@ -50,7 +47,7 @@ log = logging.getLogger("plexsync")
 
 
 @contextmanager
-def open_worker(
+def build_worker(
     data_dir: str,
     lock: WorkerLock,
     *,
@@ -69,103 +66,77 @@ def open_worker(
         ValueError: a PLEXSYNC_ variable is wrong.
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
-    timing = timing_from(environ, idle_timeout)
+    env = Env(timing_from(environ, idle_timeout))
     redactor = Redactor()
     redactor.add(environ.get("PLEX_TOKEN"))
-    handler = open_log(data_dir, redactor)
-    try:
-        for folder in (
-            data_dir,
-            os.path.join(data_dir, QUEUE_DIR),
-            os.path.join(data_dir, QUEUE_DIR, SPOOL),
-        ):
-            remove_leftovers(folder)
-        trim_hook_times(data_dir)
-        for name in (
-            os.path.join(QUEUE_DIR, QUEUE_DATABASE),
-            DLQ_DATABASE,
-            INDEX_FILE,
-            HISTORY_FILE,
-        ):
-            aside = check_database(os.path.join(data_dir, name))
-            if aside:
-                log.error(
-                    "The database %s was damaged; it is now %s, and a new one begun", name, aside
-                )
-        manager = QueueManager(data_dir, auto_resume=True)
-        dlq = DeadLetterQueue(data_dir, redact=redactor.redact)
-        index = connect(os.path.join(data_dir, INDEX_FILE), any_thread=True)
-        memory = connect(os.path.join(data_dir, HISTORY_FILE), any_thread=True)
-        stash = StashClient(
-            lambda: load_connection(data_dir),
-            learn_secret=redactor.add,
-            learn_cookie=redactor.add_passing,
+    with ExitStack() as stack:
+        stack.callback(close_log, open_log(data_dir, redactor))
+        _clean_up(data_dir)
+        queue = stack.enter_context(QueueManager(data_dir, auto_resume=True))
+        dlq = stack.enter_context(closing(DeadLetterQueue(data_dir, redact=redactor.redact)))
+        index, history = (
+            stack.enter_context(closing(connect(os.path.join(data_dir, name), any_thread=True)))
+            for name in (INDEX_FILE, HISTORY_FILE)
         )
-        defaults = ShownDefaults(stash)
-        reporter = Reporter(data_dir, redact=redactor.redact, tell=tell)
+        stash = open_stash(data_dir, redactor)
         worker = SyncWorker(
-            manager.get_queue(),
+            queue,
             dlq,
             None,
             data_dir,
+            provider=StashConfigProvider(stash, data_dir, redactor, environ=environ, env=env),
             stash=stash,
-            load_config=lambda: load_config(
-                stash, lambda: load_connection(data_dir), environ, redactor.add, defaults.show
-            ),
-            index=FileIndex(index),
-            memory=WriteHistory(memory),
-            catch_up=CatchUp(data_dir, stash, manager.get_queue(), now=time.time),
-            reporter=reporter,
-            heartbeat=lock.beat,
-            publish=partial(save_state, data_dir),
-            timing=timing,
+            plex=PlexSession(FileIndex(index), env),
+            history=WriteHistory(history),
+            catch_up=CatchUp(data_dir, stash, queue, now=env.time),
+            lock=lock,
+            reporter=Reporter(data_dir, redactor=redactor, tell=tell),
+            env=env,
         )
-        try:
-            yield worker
-        finally:
-            worker.stop()
-            manager.shutdown()
-            dlq.close()
-            index.close()
-            memory.close()
-    finally:
-        close_log(handler)
+        stack.callback(worker.stop)
+        yield worker
 
 
 @contextmanager
-def open_readonly(
-    data_dir: str, config: PlexSyncConfig, stash: StashClient
-) -> Iterator[tuple[PlexSide, SceneSync]]:
-    """Yield what finds scenes in Plex as the worker does, for whoever only wants to know; it writes nothing.
+def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[JobRunner]:
+    """Yield what matches scenes as the worker does, for previews; it writes nothing.
 
-    A worker may be at work meanwhile. The index of Plex's files is shared with it; its memory is a copy.
+    A worker may be at work meanwhile. The index of Plex's files is shared with it; the write history
+    is a copy.
 
     Raises:
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
-    config = config.model_copy(update={"trigger_plex_scan": False})
-    reporter, timing = NullReporter(), Timing()
     with (
         closing(connect(os.path.join(data_dir, INDEX_FILE))) as index,
         closing(connect(os.path.join(data_dir, HISTORY_FILE))) as stored,
-        closing(connect(IN_MEMORY)) as memory,
+        closing(connect(IN_MEMORY)) as history,
     ):
-        stored.backup(memory)
-        plex = PlexSide(
-            lambda: config, FileIndex(index), reporter=reporter, clock=Clock(), timing=timing
-        )
-        try:
-            yield (
-                plex,
-                SceneSync(
-                    lambda: config,
-                    plex,
-                    WriteHistory(memory),
-                    stash,
-                    find=find_plex_items_with_confidence,
-                    reporter=reporter,
-                    name_fresh=timing.index_fresh,
-                ),
-            )
-        finally:
-            plex.close()
+        stored.backup(history)
+        timing = Timing()
+        env = Env(replace(timing, name_fresh=timing.index_fresh))
+        plex = PlexSession(FileIndex(index), env)
+        plex.configure(config.model_copy(update={"trigger_plex_scan": False}))
+        with closing(plex):
+            yield JobRunner(plex, stash, WriteHistory(history), NullReporter())
+
+
+def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
+    """Return a client for the Stash that the last hook or task came from."""
+    return StashClient(
+        lambda: load_connection(data_dir),
+        learn_secret=redactor.add,
+        learn_cookie=redactor.add_passing,
+    )
+
+
+def _clean_up(data_dir: str) -> None:
+    """Remove leftovers of killed processes, and quarantine damaged databases."""
+    queue_dir = os.path.join(data_dir, QUEUE_DIR)
+    for folder in (data_dir, queue_dir, os.path.join(queue_dir, SPOOL)):
+        remove_leftovers(folder)
+    trim_hook_times(data_dir)
+    for name in (os.path.join(QUEUE_DIR, QUEUE_DATABASE), DLQ_DATABASE, INDEX_FILE, HISTORY_FILE):
+        moved = check_database(os.path.join(data_dir, name))
+        if moved:
+            log.error("The database %s was damaged; it is now %s, and a new one begun", name, moved)

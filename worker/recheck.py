@@ -35,7 +35,7 @@ class RecheckList:
         """Whether all of them can be read again."""
         return bool(self._scenes) and max(end for end, _ in self._scenes.values()) <= now
 
-    def settle(self, stash: StashClient) -> tuple[list[int], list[int]]:
+    def check(self, stash: StashClient) -> tuple[list[int], list[int]]:
         """Read some again; return the ids of those that are the same, and of those that changed.
 
         Raises:

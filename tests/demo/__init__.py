@@ -12,6 +12,7 @@ from tests.demo.harness import Prepare, open_harness
 from tests.demo.stage import Stage
 from tests.demo.story import tell
 from tests.demo.summary import judge, show
+from tests.isolation import private_home
 
 __all__ = ["run_demo"]
 
@@ -26,7 +27,7 @@ def run_demo(prepare: Prepare = lambda plex: None) -> int:
         prepare: called with the simulated Plex before the first save: a test breaks it here.
     """
     try:
-        with _ended_by_signals(), open_harness(prepare) as harness:
+        with _ended_by_signals(), private_home(), open_harness(prepare) as harness:
             with Stage(harness.snapshot) as stage:
                 tell(harness, stage)
             result = judge(harness)

@@ -29,8 +29,6 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quiet_environment(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in ("STASH_PLUGIN_DATA", "PLEX_URL", "PLEX_TOKEN", "PYTHONPATH"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 
 

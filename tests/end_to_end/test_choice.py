@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.harness.installation import SCALE, ProcessHarness
-from tests.harness.processes import wait_until
+from tests.harness.processes import stop_workers, wait_until
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.tasks import refused_task, run_command, run_task
@@ -174,6 +174,9 @@ def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(
     shown = run_command(harness.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})
     assert (shown.exit_code, shown.stdout.strip()) == (0, f"Scene {scene.id} is in sync"), shown
     assert titles([first, second]) == ["same", "Saved"]
+    stop_workers(
+        harness.data_dir
+    )  # it would find the change, and leave the preview nothing to show
     harness.stash.change_silently(scene.id, title="Later")
     done = run_task(harness, "Preview", scene_id=scene.id)
     assert (done.output["changed"], done.output["ambiguous"]) == (1, 0)

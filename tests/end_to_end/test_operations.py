@@ -24,6 +24,7 @@ from tests.harness.base import TOKEN
 from tests.harness.installation import ProcessHarness
 from tests.harness.processes import wait_until
 from tests.harness.results import queued
+from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
@@ -177,7 +178,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a wrong token": ({"plex_token": "another-token-0123456789"}, ("plex_token", "401")),
     "an address of something else": ({"plex_url": "{stash}"}, ("plex_url",)),
-    "an unreachable Plex": ({"plex_url": "http://127.0.0.1:9"}, ("reached",)),
+    "an unreachable Plex": ({"plex_url": closed_url()}, ("reached",)),
     "a library that is not there": (
         {"plex_libraries": "Films"},
         ("plex_libraries", "Films", "Scenes"),
@@ -338,7 +339,7 @@ def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(
     job = harness.stash.run_task("PlexSync", "Sync all scenes")
     wait_until(lambda: len(harness.plex.writes) >= SCENES * 2 // 5, "some are written", timeout=300)
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.status == "CANCELLED"
     moved = job.progress
     assert len(set(moved)) > 50
@@ -617,7 +618,7 @@ def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(
     pairs = harness.pairs(4)
     for scene, _ in pairs:
         harness.save(scene, title=f"Title {scene.id}")
-    assert harness.plex.log.wait_for(method="PUT", timeout=30)
+    assert harness.plex.log.wait_for(method="PUT", timeout=60)
     run_task(harness, "Clear queue", confirm="true")
     hang.remove()
     harness.wait_for_empty_queue()

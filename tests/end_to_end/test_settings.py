@@ -14,6 +14,7 @@ from tests.harness.base import TOKEN
 from tests.harness.installation import ProcessHarness
 from tests.harness.processes import wait_until
 from tests.harness.results import queued
+from tests.isolation import closed_url
 
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "nothing is set": (
@@ -50,7 +51,7 @@ def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
 def test_a_plex_that_is_elsewhere_is_found_when_its_address_is_corrected(
     harness: ProcessHarness,
 ) -> None:
-    harness.configure(plex_url="http://127.0.0.1:9")
+    harness.configure(plex_url=closed_url())
     scene, item = harness.pair()
     harness.save(scene, title="T")
     wait_until(lambda: "Plex fails" in harness.worker_log())
@@ -105,9 +106,7 @@ def test_the_environment_stands_in_for_what_the_page_does_not_say(
 
 
 def test_the_page_goes_before_the_environment(make_harness: Callable[..., ProcessHarness]) -> None:
-    harness = make_harness(
-        env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"}
-    )
+    harness = make_harness(env={"PLEX_URL": closed_url(), "PLEX_TOKEN": "token-of-the-environment"})
     scene, item = harness.pair()
     harness.save(scene, title="By the page")
     harness.wait_for_title(item, "By the page")
@@ -117,14 +116,12 @@ def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     """The environment stands in where Stash says nothing; here it says something, in the older words."""
-    harness = make_harness(
-        env={"PLEX_URL": "http://127.0.0.1:9", "PLEX_TOKEN": "token-of-the-environment"}
-    )
+    harness = make_harness(env={"PLEX_URL": closed_url(), "PLEX_TOKEN": "token-of-the-environment"})
     host, _, port = harness.plex.url.rpartition(":")
     harness.configure(plex_url=None, plex_token=None, plexHost=host, plexPort=port, plexToken=TOKEN)
     scene, item = harness.pair()
     harness.save(scene, title="By the older words")
-    wait_until(lambda: item.title == "By the older words", "Plex shows it", timeout=8)
+    wait_until(lambda: item.title == "By the older words", "Plex shows it")
 
 
 def test_a_worker_follows_the_page_while_it_lives(harness: ProcessHarness) -> None:

@@ -142,7 +142,7 @@ def test_stopped_halfway_and_started_again_it_brings_the_rest(harness: ProcessHa
     job = start(harness)
     wait_until(lambda: len(harness.plex.writes) >= 3, "some are written")
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.status == "CANCELLED"
     slow.remove()
     assert len(harness.plex.writes) < 12
@@ -157,7 +157,7 @@ def test_stopped_halfway_the_rest_comes_with_the_next_save(harness: ProcessHarne
     job = start(harness)
     wait_until(lambda: len(harness.plex.writes) >= 2)
     job.stop()
-    assert job.wait(30)
+    assert job.wait(60)
     slow.remove()
     other, item = harness.pair("other")
     harness.save(other, title="Another save")
@@ -188,7 +188,7 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(
     hang = harness.plex.faults.add(Hang(), method="PUT")
     requests_before = harness.plex.log.count(method="PUT")
     job = start(harness)
-    assert harness.plex.log.wait_for(requests_before + 1, method="PUT", timeout=30)
+    assert harness.plex.log.wait_for(requests_before + 1, method="PUT", timeout=60)
     (pid,) = harness.workers()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: pid not in harness.workers())
@@ -197,7 +197,6 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(
     wait_until(
         lambda: all(item.title == scene.title for scene, item in pairs),
         lambda: [item.title for _, item in pairs],
-        timeout=8,
     )
 
 
@@ -214,6 +213,6 @@ def test_a_stash_that_asks_for_a_login_answers_a_task(
 
 def test_an_operation_without_a_known_mode_is_an_error(harness: ProcessHarness) -> None:
     job = harness.stash.run_task("PlexSync", None, {"mode": "dance"})
-    assert job.wait(30)
+    assert job.wait(60)
     assert job.run is not None
     assert "dance" in (job.run.error or "")

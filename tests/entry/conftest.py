@@ -15,14 +15,6 @@ from worker.process import WorkerLock
 def quiet_environment(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in (
-        "STASH_PLUGIN_DATA",
-        "PLEX_URL",
-        "PLEX_TOKEN",
-        "PLEXSYNC_TIME_SCALE",
-        "PYTHONPATH",
-    ):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("PLEXSYNC_IDLE_TIMEOUT", "30")
 

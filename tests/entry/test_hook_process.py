@@ -17,6 +17,7 @@ import pytest
 from tests.harness.plugin import ENTRY, Answer, environment, run, save
 from tests.harness.processes import wait_until, worker_pids
 from tests.harness.results import queued, worker_log
+from tests.isolation import search_path
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX processes")
@@ -80,7 +81,9 @@ def modules_of_a_hook(stdin: bytes, data_dir: Path, tmp_path: Path) -> set[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(data_dir, {"PYTHONPATH": str(site), "MODULES_DIR": str(reports)}),
+        env=environment(
+            data_dir, {"PYTHONPATH": search_path(str(site)), "MODULES_DIR": str(reports)}
+        ),
     )
     stdout, stderr = process.communicate(stdin, timeout=60)
     assert "output" in json.loads(stdout), stderr

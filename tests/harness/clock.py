@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from worker.timing import Clock
+from common.env import Env
 
 HOUR = 3600.0
 
 
-class FakeClock(Clock):
+class FakeClock(Env):
     """A clock that only waiting moves on; actions can be planned for moments that a wait passes."""
 
     def __init__(self, now: float | None = None) -> None:
+        super().__init__()
         self.started = time.time() if now is None else now
         self.now = self.started
         self._planned: list[tuple[float, int, Callable[[], object]]] = []
@@ -27,6 +28,10 @@ class FakeClock(Clock):
 
     def monotonic(self) -> float:
         return self.now - self.started + 1000.0
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return the upper bound of the jitter, so that due times are known."""
+        return high
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         self.advance(max(0.001, seconds))

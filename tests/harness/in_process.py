@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.env import Env
 from common.redaction import Redactor
 from plex.client import PlexClient
 from plex.history import WriteHistory
 from plex.index import FileIndex
+from plex.session import PlexSession
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
@@ -28,71 +30,50 @@ from tests.simulators.stash import Scene, StashSimulator
 from tests.simulators.stash.events import server_connection
 from validation.config import PlexSyncConfig, validate_config
 from worker.catch_up import CatchUp
-from worker.circuit_breaker import CircuitState
+from worker.config_provider import StashConfigProvider
 from worker.processor import SyncWorker
 from worker.reporter import Reporter
-from worker.settings import load_config
-from worker.timing import Timing
 
 if TYPE_CHECKING:
     from queue.operations import Putter
 
 
-def max_jitter(retries: int, base: float, cap: float) -> float:
-    """Return the upper bound of the jitter, so that due times are known."""
-    return min(cap, base * 2.0**retries)
+class ImmediatePlexClient(PlexClient):
+    """A client whose quick retries follow one another without a pause."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments, sleep=lambda seconds: None)
 
 
-def connect_without_pauses(config: PlexSyncConfig) -> PlexClient:
-    """Return a client whose quick attempts follow one another without a pause."""
-    return PlexClient(
-        config.plex_url,
-        config.plex_token,
-        config.plex_connect_timeout,
-        config.plex_read_timeout,
-        sleep=lambda seconds: None,
-    )
+class ShortTimeoutProvider(StashConfigProvider):
+    """The settings of Stash's page; a read timeout goes below what they allow."""
+
+    read_timeout: float | None = None
+
+    def load(self) -> PlexSyncConfig:
+        config = super().load()
+        if self.read_timeout is None:
+            return config
+        return config.model_copy(update={"plex_read_timeout": self.read_timeout})
 
 
 class WorkerInTest(SyncWorker):
-    """The worker, and what tests ask of its parts: no test reaches into them elsewhere."""
+    """The worker, with the private parts that tests use."""
 
     def run_again(self) -> None:
         """Run, also after a stop."""
         self._stop.clear()
         self.run()
 
-    def work_once(self) -> bool:
-        return self._work_once()
+    def run_batch(self) -> bool:
+        return self._run_batch()
 
     def close(self) -> None:
         self._plex.close()
 
     @property
     def history(self) -> WriteHistory:
-        return self._memory
-
-    @property
-    def plex_failures(self) -> int:
-        """Failures of Plex in a row."""
-        return self.gate.plex.failures
-
-    @property
-    def plex_state(self) -> CircuitState:
-        """The circuit breaker's state."""
-        return self.gate.plex.state
-
-    @property
-    def is_paused(self) -> bool:
-        return self.gate.shut
-
-    @property
-    def is_disabled(self) -> bool:
-        return self.gate.disabled
-
-    @property
-    def problem(self) -> str:
-        return str(self.gate.state()["problem"])
+        return self._runner.history
 
 
 def make_worker(
@@ -125,7 +106,7 @@ class WorkerHarness(Harness):
             clock=clock.monotonic,
         )
         self.read_timeout: float | None = None
-        self.timing = Timing()
+        self.asks_stash = True
         self._worker: WorkerInTest | None = None
         super().__init__(stash, plex, folder / "data", settings={"sync_poster": False})
         self.log_in()
@@ -169,42 +150,51 @@ class WorkerHarness(Harness):
     def worker(self) -> WorkerInTest:
         return self._worker or self.new_worker()
 
-    def new_worker(self, *, catch_up: bool = False, **parts: Any) -> WorkerInTest:
+    def new_worker(
+        self,
+        *,
+        catch_up: bool = False,
+        config: PlexSyncConfig | None = None,
+        index: FileIndex | None = None,
+        history: WriteHistory | None = None,
+        parallel_writes: int | None = None,
+        env: Env | None = None,
+    ) -> WorkerInTest:
         """Replace the worker, as a restart does.
 
         Args:
             catch_up: it looks for missed edits.
-            parts: other arguments of the constructor.
+            config: the settings; default: it asks Stash.
         """
         if self._worker is not None:
             self._worker.close()
-        usual: dict[str, Any] = {
-            "data_dir": str(self.data_dir),
-            "stash": self.client,
-            "load_config": self.load_config,
-            "index": FileIndex(now=self.clock.time),
-            "memory": WriteHistory(),
-            "catch_up": self.make_catch_up() if catch_up else None,
-            "connect": connect_without_pauses,
-            "reporter": Reporter(
-                str(self.data_dir), redact=self.redactor.redact, clock=self.clock.monotonic
+        provider = ShortTimeoutProvider(
+            self.client, str(self.data_dir), self.redactor, environ={}, env=self.clock
+        )
+        provider.read_timeout = self.read_timeout
+        index = index or FileIndex(now=self.clock.time)
+        self._worker = make_worker(
+            self.queue,
+            self.dlq,
+            config,
+            str(self.data_dir),
+            provider=provider if config is None else None,
+            stash=self.client if self.asks_stash else None,
+            plex=PlexSession(index, self.clock, client_class=ImmediatePlexClient),
+            history=history,
+            catch_up=self.make_catch_up() if catch_up else None,
+            reporter=Reporter(
+                str(self.data_dir), redactor=self.redactor, clock=self.clock.monotonic
             ),
-            "clock": self.clock,
-            "timing": self.timing,
-            "delay": max_jitter,
-        }
-        self._worker = make_worker(self.queue, self.dlq, **{**usual, **parts})
+            env=env or self.clock,
+        )
+        if parallel_writes is not None:
+            self._worker.pool.size = parallel_writes
         return self._worker
 
     def make_catch_up(self, queue: Putter | None = None) -> CatchUp:
         """Make what finds missed edits, with the harness's queue or another."""
         return CatchUp(str(self.data_dir), self.client, queue or self.queue, now=self.clock.time)
-
-    def load_config(self) -> PlexSyncConfig:
-        config = load_config(self.client, self._connection, {}, self.redactor.add)
-        if self.read_timeout is None:
-            return config
-        return config.model_copy(update={"plex_read_timeout": self.read_timeout})
 
     def run(self) -> None:
         """Run the worker until it had nothing to do for the idle time."""

@@ -117,7 +117,7 @@ class ProcessHarness(Harness):
         self.stash.stop()  # first: a hook that still runs could start a worker
         self.plex.faults.clear()
         try:
-            assert stop_workers(self.data_dir), "a worker could not be ended"
+            assert stop_workers(self.data_dir, 30.0), "a worker could not be ended"
         finally:
             self._open.close()
 

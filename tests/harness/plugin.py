@@ -22,8 +22,6 @@ PRODUCT = (
     *("PlexSync.py", "PlexSync.yml", "requirements.txt"),
     *("common", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker"),
 )
-#: A port on which nobody answers.
-NOBODY = 9
 DEADLINE = 60.0
 
 
@@ -98,17 +96,13 @@ def environment(
 def save(scene_id: int = 7, *, connection: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
     """The stdin of a single save, as Stash writes it."""
     context = scene_update({"id": str(scene_id), **(fields or {"title": f"Title {scene_id}"})})
-    return encode(
-        hook_input(context, connection or server_connection(port=NOBODY, cookie="a-session-cookie"))
-    )
+    return encode(hook_input(context, connection or server_connection(cookie="a-session-cookie")))
 
 
 def hook(context: object, **arguments: Any) -> bytes:
     """The stdin of a hook with any context."""
     arguments = {"hookContext": context, **arguments}
-    return json.dumps(
-        {"server_connection": server_connection(port=NOBODY), "args": arguments}
-    ).encode()
+    return json.dumps({"server_connection": server_connection(), "args": arguments}).encode()
 
 
 def install_plugin(folder: Path) -> Path:

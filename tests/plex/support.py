@@ -44,7 +44,3 @@ def open_index(path: Path | None = None) -> Iterator[FileIndex]:
 
 def requests_of(plex: PlexSimulator) -> list[tuple[str, str]]:
     return [(exchange.request.method, exchange.request.path) for exchange in plex.log.all()]
-
-
-def forgetful(written: object) -> None:
-    """Remembers nothing."""

@@ -19,8 +19,9 @@ from plex.exceptions import (
     translated,
 )
 from plex.index import FileIndex
-from plex.records import read_item
+from plex.items import read_item
 from tests.harness.plex_only import PlexHarness
+from tests.isolation import closed_url
 from tests.plex.support import TOKEN, Naps, requests_of
 from tests.simulators.httpd import (
     Answer,
@@ -69,7 +70,7 @@ def test_nothing_is_sent_before_the_first_use(plex: PlexSimulator, client: PlexC
 
 
 def test_a_client_for_a_dead_address_can_be_made() -> None:
-    client = PlexClient("http://127.0.0.1:9", TOKEN)
+    client = PlexClient(closed_url(), TOKEN)
     client.close()
 
 
@@ -106,8 +107,8 @@ def test_every_request_has_both_time_limits(
     client = PlexClient(plex.url, TOKEN, connect_timeout=2.5, read_timeout=7.5, sleep=naps)
     recorder = TimeoutRecorder()
     client._session.mount("http://", recorder)
-    section = client.libraries()[0]
-    index.refresh(client.server, [library.key])
+    section = client.get_library("Scenes")
+    index.refresh(client, [library.key])
     item = section.fetchItem(rating_key)
     item.reload()
     item.edit(**{"title.value": "x"})
@@ -133,7 +134,7 @@ def test_a_server_that_hangs_is_a_temporary_error(
     client = PlexClient(plex.url, TOKEN, read_timeout=0.2, sleep=naps)
     rule = plex.faults.add(Hang(), path=path)
     with pytest.raises(PlexTemporaryError, match="in time"):
-        index.refresh(client.server, [library.key])
+        index.refresh(client, [library.key])
         client.libraries()
         with translated():
             read_item(client.server.fetchItem(rating_key))
@@ -177,7 +178,7 @@ def test_a_refused_connection_is_tried_three_times(naps: Naps) -> None:
 
 def test_pauses_begin_at_a_tenth_of_a_second_and_grow_with_jitter(naps: Naps) -> None:
     for _ in range(20):
-        client = PlexClient("http://127.0.0.1:9", TOKEN, sleep=naps)
+        client = PlexClient(closed_url(), TOKEN, sleep=naps)
         with pytest.raises(PlexTemporaryError):
             _ = client.server
         client.close()

@@ -17,9 +17,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from plex import listing
 from plex.client import PlexClient
-from plex.edits import Switches
 from plex.exceptions import (
     PlexNotFound,
     PlexPermanentError,
@@ -28,11 +26,9 @@ from plex.exceptions import (
     translate_plex_exception,
     translated,
 )
-from plex.history import Written
 from plex.index import FileIndex
-from plex.writer import upload_poster, write_item
-from tests.harness.plex_only import PlexHarness, metadata_of
-from tests.plex.support import TOKEN, Naps, forgetful
+from tests.harness.plex_only import PlexHarness
+from tests.plex.support import TOKEN, Naps
 from tests.simulators.httpd import Answer, Fault, Hang, Reset, ResetAfter, Truncate
 from tests.simulators.plex import PlexSimulator
 from validation.errors import PermanentError, TransientError
@@ -182,20 +178,20 @@ BODY = f"<html><body>Error at {URL}</body></html>".encode()
 def test_each_status_has_its_exception(
     plex: PlexSimulator, client: PlexClient, status: int, expected: type[Exception]
 ) -> None:
-    server = client.server
+    assert client.server
     plex.faults.add(Answer(status, BODY))
     with pytest.raises(PLEX_ERRORS) as caught:
-        listing.query(server, "/library/metadata/7")
+        client.get("/library/metadata/7")
     assert isinstance(caught.value, expected)
     _assert_tells_nothing(caught.value)
 
 
 @pytest.mark.parametrize("status", [400, 409, 429, 500, 502, 503, 504])
 def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int) -> None:
-    server = client.server
+    assert client.server
     plex.faults.add(Answer(status, BODY))
     with pytest.raises((PlexTemporaryError, PlexPermanentError)) as caught:
-        listing.query(server, "/library/metadata/7")
+        client.get("/library/metadata/7")
     assert getattr(caught.value, "status", None) == status
     assert str(status) in str(caught.value)
 
@@ -205,13 +201,11 @@ def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_writte
 ) -> None:
     """The write says 403 either way; the probe that follows says whether it is the token."""
     item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
-    plex_item = harness.item(item.rating_key)
+    found = harness.read(item.rating_key)
     harness.plex.valid_tokens.clear()
     harness.plex.shared_tokens.add(TOKEN)
     with pytest.raises(PlexPermanentError) as caught:
-        write_item(
-            plex_item, metadata_of(title="New"), Written(item.rating_key), Switches(), forgetful
-        )
+        harness.write(found, title="New")
     assert caught.value.status == 403
     with pytest.raises(PlexRejected, match="owner"):
         harness.client.probe()
@@ -249,9 +243,8 @@ def _steps(
     harness: PlexHarness, rating_key: int
 ) -> dict[str, tuple[str, str, Callable[[], object]]]:
     """Step → (method, path to break, what is called); everything before the step went well."""
-    plex_item = harness.item(rating_key)
+    found = harness.read(rating_key)
     harness.refresh()
-    switches, written = Switches(), Written(rating_key)
 
     def listed() -> object:
         harness.clock.advance(10)
@@ -266,9 +259,9 @@ def _steps(
         "edit": (
             "PUT",
             "/",
-            lambda: write_item(plex_item, metadata_of(title="New"), written, switches, forgetful),
+            lambda: harness.write(found, title="New"),
         ),
-        "poster": ("POST", "/", lambda: upload_poster(plex_item, b"picture", written)),
+        "poster": ("POST", "/", lambda: harness.client.upload_poster(found, b"picture")),
     }
 
 

@@ -14,66 +14,58 @@ WRITTEN = Written(7, {"title": "T é 👩‍👩‍👧", "genre": ["A, B", "C"]
 
 
 def test_an_unknown_scene_has_no_memory(memory: WriteHistory) -> None:
-    assert memory.recall(1, 7) == Written(7)
+    assert memory.get(1, 7) == Written(7)
 
 
 def test_what_was_remembered_is_recalled(memory: WriteHistory) -> None:
-    memory.remember(1, WRITTEN)
-    assert memory.recall(1, 7) == WRITTEN
-    assert memory.recall(2, 7) == Written(7)
+    memory.save(1, WRITTEN)
+    assert memory.get(1, 7) == WRITTEN
+    assert memory.get(2, 7) == Written(7)
 
 
 def test_another_item_has_no_memory_of_this_one(memory: WriteHistory) -> None:
-    memory.remember(1, WRITTEN)
-    assert memory.recall(1, 8) == Written(8)
+    memory.save(1, WRITTEN)
+    assert memory.get(1, 8) == Written(8)
 
 
 def test_the_newest_counts(memory: WriteHistory) -> None:
-    memory.remember(1, WRITTEN)
-    memory.remember(1, Written(8, {"title": "Later"}))
-    assert memory.recall(1, 8).text("title") == "Later"
-    assert memory.recall(1, 7) == Written(7)
+    memory.save(1, WRITTEN)
+    memory.save(1, Written(8, {"title": "Later"}))
+    assert memory.get(1, 8).fields.get("title") == "Later"
+    assert memory.get(1, 7) == Written(7)
 
 
 def test_a_scene_is_forgotten_alone(memory: WriteHistory) -> None:
-    memory.remember(1, WRITTEN)
-    memory.remember(2, WRITTEN)
-    memory.forget(1)
-    memory.forget(99)
-    assert memory.recall(1, 7) == Written(7)
-    assert memory.recall(2, 7) == WRITTEN
+    memory.save(1, WRITTEN)
+    memory.save(2, WRITTEN)
+    memory.delete(1)
+    memory.delete(99)
+    assert memory.get(1, 7) == Written(7)
+    assert memory.get(2, 7) == WRITTEN
 
 
 def test_it_is_on_disk_when_remember_returns(tmp_path: Path) -> None:
     path = str(tmp_path / "memory.db")
     first, second = connect(path), connect(path)
     try:
-        WriteHistory(first).remember(1, WRITTEN)
-        assert WriteHistory(second).recall(1, 7) == WRITTEN
+        WriteHistory(first).save(1, WRITTEN)
+        assert WriteHistory(second).get(1, 7) == WRITTEN
     finally:
         first.close()
         second.close()
 
 
-def test_texts_and_lists_are_told_apart() -> None:
-    assert WRITTEN.text("title") == "T é 👩‍👩‍👧"
-    assert WRITTEN.names("genre") == ("A, B", "C")
-    assert WRITTEN.names("actor") == ()
-    assert WRITTEN.text("genre") is WRITTEN.text("none") is None
-    assert WRITTEN.names("title") is WRITTEN.names("none") is None
-
-
 def test_an_unfinished_write_is_kept(memory: WriteHistory) -> None:
     begun = dataclasses.replace(WRITTEN, pending={"title": "New", "genre": ["D"]})
-    memory.remember(1, begun)
-    assert memory.recall(1, 7) == begun
+    memory.save(1, begun)
+    assert memory.get(1, 7) == begun
 
 
 # --- an unfinished write, once Plex shows how much of it was carried out
 
 
 def test_what_was_finished_needs_no_settling() -> None:
-    assert WRITTEN.settled({"title": "Somebody else's"}) is WRITTEN
+    assert WRITTEN.reconcile_pending({"title": "Somebody else's"}) is WRITTEN
 
 
 @pytest.mark.parametrize(
@@ -83,8 +75,8 @@ def test_what_was_finished_needs_no_settling() -> None:
 )
 def test_a_text_is_ours_if_plex_has_it_before_or_after(in_plex: str, ours: str | None) -> None:
     begun = Written(7, {"title": "Old"}, {"title": "New"}, "ab12")
-    settled = begun.settled({"title": in_plex})
-    assert settled.text("title") == ours
+    settled = begun.reconcile_pending({"title": in_plex})
+    assert settled.fields.get("title") == ours
     assert (settled.rating_key, settled.pending, settled.cover) == (7, None, "ab12")
 
 
@@ -129,7 +121,7 @@ def test_names_are_ours_if_plex_has_them_or_lost_them(
 ) -> None:
     fields = {} if before is None else {"genre": before}
     pending = {"title": "T"} if begun is None else {"genre": begun}
-    names = Written(7, fields, pending).settled({"genre": in_plex}).names("genre")
+    names = Written(7, fields, pending).reconcile_pending({"genre": in_plex}).fields.get("genre")
     assert (None if names is None else set(names)) == ours
 
 

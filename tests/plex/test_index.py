@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.sqlite import IN_MEMORY, connect
-from plex import listing
+from plex.client import PAGE
 from plex.exceptions import PlexTemporaryError
 from plex.index import FileIndex
 from plex.paths import normalize
@@ -67,7 +67,7 @@ def test_a_library_of_any_size_is_listed_whole(harness: PlexHarness, count: int)
     harness.refresh()
     assert_complete(harness)
     pages = harness.plex.log.count("GET", "/library/sections/1/all")
-    assert pages == max(1, -(-count // listing.PAGE))
+    assert pages == max(1, -(-count // PAGE))
 
 
 @pytest.mark.parametrize(("count", "page"), [(10, 3), (9, 3), (25, 7), (1005, 400)])
@@ -245,7 +245,7 @@ def test_an_index_is_stale_after_the_clock_was_set_back(
     """Whoever asks for its age must not take the time that was lost for freshness."""
     connection = connect(IN_MEMORY)
     index = FileIndex(connection, now=clock.time)
-    index.refresh(harness.client.server, harness.section_ids)
+    index.refresh(harness.client, harness.section_ids)
     assert index.age() == 0
     clock.now -= 3600
     assert not index.age() < 0
@@ -320,15 +320,15 @@ def test_items_that_go_while_the_pages_are_read_are_made_up_for(harness: PlexHar
 def test_an_index_on_disk_is_as_warm_after_a_restart(harness: PlexHarness, tmp_path: Path) -> None:
     fill(harness, 30)
     with open_index(tmp_path / "index.db") as index:
-        index.refresh(harness.client.server, harness.section_ids)
+        index.refresh(harness.client, harness.section_ids)
     harness.plex.log.clear()
     with open_index(tmp_path / "index.db") as index:
         assert index.knows(harness.section_ids)
         assert index.count() == 30
-        assert not index.refresh(harness.client.server, harness.section_ids)
+        assert not index.refresh(harness.client, harness.section_ids)
         assert len(harness.plex.log) == 1
         harness.clock.advance(10)
         _change(harness, "add and remove")
-        index.refresh(harness.client.server, harness.section_ids)
+        index.refresh(harness.client, harness.section_ids)
         assert known(index, harness.plex, harness.library) == truth(harness.plex, harness.library)
         assert index.count() == 30

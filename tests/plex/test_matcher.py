@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from plex.exceptions import PlexNotFound, PlexTemporaryError
+from plex.items import read_item
 from plex.matcher import (
     AmbiguousMatch,
     MatchConfidence,
@@ -412,18 +413,18 @@ def test_the_items_that_come_back_are_whole(harness: PlexHarness) -> None:
     genres = ["A", "B", "C", "D"]
     add(harness, "/media/a/1.mp4", genres=genres, locked=["genre"])
     _, item, _ = find_plex_items_with_confidence(
-        harness.sections, "/data/a/1.mp4", MAPPINGS, index=harness.index
+        harness.client.get_library("Scenes"), "/data/a/1.mp4", MAPPINGS, index=harness.index
     )
     harness.plex.log.clear()
     assert item is not None
-    assert describe_candidates([item])[0]["title"] == "1"
+    assert describe_candidates([read_item(item)])[0]["title"] == "1"
     assert [tag.tag for tag in item.genres] == genres
     assert len(harness.plex.log) == 0
 
 
 def test_a_single_library_may_be_given_as_it_is(harness: PlexHarness) -> None:
     (right,) = add(harness, "/media/a/1.mp4")
-    section = harness.sections[0]
+    section = harness.client.get_library("Scenes")
     found = find_plex_item_by_path(section, "/data/a/1.mp4", MAPPINGS)
     assert found is not None and int(found.ratingKey) == right.rating_key
 
@@ -432,18 +433,19 @@ def test_find_by_path_is_none_when_ambiguous_and_raises_when_there_is_nothing(
     harness: PlexHarness,
 ) -> None:
     add(harness, "/x/1.mp4", "/y/1.mp4")
-    assert find_plex_item_by_path(harness.sections, "/stash/1.mp4", index=harness.index) is None
+    sections = [harness.client.get_library("Scenes")]
+    assert find_plex_item_by_path(sections, "/stash/1.mp4", index=harness.index) is None
     with pytest.raises(PlexNotFound):
-        find_plex_item_by_path(harness.sections, "/stash/2.mp4", index=harness.index)
+        find_plex_item_by_path(sections, "/stash/2.mp4", index=harness.index)
 
 
 def test_candidates_are_described_for_a_later_choice(harness: PlexHarness) -> None:
     add(harness, "/x/1.mp4", title="First", size=5)
     add(harness, "/y/1.mp4", title="Second", size=5)
     _, _, candidates = find_plex_items_with_confidence(
-        harness.sections, "/stash/1.mp4", (), 5, index=harness.index
+        [harness.client.get_library("Scenes")], "/stash/1.mp4", (), 5, index=harness.index
     )
-    described = describe_candidates(candidates)
+    described = describe_candidates(map(read_item, candidates))
     assert [(one["library"], one["title"], one["files"]) for one in described] == [
         ("Scenes", "First", [{"path": "/x/1.mp4", "size": 5}]),
         ("Scenes", "Second", [{"path": "/y/1.mp4", "size": 5}]),

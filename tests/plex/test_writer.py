@@ -12,12 +12,12 @@ import pytest
 from plex.edits import Switches
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexTemporaryError
 from plex.history import WriteHistory, Written
-from plex.writer import write_item
+from plex.items import read_item
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
 from tests.harness.in_process import make_worker
 from tests.harness.plex_only import PlexHarness, metadata_of
-from tests.plex.support import TOKEN, forgetful
+from tests.plex.support import TOKEN
 from tests.simulators.httpd import Answer, ResetAfter
 from tests.simulators.plex import PlexItem, PlexSimulator
 from validation.config import validate_config
@@ -129,7 +129,7 @@ def test_the_second_run_writes_nothing(harness: PlexHarness, item: PlexItem) -> 
 
 def test_a_run_without_memory_writes_nothing_either(harness: PlexHarness, item: PlexItem) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    harness.history.forget(1)
+    harness.history.delete(1)
     harness.plex.log.clear()
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     assert puts(harness) == 0
@@ -342,12 +342,10 @@ def test_errors_take_the_contracts_way(
 def test_an_item_that_goes_before_the_write_is_not_found(
     harness: PlexHarness, item: PlexItem, bystander: PlexItem
 ) -> None:
-    plex_item = harness.item(item.rating_key)
+    found = harness.read(item.rating_key)
     harness.plex.remove_item(item.rating_key)
     with pytest.raises(PlexNotFound):
-        write_item(
-            plex_item, metadata_of(title="New"), Written(item.rating_key), Switches(), forgetful
-        )
+        harness.write(found, title="New")
     assert harness.plex.writes == []
 
 
@@ -358,9 +356,8 @@ def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(
     item = harness.plex.add_item(
         harness.library, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ")
     )
-    listed = harness.sections[0].all()[0]
-    metadata = metadata_of(title="T", tags=["A", "New"], performers=["V"])
-    write_item(listed, metadata, Written(item.rating_key), Switches(), forgetful)
+    listed = harness.client.get_library("Scenes").all()[0]
+    harness.write(read_item(listed), title="T", tags=["A", "New"], performers=["V"])
     assert sorted(item.genres) == ["A", "New"]
     assert item.actors == ["V"]
 
@@ -376,7 +373,7 @@ def test_a_poster_that_fails_does_not_make_us_forget_what_was_written(
     harness: PlexHarness, item: PlexItem
 ) -> None:
     """Otherwise our own text is the user's under preserve_plex_edits, and later edits never arrive."""
-    harness.history.remember(1, Written(item.rating_key, cover="an older cover"))
+    harness.history.save(1, Written(item.rating_key, cover="an older cover"))
     rule = harness.plex.faults.add(Answer(500), method="POST")
     with pytest.raises(PlexTemporaryError):
         harness.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
@@ -423,7 +420,7 @@ def test_the_workers_own_step_writes_and_remembers(
         {"plex_url": harness.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True}
     )
     assert problem is None
-    worker = make_worker(manager.get_queue(), dlq, config, str(tmp_path), memory=memory)
+    worker = make_worker(manager.get_queue(), dlq, config, str(tmp_path), history=memory)
     try:
         for fields in (FIRST, SECOND, SECOND):
             worker._update_metadata(harness.item(item.rating_key), metadata_of(**fields))

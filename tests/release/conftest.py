@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from release.package import FILES, FOLDERS, Package, build
+from tests.isolation import closed_url, search_path
 from tests.release.wheels import make_wheels, rebuild_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +31,9 @@ def quiet_environment(
 ) -> Path:
     """No setting of pip or Python from outside, an empty home, and no index."""
     for variable in list(os.environ):
-        if (
-            variable.startswith(("PIP_", "PLEX_", "STASH_", "GIT_", "SOURCE_DATE_"))
-            or variable == "PYTHONPATH"
-        ):
+        if variable.startswith(("PIP_", "GIT_", "SOURCE_DATE_")):
             monkeypatch.delenv(variable)
+    monkeypatch.setenv("PYTHONPATH", search_path())
     home = tmp_path_factory.mktemp("home")
     for variable in (
         "HOME",
@@ -47,7 +46,7 @@ def quiet_environment(
         monkeypatch.setenv(variable, str(home))
     monkeypatch.setenv("XDG_CONFIG_DIRS", str(home))
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # a mistake must not reach the internet
+        monkeypatch.setenv(variable, closed_url())  # a mistake must not reach the internet
     for variable in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(variable, "127.0.0.1,localhost")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -147,7 +146,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
 def without_pip(tmp_path_factory: pytest.TempPathFactory) -> Python:
     """A Python with neither pip nor its wheel, as Debian and Ubuntu have it."""
     made = make_python(tmp_path_factory.mktemp("without_pip") / "venv")
-    made.site.joinpath("sitecustomize.py").write_text(
+    # Not a sitecustomize: Debian's Python has one in its standard library, which goes first.
+    made.site.joinpath("no_pip.pth").write_text("import no_pip\n", encoding="utf-8")
+    made.site.joinpath("no_pip.py").write_text(
         "import sys, sysconfig\n"
         "sysconfig.get_config_vars()['WHEEL_PKG_DIR'] = None\n"
         "class Missing:\n"

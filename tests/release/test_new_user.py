@@ -113,7 +113,7 @@ def test_packages_of_another_python_are_told_at_the_next_save(
     wait_until(
         told,
         f"a save says that the packages must be installed again\n{harness.worker_log()}",
-        timeout=20,
+        timeout=60,
     )
     assert [job["scene_id"] for job in queued_with_these_packages(harness)] == [scene.id]
 

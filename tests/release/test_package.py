@@ -315,6 +315,23 @@ def test_the_command_writes_both_files_and_nothing_else(
     assert (tmp_path / "dist" / "index.yml").read_text(encoding="utf-8") == package.index()
 
 
+def test_in_the_repository_no_file_is_written_that_stash_takes_for_a_plugin(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Package
+) -> None:
+    """A clone may lie in Stash's plugins folder."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+    clone = copied(tree, tmp_path / "plugins" / "PlexSync")
+    for rubbish in ("dist/index.yml", "docs/a.yml"):
+        (clone / rubbish).unlink()
+    assert main(["--root", str(clone)]) == 0
+    assert main(["--root", str(clone), "--to", str(clone / "docs" / "here")]) == 0
+    complaints: list[str] = []
+    assert list(load_plugins(tmp_path / "plugins", complaints.append)) == ["PlexSync"]
+    assert complaints == []
+    assert (clone / "dist" / "PlexSync.zip").read_bytes() == package.zip
+    assert (clone / "dist" / "index.yaml").read_text(encoding="utf-8") == package.index()
+
+
 def test_the_command_says_in_one_line_why_it_can_not(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

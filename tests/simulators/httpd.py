@@ -21,6 +21,8 @@ from http import HTTPStatus
 from types import TracebackType
 from urllib.parse import parse_qsl, unquote
 
+from tests import isolation
+
 MAX_SIZE = 64 << 20
 """The most bytes that a request's head, and a request's body, may have."""
 
@@ -117,7 +119,7 @@ class RequestLog:
         count: int = 1,
         method: str | None = None,
         path: str | None = None,
-        timeout: float = 5.0,
+        timeout: float = 30.0,
     ) -> bool:
         """Wait until so many such requests have arrived; False when they don't come in time."""
         with self._changed:
@@ -296,7 +298,10 @@ class Faults:
 
 
 class SimulatedServer:
-    """Serves a handler on a port of its own; can be stopped and started again, on the same port."""
+    """Serves a handler on a port of its own; can be stopped and started again, on the same port.
+
+    While it is stopped, the port stays bound and refuses connections, as long as this object lives.
+    """
 
     def __init__(
         self,
@@ -320,6 +325,7 @@ class SimulatedServer:
         self._idle_timeout = idle_timeout
         self._lock = threading.Lock()
         self._acceptor: _Acceptor | None = None
+        self._reserved = _Reserved(host)
         self._connections: dict[_Connection, threading.Thread] = {}
 
     @property
@@ -339,8 +345,9 @@ class SimulatedServer:
     def start(self) -> None:
         if self.running:
             return
-        listener = _listen(self.host, self.port)
+        listener = _listen(self.host, self.port, self._reserved)
         self.port = listener.getsockname()[1]
+        self._reserved.listening(self.port)
         self._acceptor = _Acceptor(listener, self._adopt, f"{self._name}-accept")
 
     def stop(self) -> None:
@@ -350,6 +357,7 @@ class SimulatedServer:
         if acceptor is None:
             return
         acceptor.stop()
+        self._reserved.stopped()
         self.faults._stop()
         with self._lock:
             open_connections = dict(self._connections)
@@ -636,7 +644,36 @@ def _matches(request: Request, method: str | None, path: re.Pattern[str] | None)
     )
 
 
-def _listen(host: str, port: int, patience: float = 5.0) -> socket.socket:
+class _Reserved:
+    """Keeps a stopped server's port bound, and registered, until its server is no more."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._port = 0
+        self._socket: socket.socket | None = None
+        self._pid = os.getpid()
+
+    def listening(self, port: int) -> None:
+        self._port = port
+        isolation.register(self._host, port)
+        self.release()
+
+    def stopped(self) -> None:
+        with contextlib.suppress(OSError):  # somebody was faster: a start will tell
+            self._socket = isolation.reserve(self._host, self._port)
+
+    def release(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __del__(self) -> None:
+        self.release()
+        if self._port and os.getpid() == self._pid:
+            isolation.unregister(self._host, self._port)
+
+
+def _listen(host: str, port: int, reserved: _Reserved, patience: float = 5.0) -> socket.socket:
     """A listening socket; a port that is still being given up by its last user is waited for."""
     deadline = time.monotonic() + patience
     while True:
@@ -650,6 +687,7 @@ def _listen(host: str, port: int, patience: float = 5.0) -> socket.socket:
             listener.close()
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise
+            reserved.release()  # not every system lets both be bound at once
             time.sleep(0.02)
         else:
             listener.setblocking(False)

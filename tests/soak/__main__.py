@@ -10,6 +10,7 @@ import PlexSync
 
 PlexSync.host_queue_package()
 
+from tests.isolation import private_home  # noqa: E402 - needs the line above
 from tests.soak.campaign import Lost, run_campaign  # noqa: E402 - needs the line above
 
 
@@ -25,9 +26,10 @@ def main() -> int:
     chosen = parser.parse_args()
     print(f"Seed {chosen.seed}: {chosen.rounds} rounds", flush=True)
     try:
-        tally = run_campaign(
-            chosen.seed, chosen.rounds, chosen.kills, lambda text: print(text, flush=True)
-        )
+        with private_home():
+            tally = run_campaign(
+                chosen.seed, chosen.rounds, chosen.kills, lambda text: print(text, flush=True)
+            )
     except Lost as error:
         print(f"FAILED {error}", flush=True)
         return 1

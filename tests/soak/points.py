@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.isolation import search_path
 from tests.soak.killing.sitecustomize import VARIABLE
 
 KILLING = Path(__file__).parent / "killing"
@@ -148,7 +149,7 @@ class Trap:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to be killed by it."""
-        return {VARIABLE: str(self.path), "PYTHONPATH": str(KILLING)}
+        return {VARIABLE: str(self.path), "PYTHONPATH": search_path(str(KILLING))}
 
     def lay(self, point: Point) -> None:
         fresh = self.path.with_suffix(".new")

@@ -11,6 +11,7 @@ from tests.soak.plan import make_plan
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL and SIGSTOP are a matter of POSIX")
+@pytest.mark.timeout(900)
 def test_no_edit_is_lost_whatever_is_killed_and_whatever_fails() -> None:
     tally = run_campaign(seed=6, rounds=2, kills=12)
     assert tally.kills >= 5, tally

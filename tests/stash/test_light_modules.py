@@ -1,4 +1,4 @@
-"""What a hook loads of this room: connection file, notices, log protocol, plugin input, settings."""
+"""Tests of the modules that a hook loads: connection, logs, plugin input, settings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and links of P
 def test_the_address_to_connect_to_follows_from_the_one_stash_listens_on(
     host: str, url: str
 ) -> None:
-    assert StashConnection(server_connection(host=host)).url == url
+    assert StashConnection(server_connection(host=host, port=9999)).url == url
 
 
 def test_missing_parts_have_stashs_defaults() -> None:
@@ -84,7 +84,7 @@ def test_the_connection_is_kept_whole_and_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"server_connection": 5}', '{"settings": {}}', "\x00" * 50]
 )
-def test_a_broken_connection_file_is_no_connection(tmp_path: Path, content: str) -> None:
+def test_a_broken_connection_file_is_ignored(tmp_path: Path, content: str) -> None:
     (tmp_path / "connection.json").write_text(content)
 
     assert load_connection(str(tmp_path)) is None
@@ -112,10 +112,10 @@ def test_readers_see_one_connection_or_the_other_never_half_of_one(tmp_path: Pat
     assert seen <= {"f", "a", "b"}
 
 
-# --- notices
+# --- deferred log lines
 
 
-def test_notices_are_taken_once_and_in_order(tmp_path: Path) -> None:
+def test_deferred_lines_are_taken_once_and_in_order(tmp_path: Path) -> None:
     for number in range(3):
         defer_log_line(str(tmp_path), "warning", f"line {number}\nwith a break")
 
@@ -126,10 +126,11 @@ def test_notices_are_taken_once_and_in_order(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_of_many_takers_each_line_goes_to_one(tmp_path: Path) -> None:
+def test_each_line_goes_to_only_one_of_many_processes(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from stash.deferred_log import take_deferred_lines; print(len(list(take_deferred_lines(sys.argv[2]))))"
+        "from stash.deferred_log import take_deferred_lines;"
+        "print(len(list(take_deferred_lines(sys.argv[2]))))"
     )
     for number in range(50):
         defer_log_line(str(tmp_path), "info", str(number))
@@ -142,7 +143,7 @@ def test_of_many_takers_each_line_goes_to_one(tmp_path: Path) -> None:
         assert sum(pool.map(take, range(6))) == 50
 
 
-def test_notices_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
+def test_lines_that_are_never_taken_do_not_pile_up(tmp_path: Path) -> None:
     for number in range(2_000):
         defer_log_line(str(tmp_path), "error", f"{number} " + "x" * 200)
 
@@ -158,14 +159,14 @@ def test_broken_lines_are_left_out(tmp_path: Path) -> None:
     assert list(take_deferred_lines(str(tmp_path))) == [("info", "one"), ("info", "two")]
 
 
-def test_bytes_that_are_no_text_do_not_break_the_hook(tmp_path: Path) -> None:
+def test_invalid_bytes_do_not_break_the_hook(tmp_path: Path) -> None:
     (tmp_path / "notices.jsonl").write_bytes(b'["info", "one"]\n\xff\xfe\n["info", "two"]\n')
 
     assert list(take_deferred_lines(str(tmp_path)))[:1] == [("info", "one")]
 
 
 @posix
-def test_an_unwritable_folder_costs_only_the_notice(tmp_path: Path) -> None:
+def test_an_unwritable_folder_loses_only_the_line(tmp_path: Path) -> None:
     defer_log_line(str(tmp_path / "missing"), "info", "lost")
     target = tmp_path / "precious"
     target.write_text("keep")
@@ -180,7 +181,7 @@ def test_an_unwritable_folder_costs_only_the_notice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["trace", "debug", "info", "warning", "error"])
-def test_a_line_is_decoded_by_stash_as_it_was_meant(level: str) -> None:
+def test_stash_decodes_a_line_with_its_level(level: str) -> None:
     stream = io.StringIO()
 
     log(level, "Hello\nworld  \x01e\x02 and so on", stream=stream)
@@ -219,27 +220,27 @@ def test_progress_is_a_number_from_0_to_1(fraction: float, said: float) -> None:
     assert (level, float(text)) == ("progress", said)
 
 
-def test_a_closed_stderr_stops_nothing() -> None:
+def test_a_closed_stderr_raises_nothing() -> None:
     stream = io.StringIO()
     stream.close()
 
-    log("info", "nobody listens", stream=stream)
+    log("info", "stderr is closed", stream=stream)
     progress(0.5, stream=stream)
 
 
-def test_a_line_that_the_terminals_encoding_lacks_stops_nothing() -> None:
+def test_characters_missing_in_the_terminals_encoding_raise_nothing() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
 
     log("info", "Ünïcödé 😀", stream=stream)
 
 
-def test_a_lone_surrogate_stops_nothing() -> None:
+def test_a_lone_surrogate_raises_nothing() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
 
     log("info", "from a file name: \udcff", stream=stream)
 
 
-# --- input and answer
+# --- input and response
 
 
 @pytest.mark.parametrize(
@@ -273,11 +274,11 @@ def test_input_nested_without_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "raw", [b"{}", b'{"args": null}', b'{"args": {}}', b'\n {"server_connection": {}}\n']
 )
-def test_small_input_is_taken(raw: bytes) -> None:
+def test_small_input_is_accepted(raw: bytes) -> None:
     assert isinstance(read_input(io.BytesIO(raw)), dict)
 
 
-def test_the_answer_is_one_ascii_line_of_json() -> None:
+def test_the_response_is_one_ascii_line_of_json() -> None:
     stream = io.StringIO()
     write_response(output={"ä": [1, None]}, stream=stream)
     write_response(error="two\nlines ü", stream=stream)
@@ -309,13 +310,13 @@ def test_the_answer_is_one_ascii_line_of_json() -> None:
         ({"server_connection": None, "pluginSettings": [], "args": {"config": "text"}}, {}),
     ],
 )
-def test_settings_are_found_wherever_an_input_carries_them(
+def test_settings_are_found_anywhere_in_an_input(
     given: dict[str, Any], found: dict[str, Any]
 ) -> None:
     assert carried_settings(given) == found
 
 
-def test_what_says_nothing_hides_nothing() -> None:
+def test_blank_values_override_nothing() -> None:
     assert merge_settings({"a": 1, "b": "x"}, {"a": None, "b": "  "}, {"a": ""}) == {
         "a": 1,
         "b": "x",
@@ -332,17 +333,19 @@ def test_what_says_nothing_hides_nothing() -> None:
         ({}, {"PLEX_URL": "  "}, {}),
     ],
 )
-def test_the_environment_stands_in_where_stash_says_nothing(
+def test_the_environment_is_used_where_stash_has_no_value(
     settings: dict[str, Any], environment: dict[str, str], result: dict[str, Any]
 ) -> None:
     assert add_environment(settings, environment) == result
 
 
-def test_none_of_it_loads_the_workers_libraries() -> None:
+def test_these_modules_do_not_load_the_workers_libraries() -> None:
     script = (
         "import sys; import PlexSync; PlexSync.host_queue_package();"
-        "import stash.connection, stash.log, stash.deferred_log, stash.plugin_input, stash.settings;"
-        "print(sorted({'requests', 'pydantic', 'plexapi', 'ssl', 'asyncio', 'urllib3', 'typing'} & set(sys.modules)))"
+        "import stash.connection, stash.log, stash.deferred_log, stash.plugin_input;"
+        "import stash.settings;"
+        "heavy = {'requests', 'pydantic', 'plexapi', 'ssl', 'asyncio', 'urllib3', 'typing'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True

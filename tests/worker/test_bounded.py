@@ -37,11 +37,11 @@ from stash.connection import StashConnection, save_connection
 from stash.deferred_log import defer_log_line, take_deferred_lines
 from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
-from worker.bootstrap import open_worker
+from worker.bootstrap import build_worker
 from worker.logfile import close_log, open_log
+from worker.maintenance import COMPACT_EVERY
 from worker.process import WorkerLock
 from worker.reporter import Reporter
-from worker.upkeep import COMPACT_EVERY
 
 BURST = 6_000
 LARGE = {"title": "A title of a usual length, somewhat longer", "details": True, "tags": [1, 2, 3]}
@@ -325,8 +325,8 @@ def test_what_a_reporter_remembers_is_bounded() -> None:
     for number in range(10_000):
         reporter.notify_user("info", f"Sentence {number}")
 
-    assert len(reporter._said) <= 1_000
-    assert len(reporter._told) <= 1_000
+    assert len(reporter._logged) <= 1_000
+    assert len(reporter._notified) <= 1_000
 
 
 def test_the_connection_file_is_replaced_not_added_to(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_what_killed_processes_left_is_removed_at_the_next_start(
 def open_and_close_worker(data_dir: Path) -> None:
     lock = WorkerLock(str(data_dir))
     assert lock.acquire()
-    with open_worker(str(data_dir), lock, environ={}):
+    with build_worker(str(data_dir), lock, environ={}):
         pass
     lock.release()
 
@@ -422,6 +422,7 @@ def test_a_worker_that_has_done_much_leaves_no_strange_files(harness: WorkerHarn
         "queue/data.db",
         "sync_timestamps.json",
         "sync_timestamps.journal",
+        "worker_state.json",
     }
 
 
@@ -429,7 +430,7 @@ def test_the_memory_of_scenes_that_are_gone_goes_with_them(
     harness: WorkerHarness, tmp_path: Path
 ) -> None:
     database = connect(str(tmp_path / "memory.db"), any_thread=True)
-    harness.new_worker(memory=WriteHistory(database))
+    harness.new_worker(history=WriteHistory(database))
     scenes = [harness.pair(f"s{number}")[0] for number in range(20)]
     for scene in scenes:
         harness.edit(scene, f"New {scene.id}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.env import Timing
 from queue.models import SyncJob
 from queue.operations import load_sync_timestamps, save_sync_timestamp
 from tests.harness.clock import HOUR, FakeClock
@@ -16,7 +17,6 @@ from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Delay, Request
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
-from worker.timing import Timing
 
 DAY = 24 * HOUR
 STASH_PAGE = 500
@@ -489,7 +489,7 @@ def synced_pair(harness: WorkerHarness, count: int) -> list[Scene]:
 
 
 def remembers(harness: WorkerHarness, scene: Scene) -> bool:
-    return bool(harness.worker.history.recall(scene.id, harness.item_of(scene).rating_key).fields)
+    return bool(harness.worker.history.get(scene.id, harness.item_of(scene).rating_key).fields)
 
 
 def test_a_destroyed_scene_whose_hook_told_is_forgotten(harness: WorkerHarness) -> None:
@@ -515,13 +515,13 @@ def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(
     for number in range(others):
         harness.stash.add_scene(title=f"never synced {number}")
     first, second = synced_pair(harness, 2)
-    memory = harness.worker.history
+    history = harness.worker.history
     restart(harness)
-    harness.new_worker(catch_up=True, memory=memory)
+    harness.new_worker(catch_up=True, history=history)
     harness.run()
     harness.stash.library.remove_scene(first.id)
     harness.clock.advance(DAY + HOUR)
-    harness.new_worker(catch_up=True, memory=memory)
+    harness.new_worker(catch_up=True, history=history)
 
     harness.run()
 
@@ -582,7 +582,8 @@ def test_a_stash_that_fails_while_ids_are_listed_makes_nothing_forgotten(
 
 def test_looks_with_nothing_new_cost_a_handful_of_queries(harness: WorkerHarness) -> None:
     installed(harness)
-    harness.new_worker(catch_up=True, timing=replace(Timing(), idle_timeout=6 * HOUR))
+    harness.clock.timing = replace(Timing(), idle_timeout=6 * HOUR)
+    harness.new_worker(catch_up=True)
     harness.stash.log.clear()
 
     harness.run_for(5 * HOUR)

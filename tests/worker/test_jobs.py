@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from common.env import Env
 from plex.index import FileIndex, IndexedFile
 from queue.manager import QueueManager
 from queue.operations import enqueue
@@ -15,7 +16,6 @@ from tests.harness.processes import wait_until
 from tests.simulators.httpd import Delay
 from tests.simulators.stash import Scene
 from worker.processor import PermanentError, TransientError
-from worker.timing import Clock
 
 
 def lines(caplog: pytest.LogCaptureFixture, *words: str) -> list[logging.LogRecord]:
@@ -93,7 +93,8 @@ def test_a_scene_gone_from_stash_is_done_and_its_timestamp_forgotten(
 
 def test_without_a_stash_client_the_job_says_it_all(harness: WorkerHarness) -> None:
     item = harness.add_item("b", size=5)
-    harness.new_worker(stash=None, load_config=None, config=harness.config())
+    harness.asks_stash = False
+    harness.new_worker(config=harness.config())
     data = {"path": "/data/b.mp4", "title": "Carried", "tags": ["One"], "details": "Text"}
     enqueue(harness.queue, 9, "metadata", data)
 
@@ -107,7 +108,8 @@ def test_without_a_stash_client_the_job_says_it_all(harness: WorkerHarness) -> N
 def test_without_a_stash_client_a_job_without_path_is_a_dead_letter_at_once(
     harness: WorkerHarness,
 ) -> None:
-    harness.new_worker(stash=None, load_config=None, config=harness.config())
+    harness.asks_stash = False
+    harness.new_worker(config=harness.config())
     enqueue(harness.queue, 9, "metadata", {"title": "Where?"})
 
     harness.run()
@@ -125,7 +127,8 @@ def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
     harness: WorkerHarness, data: dict[str, object]
 ) -> None:
     harness.add_item("b", size=5)
-    harness.new_worker(stash=None, load_config=None, config=harness.config())
+    harness.asks_stash = False
+    harness.new_worker(config=harness.config())
     enqueue(harness.queue, 9, "metadata", {"path": "/data/b.mp4", **data})
 
     harness.run()
@@ -140,7 +143,7 @@ def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
 
 def test_process_job_raises_what_the_contract_names(harness: WorkerHarness) -> None:
     scene = harness.add_scene("a")
-    worker = harness.new_worker(load_config=None, config=harness.config())
+    worker = harness.new_worker(config=harness.config())
     with pytest.raises(TransientError):
         worker._process_job(enqueue(harness.queue, scene.id, "metadata", {}))
     no_file = harness.add_scene("b", files=[])
@@ -150,7 +153,7 @@ def test_process_job_raises_what_the_contract_names(harness: WorkerHarness) -> N
 
 def test_update_metadata_takes_a_plain_dict(harness: WorkerHarness) -> None:
     item = harness.add_item("b", size=5)
-    worker = harness.new_worker(load_config=None, config=harness.config())
+    worker = harness.new_worker(config=harness.config())
     plex_item = worker._get_plex_client().server.fetchItem(item.rating_key)
 
     worker._update_metadata(plex_item, {"scene_id": 4, "title": "By hand"})
@@ -288,7 +291,7 @@ def test_a_missing_file_is_looked_for_with_patience_then_a_dead_letter(
         12,
         scene.id,
     )
-    assert harness.worker.plex_failures == 0, "it is about an item, not about the server"
+    assert harness.worker.health.plex.failures == 0, "it is about an item, not about the server"
 
 
 def test_a_file_that_appears_while_its_job_waits_is_synced_at_the_next_attempt(
@@ -481,7 +484,7 @@ def test_a_killed_workers_job_in_progress_is_done_again(harness: WorkerHarness) 
 def test_start_and_stop_work_in_a_daemon_thread(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.edit(scene, "New")
-    harness.new_worker(clock=Clock())
+    harness.new_worker(env=Env())
     worker = harness.worker
     worker.start()
     worker.start()  # twice is once

@@ -27,7 +27,9 @@ def way(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def harness(harness: WorkerHarness, way: str) -> WorkerHarness:
     """Where every Plex counts as fast, or as slow."""
-    harness.timing = replace(harness.timing, slow_write=float("inf" if way == ALONE else "-inf"))
+    harness.clock.timing = replace(
+        harness.clock.timing, slow_write=float("inf" if way == ALONE else "-inf")
+    )
     return harness
 
 
@@ -70,7 +72,7 @@ OUTAGES = {
 
 
 def breaker(harness: WorkerHarness) -> CircuitState:
-    return harness.worker.plex_state
+    return harness.worker.health.plex.state
 
 
 def written_order(harness: WorkerHarness) -> list[int]:
@@ -113,7 +115,7 @@ def test_the_breaker_opens_after_five_failures_and_one_cheap_probe_goes_out_per_
     with harness.request_times() as moments, starting_up(harness):
         harness.run_for(100)  # a few attempts, then it is open
         assert breaker(harness) is not CircuitState.CLOSED
-        assert harness.worker.plex_failures >= 5
+        assert harness.worker.health.plex.failures >= 5
         opened_with = len(moments)
         assert opened_with <= 25
         harness.plex.log.clear()
@@ -236,7 +238,7 @@ def test_an_item_that_always_fails_dies_alone_while_all_others_go_on(
     assert letter["scene_id"] == bad.id
     assert letter["retry_count"] == (0 if fault == Answer(400) else 5)
     assert harness.waiting() == 0
-    assert not harness.worker.is_paused
+    assert not harness.worker.health.retry_after()
 
 
 def test_many_bad_items_do_not_open_the_breaker(harness: WorkerHarness) -> None:

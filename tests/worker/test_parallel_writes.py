@@ -8,231 +8,129 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
+from xml.etree.ElementTree import Element
 
 import pytest
 
-from plex.edits import Edits
+from plex.edits import Edits, Switches
 from plex.history import WriteHistory, Written
-from queue.models import create_sync_job
+from plex.items import parse_item
 from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Hang
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import StashSimulator
 from validation.metadata import SyncMetadata
-from worker.flights import Flight, Flights, Traffic, Visit
+from worker.job_runner import JobRunner, SyncTarget
+from worker.write_pool import WritePool
 
 PNG = b"\x89PNG\r\n\x1a\n"
 WRITES = "PUT"
 SLOW = 0.01
 
 
-class Item:
-    """What `Flights` looks at of an item."""
+def target(scene_id: int, rating_key: int | None = None, **names: Any) -> SyncTarget:
+    item = parse_item(Element("Video", ratingKey=str(rating_key or scene_id)))
+    metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
+    return SyncTarget(item, metadata, None, 0.0, Switches())
 
-    def __init__(self, rating_key: int) -> None:
-        self.ratingKey = rating_key
 
-
-class Airport:
-    """Writes that take as long as a test says, and a record of what happened."""
+class Runner:
+    """Writes that take as long as a test says; with `hold`, each waits until all are on their way."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.takes = 0.0
-        self.gate = threading.Event()
-        self.gate.set()
-        self.landed: list[int] = []
-        self.errors: list[str] = []
-        self.found: list[int] = []
-        self._lock = threading.Lock()
-        self.aloft = self.most = 0
+        self.hold: threading.Barrier | None = None
         self.threads: set[str] = set()
         self.bad: set[int] = set()
-        self.open = True
-        self.unchanged: set[int] = set()
-        self.traffic = Traffic(SLOW)
-        self.alone: dict[int, bool] = {}
+        self.unchanged = False
+        self.pool = WritePool(cast(JobRunner, self), self.clock)
 
-    def flights(self, at_once: int = 4) -> Flights:
-        return Flights(
-            self.write,
-            self.land,
-            lambda: self.open,
-            self.traffic,
-            at_once=at_once,
-            now=self.clock.monotonic,
-        )
-
-    def slow_down(self) -> None:
-        """Plex gets slow: one more such write, and others go beside it."""
-        self.takes = 2 * SLOW
-        for _ in range(2):
-            self.traffic.took(self.takes)
-
-    def write(self, visit: Visit) -> Edits:
-        with self._lock:
-            self.aloft += 1
-            self.most = max(self.most, self.aloft)
-            self.threads.add(threading.current_thread().name)
+    def write(self, target: SyncTarget) -> Edits:
+        self.threads.add(threading.current_thread().name)
+        if self.hold is not None:
+            self.hold.wait(10)
         self.clock.advance(self.takes)
-        bad = visit.item.ratingKey in self.bad
-        if not bad:
-            self.gate.wait(10)
-        with self._lock:
-            self.aloft -= 1
-        if bad:
-            raise RuntimeError(f"item {visit.item.ratingKey}")
-        return Edits({"title.value": "T"} if visit.metadata.scene_id not in self.unchanged else {})
+        if target.item.rating_key in self.bad:
+            raise RuntimeError(f"item {target.item.rating_key}")
+        return Edits() if self.unchanged else Edits({"title.value": "T"})
 
-    def land(self, flight: Flight) -> None:
-        try:
-            flight.outcome.result()
-        except RuntimeError as error:
-            self.errors.append(str(error))
-            assert self.aloft == 0
-        self.landed.append(flight.job["scene_id"])
-        self.alone[flight.job["scene_id"]] = flight.alone
-
-    def send(
-        self, flights: Flights, scene_id: int, rating_key: int | None = None, **names: Any
-    ) -> bool:
-        def find() -> Visit:
-            self.found.append(scene_id)
-            metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
-            return Visit(Item(rating_key or scene_id), metadata, None, 0.0)
-
-        return flights.send(create_sync_job(scene_id, "metadata", {}), find)
+    def write_alone(self, *seconds: float) -> None:
+        """One write alone for each of these durations."""
+        for self.takes in seconds:
+            self.pool.write([target(1)])
 
 
 @pytest.fixture
-def airport() -> Airport:
-    return Airport()
+def runner() -> Runner:
+    return Runner()
 
 
-def test_writes_go_one_at_a_time_in_the_callers_thread_where_plex_is_fast(airport: Airport) -> None:
-    with airport.flights() as flights:
-        for scene_id in range(1, 11):
-            airport.send(flights, scene_id)
-            assert airport.landed[-1] == scene_id, "answered for before the next is begun"
-    assert airport.threads == {threading.current_thread().name}
+def test_a_fast_plex_is_written_one_at_a_time_in_the_callers_thread(runner: Runner) -> None:
+    runner.write_alone(0.0, 0.0, 0.0, 0.0)
+    assert runner.pool.width == 1
+    assert runner.threads == {threading.current_thread().name}
 
 
-def test_after_a_slow_write_others_go_side_by_side_and_land_in_order(airport: Airport) -> None:
-    airport.slow_down()
-    with airport.flights() as flights:
-        airport.send(flights, 1)
-        assert airport.landed == [1], "the first goes alone"
-        airport.gate.clear()
-        threading.Timer(0.2, airport.gate.set).start()
-        for scene_id in range(2, 12):
-            airport.send(flights, scene_id)
-        flights.land_all()
-    assert airport.landed == list(range(1, 12))
-    assert airport.most == 4
+def test_one_slow_write_does_not_make_a_plex_slow(runner: Runner) -> None:
+    runner.write_alone(10 * SLOW, 10 * SLOW, 0.0, 10 * SLOW, 10 * SLOW)
+    assert runner.pool.width == 1
 
 
-def test_one_slow_write_does_not_make_a_plex_slow(airport: Airport) -> None:
-    with airport.flights() as flights:
-        for scene_id in range(1, 11):
-            airport.takes = 0.0 if scene_id % 3 == 0 else 10 * SLOW
-            airport.send(flights, scene_id)
-    assert airport.threads == {threading.current_thread().name}
-
-
-def test_writes_that_send_nothing_tell_nothing_of_plex(airport: Airport) -> None:
-    airport.slow_down()
-    airport.unchanged = {1, 2, 3, 4, 5}
-    airport.takes = 0.0
-    with airport.flights() as flights:
-        for scene_id in range(1, 6):
-            airport.send(flights, scene_id)
-        airport.takes = 2 * SLOW
-        airport.send(flights, 6)
-        assert airport.traffic.slow
-
-
-def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(
-    airport: Airport,
+def test_after_three_slow_writes_others_go_side_by_side_and_keep_their_order(
+    runner: Runner,
 ) -> None:
-    airport.slow_down()
-    with airport.flights() as flights:
-        for scene_id in range(1, 42):
-            airport.send(flights, scene_id)
-        flights.land_all()
-        assert [scene_id for scene_id, alone in airport.alone.items() if alone] == [1, 32]
-        airport.takes = 0.0
-        for scene_id in range(42, 80):
-            airport.send(flights, scene_id)
-        flights.land_all()
-    assert [scene_id for scene_id, alone in airport.alone.items() if alone] == [
-        1,
-        32,
-        *range(63, 80),
-    ]
-    assert airport.landed == list(range(1, 80))
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    assert runner.pool.width == 4
+    runner.hold = threading.Barrier(4)  # passed only by four at once
+    runner.bad = {12}
+
+    results = runner.pool.write([target(number) for number in (11, 12, 13, 14)])
+
+    assert [isinstance(result, Edits) for result in results] == [True, False, True, True]
+    assert str(results[1]) == "item 12"
 
 
-def test_an_item_is_never_written_twice_at_once_and_found_anew_for_the_second(
-    airport: Airport,
-) -> None:
-    airport.slow_down()
-    with airport.flights() as flights:
-        airport.send(flights, 1)
-        airport.send(flights, 2, rating_key=7)
-        airport.send(flights, 3)
-        airport.send(flights, 4, rating_key=7)
-        assert airport.landed[:3] == [1, 2, 3], (
-            "all before it have landed when the second write begins"
-        )
-        assert airport.found == [1, 2, 3, 4, 4]
-        flights.land_all()
-    assert airport.landed == [1, 2, 3, 4]
+def test_writes_that_send_nothing_tell_nothing_of_plex(runner: Runner) -> None:
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    runner.unchanged = True
+    runner.write_alone(0.0, 0.0)
+    assert runner.pool.width == 4
 
 
-def test_the_second_write_of_an_item_is_not_begun_where_the_first_closed_the_gate(
-    airport: Airport,
-) -> None:
-    airport.slow_down()
-    with airport.flights() as flights:
-        airport.send(flights, 1)
-        airport.send(flights, 2, rating_key=7)
-        airport.open = False
-        assert not airport.send(flights, 3, rating_key=7)
-    assert airport.landed == [1, 2]
+def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(runner: Runner) -> None:
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    waves = 0
+    while runner.pool.width > 1:
+        runner.pool.write([target(number) for number in range(1, 5)])
+        waves += 1
+    assert 4 * (waves - 1) < 30 <= 4 * waves
+    runner.write_alone(2 * SLOW)
+    assert runner.pool.width == 4
+    runner.pool.write([target(number) for number in range(1, 5)])
+    runner.write_alone(0.0)
+    assert runner.pool.width == 1
 
 
-def test_two_writes_never_bring_the_same_new_name_at_once(airport: Airport) -> None:
-    airport.slow_down()
-    with airport.flights() as flights:
-        airport.send(flights, 1)
-        airport.send(flights, 2, tags=["New"])
-        airport.send(flights, 3, performers=["Other"])
-        assert airport.landed == [1]
-        airport.send(flights, 4, studio="NEW")
-        assert airport.landed == [1, 2, 3], (
-            "the first to bring it has landed when the second is begun"
-        )
-        airport.send(flights, 5, tags=["new"])
-        airport.send(flights, 6, director="Other")
-        assert airport.landed == [1, 2, 3], "Plex knows both by now"
-        flights.land_all()
-    assert airport.found == [1, 2, 3, 4, 5, 6]
-    assert airport.traffic.names == {"new", "other"}
+def test_the_same_item_is_never_written_twice_at_once(runner: Runner) -> None:
+    wave = [target(1), target(2, rating_key=7)]
+    assert runner.pool.conflicts(target(3, rating_key=7), wave) == (True, True)
+    assert runner.pool.conflicts(target(3), wave) == (False, False)
 
 
-def test_a_write_is_alone_only_if_no_other_was_on_its_way_at_any_time(airport: Airport) -> None:
-    airport.slow_down()
-    with airport.flights() as flights:
-        for scene_id in range(1, 4):
-            airport.send(flights, scene_id)
-        flights.land_all()
-    assert airport.alone == {1: True, 2: False, 3: False}
+def test_two_writes_never_bring_the_same_new_name_at_once(runner: Runner) -> None:
+    wave = [target(2, tags=["New"]), target(3, performers=["Other"])]
+    assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, True)
+    runner.bad = {3}
+    runner.pool.write(wave)
+    assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, False)
+    assert runner.pool.conflicts(target(5, director="other"), wave) == (False, True)
 
 
 def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
-    airport: Airport, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
 
@@ -242,54 +140,11 @@ def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", failing)
-    airport.slow_down()
-    with airport.flights() as flights:
-        for scene_id in range(1, 6):
-            airport.send(flights, scene_id)
-        flights.land_all()
-    assert airport.landed == [1, 2, 3, 4, 5]
-    assert airport.threads == {threading.current_thread().name}
-
-
-def test_a_failure_is_told_when_no_other_write_is_on_its_way(airport: Airport) -> None:
-    airport.slow_down()
-    airport.bad = {2, 5}
-    with airport.flights() as flights:
-        airport.send(flights, 1)
-        airport.gate.clear()
-        threading.Timer(0.2, airport.gate.set).start()
-        for scene_id in range(2, 10):
-            airport.send(flights, scene_id)
-        flights.land_all()
-    assert airport.errors == ["item 2", "item 5"]
-    assert airport.landed == list(range(1, 10))
-
-
-def test_what_can_not_be_found_lands_in_its_turn(airport: Airport) -> None:
-    def nowhere() -> Visit:
-        raise RuntimeError("nowhere")
-
-    airport.slow_down()
-    with airport.flights() as flights:
-        airport.send(flights, 1)
-        airport.send(flights, 2)
-        flights.send(create_sync_job(3, "metadata", {}), nowhere)
-        flights.send(create_sync_job(4, "metadata", {}), lambda: None)
-        flights.land_all()
-    assert airport.landed == [1, 2, 3, 4]
-    assert airport.errors == ["nowhere"]
-
-
-def test_nothing_is_on_its_way_any_more_when_the_caller_fails(airport: Airport) -> None:
-    airport.slow_down()
-    with pytest.raises(ZeroDivisionError), airport.flights() as flights:
-        airport.send(flights, 1)
-        airport.gate.clear()
-        airport.send(flights, 2)
-        threading.Timer(0.1, airport.gate.set).start()
-        raise ZeroDivisionError
-    assert airport.aloft == 0
-    assert airport.landed == [1]
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    results = runner.pool.write([target(number) for number in range(1, 5)])
+    assert all(isinstance(result, Edits) for result in results)
+    assert runner.threads == {threading.current_thread().name}
+    assert runner.pool.width == 1
 
 
 # --- the worker
@@ -298,7 +153,7 @@ def test_nothing_is_on_its_way_any_more_when_the_caller_fails(airport: Airport) 
 @pytest.fixture
 def harness(harness: WorkerHarness) -> WorkerHarness:
     """Where every Plex counts as slow."""
-    harness.timing = replace(harness.timing, slow_write=float("-inf"))
+    harness.clock.timing = replace(harness.clock.timing, slow_write=float("-inf"))
     return harness
 
 
@@ -308,7 +163,7 @@ def at_work(harness: WorkerHarness) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(harness.worker.drain)
         yield
-        drained.result(30)
+        drained.result(60)
 
 
 def assert_at_once(
@@ -335,7 +190,7 @@ def test_four_writes_are_on_their_way_at_once_and_no_more(harness: WorkerHarness
 
 
 def test_a_worker_that_is_told_to_writes_one_at_a_time(harness: WorkerHarness) -> None:
-    harness.new_worker(at_once=1)
+    harness.new_worker(parallel_writes=1)
     scenes = harness.edited(3)
     assert_at_once(1, harness, harness.plex, WRITES)
     assert harness.in_sync(scenes)
@@ -395,33 +250,27 @@ def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(
     assert harness.in_sync(scenes)
 
 
-def test_writes_that_fail_side_by_side_are_held_against_nobody_until_one_fails_alone(
+def test_writes_that_fail_side_by_side_count_as_one_failure_after_one_failed_alone(
     harness: WorkerHarness,
 ) -> None:
     scenes = harness.edited(6)
     held = harness.plex.faults.add(Hang(), method=WRITES)
     harness.plex.faults.add(Answer(503), method=WRITES)
     with ThreadPoolExecutor(1) as pool:
-        worked = pool.submit(harness.worker.work_once)
+        worked = pool.submit(harness.worker.run_batch)
         assert harness.plex.log.wait_for(4, WRITES)
+        assert harness.worker.health.plex.failures == 0
         harness.plex.faults.add(Answer(503))
-        harness.plex.log.clear()
         held.remove()
         assert worked.result(30) is False
-    assert len(harness.plex.log) == 0, "no probe"
-    assert harness.worker.plex_failures == 0
-    assert [job["scene_id"] for job in harness.jobs()] == [scene.id for scene in scenes]
-
-    assert harness.worker.work_once() is False
-
-    assert harness.worker.plex_failures == 1
+    assert harness.worker.health.plex.failures == 1
     assert [job["scene_id"] for job in harness.jobs()] == [scene.id for scene in scenes]
     assert all("retry_count" not in job for job in harness.jobs())
 
 
 def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(harness: WorkerHarness) -> None:
     harness.read_timeout = 0.5
-    harness.new_worker(delay=lambda retries, base, cap: 0.0)
+    harness.new_worker()
     scenes = harness.edited(6)
     hangs = str(harness.item_of(scenes[3]).rating_key)
     harness.plex.faults.add(
@@ -453,7 +302,7 @@ def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(harness: Worke
         scene = harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
         harness.edit(scene, f"New {scene.id}")
     harness.plex.faults.add(Answer(401), method=WRITES)
-    harness.worker.work_once()
+    harness.worker.run_batch()
     assert harness.plex.log.count(WRITES) == 1
     assert harness.waiting() == 2
 
@@ -473,15 +322,15 @@ def test_one_bad_item_among_many_dies_alone(harness: WorkerHarness) -> None:
 
 def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(harness: WorkerHarness) -> None:
     class Full(WriteHistory):
-        def remember(self, scene_id: int, written: Written) -> None:
+        def save(self, scene_id: int, written: Written) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
     harness.edited(9)
-    harness.new_worker(memory=Full())
+    harness.new_worker(history=Full())
     assert harness.worker.drain() is False
     assert harness.queue.counts()["in_progress"] == 0
     assert harness.waiting() == 9
-    assert "disk is full" in harness.worker.problem
+    assert "disk is full" in harness.worker.health.to_dict()["problem"]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -491,14 +340,14 @@ def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
     class FullOnce(WriteHistory):
         left = 1
 
-        def remember(self, scene_id: int, written: Written) -> None:
+        def save(self, scene_id: int, written: Written) -> None:
             if scene_id == scenes[2].id and self.left:
                 self.left -= 1
                 raise sqlite3.OperationalError("database or disk is full")
-            super().remember(scene_id, written)
+            super().save(scene_id, written)
 
     scenes = harness.edited(9)
-    harness.new_worker(memory=FullOnce(), at_once=at_once)
+    harness.new_worker(history=FullOnce(), parallel_writes=at_once)
     harness.run_for(60)
     assert "disk is full" in harness.notices()[0][1]
     assert harness.in_sync(scenes)

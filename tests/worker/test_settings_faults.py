@@ -129,7 +129,7 @@ def test_a_token_that_may_read_but_not_write_is_a_rejected_token(
 def test_without_a_source_of_settings_a_rejected_token_keeps_every_job_too(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
-    harness.new_worker(load_config=None, config=harness.config(plex_token="wrong-token-0123456789"))
+    harness.new_worker(config=harness.config(plex_token="wrong-token-0123456789"))
 
     harness.run_for(600)
 
@@ -341,7 +341,7 @@ def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(
     harness.run()
 
     assert harness.clock.now - start < 60, "it leaves at once"
-    assert harness.worker.is_disabled
+    assert harness.worker.disabled
     assert untouched(harness)
     assert len(harness.plex.log) == 0
 
@@ -359,7 +359,7 @@ def test_switched_off_while_running_ends_it_with_the_next_job(harness: WorkerHar
 
     harness.run()
 
-    assert harness.worker.is_disabled
+    assert harness.worker.disabled
     assert harness.title(scene) == "First"
     assert harness.waiting() == 1
     assert harness.letters() == []

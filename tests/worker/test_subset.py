@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from common.env import Timing
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
-from worker.timing import Timing
 
 RETRIES = 12
 PATIENCE = 2 * HOUR
@@ -89,7 +89,7 @@ def test_what_plex_has_not_waits_without_noise_and_requests(
     assert {letter["retry_count"] for letter in large.harness.letters()} == {RETRIES}
     assert_few_requests(large.harness, PATIENCE)
     assert len(large.harness.stash.log) <= len(large.scenes) + len(large.missing) * RETRIES + 100
-    assert large.harness.worker.plex_failures == 0
+    assert large.harness.worker.health.plex.failures == 0
 
 
 def test_a_scene_that_plex_has_not_is_a_few_lines_not_one_per_attempt(

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.isolation import closed_port
+
 Input = Mapping[str, Any]
 
 SCENE_FIELDS = """
@@ -182,22 +184,26 @@ def sent(input_: Input, rng: random.Random | None) -> tuple[str, ...]:
 
 def server_connection(
     *,
-    port: int = 9999,
+    port: int | None = None,
     cookie: str | None = None,
     host: str = "0.0.0.0",
     scheme: str = "http",
     folder: str = "",
     plugin_folder: str = "",
 ) -> dict[str, Any]:
-    """What every plugin is told about the server; the cookie as Go marshals one."""
+    """What every plugin is told about the server; the cookie as Go marshals one.
+
+    Args:
+        port: default: one on which no server listens.
+    """
     session = None if cookie is None else {
         "Name": "session", "Value": cookie, "Quoted": False, "Path": "", "Domain": "",
         "Expires": "0001-01-01T00:00:00Z", "RawExpires": "", "MaxAge": 0, "Secure": False, "HttpOnly": False,
         "SameSite": 0, "Partitioned": False, "Raw": "", "Unparsed": None,
     }  # fmt: skip
     return {
-        "Scheme": scheme, "Host": host, "Port": port, "SessionCookie": session, "Dir": folder,
-        "PluginDir": plugin_folder,
+        "Scheme": scheme, "Host": host, "Port": closed_port() if port is None else port,
+        "SessionCookie": session, "Dir": folder, "PluginDir": plugin_folder,
     }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def load_manifest(path: str | Path) -> Manifest:
     except ManifestError as error:
         raise ManifestError(f"{path.name}: {error}") from None
     return Manifest(
-        id=path.stem, path=path.resolve(), name=found.pop("name", "") or path.stem, **found
+        id=path.stem, path=path.absolute(), name=found.pop("name", "") or path.stem, **found
     )
 
 

@@ -1,4 +1,4 @@
-"""How long saves had to wait for their hooks: a line each in `hook_times.log`, for *Status*."""
+"""Record the duration of each hook in `hook_times.log`, for the *Status* task."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 from common.files import append_private, replace_private
 
 FILE = "hook_times.log"
-#: Bytes from which the file is cut, and lines that then stay.
-_LONG = 65_536
-_KEPT = 1_000
+#: File size in bytes from which the file is trimmed.
+_MAX_SIZE = 65_536
+#: Lines that are kept.
+_KEPT_LINES = 1_000
 
 
-def note_hook_time(data_dir: str, seconds: float) -> None:
-    """Add a hook's time; where that fails, there is one less."""
+def record_hook_time(data_dir: str, seconds: float) -> None:
+    """Record a hook's duration; ignore a failed write."""
     try:
         append_private(os.path.join(data_dir, FILE), f"{seconds * 1000:.1f}\n")
     except OSError:
@@ -21,12 +22,12 @@ def note_hook_time(data_dir: str, seconds: float) -> None:
 
 
 def hook_times(data_dir: str) -> list[float]:
-    """Return the milliseconds that the last hooks took, the latest last."""
+    """Return the durations of the last hooks in milliseconds, oldest first."""
     try:
         with open(os.path.join(data_dir, FILE), encoding="ascii", errors="replace") as file:
             return [
                 float(line)
-                for line in file.readlines()[-_KEPT:]
+                for line in file.readlines()[-_KEPT_LINES:]
                 if line.replace(".", "", 1).strip().isdigit()
             ]
     except OSError:
@@ -34,11 +35,11 @@ def hook_times(data_dir: str) -> list[float]:
 
 
 def trim_hook_times(data_dir: str) -> None:
-    """Keep the latest lines of a file that has become long. Only for the holder of the worker's lock.
+    """Trim a large file to its latest lines. Only the holder of the worker lock may call this.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     path = os.path.join(data_dir, FILE)
-    if os.path.exists(path) and os.stat(path).st_size > _LONG:
+    if os.path.exists(path) and os.stat(path).st_size > _MAX_SIZE:
         replace_private(path, "".join(f"{time:.1f}\n" for time in hook_times(data_dir)))

@@ -1,8 +1,9 @@
-"""The worker's durations and its clock. Both are handed in, so that a test can live through a week at once."""
+"""Time, waiting, randomness and the worker's durations, handed in so that a test can live through a week."""
 
 from __future__ import annotations
 
 import dataclasses
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class Timing:
     idle_timeout: float = 900.0
     #: after the circuit breaker opened, until one probe goes out
     recovery: float = 60.0
-    #: while a setting is wrong: between two looks at the settings
+    #: while a setting is wrong: between two reads of the settings
     settings_check: float = 15.0
     #: while Plex rejects the settings and they stay the same: between two attempts
     rejected_retry: float = 600.0
@@ -33,29 +34,29 @@ class Timing:
     name_fresh: float = 5.0
     #: for which an item that was read with others counts as fresh when its turn comes
     ahead_fresh: float = 5.0
-    #: of a write, from which Plex counts as slow: others are sent meanwhile
+    #: of a write, from which Plex counts as slow: others are sent beside it
     slow_write: float = 0.01
-    #: between two looks for edits of which no hook told
+    #: between two catch-up scans for edits that missed their hook
     catch_up: float = 600.0
-    #: between two looks for files that Plex did not have
+    #: between two checks whether Plex has the files by now that it lacked
     revival: float = 600.0
     #: factor of the delays between retries
     scale: float = 1.0
 
     def scaled(self, factor: float) -> Timing:
-        """Return the same with every duration but the idle one multiplied: for demo and tests."""
+        """Return the same with every duration but the idle one multiplied, for demo and tests."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "idle_timeout"]
         return dataclasses.replace(self, **{name: getattr(self, name) * factor for name in names})
 
 
 def timing_from(environ: Mapping[str, str], idle_timeout: float | None = None) -> Timing:
-    """Return the durations with what the environment says.
+    """Return the durations, as the environment changes them.
 
     Args:
         idle_timeout: goes before PLEXSYNC_IDLE_TIMEOUT (both in seconds).
 
     Raises:
-        ValueError: a variable is no positive number.
+        ValueError: a variable is not a positive number.
     """
     timing = Timing()
     idle = idle_timeout if idle_timeout is not None else _positive(environ, IDLE_VARIABLE)
@@ -63,6 +64,25 @@ def timing_from(environ: Mapping[str, str], idle_timeout: float | None = None) -
         timing = dataclasses.replace(timing, idle_timeout=idle)
     scale = _positive(environ, SCALE_VARIABLE)
     return timing if scale is None else timing.scaled(scale)
+
+
+class Env:
+    """The real time and real randomness. Tests hand in a subclass."""
+
+    #: seconds that never go back
+    monotonic = staticmethod(time.monotonic)
+    #: epoch seconds
+    time = staticmethod(time.time)
+    #: a random number from the first to the second
+    uniform = staticmethod(random.uniform)
+
+    def __init__(self, timing: Timing | None = None) -> None:
+        """Use these durations, or the usual ones."""
+        self.timing = timing or Timing()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until the event is set, at most `seconds`; return whether it is."""
+        return event.wait(max(0.0, seconds))
 
 
 def _positive(environ: Mapping[str, str], variable: str) -> float | None:
@@ -76,19 +96,3 @@ def _positive(environ: Mapping[str, str], variable: str) -> float | None:
     if not 0 < value < 1e9:
         raise ValueError(f"{variable} is {text!r}: must be a positive number")
     return value
-
-
-class Clock:
-    """The real time."""
-
-    def time(self) -> float:
-        """Epoch seconds."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until the event is set, at most `seconds`; return whether it is."""
-        return event.wait(max(0.0, seconds))
