@@ -136,9 +136,12 @@ class WorkerHarness(Harness):
     def edited(self, count: int, **fields: Any) -> list[Scene]:
         """Add scenes with their items, each with an edit that waits."""
         scenes = [self.pair(f"s{number:04}", **fields)[0] for number in range(count)]
+        self.edit_all(scenes)
+        return scenes
+
+    def edit_all(self, scenes: list[Scene]) -> None:
         for scene in scenes:
             self.edit(scene, f"New {scene.id}")
-        return scenes
 
     def in_sync(self, scenes: list[Scene]) -> bool:
         """Return whether Plex shows those edits."""

@@ -431,9 +431,7 @@ def test_the_memory_of_scenes_that_are_gone_goes_with_them(
 ) -> None:
     database = connect(str(tmp_path / "memory.db"), any_thread=True)
     harness.new_worker(history=WriteHistory(database))
-    scenes = [harness.pair(f"s{number}")[0] for number in range(20)]
-    for scene in scenes:
-        harness.edit(scene, f"New {scene.id}")
+    scenes = harness.edited(20)
     harness.run_for(5)
     assert database.execute("SELECT count(*) FROM written").fetchone()[0] == len(scenes)
     for scene in scenes:

@@ -483,8 +483,7 @@ def lists_all(request: Request) -> bool:
 
 def synced_pair(harness: WorkerHarness, count: int) -> list[Scene]:
     scenes = [harness.pair(f"s{number}", tags=["T"])[0] for number in range(count)]
-    for scene in scenes:
-        harness.edit(scene, f"New {scene.id}")
+    harness.edit_all(scenes)
     return scenes
 
 

@@ -509,8 +509,7 @@ def test_an_idle_worker_leaves_after_the_idle_time(harness: WorkerHarness) -> No
 
 def test_drain_works_off_what_is_due_and_reports_progress(harness: WorkerHarness) -> None:
     scenes = [harness.pair(str(number))[0] for number in range(5)]
-    for scene in scenes:
-        harness.edit(scene, f"New {scene.id}")
+    harness.edit_all(scenes)
     seen: list[tuple[int, int]] = []
 
     assert harness.worker.drain(lambda done, left: seen.append((done, left)))

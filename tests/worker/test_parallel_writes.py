@@ -359,8 +359,7 @@ def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
 def test_each_cover_goes_to_its_own_item(harness: WorkerHarness) -> None:
     harness.configure(sync_poster=True)
     scenes = [harness.pair(f"s{number:03}", cover=PNG + bytes([number]))[0] for number in range(24)]
-    for scene in scenes:
-        harness.edit(scene, f"New {scene.id}")
+    harness.edit_all(scenes)
     harness.run_for(10)
     assert harness.in_sync(scenes)
     for number, scene in enumerate(scenes):

@@ -23,8 +23,7 @@ XHTML = b"<html><body><p>Well-formed, and still no Plex</p></body></html>"
 @pytest.fixture
 def scenes(harness: WorkerHarness) -> list[Scene]:
     scenes = [harness.pair(name)[0] for name in ("a", "b", "c")]
-    for scene in scenes:
-        harness.edit(scene, f"New {scene.id}")
+    harness.edit_all(scenes)
     return scenes
 
 

@@ -17,8 +17,7 @@ from tests.simulators.stash import Scene
 @pytest.fixture
 def scenes(harness: WorkerHarness) -> list[Scene]:
     scenes = [harness.pair(name)[0] for name in ("a", "b", "c")]
-    for scene in scenes:
-        harness.edit(scene, f"New {scene.id}")
+    harness.edit_all(scenes)
     return scenes
 
 
