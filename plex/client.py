@@ -1,4 +1,4 @@
-"""The connection to Plex: every request goes through `PlexClient`, with time limits and quick retries."""
+"""The connection to Plex: all requests go through `PlexClient`, with limits and quick retries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from plex.exceptions import (
 )
 from plex.items import Library, PlexItem, int_attribute, parse_item
 
-#: Attempts at a request when the network fails, and the pause before the second, in seconds; it doubles.
+#: Attempts at a request when the network fails, and the pause before the second, in seconds; it
+#: doubles.
 ATTEMPTS = 3
 FIRST_PAUSE = 0.1
 #: Items per page of a listing.
@@ -269,7 +270,7 @@ class PlexClient:
         return str(self.server.friendlyName), str(self.server.version)
 
     def probe(self) -> None:
-        """Ask one cheap question that proves address, token and health; never more than one request.
+        """Prove address, token and health with one cheap request.
 
         Raises:
             PlexTemporaryError: Plex is down, starting up or unwell.

@@ -1,4 +1,4 @@
-"""The Plex server that the settings name: its client, the chosen libraries, and the index of their files."""
+"""The Plex server of the settings: its client, the chosen libraries, and their file index."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class PlexSession:
         return match
 
     def write(self, item: PlexItem, edits: Edits) -> None:
-        """Send edits of an item's texts and lists: one request, or more where that would be too long.
+        """Send edits of an item's texts and lists, in as few requests as possible.
 
         Raises:
             PlexTemporaryError, PlexPermanentError, PlexNotFound
@@ -158,7 +158,7 @@ class PlexSession:
             self.client().edit(item, parameters)
 
     def request_scan(self, file: MediaFile) -> None:
-        """Ask Plex to scan the folder of a file that it lacks, if the user wants that, once an hour.
+        """Ask Plex to scan the folder of a missing file, if the settings say so, once an hour.
 
         Raises:
             PlexTemporaryError, PlexPermanentError, PlexNotFound

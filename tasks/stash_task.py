@@ -1,4 +1,4 @@
-"""A task button of Stash: run the operation that `mode` names, with progress, and answer in one line."""
+"""Run a task button of Stash: the operation that `mode` names."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.config_provider import StashConfigProvider
 
-#: Lines of details in Stash's log; the answer has them all.
+#: Lines of details that go into Stash's log.
 _MOST_LINES = 200
 
 
 def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
-    """Run the task that the input's `args.mode` names; return the exit status.
+    """Run the task that the input's `args.mode` names.
 
     Args:
-        entry: the module `PlexSync`.
+        entry: The module `PlexSync`.
+
+    Returns:
+        The exit status.
     """
     redactor = Redactor()
     redactor.add(os.environ.get("PLEX_TOKEN"))
@@ -40,7 +43,8 @@ def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
     except (OSError, sqlite3.Error) as error:
         return _fail(redactor.redact(explain(error)))
     except Exception as error:  # noqa: BLE001 - a user must never see a traceback
-        return _fail(redactor.redact(f"{type(error).__name__}: {error}. Please report this"))
+        text = f"Unexpected error: {type(error).__name__}: {error}. Please report this"
+        return _fail(redactor.redact(text))
 
 
 def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> int:

@@ -101,8 +101,8 @@ def build_worker(
 def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[JobRunner]:
     """Yield what matches scenes as the worker does, for previews; it writes nothing.
 
-    A worker may be at work meanwhile. The index of Plex's files is shared with it; the write history
-    is a copy.
+    A worker may be at work meanwhile. The index of Plex's files is shared with it; the write
+    history is a copy.
 
     Raises:
         OSError, sqlite3.Error: a file in the data directory can't be used.

@@ -484,7 +484,9 @@ def test_status_counts_what_waits_what_is_tried_again_and_what_failed(
     assert done.output["worker"] == {"alive": False, "pid": None, "silent": False}
     assert done.output["last_synced_at"] is None
     assert any(str(harness.data_dir / "worker.log") in text for text in done.texts)
-    assert any("7 PlexNotFound" in text for text in done.texts)
+    assert any("7 not in Plex, 2 ambiguous" in text for text in done.texts)
+    assert not any("PlexNotFound" in text or "breaker" in text for text in done.texts)
+    assert "Plex: not tried yet" in done.texts
     assert any(re.search(r"the next in 3[56]\d\d s", text) for text in done.texts), done.texts
     assert harness.workers() == [], "it starts nothing"
 
@@ -570,7 +572,7 @@ def test_show_failed_names_each_scene_with_its_reason(harness: ProcessHarness) -
     write_letters(harness, PlexNotFound("no Plex item has the file /data/x.mp4"), [7])
     done = run_task(harness, "Show failed and ambiguous")
     assert any("scene 7" in text and "/data/x.mp4" in text for text in done.texts)
-    assert "1 PlexNotFound" in done.summary
+    assert "1 not in Plex" in done.summary
 
 
 def test_retry_and_clear_take_only_those_with_the_reason(harness: ProcessHarness) -> None:
@@ -603,7 +605,7 @@ def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> 
     for arguments in ({}, {"confirm": "false"}, {"confirm": ""}, {"confirm": "0"}):
         done = run_task(harness, "Clear queue", **arguments)
         assert done.output["would_drop"] == 7
-        assert "7 waiting" in done.summary
+        assert "7 queued" in done.summary
         assert len(queued(harness.data_dir)) == 7
     done = run_task(harness, "Clear queue", confirm="true")
     assert done.output["dropped"] == 7

@@ -39,7 +39,7 @@ def queued(harness: WorkerHarness) -> list[int]:
 
 def look(harness: WorkerHarness) -> list[int]:
     """One look of a worker that does nothing else; the scenes that wait after it."""
-    harness.make_catch_up().look(load_sync_timestamps(harness.data_dir))
+    harness.make_catch_up().scan(load_sync_timestamps(harness.data_dir))
     return queued(harness)
 
 
@@ -319,7 +319,7 @@ def test_a_killed_look_loses_nothing(harness: WorkerHarness, puts: int) -> None:
     harness.clock.advance(60)
     dying = harness.make_catch_up(DyingQueue(harness, puts))
     with pytest.raises(Killed):
-        dying.look({})
+        dying.scan({})
     assert len(queued(harness)) == puts
 
     assert look(harness) == changed

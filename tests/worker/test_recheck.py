@@ -146,7 +146,7 @@ def test_a_worker_killed_before_it_has_read_again_leaves_it_to_the_next_one(
     harness: WorkerHarness,
 ) -> None:
     scene, _ = harness.pair("a")
-    harness.make_catch_up().look({})
+    harness.make_catch_up().scan({})
     harness.clock.advance(HOUR)
     harness.edit(scene, "First")
     assert harness.worker.drain()
@@ -174,7 +174,7 @@ def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(
     harness: WorkerHarness, status: int
 ) -> None:
     scene, _ = harness.pair("a")
-    harness.make_catch_up().look({})
+    harness.make_catch_up().scan({})
     harness.clock.advance(HOUR)
     harness.new_worker(catch_up=True)
     harness.stash.faults.add(Answer(status), when=asks_for_scenes, times=1)
@@ -191,7 +191,7 @@ def test_a_neighbour_destroyed_meanwhile_does_not_hide_the_second_edit(
     """Stash answers for no scene at all when one of those asked for is gone."""
     scene, _ = harness.pair("a")
     gone, _ = harness.pair("b")
-    harness.make_catch_up().look({})
+    harness.make_catch_up().scan({})
     harness.clock.advance(HOUR)
     harness.new_worker(catch_up=True)
     harness.edit(gone, "Soon gone")
