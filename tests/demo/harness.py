@@ -1,4 +1,4 @@
-"""The demo's harness: a Stash with the plugin, a Plex with the same files elsewhere, a temp folder."""
+"""The demo's harness: samples that both servers know, in a temp folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.results import jobs_left
 from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import HookRun, SaveResult
 
-#: Waiting is a hundred times shorter than at home: a minute until Plex is asked again becomes 0.6 s.
+#: Durations are a hundred times shorter: a minute until Plex is asked again becomes 0.6 s.
 TIME_SCALE = 0.01
 _WEEK = 7 * 86_400.0
 
@@ -71,7 +71,7 @@ class DemoHarness(ProcessHarness):
         self.hooks: list[HookRun] = []
 
     def fill(self) -> None:
-        """Add the same files on both sides: in Stash as a scan finds them, in Plex with its own data."""
+        """Add the same files on both sides: in Stash as scanned, in Plex with its own data."""
         family = self.plex.add_library("Family", locations=[os.path.dirname(TWIN.plex_path)])
         scanned = time.time() - _WEEK
         for sample in ALL:
@@ -111,7 +111,8 @@ class DemoHarness(ProcessHarness):
         genres = [*item.genres, name]
         query = {"type": 1, "id": item.rating_key, "X-Plex-Token": self.plex.token}
         query |= {f"genre[{index}].tag.tag": genre for index, genre in enumerate(genres)}
-        url = f"{self.plex.url}/library/sections/{self.library.key}/all?{urllib.parse.urlencode(query)}"
+        section = f"{self.plex.url}/library/sections/{self.library.key}"
+        url = f"{section}/all?{urllib.parse.urlencode(query)}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         opener.open(urllib.request.Request(url, method="PUT")).close()
         self.own_tags[sample] = name

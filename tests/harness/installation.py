@@ -23,7 +23,7 @@ Self = TypeVar("Self", bound="ProcessHarness")
 
 
 class ProcessHarness(Harness):
-    """An installation: saves in Stash run the hook, which starts the worker. Close it at the end."""
+    """An installation: a save runs the hook, which starts the worker. Close it at the end."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ProcessHarness(Harness):
             folder: for Stash's plugins and the data directory.
             data_dir: default: below `folder`.
             plex: default: one of our own, with `token`.
-            plugins: Stash's plugins folder with PlexSync in it; default: it is installed in `folder`.
+            plugins: Stash's plugins folder with PlexSync in it; default: one below `folder`.
             env: more of the plugin's environment; `{plex}` stands for Plex's address.
             stash_options: for `StashSimulator`.
             options: for `Harness`.

@@ -32,7 +32,7 @@ def metadata_of(**fields: Any) -> SyncMetadata:
 
 
 class Covers:
-    """Stands where Stash would: it hands out one cover."""
+    """Returns one cover, in place of Stash."""
 
     def __init__(self) -> None:
         self.picture: bytes | None = None
@@ -42,7 +42,7 @@ class Covers:
 
 
 def config_for(switches: Switches, plex: PlexSimulator) -> PlexSyncConfig:
-    """The settings that stand for switches."""
+    """Return the settings that stand for switches."""
     values = dataclasses.asdict(switches)
     settings: dict[str, Any] = {
         "lock_fields": values.pop("lock"),
@@ -145,7 +145,7 @@ class PlexHarness:
         cover: bytes | None = None,
         **fields: Any,
     ) -> Edits:
-        """Write scene 1 to an item as the worker does: read the history, write, keep what was written."""
+        """Write scene 1 to an item as the worker does, with its history."""
         item = self.read(rating_key)
         edits = self.write(item, switches=switches, **fields)
         if cover is not None:

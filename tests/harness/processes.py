@@ -1,4 +1,4 @@
-"""Finds, waits for and ends worker processes. They detach themselves, so that there is no handle on them."""
+"""Finds, waits for and ends worker processes, which detach themselves: there is no handle on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The campaign's harness: films that both servers know, decoys in Plex, and what is done to them."""
+"""The campaign's harness: films that both servers know, decoys in Plex, edits, kills."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.soak.plan import SCENES
 from tests.soak.points import Trap
 
 TIME_SCALE = 0.01
-#: Longer than the pause between two looks of the catch-up: a worker that is alive finds what was missed.
+#: Longer than the pause between two catch-up scans: a worker that is alive finds missed edits.
 IDLE = 8.0
 USER, PASSWORD = "soak-user", "soak-password-9876543210"
 _WEEK = 7 * 86_400.0
@@ -59,7 +59,7 @@ class SoakHarness(ProcessHarness):
         self.scene_ids: dict[int, int] = {}
         #: rating key → slot, of every item that ever was; decoys have none
         self.keys: dict[int, int | None] = {}
-        #: slots whose item in Plex is another since the end of the last round: Stash knows of no change
+        #: slots whose item in Plex was replaced in this round; Stash knows of no change
         self.replaced: set[int] = set()
         #: slots that were changed without a hook that lived to its end
         self.untold: set[int] = set()
@@ -150,7 +150,7 @@ class SoakHarness(ProcessHarness):
     def _edited(
         self, slots: list[int], edit: Callable[[Caller], object], killed_after: float | None = None
     ) -> None:
-        """Save, and wait for the hooks as a browser does; or leave early, and Stash kills the one at work."""
+        """Save and wait for the hooks as a browser does; leaving early kills the hook at work."""
         caller = Caller(USER, base_url=self.stash.url)
         timer = threading.Timer(killed_after or 0.0, caller.cancel)
         if killed_after is not None:

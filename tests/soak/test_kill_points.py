@@ -1,4 +1,4 @@
-"""A process is killed at every named point of its work; the next one must bring everything to its end."""
+"""A process is killed at every named point of its work; the next one must finish it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class KillPointHarness(ProcessHarness):
         return run(stdin, env=self.environment).exit_code
 
     def unfinished(self, scene: Scene) -> list[str]:
-        """Return what is still to be done: Plex shows the scene, a timestamp says so, no job is left."""
+        """Return what is missing: in Plex, the timestamp, jobs that are left."""
         found = self.differences(scene)
         if (self.synced_at(scene) or 0.0) < self.started_at:
             found.append("its timestamp is not saved")
