@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import ROOT
+from tests.harness.plugin import ROOT
 
 PACKAGES = ("common", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks")
 #: What each package may import of ours, besides itself: packages, or single modules of them.

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tasks.install import explain, mask_passwords
-from tests.entry.processes import until
+from tests.harness.processes import wait_until
 from tests.isolation import closed_port, search_path
 from tests.release.conftest import ROOT, Python, mounted
 from tests.release.wheels import VERSIONS, make_wheel, make_wheels, other_platform
@@ -572,7 +572,7 @@ def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
         hang.remove()
         end(process)
     assert (plugin / "dependencies" / "plexapi").is_dir()
-    until(lambda: names_beside(plugin) == ["dependencies"], "nothing is left")
+    wait_until(lambda: names_beside(plugin) == ["dependencies"], "nothing is left")
 
 
 def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(
