@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ENTRY, ROOT, Case
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE, QUEUE_DIR, Inbox
 from queue.models import create_sync_job
+from tests.benchmarks.measure import ENTRY, ROOT, Case
 from tests.harness.processes import stop_workers
 from tests.isolation import closed_port
 from worker.process import WorkerLock

@@ -7,9 +7,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.hooks import make_data_dir
-from benchmarks.measure import Log, Result, Scale, memory
-from benchmarks.remote import Remote
+from tests.benchmarks.hooks import make_data_dir
+from tests.benchmarks.measure import Log, Result, Scale, memory
+from tests.benchmarks.remote import Remote
 from tests.harness.processes import stop_workers, worker_pids
 
 #: The default and the shortest.

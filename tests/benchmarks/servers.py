@@ -15,7 +15,7 @@ import PlexSync
 
 PlexSync.host_queue_package()
 
-from benchmarks.remote import serve  # noqa: E402 - after the standard queue hosts ours
+from tests.benchmarks.remote import serve  # noqa: E402 - after the standard queue hosts ours
 from tests.harness.installation import ProcessHarness  # noqa: E402
 from tests.harness.processes import wait_until  # noqa: E402
 from tests.simulators.httpd import Delay, Exchange, FaultRule  # noqa: E402
