@@ -105,7 +105,7 @@ def make_world(tmp_path: Path, plugins: Path) -> Iterator[Callable[..., World]]:
         plex.start()
         environment = {
             "STASH_PLUGIN_DATA": str(data_dir),
-            "PLEXSYNC_IDLE_TIMEOUT": "60",
+            "PLEXSYNC_IDLE_TIMEOUT": "600",
             "PLEXSYNC_TIME_SCALE": SCALE,
             **{key: value.replace("{plex}", plex.url) for key, value in (env or {}).items()},
         }

@@ -372,8 +372,11 @@ def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
 ) -> None:
     world = make_world(env={"PLEXSYNC_TIME_SCALE": "0.002"})
     alive(world)
+    long_ago = time.time() - 40 * HOUR  # else the worker's own look may find them first
     lost = [
-        world.stash.add_scene(title=f"Lost {number}", files=[(f"/data/lost{number}.mp4", 1000)])
+        world.stash.add_scene(
+            title=f"Lost {number}", files=[(f"/data/lost{number}.mp4", 1000)], updated_at=long_ago
+        )
         for number in range(5)
     ]
     done = run_task(world, "Sync all scenes")
@@ -777,15 +780,15 @@ def test_an_anonymous_report_holds_no_path_title_or_name(world: World) -> None:
     ):
         for folder in ("private-folder", "private-folder-2"):
             world.plex.add_item(where, f"/media/{folder}/c.mp4", size=7, title=name)
+    long_ago = time.time() - 40 * HOUR  # else the worker's own look may find them first
     scenes = [
-        world.stash.add_scene(title="Plain Title Of Mine", files=[("/elsewhere/c.mp4", 7)]),
-        world.stash.add_scene(title="Ann's Private Film", files=[("/elsewhere/c.mp4", 7)]),
-        world.stash.add_scene(
-            title="Zoe's", files=[("/data/private-folder/it's one; and: two.mp4", 9)]
-        ),
-        world.stash.add_scene(
-            title="X", files=[("/data/private-folder/Ann's Private Film.mp4", 9)]
-        ),
+        world.stash.add_scene(title=title, files=[(path, size)], updated_at=long_ago)
+        for title, path, size in (
+            ("Plain Title Of Mine", "/elsewhere/c.mp4", 7),
+            ("Ann's Private Film", "/elsewhere/c.mp4", 7),
+            ("Zoe's", "/data/private-folder/it's one; and: two.mp4", 9),
+            ("X", "/data/private-folder/Ann's Private Film.mp4", 9),
+        )
     ]
     run_task(world, "Sync all scenes")
     assert len(letters(world)) == len(scenes)
