@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = PATI
 class Site:
     """One installation: a Stash, its plugin folder, its data directory, and a library in Plex."""
 
-    def __init__(self, folder: Path, plex: PlexSimulator, *, idle: float = 20.0) -> None:
+    def __init__(self, folder: Path, plex: PlexSimulator, *, idle: float = 300.0) -> None:
         self.data_dir = folder / "data"
         self.plex = plex
         plugins = folder / "stash" / "plugins"

@@ -35,7 +35,7 @@ MakeSite = Callable[..., Site]
 def make_site(tmp_path: Path, plex: PlexSimulator) -> Iterator[MakeSite]:
     sites: list[Site] = []
 
-    def make(name: str = "site", *, idle: float = 20.0) -> Site:
+    def make(name: str = "site", *, idle: float = 300.0) -> Site:
         folder = tmp_path / name
         folder.mkdir()
         sites.append(Site(folder, plex, idle=idle))
