@@ -41,7 +41,7 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=90,
+        timeout=280,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
@@ -94,12 +94,12 @@ def test_interrupted_demo_leaves_nothing_behind(
         encoding="utf-8",
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not worker_pids(str(tmp_path)):
             assert time.monotonic() < deadline and demo.poll() is None
             time.sleep(0.05)
         demo.send_signal(signal.SIGINT)
-        said, _ = demo.communicate(timeout=60)
+        said, _ = demo.communicate(timeout=240)
     finally:
         demo.kill()
         demo.wait()

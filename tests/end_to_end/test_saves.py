@@ -57,7 +57,7 @@ def test_edits_of_a_scene_that_is_being_processed_win(world: World) -> None:
     scene, item = world.pair()
     hang = world.plex.faults.add(Hang(), method="PUT", times=1)
     world.save(scene, title="First")
-    assert world.plex.log.wait_for(method="PUT", timeout=60)
+    assert world.plex.log.wait_for(method="PUT", timeout=240)
     world.save(scene, title="Second")
     world.save(scene, title="Third")
     hang.remove()
@@ -73,7 +73,7 @@ def test_an_edit_after_the_scene_was_read_is_not_taken_for_synced(world: World) 
         Hang(), method="GET", path=f"/library/metadata/{item.rating_key}", times=1
     )
     world.save(scene, title="First")
-    assert world.plex.log.wait_for(path=f"/library/metadata/{item.rating_key}", timeout=60)
+    assert world.plex.log.wait_for(path=f"/library/metadata/{item.rating_key}", timeout=240)
     world.save(scene, title="Second")
     hang.remove()
     world.shows(item, "Second")
@@ -86,13 +86,13 @@ def test_an_edit_without_a_hook_during_a_sync_is_newer_than_that_sync(world: Wor
     scene, item = world.pair()
     hang = world.plex.faults.add(Hang(), method="PUT", times=1)
     world.save(scene, title="First")
-    assert world.plex.log.wait_for(method="PUT", timeout=60)
+    assert world.plex.log.wait_for(method="PUT", timeout=240)
     world.stash.change_silently(scene.id, title="Second")
     time.sleep(1.1)  # Stash's times are whole seconds
     hang.remove()
     world.drained()
     job = world.stash.run_task("PlexSync", TASK)
-    assert job.wait(60)
+    assert job.wait(240)
     world.shows(item, "Second")
 
 
@@ -149,7 +149,7 @@ def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(world: 
     hang = world.plex.faults.add(Hang(), method="PUT")
     for scene, _ in pairs:
         world.save(scene, title=f"Title {scene.id}")
-    assert world.plex.log.wait_for(method="PUT", timeout=60)
+    assert world.plex.log.wait_for(method="PUT", timeout=240)
     (pid,) = world.workers()
     os.kill(pid, signal.SIGKILL)
     until(lambda: pid not in world.workers())

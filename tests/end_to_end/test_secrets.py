@@ -33,7 +33,7 @@ def test_no_secret_is_seen_anywhere_however_much_goes_wrong(
     world.save(pairs[2][0], title="At last")
     world.shows(pairs[2][1], "At last")
     job = world.stash.run_task("PlexSync", TASK)
-    assert job.wait(60)
+    assert job.wait(240)
 
     secrets = {TOKEN, API_KEY, PASSWORD, "rejected-token-0123456789"}
     for run in world.stash.plugins.runs():

@@ -24,7 +24,7 @@ def start(world: World) -> Job:
 def run(world: World) -> dict[str, Any]:
     """Run the task to its end; it must not fail."""
     job = start(world)
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.run is not None
     assert (job.status, job.run.exit_code, job.run.error) == ("FINISHED", 0, None), job.run
     assert all(0.0 <= fraction <= 1.0 for fraction in job.progress)
@@ -58,7 +58,7 @@ def test_without_a_worker_the_task_does_it_all_itself_with_progress(world: World
     pairs = changed(world, 12)
     _, old_item = world.pair("old", title="Changed long ago", updated_at=time.time() - 30 * HOUR)
     job = start(world)
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.run is not None
     assert counts(job.run.output) == {"queued": 12, "in_sync": 0}
     assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs], (
@@ -134,7 +134,7 @@ def test_stopped_halfway_and_started_again_it_brings_the_rest(world: World) -> N
     job = start(world)
     until(lambda: len(world.plex.writes) >= 3, "some are written")
     job.stop()
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.status == "CANCELLED"
     slow.remove()
     assert len(world.plex.writes) < 12
@@ -149,7 +149,7 @@ def test_stopped_halfway_the_rest_comes_with_the_next_save(world: World) -> None
     job = start(world)
     until(lambda: len(world.plex.writes) >= 2)
     job.stop()
-    assert job.wait(60)
+    assert job.wait(240)
     slow.remove()
     other, item = world.pair("other")
     world.save(other, title="Another save")
@@ -165,7 +165,7 @@ def test_a_save_while_the_task_is_at_work_is_synced_too(world: World) -> None:
     other, item = world.pair("other")
     world.save(other, title="In between")
     slow.remove()
-    assert job.wait(60)
+    assert job.wait(240)
     world.shows(item, "In between")
 
 
@@ -178,12 +178,12 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(world:
     hang = world.plex.faults.add(Hang(), method="PUT")
     requests_before = world.plex.log.count(method="PUT")
     job = start(world)
-    assert world.plex.log.wait_for(requests_before + 1, method="PUT", timeout=60)
+    assert world.plex.log.wait_for(requests_before + 1, method="PUT", timeout=240)
     (pid,) = world.workers()
     os.kill(pid, signal.SIGKILL)
     until(lambda: pid not in world.workers())
     hang.remove()
-    assert job.wait(60)
+    assert job.wait(240)
     for scene, item in pairs:
         until(lambda scene=scene, item=item: item.title == scene.title, scene.title)  # type: ignore[misc]
 
@@ -199,6 +199,6 @@ def test_a_stash_that_asks_for_a_login_answers_a_task(make_world: Callable[..., 
 
 def test_an_operation_without_a_known_mode_is_an_error(world: World) -> None:
     job = world.stash.run_task("PlexSync", None, {"mode": "dance"})
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.run is not None
     assert "dance" in (job.run.error or "")

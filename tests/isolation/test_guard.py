@@ -48,7 +48,7 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
-        command, env=session, capture_output=True, text=True, timeout=60, check=False
+        command, env=session, capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -162,7 +162,7 @@ def test_a_test_that_connects_elsewhere_fails(tmp_path: Path, foreign: int) -> N
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tmp_path / 'inner'}")
     command = [sys.executable, "-m", "pytest", *options, "tests/test_nested.py"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
     )
     assert "3 passed, 2 errors" in done.stdout, done.stdout + done.stderr
     for name in ("test_in_process", "test_in_a_child"):
@@ -215,7 +215,7 @@ def test_missing_packages_are_one_clear_line(options: tuple[str, ...]) -> None:
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     assert done.returncode != 0

@@ -17,7 +17,7 @@ from tests.isolation import search_path
 
 ROOT = Path(PlexSync.HERE)
 #: Seconds after which a process that still runs is taken for hanging; not a measure of anything.
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 def environment(**extra: str) -> dict[str, str]:

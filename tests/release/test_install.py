@@ -456,7 +456,7 @@ def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
     hang = index.server.faults.add(Hang(), path=path)
     process = start(plugin, python)
     try:
-        assert index.server.log.wait_for(path=path, timeout=60)
+        assert index.server.log.wait_for(path=path, timeout=240)
         process.kill()  # as Stash does: the one process
         process.wait()
         assert (old / "persistqueue" / "__init__.py").read_text(encoding="utf-8") == "old = True"
@@ -499,11 +499,11 @@ def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
     hang = index.server.faults.add(Hang(), path="/files/")
     process = start(plugin, python)
     try:
-        assert index.server.log.wait_for(path="/files/", timeout=60)
+        assert index.server.log.wait_for(path="/files/", timeout=240)
         with pytest.raises(InstallError, match="Another installation is at work"):
             install_dependencies(plugin, python=python.path)
         hang.remove()
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=240)
     finally:
         end(process)
     assert json.loads(stdout)["output"]["packages"] == dict(sorted(VERSIONS.items()))
@@ -533,7 +533,7 @@ def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
 def run(plugin: Path, python: Python, call: str) -> subprocess.CompletedProcess[bytes]:
     code = f"import sys; from tasks.install import *; sys.exit({call})"
     return subprocess.run(
-        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=60, check=False
+        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=240, check=False
     )
 
 

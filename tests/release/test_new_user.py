@@ -46,7 +46,7 @@ class Site:
 
     def install(self) -> Job:
         job = self.stash.run_task("PlexSync", TASK)
-        assert job.wait(60)
+        assert job.wait(240)
         return job
 
 
@@ -125,7 +125,9 @@ def test_packages_of_another_python_are_told_at_the_next_save(site: Site, wheels
         (run,) = site.stash.save_scene(scene.id, title="New").hooks
         return any(line.level == "error" and TASK in line.text for line in run.log)
 
-    until(told, f"a save says that the packages must be installed again\n{site.log()}", deadline=60)
+    until(
+        told, f"a save says that the packages must be installed again\n{site.log()}", deadline=240
+    )
     assert [job["scene_id"] for job in queued_with_these_packages(site)] == [scene.id]
 
 

@@ -16,7 +16,7 @@ from tests.soak.trouble import Trouble
 from tests.soak.world import IDLE, PASSWORD, PLUGIN, TOKEN, World, mark, open_world
 
 #: Seconds that a quiet world gets to come right; retries that wait are due within 6 s.
-PATIENCE = 90.0
+PATIENCE = 240.0
 _LOOK = 0.1
 #: What no log may say. The last one: no fault here lasts for all retries of one job, so none may be given up,
 #: not even one that the catch-up would find again.

@@ -320,7 +320,7 @@ def at_work(world: World) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(world.worker.drain)
         yield
-        drained.result(60)
+        drained.result(240)
 
 
 def assert_at_once(

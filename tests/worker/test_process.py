@@ -95,7 +95,7 @@ def test_fifty_hooks_at_once_start_one_worker_and_every_edit_arrives(site: Site)
                 )
             )
         for scene, item in pairs:
-            site.wait_for_title(item, f"Burst {burst} {scene.id}", timeout=60)
+            site.wait_for_title(item, f"Burst {burst} {scene.id}", timeout=240)
     assert site.starts() == 1
     assert len(site.workers()) == 1
     said = site.log + "".join(line.text for line in site.stash.plugin_log)
@@ -115,7 +115,7 @@ def test_a_second_worker_by_hand_leaves_again_at_once(site: Site) -> None:
         "--data-dir",
         str(site.data_dir),
     ]
-    assert subprocess.run(command, timeout=60, check=False, capture_output=True).returncode == 0
+    assert subprocess.run(command, timeout=240, check=False, capture_output=True).returncode == 0
 
     assert site.workers() == [first]
     assert site.starts() == 1
@@ -141,7 +141,7 @@ def test_sigterm_ends_it_after_the_job_in_hand_and_keeps_the_rest(site: Site) ->
     second, second_item = site.pair("second")
     slow = site.plex.faults.add(Delay(1.0), method="PUT")
     site.save(first, "First")
-    assert site.plex.log.wait_for(1, "PUT", timeout=60)
+    assert site.plex.log.wait_for(1, "PUT", timeout=240)
     site.save(second, "Second")
 
     os.kill(site.worker, signal.SIGTERM)
@@ -165,7 +165,7 @@ def test_a_killed_worker_is_replaced_by_the_next_hook_which_resumes_the_job_in_p
     second, second_item = site.pair("second")
     stuck = site.plex.faults.add(Hang(), method="PUT")
     site.save(first, "First")
-    assert site.plex.log.wait_for(1, "PUT", timeout=60)
+    assert site.plex.log.wait_for(1, "PUT", timeout=240)
 
     os.kill(site.worker, signal.SIGKILL)
     site.wait_until_gone()
