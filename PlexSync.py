@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""PlexSync: what is saved in Stash reaches Plex. The entry of hooks, tasks and the command line.
+"""Run PlexSync's hooks, tasks and command line.
 
-Stash runs this file for every saved scene and waits for it, so at this level nothing is imported but sys,
-os and time: each of the three ways below loads what it needs, the hook next to nothing. Importing it only defines.
+Stash runs this file for every saved scene and waits for it. So the module imports only sys, os and
+time, and each entry path loads what it needs. Importing this module has no side effects.
 """
 
 import os
@@ -19,36 +19,39 @@ if TYPE_CHECKING:
 SCRIPT = os.path.abspath(__file__)
 HERE = os.path.dirname(SCRIPT)
 OLDEST_PYTHON = (3, 10)
-#: Where *Install dependencies* puts the packages.
+#: The task *Install dependencies* puts the packages here.
 DEPENDENCIES = os.path.join(HERE, "dependencies")
-#: When this process began, on the clock of `time.perf_counter`: the time that Python took to start is in its CPU time.
+#: Start of this process on the clock of `time.perf_counter`.
+#: Its CPU time so far is subtracted, to include Python's own startup.
 STARTED = time.perf_counter() - time.process_time()
 
 _session: "HookSession | None" = None
 
 
 def host_queue_package() -> None:
-    """Make `queue.operations` and its kin importable where the standard `queue` was imported before ours."""
+    """Make `queue.operations` importable where the standard `queue` was imported first."""
     loaded = sys.modules.get("queue")
     if loaded is not None and not hasattr(loaded, "__path__"):
         loaded.__path__ = [os.path.join(HERE, "queue")]
 
 
 def get_plugin_data_dir() -> str:
-    """Return the data directory (README, "Where things are kept"), made if it is missing.
+    """Return the data directory and create it if it is missing.
+
+    README, "Where things are kept", lists the candidates.
 
     Raises:
-        OSError: none of the places can be written.
+        OSError: No candidate is writable.
     """
-    from common.places import plugin_data_dir
+    from common.data_dir import plugin_data_dir
 
     return plugin_data_dir(HERE)
 
 
 def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":
-    """Return the settings that an input carries, with PLEX_URL and PLEX_TOKEN where it says nothing.
+    """Return the settings in an input, completed by PLEX_URL and PLEX_TOKEN.
 
-    Stash's own inputs carry none: the worker asks for what stands on its settings page, which goes first.
+    Stash's own inputs carry no settings: the worker reads Stash's settings page, and that wins.
     """
     from stash.settings import add_environment, carried_settings
 
@@ -56,13 +59,15 @@ def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def initialize(config_dict: "dict[str, Any] | None" = None) -> None:
-    """Prepare this process for events: data directory, queue, sync timestamps. Done by the first input.
+    """Open the data directory, the queue and the sync timestamps.
+
+    The first input calls this.
 
     Args:
-        config_dict: settings that came with the input, for the worker; unchecked, as a hook has no time to.
+        config_dict: Settings from the input, for the worker. A hook has no time to validate them.
 
     Raises:
-        OSError: no data directory can be written.
+        OSError: No data directory is writable.
     """
     global _session
     host_queue_package()
@@ -73,17 +78,17 @@ def initialize(config_dict: "dict[str, Any] | None" = None) -> None:
 
 
 def handle_hook(hook_context: "dict[str, Any]") -> "dict[str, Any]":
-    """Put what a hook says into the queue; return the answer for Stash.
+    """Queue the event of a hook and return the response for Stash.
 
     Raises:
-        hooks.events.EventError: it is no event that PlexSync knows.
-        OSError, sqlite3.Error: the queue can't be written.
+        hooks.events.EventError: The event is unknown.
+        OSError, sqlite3.Error: The queue is not writable.
     """
     return current_session().handle(hook_context)
 
 
 def current_session() -> "HookSession":
-    """Return what `initialize` opened; it is called first where it was not yet."""
+    """Return the open session; open it on the first call."""
     if _session is None:
         initialize()
     assert _session is not None
@@ -91,7 +96,7 @@ def current_session() -> "HookSession":
 
 
 def shutdown() -> None:
-    """Close what `initialize` opened. May be called at any time."""
+    """Close the session if one is open."""
     global _session
     if _session is not None:
         _session.close()
@@ -99,7 +104,11 @@ def shutdown() -> None:
 
 
 def main(argv: "Sequence[str] | None" = None) -> int:
-    """Run as Stash does (no arguments, input on stdin) or as a command; return the exit status."""
+    """Run as a Stash plugin (no arguments, input on stdin) or as a command.
+
+    Returns:
+        The exit status.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     host_queue_package()
     if os.path.isdir(DEPENDENCIES) and DEPENDENCIES not in sys.path:
@@ -126,16 +135,16 @@ def _install(input_data: "dict[str, Any]") -> int:
     from tasks.install import run_install_task
 
     status = run_install_task()
-    if status == 0:  # edits may wait since the first save
+    if status == 0:  # edits may be queued since the first save
         try:
             wake_worker(get_plugin_data_dir(), sys.modules[__name__], input_data, {})
-        except OSError:  # the next save tries again, and says why not
+        except OSError:  # the next save tries again and logs the reason
             return status
     return status
 
 
 def _leave(status: int) -> "NoReturn":
-    """End at once: tearing Python down, and SQLite's checkpoint, would cost the hook a quarter of its time."""
+    """Exit without teardown: Python's and SQLite's take a quarter of a hook's time."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -150,9 +159,10 @@ if __name__ == "__main__":
             "\x01e\x02PlexSync needs Python 3.10 or newer; this is %s\n" % sys.version.split()[0]
         )
         sys.stdout.write(
-            '{"error": "PlexSync needs Python 3.10 or newer: set it in Settings > System > Python path"}\n'
+            '{"error": "PlexSync needs Python 3.10 or newer: '
+            'set it in Settings > System > Python path"}\n'
         )
         sys.exit(1)
-    # Who imports PlexSync later must get this module, not a second copy of it.
+    # Register under its real name so that a later import reuses this module.
     sys.modules.setdefault("PlexSync", sys.modules["__main__"])
     _leave(main())

@@ -98,7 +98,7 @@ def add_seen(data_dir: str, count: int) -> None:
              for number in range(count)),
         )  # fmt: skip
     queue = JobQueue(os.path.join(data_dir, QUEUE_DIR))
-    queue.tidy()
+    queue.compact()
     queue.close()
 
 

@@ -25,9 +25,9 @@ from plex.index import FileIndex  # noqa: E402
 from queue.inbox import Inbox  # noqa: E402
 from queue.operations import enqueue  # noqa: E402
 from stash.connection import StashConnection, save_connection  # noqa: E402
-from worker.flights import AT_ONCE  # noqa: E402
+from worker.bootstrap import build_worker  # noqa: E402
 from worker.process import WorkerLock  # noqa: E402
-from worker.workshop import open_worker  # noqa: E402
+from worker.write_pool import PARALLEL_WRITES  # noqa: E402
 
 _LOOKUPS = 20_000
 
@@ -44,7 +44,7 @@ class Subject:
         lock = WorkerLock(data_dir)
         assert lock.acquire()
         self._open.callback(lock.release)
-        self.worker = self._open.enter_context(open_worker(data_dir, lock))
+        self.worker = self._open.enter_context(build_worker(data_dir, lock))
         self._inbox = Inbox(data_dir)
         self._open.callback(self._inbox.close)
 
@@ -56,16 +56,16 @@ class Subject:
         for scene_id in range(first, first + count):
             enqueue(self._inbox, scene_id, "metadata", {"title": "An edit"})
 
-    def drain(self, at_once: int = AT_ONCE) -> dict[str, float]:
+    def drain(self, at_once: int = PARALLEL_WRITES) -> dict[str, float]:
         """Work until the queue is empty; return what it took.
 
         Args:
             at_once: writes on their way to Plex at once, where it is slow.
         """
-        self.worker.at_once = at_once
+        self.worker.pool.size = at_once
         start, cpu = time.perf_counter(), time.process_time()
         if not self.worker.drain():
-            raise RuntimeError(f"the worker stopped before the end: {self.worker.gate.problem}")
+            raise RuntimeError(f"the worker stopped before the end: {self.worker.health.problem}")
         return {**_since(start, cpu), "peak_mb": peak_mb()}
 
     def open_index(self, folder: str, url: str, token: str, section: int) -> float:
@@ -85,7 +85,7 @@ class Subject:
     def refresh_index(self) -> dict[str, float]:
         """Bring the index up to date; return what it took."""
         before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
-        self._index.refresh(self._plex.server, self._sections)
+        self._index.refresh(self._plex, self._sections)
         return {**_since(start, cpu), "grown_mb": peak_mb() - before}
 
     def look_up(self, items: int) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.measure import Log, Result, Scale, ratio
 from benchmarks.remote import Remote
-from worker.flights import AT_ONCE
+from worker.write_pool import PARALLEL_WRITES
 
 #: The share of the bare loop's scenes per second that the worker must reach.
 TARGET = 0.7
@@ -86,7 +86,9 @@ def _turns(
     return turns
 
 
-def _sync(servers: Remote, subject: Remote, scenes: int, at_once: int = AT_ONCE) -> dict[str, Any]:
+def _sync(
+    servers: Remote, subject: Remote, scenes: int, at_once: int = PARALLEL_WRITES
+) -> dict[str, Any]:
     servers.call("edit", first=1, count=scenes)
     subject.call("enqueue", first=1, count=scenes)
     servers.call("requests")
@@ -132,8 +134,8 @@ def _tell(result: Result, label: str, turns: Turns) -> None:
 
 def _tell_gain(result: Result, slow: Turns) -> None:
     alone = slow.others[1]
-    for at_once, seconds in sorted({**slow.others, AT_ONCE: slow.worker}.items()):
+    for at_once, seconds in sorted({**slow.others, PARALLEL_WRITES: slow.worker}.items()):
         if at_once > 1:
-            usual = ", as usual" if at_once == AT_ONCE else ""
+            usual = ", as usual" if at_once == PARALLEL_WRITES else ""
             name = f"Plex 20 ms: worker's scenes/s with {at_once} writes at once{usual}, of one at a time"
             result.ratios.append(ratio(name, alone, seconds))

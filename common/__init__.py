@@ -1,4 +1,5 @@
-"""The ground floor: private files, SQLite connections, secrets. Imports no other room.
+"""Private files, SQLite connections, HTTP requests and redaction. Imports no other package of ours.
 
-Everything here but `redaction` and `http` is loaded by the hook, so: a few cheap standard modules only.
+The hook loads `data_dir`, `files` and `sqlite`, so these import only a few cheap standard modules.
+`redaction` and `http` are for the worker and the tasks.
 """

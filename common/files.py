@@ -1,4 +1,4 @@
-"""Files that only their owner can read, replaced as a whole. Loaded by the hook: os and stat only."""
+"""Private files (mode 0600) and atomic replacement. Loaded by the hook."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import errno
 import os
 import stat
 
-# Windows has neither: a planted link needs administrator rights there.
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# Windows has no O_NOFOLLOW: creating a link needs administrator rights there.
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# Only Windows has O_BINARY.
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def make_private_dir(path: str) -> None:
-    """Create `path`, and its parents where they are missing, with mode 0700, whatever the umask.
+    """Create the directory `path` and its missing parents with mode 0700.
+
+    The umask does not affect the mode.
 
     Raises:
-        OSError: it can't be made, or something else has that name.
+        OSError: the directory can't be created, or `path` is not a directory.
     """
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
@@ -24,23 +27,22 @@ def make_private_dir(path: str) -> None:
             make_private_dir(parent)
         try:
             os.mkdir(path, 0o700)
-        except FileExistsError:  # another process was faster
+        except FileExistsError:  # another process just created it
             if not os.path.isdir(path):
                 raise
     if os.name == "posix" and stat.S_IMODE(os.stat(path).st_mode) != 0o700:
-        with contextlib.suppress(
-            PermissionError
-        ):  # somebody else's that we may write to; our files are private
+        # Another user may own the directory; the files in it are private anyway.
+        with contextlib.suppress(PermissionError):
             os.chmod(path, 0o700)
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open `path` with mode 0600 and return its descriptor; never through a symbolic link.
+    """Open `path` with mode 0600 and return its descriptor; never follow a symbolic link.
 
     Raises:
-        OSError: it can't be opened, or it is a link (ELOOP).
+        OSError: the file can't be opened, or it is a symbolic link (ELOOP).
     """
-    descriptor = os.open(path, flags | _NO_LINK | _BINARY, 0o600)
+    descriptor = os.open(path, flags | _NO_FOLLOW | _BINARY, 0o600)
     if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
         os.fchmod(descriptor, 0o600)
     return descriptor
@@ -49,18 +51,19 @@ def open_private(path: str, flags: int) -> int:
 def ensure_private(path: str) -> None:
     """Make sure that `path` exists with mode 0600, for a library that opens files by name.
 
-    An existing file is never opened here: closing it again would drop every POSIX lock that this process has on
-    it, SQLite's among them, and another process would then take the database for unused (sqlite.org/howtocorrupt).
+    An existing file is never opened here. Closing it would drop every POSIX lock that this process
+    holds on it, SQLite's included. Another process would then consider the database unused
+    (sqlite.org/howtocorrupt).
 
     Raises:
-        OSError: it can't be made, or it is a symbolic link.
+        OSError: the file can't be created, or it is a symbolic link.
     """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         try:
             os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-        except FileExistsError:  # another process was faster, and did the same
+        except FileExistsError:  # another process just created it, with the same mode
             return
         return
     if stat.S_ISLNK(mode):
@@ -70,10 +73,10 @@ def ensure_private(path: str) -> None:
 
 
 def append_private(path: str, text: str) -> None:
-    """Add `text` at the end of `path` in one write, so that two writers don't mix their lines.
+    """Append `text` to `path` in one write, so that the lines of two writers don't mix.
 
     Raises:
-        OSError: it can't be written, or not all of it.
+        OSError: the text can't be written, or only a part of it.
     """
     content = text.encode("utf-8")
     descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -85,14 +88,14 @@ def append_private(path: str, text: str) -> None:
 
 
 def replace_private(path: str, text: str, *, durable: bool = False) -> None:
-    """Give `path` the content `text` as a whole: a reader sees the old file or the new one.
+    """Replace the content of `path` atomically: a reader sees the old file or the new one.
 
     Args:
-        durable: wait until it is on disk. Most of what is kept this way can be made again, and a hook must not
-            wait for the disk twice.
+        durable: wait until the content is on disk (fsync). Most of these files can be regenerated,
+            and a hook should not wait for the disk more than once.
 
     Raises:
-        OSError: the folder can't be written or the disk is full; the old file is then untouched.
+        OSError: the folder is not writable or the disk is full; the old file is unchanged.
     """
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -106,7 +109,7 @@ def replace_private(path: str, text: str, *, durable: bool = False) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-    if durable and os.name == "posix":  # the name as well; elsewhere folders can't be opened
+    if durable and os.name == "posix":  # fsync the name too; Windows can't open folders
         _sync_folder(os.path.dirname(path))
 
 
@@ -118,28 +121,31 @@ def _sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def set_aside(path: str, stamp: str) -> str:
-    """Rename a broken file to `<path>.broken-<stamp>` and return the new name; nothing is deleted."""
-    aside = f"{path}.broken-{stamp}"
+def quarantine(path: str, stamp: str) -> str:
+    """Rename a broken file to `<path>.broken-<stamp>` and return its new name."""
+    target = f"{path}.broken-{stamp}"
     count = 1
-    while os.path.exists(aside):
+    while os.path.exists(target):
         count += 1
-        aside = f"{path}.broken-{stamp}-{count}"
-    os.replace(path, aside)
-    return aside
+        target = f"{path}.broken-{stamp}-{count}"
+    os.replace(path, target)
+    return target
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove what killed processes left of `replace_private`. Only for the holder of the worker lock."""
+    """Remove the temporary files that killed processes left behind in `replace_private`.
+
+    Only the holder of the worker lock may call this.
+    """
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         pid = name[: -len(".tmp")].rpartition(".")[2] if name.endswith(".tmp") else ""
-        if pid.isascii() and pid.isdecimal() and not _alive(int(pid)):
+        if pid.isascii() and pid.isdecimal() and not _is_alive(int(pid)):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))
 
 
-def _alive(pid: int) -> bool:
-    if os.name != "posix":  # there, os.kill(pid, 0) would end the process
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # on Windows os.kill(pid, 0) ends the process
         return True
     try:
         os.kill(pid, 0)

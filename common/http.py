@@ -1,7 +1,8 @@
-"""One HTTP request without what requests looks up anew for each: environment, .netrc, cookies, redirects.
+"""Send HTTP requests without the per-request lookups of requests. Not for hooks.
 
-That is half of what a request costs, and none of it is wanted here: a token must not follow a redirect, and proxies
-are looked up once. Not for hooks.
+For every request, requests reads the environment, .netrc and the cookie jar and follows redirects.
+That is half of a request's cost, and it is unwanted: a token must not follow a redirect, and the
+proxies are looked up once per session.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ def send(
     verify: bool | str = True,
     **content: Any,
 ) -> requests.Response:
-    """Send a request over the session's connections, and return the answer, redirects included.
+    """Send a request over the session's connections and return the response.
+
+    Redirects are not followed.
 
     Args:
-        headers: go before the session's own.
-        timeout: seconds to connect, and between two bytes of an answer.
-        verify: whether certificates are verified, or a file of trusted ones.
+        headers: override the session's headers.
+        timeout: seconds to connect, seconds between two bytes of the response.
+        verify: whether to verify certificates, or a file of trusted certificates.
         content: `params`, `data` and `json` as for `requests.Request`.
 
     Raises:

@@ -1,5 +1,5 @@
-"""What runs inside a hook: read the event, filter it, put it into the queue. Milliseconds, no network.
+"""Code of a hook process: read the event, filter it, put a job into the queue, start the worker.
 
-Imports `queue`, the light half of `stash` and `worker.process`; of the standard library only what is cheap: a
-save in Stash waits for this.
+Imports `common`, `queue`, `stash` (without its client) and `worker.process`, and only cheap modules
+of the standard library. No network: a save in Stash waits for the hook.
 """

@@ -1,10 +1,16 @@
-"""From an event to a job on disk."""
+"""Turn a hook event into a job in the queue."""
 
 from __future__ import annotations
 
 from hooks.events import PLEX_FIELDS, RELATED, TAG_MERGE, changed_fields, job_data
 from queue.models import create_related_job
-from queue.operations import enqueue, load_sync_timestamps
+from queue.operations import (
+    enqueue,
+    is_scene_pending,
+    load_sync_timestamps,
+    mark_scene_pending,
+    unmark_scene_pending,
+)
 from queue.timestamps import is_synced
 
 TYPE_CHECKING = False
@@ -15,13 +21,18 @@ if TYPE_CHECKING:
     from queue.operations import Putter
     from queue.timestamps import LazyTimestamps
 
-# Scenes that this process has put into the queue and not yet seen synced. A hint for those who ask: what
-# keeps one waiting job per scene is the queue itself, across processes and restarts.
-_pending: set[int] = set()
+__all__ = [
+    "is_scene_pending",
+    "mark_scene_pending",
+    "on_related_update",
+    "on_scene_update",
+    "requires_plex_sync",
+    "unmark_scene_pending",
+]
 
 
 def requires_plex_sync(update_data: Mapping[str, Any]) -> bool:
-    """Whether an update can change what Plex shows."""
+    """Tell whether an update can change what Plex shows."""
     return not PLEX_FIELDS.isdisjoint(changed_fields(update_data))
 
 
@@ -32,15 +43,15 @@ def on_scene_update(
     data_dir: str | None = None,
     sync_timestamps: Mapping[int, float] | LazyTimestamps | None = None,
 ) -> bool:
-    """Put a job for an updated scene into the queue, or merge it into the one that waits.
+    """Queue a job for an updated scene, or merge it into the scene's waiting job.
 
     Args:
         update_data: the scene's input as Stash sends it; see `hooks.events.read_event`.
-        data_dir: where the sync timestamps are, for when they are not handed in.
+        data_dir: data directory to read the sync timestamps from if they are not given.
         sync_timestamps: scene id → epoch seconds of the last sync.
 
     Returns:
-        Whether it was put; not when Plex shows none of what changed, or shows it already.
+        False if the update does not affect Plex or was synced already, else True.
 
     Raises:
         sqlite3.Error, OSError: the queue can't be written.
@@ -48,9 +59,8 @@ def on_scene_update(
     if not requires_plex_sync(update_data):
         return False
     updated_at = update_data.get("updated_at")
-    if (
-        updated_at is not None
-    ):  # Stash's own events carry none: they are now, and nothing need be read
+    # Stash's own events have no `updated_at`: they are never skipped, and no timestamps are read.
+    if updated_at is not None:
         if sync_timestamps is None:
             sync_timestamps = load_sync_timestamps(data_dir) if data_dir is not None else {}
         if is_synced(updated_at, sync_timestamps.get(scene_id)):
@@ -63,13 +73,13 @@ def on_scene_update(
 def on_related_update(
     kind: str, object_id: int, update_data: Mapping[str, Any], queue: Putter
 ) -> bool:
-    """Put a job for the scenes of a performer, studio, tag or group into the queue, if Plex shows what changed.
+    """Queue a job for the scenes of a renamed performer, studio, tag or group.
 
     Args:
-        kind: the event; see `hooks.events.RELATED`.
+        kind: the event type; a key of `hooks.events.RELATED`.
 
     Returns:
-        Whether it was put: Plex shows their names alone.
+        False if the name did not change (Plex shows nothing else of these objects), else True.
 
     Raises:
         sqlite3.Error, OSError: the queue can't be written.
@@ -78,18 +88,3 @@ def on_related_update(
         return False
     queue.put(create_related_job(RELATED[kind], object_id))
     return True
-
-
-def mark_scene_pending(scene_id: int) -> None:
-    """This process has put a job for the scene into the queue."""
-    _pending.add(scene_id)
-
-
-def unmark_scene_pending(scene_id: int) -> None:
-    """The scene's job was dealt with."""
-    _pending.discard(scene_id)
-
-
-def is_scene_pending(scene_id: int) -> bool:
-    """Whether this process has put a job for the scene into the queue and not yet seen it dealt with."""
-    return scene_id in _pending

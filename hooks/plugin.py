@@ -1,6 +1,6 @@
-"""Run as Stash runs us: one JSON document on stdin, one on stdout, log lines on stderr.
+"""Run the plugin for Stash: JSON on stdin, JSON on stdout, log lines on stderr.
 
-Whatever goes wrong here ends as one line that says what, and what to do about it.
+Every failure ends as one line that says what happened and what to do.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 import time
 from importlib.machinery import PathFinder
 
+from common.hook_times import record_hook_time
 from hooks.events import EventError
-from hooks.times import note_hook_time
 from stash.connection import StashConnection, save_connection
+from stash.deferred_log import take_deferred_lines
 from stash.log import log
-from stash.notices import take_notices
-from stash.plugin_input import InputError, read_input, write_answer
+from stash.plugin_input import InputError, read_input, write_response
 from stash.settings import carried_settings
 from worker.process import SILENT, ensure_worker
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-#: The mode of the one task that runs without the packages: it installs them.
+#: Mode of the task that installs the packages; the only one that runs without them.
 INSTALL = "install"
 _REQUIRED = ("persistqueue", "plexapi", "requests", "pydantic")
 
 
 def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> int:
-    """Read the input and run the hook or task that it names; return the exit status.
+    """Read the input, run its hook or task, and return the exit status.
 
     Args:
         entry: the module `PlexSync`.
-        run_task: runs what is no hook; only called when all packages are there, or to install them.
+        run_task: runs a task; called only if all packages are installed, or to install them.
     """
     try:
         input_data = read_input(sys.stdin.buffer)
@@ -58,12 +58,12 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
 
 
 def missing_packages() -> list[str]:
-    """Return the required packages that this Python can't find; a look into folders, no import."""
+    """Return the required packages that are not installed, without importing any."""
     return [name for name in _REQUIRED if PathFinder.find_spec(name) is None]
 
 
 def how_to_install(entry: ModuleType, missing: list[str]) -> str:
-    """Return one line that says what to do about missing packages."""
+    """Return a one-line instruction for missing packages."""
     return (
         f"Python packages are missing: {', '.join(missing)}. Run the task Install dependencies,"
         f" or in a shell: {sys.executable or 'python3'} {entry.SCRIPT} install"
@@ -71,40 +71,43 @@ def how_to_install(entry: ModuleType, missing: list[str]) -> str:
 
 
 def explain_import(entry: ModuleType, error: ImportError) -> str:
-    """Return one line that says what to do when packages are there but can't be loaded."""
+    """Return a one-line instruction for packages that are installed but can't be imported."""
     return (
-        f"the Python packages can't be loaded by this Python ({error}): run the task Install dependencies again,"
+        f"the Python packages can't be loaded by this Python ({error}):"
+        " run the task Install dependencies again,"
         f" or in a shell: {sys.executable or 'python3'} {entry.SCRIPT} install"
     )
 
 
 def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
+    """Queue the event; return the exit status."""
     try:
         entry.initialize(carried_settings(input_data))
-        answer = entry.handle_hook(hook_context)
+        response = entry.handle_hook(hook_context)
     except EventError as error:
         return _fail(str(error))
     except (OSError, sqlite3.Error) as error:
         return _fail(f"this edit could not be queued: {explain(error)} Then save the scene again")
-    except Exception as error:  # noqa: BLE001 - a user must never see a traceback
+    except Exception as error:  # noqa: BLE001 - the user never sees a traceback
         return _fail(
             f"this edit could not be queued: {type(error).__name__}: {error}. Please report this"
         )
-    if not answer["queued"]:
-        write_answer(output=answer)
+    if not response["queued"]:
+        write_response(output=response)
         return 0
-    return _after_queueing(entry, input_data, answer)
+    return _after_queueing(entry, input_data, response)
 
 
-def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[str, Any]) -> int:
-    """The edit is safe; now see to it that somebody works on it. What fails here is said, and loses nothing."""
+def _after_queueing(entry: ModuleType, input_data: dict[str, Any], response: dict[str, Any]) -> int:
+    """Start the worker for a queued edit. A failure here is reported; the edit stays queued."""
     session = entry.current_session()
     data_dir = session.data_dir
-    log("debug", " ".join(f"{key}={value}" for key, value in answer.items()))
-    if session.set_aside:
+    log("debug", " ".join(f"{key}={value}" for key, value in response.items()))
+    if session.quarantined:
         log(
             "error",
-            f"The queue's database was damaged. It is kept as {session.set_aside}, and a new one begun",
+            "The queue's database was damaged."
+            f" It was renamed to {session.quarantined}, and a new one was created",
         )
     missing = missing_packages()
     if missing:
@@ -113,23 +116,23 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], answer: dict[
         wake_worker(data_dir, entry, input_data, session.settings)
     except OSError as error:
         log("warning", f"the edit is queued, but no worker could be started: {explain(error)}")
-    for level, text in take_notices(data_dir):
+    for level, text in take_deferred_lines(data_dir):
         log(level, text)
-    note_hook_time(data_dir, time.perf_counter() - entry.STARTED)
-    write_answer(output=answer)
+    record_hook_time(data_dir, time.perf_counter() - entry.STARTED)
+    write_response(output=response)
     return 0
 
 
 def wake_worker(
     data_dir: str, entry: ModuleType, input_data: dict[str, Any], settings: dict[str, Any]
 ) -> None:
-    """Leave the connection to Stash where the worker finds it, and start one if none is alive.
+    """Save the connection to Stash for the worker, and start a worker if none is running.
 
     Args:
-        settings: those that came with the input.
+        settings: the settings in the input.
 
     Raises:
-        OSError: no process could be started.
+        OSError: the worker could not be started.
     """
     server = input_data.get("server_connection")
     if isinstance(server, dict):
@@ -142,12 +145,15 @@ def wake_worker(
 
 
 def explain(error: Exception) -> str:
-    """Return a sentence that says what is wrong with the data directory, and what to do."""
+    """Describe an error of the data directory and what to do about it."""
     text = str(error)
     if "disk is full" in text or getattr(error, "errno", None) == 28:
         return f"the disk is full ({text}). Free some space."
     if "not a database" in text or "malformed" in text:
-        return f"the queue's database is damaged and could not be set aside ({text}). Rename the folder it is in."
+        return (
+            f"the queue's database is damaged and could not be renamed ({text})."
+            " Rename the folder it is in."
+        )
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror} ({error.filename}). Give Stash's user the right to write there."
     return f"{type(error).__name__}: {text}."
@@ -155,5 +161,5 @@ def explain(error: Exception) -> str:
 
 def _fail(text: str) -> int:
     log("error", text)
-    write_answer(error=text)
+    write_response(error=text)
     return 1

@@ -1,4 +1,4 @@
-"""What one hook process holds: the data directory, the queue's inbox, the sync timestamps."""
+"""Hold the state of one hook process: data directory, inbox, sync timestamps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class HookSession:
-    """Everything is opened when it is first needed: most events in a scan need nothing."""
+    """Handle the events of one hook process.
+
+    Files are opened on first use: most events of a scan need none.
+    """
 
     def __init__(self, data_dir: str, settings: dict[str, Any]) -> None:
-        """Open nothing yet.
+        """Create a session without opening files.
 
         Args:
-            settings: settings that came with the input, for the worker.
+            settings: the settings in the input, for the worker.
         """
         self.data_dir = data_dir
         self.settings = settings
@@ -31,10 +34,10 @@ class HookSession:
         self._inbox: Inbox | None = None
 
     def handle(self, hook_context: object) -> dict[str, Any]:
-        """Put what a hook says into the queue; return the answer for Stash.
+        """Queue a job for a hook event and return the response for Stash.
 
         Raises:
-            EventError: it is no event that PlexSync knows.
+            EventError: PlexSync does not handle this event.
             OSError, sqlite3.Error: the queue can't be written.
         """
         kind, object_id, update = read_event(hook_context)
@@ -53,18 +56,19 @@ class HookSession:
         """Add a job to the queue's inbox.
 
         Raises:
-            OSError, sqlite3.Error: it can't be written.
+            OSError, sqlite3.Error: the queue can't be written.
         """
         if self._inbox is None:
             self._inbox = Inbox(self.data_dir)
         return self._inbox.put(job)
 
     @property
-    def set_aside(self) -> str | None:
-        """Where a damaged queue database was set aside, if one was."""
-        return self._inbox.set_aside if self._inbox else None
+    def quarantined(self) -> str | None:
+        """Return the new name of a damaged queue database, or None."""
+        return self._inbox.quarantined if self._inbox else None
 
     def close(self) -> None:
+        """Close the inbox."""
         if self._inbox is not None:
             self._inbox.close()
             self._inbox = None

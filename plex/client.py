@@ -1,4 +1,4 @@
-"""The connection to Plex: made on first use, with time limits on every request and a few quick attempts."""
+"""The connection to Plex: every request goes through `PlexClient`, with time limits and quick retries."""
 
 from __future__ import annotations
 
@@ -6,29 +6,43 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urlsplit
-from xml.etree.ElementTree import ParseError
+from typing import Any, TypeVar
+from urllib.parse import quote_plus, urlsplit
+from xml.etree.ElementTree import Element, ParseError
 
 import requests
 from plexapi.server import PlexServer
+from plexapi.utils import joinArgs
 from requests.utils import get_environ_proxies
 
 from common.http import send
-from plex import listing
-from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, translated
+from plex.exceptions import (
+    PlexNotFound,
+    PlexPermanentError,
+    PlexRejected,
+    PlexTemporaryError,
+    translate_plex_exception,
+    translated,
+)
+from plex.items import Library, PlexItem, int_attribute, parse_item
 
 #: Attempts at a request when the network fails, and the pause before the second, in seconds; it doubles.
 ATTEMPTS = 3
 FIRST_PAUSE = 0.1
+#: Items per page of a listing.
+PAGE = 1000
+#: Plex's number for the type "movie".
+MOVIE = 1
 _FORBIDDEN = 403
 _NETWORK_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
+T = TypeVar("T", bound=Any)  # has a `title`
 
-class PlexSession(requests.Session):
-    """Carries every request of plexapi: time limits, quick attempts, no redirects to strangers, our own name."""
+
+class RetryingSession(requests.Session):
+    """Carries plexapi's requests: time limits, quick retries, no redirects to strangers."""
 
     def __init__(
         self,
@@ -37,10 +51,11 @@ class PlexSession(requests.Session):
         headers: dict[str, str],
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Args:
-        url: where Plex is.
-        timeout: seconds to connect, and between two bytes of an answer.
-        headers: go before plexapi's own, which name the machine's MAC address.
+        """Prepare requests to `url`.
+
+        Args:
+            timeout: seconds to connect, and between two bytes of an answer.
+            headers: override plexapi's own, which name the machine's MAC address.
         """
         super().__init__()
         # What requests would look up for every request. No .netrc: the token is all we send.
@@ -65,7 +80,7 @@ class PlexSession(requests.Session):
     ) -> requests.Response:
         """Send a request; edits may be sent again, as sending one twice does the same as once.
 
-        plexapi's own wishes for time limits and redirects do not count.
+        plexapi's own time limits and redirects do not count.
         """
         headers = {**(headers or {}), **self._own_headers}
         for attempt in range(1, self.attempts + 1):
@@ -87,7 +102,7 @@ class PlexSession(requests.Session):
 
 
 class PlexClient:
-    """One conversation with a Plex server. Several threads may write items; the rest is for one at a time."""
+    """A connection to one Plex server. Threads may write items side by side, nothing else."""
 
     def __init__(
         self,
@@ -97,19 +112,21 @@ class PlexClient:
         read_timeout: float = 30.0,
         *,
         sleep: Callable[[float], object] = time.sleep,
+        server: Any = None,
     ) -> None:
-        """Nothing is sent yet.
+        """Prepare a connection; nothing is sent yet.
 
         Args:
             connect_timeout: seconds.
             read_timeout: seconds between two bytes of an answer.
+            sleep: waits between quick retries.
+            server: a `plexapi.server.PlexServer` that is connected already.
         """
         self.url = url.rstrip("/")
         self._token = token
-        self._session = PlexSession(
-            self.url, (connect_timeout, read_timeout), _identity(self.url), sleep
-        )
-        self._server: Any = None
+        limits = (connect_timeout, read_timeout)
+        self._session = RetryingSession(self.url, limits, _identity(self.url), sleep)
+        self._server = server
 
     @property
     def server(self) -> Any:
@@ -117,61 +134,171 @@ class PlexClient:
 
         Raises:
             PlexTemporaryError: Plex is down or starting up.
-            PlexRejected: it rejects the token, or is no Plex.
+            PlexRejected: it rejects the token, or is not a Plex server.
         """
         if self._server is None:
-            with _concerning_all():
+            with _server_errors():
                 self._server = self._connect()
         return self._server
 
     def get_library(self, name: str) -> Any:
-        """Return the library section with this name; upper and lower case count only between two.
+        """Return plexapi's section of a library; case counts only between two of one name.
 
         Raises:
             PlexNotFound: there is none.
             PlexRejected, PlexTemporaryError
         """
-        return self.libraries((name,))[0]
+        with _server_errors():
+            library = self.server.library
+            library.reload()  # plexapi never forgets the sections it has seen
+            sections = library.sections()
+        return _named(sections, name)
 
-    def libraries(self, names: tuple[str, ...] = ()) -> list[Any]:
-        """Return the named sections, or without names every one of type movie.
+    def libraries(self, names: Sequence[str] = ()) -> list[Library]:
+        """Return the named libraries, or without names every one of type movie.
 
         Raises:
             PlexNotFound: one of the names is not there.
             PlexRejected, PlexTemporaryError
         """
-        with _concerning_all():
-            sections = self._sections()
+        with _server_errors():
+            found = [_library(section) for section in self.get("/library/sections")]
         if not names:
-            return [section for section in sections if section.type == "movie"]
-        return [_named(sections, name) for name in names]
+            return [library for library in found if library.type == "movie"]
+        return [_named(found, name) for name in names]
+
+    def get(self, path: str, *, start: int | None = None, size: int = PAGE) -> Element:
+        """GET a path and return its `MediaContainer`.
+
+        Args:
+            start, size: the page of a listing; without `start` the answer comes whole.
+
+        Raises:
+            PlexTemporaryError: also when the answer is not a MediaContainer (a proxy's page, say).
+            PlexPermanentError, PlexNotFound
+        """
+        headers = {}
+        if start is not None:
+            headers = {"X-Plex-Container-Start": str(start), "X-Plex-Container-Size": str(size)}
+        root = self._query(path, headers=headers)
+        if root is None or root.tag != "MediaContainer":
+            raise PlexTemporaryError("the answer does not come from Plex")
+        return root
+
+    def list_items(self, path: str, *, size: int = PAGE) -> Iterator[tuple[Element, int]]:
+        """Yield each element of a listing with the listing's total, one page in memory at a time.
+
+        plexapi's objects, not HTTP, are the cost of a large listing, so these are plain elements.
+
+        Raises:
+            PlexTemporaryError: Plex fails, or the listing ends before its announced end.
+            PlexPermanentError, PlexNotFound
+        """
+        start, total = 0, None
+        while total is None or start < total:
+            root = self.get(path, start=start, size=size)
+            received = len(root)
+            total = int_attribute(root, "totalSize", "size") or received
+            for element in root:
+                yield element, total
+            if not received and start < total:
+                raise PlexTemporaryError(f"Plex's listing ended at {start} of {total}")
+            start += received  # an answer may hold fewer than asked for
+
+    def fetch_items(self, rating_keys: Sequence[int]) -> list[PlexItem]:
+        """Read items whole, in one request; those that are gone are left out.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError
+        """
+        if not rating_keys:
+            return []
+        try:
+            root = self.get(f"/library/metadata/{','.join(map(str, rating_keys))}")
+        except PlexNotFound:  # Plex may answer 404 for all because one is gone
+            if len(rating_keys) == 1:
+                return []
+            return [item for key in rating_keys for item in self.fetch_items([key])]
+        return [parse_item(element, root) for element in root]
+
+    def fetch_plexapi_items(self, rating_keys: Sequence[int]) -> list[Any]:
+        """Read items as plexapi's own objects, for callers that want these.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        server = self.server
+        with translated():
+            return list(server.fetchItems(f"/library/metadata/{','.join(map(str, rating_keys))}"))
+
+    def edit(self, item: PlexItem, parameters: Mapping[str, str | int]) -> None:
+        """Edit fields of one item with one request.
+
+        Args:
+            parameters: as plexapi's `edit` takes them, such as `title.value`.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        # Without an id, Plex would edit every item of the library.
+        query: str = joinArgs({**parameters, "id": item.rating_key, "type": MOVIE})  # type: ignore[no-untyped-call]
+        self._query(f"/library/sections/{item.library_key}/all{query}", "put")
+
+    def upload_poster(self, item: PlexItem, picture: bytes) -> None:
+        """Upload a picture as the item's poster; Plex selects and locks it.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)
+
+    def scan(self, library: Library, folder: str) -> None:
+        """Ask Plex to scan one folder (a path as Plex sees it); it answers at once and works later.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        self._query(f"/library/sections/{library.key}/refresh?path={quote_plus(folder)}")
+
+    def name_and_version(self) -> tuple[str, str]:
+        """Return the server's name and version; connects if needed.
+
+        Raises:
+            PlexRejected, PlexTemporaryError
+        """
+        return str(self.server.friendlyName), str(self.server.version)
 
     def probe(self) -> None:
         """Ask one cheap question that proves address, token and health; never more than one request.
 
         Raises:
             PlexTemporaryError: Plex is down, starting up or unwell.
-            PlexRejected: it rejects the token, or is no Plex.
+            PlexRejected: it rejects the token, or is not a Plex server.
         """
         attempts, self._session.attempts = self._session.attempts, 1
         try:
             if self._server is None:
                 self.server  # noqa: B018 - connecting is the question
             else:
-                with _concerning_all():
-                    listing.query(self._server, "/library")  # 403 when the token is not the owner's
+                with _server_errors():
+                    self.get("/library")  # 403 when the token is not the owner's
         finally:
             self._session.attempts = attempts
 
     def close(self) -> None:
+        """Close the connections."""
         self._session.close()
         self._server = None
 
-    def _sections(self) -> list[Any]:
-        """All sections, asked for anew: plexapi never forgets the ones it has seen."""
-        library = self.server.library
-        library.reload()
-        return list(library.sections())
+    def _query(self, path: str, method: str = "get", **content: Any) -> Element | None:
+        server = self.server
+        try:
+            root: Element | None = server.query(
+                path, method=getattr(server._session, method), **content
+            )
+        except Exception as error:
+            raise translate_plex_exception(error) from error
+        return root
 
     def _connect(self) -> Any:
         try:
@@ -186,39 +313,47 @@ class PlexClient:
 
 
 @contextmanager
-def _concerning_all() -> Iterator[None]:
-    """The door for requests that are about no item: what is refused here is refused for every job."""
+def _server_errors() -> Iterator[None]:
+    """Translate errors of requests about the whole server: a refusal there concerns every job."""
     try:
-        with translated():
-            yield
-    except PlexRejected:
+        yield
+    except (PlexRejected, PlexTemporaryError):
         raise
-    except PlexPermanentError as error:
-        hint = (
-            "the token is not the server owner's"
-            if error.status == _FORBIDDEN
-            else "check plex_url"
-        )
-        raise PlexRejected(f"{error}: {hint}", status=error.status) from error
-    except PlexNotFound as error:
-        raise PlexRejected("what answers is no Plex (404): check plex_url", status=404) from error
+    except Exception as exc:
+        error = translate_plex_exception(exc)
+        if isinstance(error, PlexNotFound):
+            error = PlexRejected("what answers is no Plex (404): check plex_url", status=404)
+        elif isinstance(error, PlexPermanentError) and not isinstance(error, PlexRejected):
+            forbidden = error.status == _FORBIDDEN
+            hint = "the token is not the server owner's" if forbidden else "check plex_url"
+            error = PlexRejected(f"{error}: {hint}", status=error.status)
+        raise error from exc
 
 
-def _named(sections: list[Any], name: str) -> Any:
+def _library(section: Element) -> Library:
+    if section.tag != "Directory":
+        raise PlexTemporaryError("Plex's list of libraries can't be understood")
+    return Library(
+        int_attribute(section, "key"),
+        section.get("title", ""),
+        section.get("type", ""),
+        tuple(location.get("path", "") for location in section.findall("Location")),
+    )
+
+
+def _named(libraries: Sequence[T], name: str) -> T:
     wanted = name.strip()
-    alike = [
-        section for section in sections if section.title.strip().casefold() == wanted.casefold()
-    ]
-    for section in sorted(
+    alike = [one for one in libraries if one.title.strip().casefold() == wanted.casefold()]
+    for library in sorted(
         alike, key=lambda one: one.title.strip() != wanted
-    ):  # the exact spelling first
-        return section
-    there = ", ".join(repr(section.title) for section in sections) or "none"
+    ):  # exact spelling first
+        return library
+    there = ", ".join(repr(one.title) for one in libraries) or "none"
     raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
 
 
 def _identity(url: str) -> dict[str, str]:
-    """A client identifier that stays the same: Plex announces a new device for each new one."""
+    """Return a stable client identifier: Plex announces a new device for each new one."""
     return {
         "X-Plex-Product": "PlexSync",
         "X-Plex-Device-Name": "PlexSync",

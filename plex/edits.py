@@ -1,9 +1,9 @@
-"""What to write to an item: pure functions from (what Plex has, what Stash says, what we wrote) to one request.
+"""Plan what to write to an item: pure functions from (Plex has, Stash says, we wrote) to one request.
 
-The rules (README, "What wins"):
+The rules (README, "What goes where, and what wins"):
 - Stash wins; with `preserve` only what is empty in Plex, or still as we wrote it, is written.
-- What Stash has nothing for is emptied only where Plex still has what we wrote.
-- Of a list, what the user added in Plex stays, once we know what we wrote there ourselves.
+- A field that Stash has nothing for is emptied only where Plex still has what we wrote.
+- Names that the user added to a list in Plex stay, once we know what we wrote there ourselves.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
-from plex.memory import Written
-from plex.records import PlexItem, format_rating
+from plex.history import Fields
+from plex.items import PlexItem, format_rating
+from validation.config import PlexSyncConfig
 from validation.metadata import SyncMetadata
 from validation.sanitizers import sanitize_for_plex
 
@@ -43,64 +44,79 @@ class Switches:
     preserve: bool = False
 
 
+def switches_of(config: PlexSyncConfig) -> Switches:
+    """Return what the settings say about writing."""
+    return Switches(
+        title=config.sync_title,
+        details=config.sync_details,
+        date=config.sync_date,
+        studio=config.sync_studio,
+        performers=config.sync_performers,
+        tags=config.sync_tags,
+        collections=config.sync_collections,
+        poster=config.sync_poster,
+        rating=config.sync_rating,
+        lock=config.lock_fields,
+        preserve=config.preserve_plex_edits,
+    )
+
+
 @dataclass(frozen=True)
 class Edits:
-    """One request's parameters (empty: send nothing), and what is to be remembered once it went through."""
+    """Planned edits of one item."""
 
+    #: the request's parameters; empty: send nothing
     parameters: Mapping[str, str | int] = field(default_factory=dict)
-    fields: Mapping[str, str | list[str]] = field(default_factory=dict)
+    #: Plex field → what is ours there once the request went through
+    fields: Fields = field(default_factory=dict)
     #: Plex field → (what it had, what it gets), for logs and previews
     changes: Mapping[str, tuple[object, object]] = field(default_factory=dict)
 
 
 def plan_edits(
-    item: PlexItem, metadata: SyncMetadata, stem: str, written: Written, switches: Switches
+    item: PlexItem, metadata: SyncMetadata, stem: str, ours: Fields, switches: Switches
 ) -> Edits:
-    """Return the edits that bring `item` to what Stash says.
+    """Plan the edits that bring `item` to what Stash says.
 
     Args:
-        stem: the file name's stem, which stands in for an empty title.
-        written: what we wrote to this item before, settled.
+        stem: the file name's stem, the title of a scene without one.
+        ours: what we wrote to this item before.
     """
+    preserve = switches.preserve
     parameters: dict[str, str | int] = {}
-    remembered: dict[str, str | list[str]] = {}
+    # A field whose switch is off keeps its history for the day it is switched on again.
+    fields = {name: value for name, value in ours.items() if not _is_on(switches, name)}
     changes: dict[str, tuple[object, object]] = {}
     metadata = _fitting(metadata)
     for name, wanted, current in _texts(item, metadata, stem, switches):
-        value, ours = _decide_text(wanted, current, written.text(name), switches.preserve)
-        if ours is not None:
-            remembered[name] = ours
+        value, kept = _decide_text(wanted, current, ours.get(name), preserve)
+        if kept is not None:
+            fields[name] = kept
         if value is not None:
             parameters[f"{name}.value"] = value
             changes[name] = (current, value)
     for name, names, present in _lists(item, metadata, switches):
-        target, ours_now = _decide_list(names, present, written.names(name), switches.preserve)
-        if ours_now is not None:
-            remembered[name] = list(ours_now)
+        target, is_ours = _decide_list(names, present, ours.get(name), preserve)
+        if is_ours:
+            fields[name] = list(names)
         if target is not None:
-            parameters.update(
-                _list_parameters(name, target, present, item.characters if name == "actor" else {})
-            )
+            characters = item.characters if name == "actor" else {}
+            parameters.update(_list_parameters(name, target, present, characters))
             changes[name] = (present, target)
     if switches.lock:
         parameters.update({f"{name}.locked": 1 for name in changes})
-    # A field whose switch is off keeps its memory for the day it is switched on again.
-    return Edits(parameters, {**_untouched(written, switches), **remembered}, changes)
+    return Edits(parameters, fields, changes)
 
 
 _SWITCH_OF = {
-    "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date", "studio": "studio",
-    "userRating": "rating", "actor": "performers", "genre": "tags", "director": "performers",
-    "collection": "collections",
+    "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date",
+    "studio": "studio", "userRating": "rating", "actor": "performers", "genre": "tags",
+    "director": "performers", "collection": "collections",
 }  # fmt: skip
 
 
-def _untouched(written: Written, switches: Switches) -> dict[str, str | list[str]]:
-    return {
-        name: value
-        for name, value in written.fields.items()
-        if not getattr(switches, _SWITCH_OF[name], False)
-    }
+def _is_on(switches: Switches, name: str) -> bool:
+    return bool(getattr(switches, _SWITCH_OF[name], False))
 
 
 def _texts(
@@ -116,12 +132,8 @@ def _texts(
         ("studio", metadata.studio, item.studio),
         ("userRating", rating, item.rating),
     )
-    # Neither title nor file name may be there, or hold anything visible: the title in Plex is better than none.
-    return (
-        one
-        for one in fields
-        if getattr(switches, _SWITCH_OF[one[0]]) and (one[1] or one[0] != "title")
-    )
+    # Without a title and a visible file name, the title in Plex is better than none.
+    return [one for one in fields if _is_on(switches, one[0]) and (one[1] or one[0] != "title")]
 
 
 def _lists(
@@ -138,13 +150,13 @@ def _lists(
         ("genre", metadata.tags, item.genres),
         ("collection", collections, item.collections),
     )
-    return (one for one in fields if getattr(switches, _SWITCH_OF[one[0]]))
+    return [one for one in fields if _is_on(switches, one[0])]
 
 
 def _decide_text(
-    wanted: str, current: str, before: str | None, preserve: bool
+    wanted: str, current: str, before: object, preserve: bool
 ) -> tuple[str | None, str | None]:
-    """Return (the value to write or None, what to remember as ours or None)."""
+    """Return (the value to write or None, the value that is ours then or None)."""
     is_ours = current == before
     if wanted == current:
         return None, current if is_ours else None
@@ -158,30 +170,29 @@ def _decide_text(
 def _decide_list(
     wanted: tuple[str, ...],
     present: tuple[str, ...],
-    before: tuple[str, ...] | None,
+    before: object,
     preserve: bool,
-) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Return (the list to write or None, what to remember as ours or None)."""
-    if before is None:
+) -> tuple[tuple[str, ...] | None, bool]:
+    """Return (the list to write or None, whether the wanted names are ours then)."""
+    if not isinstance(before, list):
         if not wanted or (preserve and present):
-            return None, None
+            return None, False
         target = wanted
     else:
         ours = _keys(before)
         theirs = tuple(name for name in present if name.casefold() not in ours)
         removed_there = ours - _keys(present) if preserve else frozenset()
-        target = _unique(
-            (*(name for name in wanted if name.casefold() not in removed_there), *theirs)
-        )
-    return (None if _keys(target) == _keys(present) else target), wanted
+        kept = [name for name in wanted if name.casefold() not in removed_there]
+        target = _unique((*kept, *theirs))
+    return (None if _keys(target) == _keys(present) else target), True
 
 
 def _list_parameters(
     name: str, target: tuple[str, ...], present: tuple[str, ...], characters: Mapping[str, str]
 ) -> dict[str, str | int]:
-    """Say the list so that it comes out right whether Plex replaces a list or adds to it (which is unproven).
+    """Encode the list so that the result is the same whether Plex replaces or appends (unverified).
 
-    The whole list by index, and a removal for each present name that is not in it.
+    That is the whole list by index, and a removal for each present name that is not in it.
     """
     parameters: dict[str, str | int] = {}
     for position, one in enumerate(target):
@@ -196,11 +207,9 @@ def _list_parameters(
 
 
 def split_requests(parameters: Mapping[str, str | int]) -> list[dict[str, str | int]]:
-    """Return the parameters of each request: one, but where that would be too long; a field is never split."""
-    if (
-        sum(len(key) + len(str(value)) for key, value in parameters.items()) * _LONGEST_CHARACTER
-        < LONGEST_REQUEST
-    ):
+    """Return the parameters of each request: one, or more where that is too long; fields stay whole."""
+    characters = sum(len(key) + len(str(value)) for key, value in parameters.items())
+    if characters * _LONGEST_CHARACTER < LONGEST_REQUEST:
         return [dict(parameters)]
     requests: list[dict[str, str | int]] = [{}]
     for field_name in dict.fromkeys(_field_of(key) for key in parameters):
@@ -220,32 +229,26 @@ def _length(parameters: Mapping[str, str | int]) -> int:
 
 
 def _fitting(metadata: SyncMetadata) -> SyncMetadata:
-    """Cut a summary that would make the request too long: non-ASCII takes up to twelve bytes a character.
+    """Cut a summary that would make the request too long: a character takes up to twelve bytes.
 
-    What it may have depends on the scene alone, so that the next sync comes to the same.
+    Its limit depends on the scene alone, so that the next sync cuts it the same way.
     """
-    texts = (
-        metadata.director,
-        metadata.studio,
-        metadata.studio,
-        metadata.title,
-    )  # the studio is a collection as well
-    names = (*metadata.performers, *metadata.tags, *metadata.groups, *texts)
+    studio = (metadata.studio, metadata.studio)  # it is a collection as well
+    names = (*metadata.performers, *metadata.tags, *metadata.groups, *studio)
+    names = (*names, metadata.director, metadata.title)
     others = sum(len(quote(name, safe="")) + len("collection%5B100%5D.tag.tag=&") for name in names)
     budget = max(_SHORTEST_SUMMARY, LONGEST_REQUEST - 1_000 - others)
     summary = metadata.details
     while (length := len(quote(summary, safe=""))) > budget:
         shorter = int(len(summary) * min(budget / length, 0.99))
         summary = sanitize_for_plex(summary, shorter, keep_newlines=True)
-    return (
-        metadata
-        if summary == metadata.details
-        else metadata.model_copy(update={"details": summary})
-    )
+    if summary == metadata.details:
+        return metadata
+    return metadata.model_copy(update={"details": summary})
 
 
 def _keys(names: Iterable[str]) -> frozenset[str]:
-    """Plex tells names apart without regard to case."""
+    """Return names as they are compared: Plex ignores case."""
     return frozenset(name.casefold() for name in names)
 
 

@@ -1,4 +1,4 @@
-"""The three exceptions of Plex, and the one door through which everything else becomes one of them."""
+"""The three exceptions of Plex, and the translation of plexapi's and requests' into them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PlexPermanentError(PermanentError):
 
 
 class PlexRejected(PlexPermanentError):
-    """A setting is wrong: Plex rejects the token, or what answers is no Plex. It concerns every request."""
+    """Plex rejects the token, or the address is not a Plex server: every request would fail."""
 
 
 class PlexNotFound(TransientError):
@@ -50,12 +50,16 @@ class PlexNotFound(TransientError):
     details: object = None
 
 
-def translate_plex_exception(exc: BaseException) -> Exception:
-    """Return the exception of ours that `exc`, from plexapi, requests or urllib3, stands for.
+#: All that leaves the package `plex`.
+PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
 
-    What is not known is temporary. Texts hold no query: it carries titles and paths.
+
+def translate_plex_exception(exc: BaseException) -> Exception:
+    """Return the Plex exception for an exception of plexapi, requests or urllib3.
+
+    Unknown exceptions are temporary. Messages leave out a URL's query, which holds titles and paths.
     """
-    if isinstance(exc, (PlexTemporaryError, PlexPermanentError, PlexNotFound)):
+    if isinstance(exc, PLEX_ERRORS):
         return exc
     if isinstance(exc, Unauthorized):
         return PlexRejected("Plex rejects the token (401): check plex_token", status=401)
@@ -79,14 +83,14 @@ def translate_plex_exception(exc: BaseException) -> Exception:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The door: whatever is raised inside leaves as one of the three exceptions.
+    """Translate anything raised inside into a Plex exception.
 
     Raises:
         PlexTemporaryError, PlexPermanentError, PlexNotFound
     """
     try:
         yield
-    except (PlexTemporaryError, PlexPermanentError, PlexNotFound):
+    except PLEX_ERRORS:
         raise
     except Exception as error:
         raise translate_plex_exception(error) from error

@@ -10,11 +10,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from xml.etree.ElementTree import Element
 
-from common.sqlite import connect_memory, write
-from plex import listing
+from common.sqlite import connect_in_memory, write
+from plex.client import MOVIE, PAGE, PlexClient
+from plex.items import int_attribute
 from plex.paths import folded, name_of, normalize
 
 _SCHEMA = (
@@ -32,7 +33,6 @@ _SCHEMA = (
 _MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
 #: What a listing need not carry for us.
 _LEAN = "excludeElements=Genre,Country,Director,Writer,Role,Collection,Guid,Image,UltraBlurColors&excludeFields=summary"
-_MOVIES = 1
 #: Seconds after which a section is listed whole again, whatever its marks say.
 _LIST_AGAIN = 86_400.0
 
@@ -57,7 +57,7 @@ class FileIndex:
         self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time
     ) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""
-        self._db = connection or connect_memory(self)
+        self._db = connection or connect_in_memory(self)
         self._now = now
         self._refreshed_at = float("-inf")
         with write(self._db):
@@ -106,7 +106,7 @@ class FileIndex:
         newest: float | None = self._db.execute("SELECT max(listed_at) FROM sections").fetchone()[0]
         return newest
 
-    def refresh(self, server: Any, section_ids: Iterable[int]) -> bool:
+    def refresh(self, client: PlexClient, section_ids: Iterable[int]) -> bool:
         """Bring the sections up to date, asking only for what changed; return whether anything had.
 
         Costs one request when nothing changed.
@@ -116,37 +116,37 @@ class FileIndex:
         """
         wanted = set(section_ids)
         changed, asked_at = False, self._now()
-        for section in listing.query(server, "/library/sections"):
-            section_id = listing.number(section, "key")
-            if section_id in wanted and self._refresh_section(server, section_id, _marks(section)):
+        for section in client.get("/library/sections"):
+            section_id = int_attribute(section, "key")
+            if section_id in wanted and self._refresh_section(client, section_id, _marks(section)):
                 changed = True
         self._refreshed_at = asked_at
         return changed
 
-    def _refresh_section(self, server: Any, section_id: int, marks: str) -> bool:
+    def _refresh_section(self, client: PlexClient, section_id: int, marks: str) -> bool:
         known = self._db.execute(
             "SELECT marks, newest, listed_at FROM sections WHERE section_id = ?", (section_id,)
         ).fetchone()
         if known is None or not 0 <= self._now() - known[2] < _LIST_AGAIN:
-            self._list_all(server, section_id, marks)
+            self._list_all(client, section_id, marks)
             return True
         if known[0] == marks:
             return False
-        if not self._list_changed(server, section_id, marks, newest=known[1]):
-            self._list_all(server, section_id, marks)
+        if not self._list_changed(client, section_id, marks, newest=known[1]):
+            self._list_all(client, section_id, marks)
         return True
 
-    def _list_all(self, server: Any, section_id: int, marks: str) -> None:
+    def _list_all(self, client: PlexClient, section_id: int, marks: str) -> None:
         """List every item. What the listing does not show any more is dropped at its end, not before."""
         # of the files themselves: a listing that broke off has left some of its round
         last = self._db.execute(
             "SELECT max(round) FROM files WHERE section_id = ?", (section_id,)
         ).fetchone()[0]
         this_round = (last or 0) + 1
-        path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=id&{_LEAN}"
+        path = f"/library/sections/{section_id}/all?type={MOVIE}&sort=id&{_LEAN}"
         newest, listed_at = 0, self._now()
         totals: set[int] = set()
-        for page in _chunks(listing.items(server, path)):
+        for page in _chunks(client.list_items(path)):
             newest = max(
                 newest, self._store(section_id, [element for element, _ in page], this_round)
             )
@@ -162,15 +162,15 @@ class FileIndex:
                 (section_id, marks, newest, this_round, listed_at),
             )
 
-    def _list_changed(self, server: Any, section_id: int, marks: str, newest: int) -> bool:
+    def _list_changed(self, client: PlexClient, section_id: int, marks: str, newest: int) -> bool:
         """List what was updated since; return whether the index is whole again (else items are gone or unseen)."""
-        path = f"/library/sections/{section_id}/all?type={_MOVIES}&sort=updatedAt:desc&{_LEAN}"
+        path = f"/library/sections/{section_id}/all?type={MOVIE}&sort=updatedAt:desc&{_LEAN}"
         this_round = self._db.execute(
             "SELECT round FROM sections WHERE section_id = ?", (section_id,)
         ).fetchone()[0]
         changed: list[Element] = []
         total = 0
-        for element, total in listing.items(server, path, size=100):  # noqa: B007 - the last total counts
+        for element, total in client.list_items(path, size=100):  # noqa: B007 - the last total counts
             if _updated_at(element) < newest:
                 break
             changed.append(element)
@@ -191,7 +191,7 @@ class FileIndex:
         newest = 0
         with write(self._db):
             for element in elements:
-                key = listing.number(element, "ratingKey")
+                key = int_attribute(element, "ratingKey")
                 self._db.execute("DELETE FROM files WHERE rating_key = ?", (key,))
                 self._db.executemany(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -212,7 +212,7 @@ class FileIndex:
 def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:
     """An item without files has a row as well, so that items can be counted."""
     parts = [part for part in element.iter("Part") if part.get("file")]
-    return [_row(part.get("file") or "", listing.number(part, "size")) for part in parts] or [
+    return [_row(part.get("file") or "", int_attribute(part, "size")) for part in parts] or [
         _row("", 0)
     ]
 
@@ -222,7 +222,7 @@ def _row(path: str, size: int) -> tuple[str, str, str, int | None]:
     return path, normal, folded(name_of(normal)), size or None
 
 
-def _chunks(elements: Iterable[T], size: int = listing.PAGE) -> Iterator[list[T]]:
+def _chunks(elements: Iterable[T], size: int = PAGE) -> Iterator[list[T]]:
     chunk: list[T] = []
     for element in elements:
         chunk.append(element)
@@ -238,4 +238,4 @@ def _marks(section: Element) -> str:
 
 
 def _updated_at(element: Element) -> int:
-    return listing.number(element, "updatedAt", "addedAt")
+    return int_attribute(element, "updatedAt", "addedAt")

@@ -1,34 +1,36 @@
-"""Which Plex item is this scene? Paths first, then file names, then file names ignoring case; never a guess.
+"""Find the Plex item of a scene: by path, then by file name, then by file name ignoring case.
 
-Deciding is `choose`, a pure function on what the index knows. The rest fetches what was chosen and looks
-whether it still has the file: an index may be stale, an edit must not be wrong.
+`choose` decides, a pure function of what the index knows. An index may be stale, so the chosen items are
+read from Plex and checked for the file before anything is written.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from plex import listing
-from plex.exceptions import PlexNotFound, translated
+from common.media import MediaFile
+from plex.client import PlexClient
+from plex.exceptions import PlexNotFound
 from plex.index import FileIndex, IndexedFile
+from plex.items import PlexItem
 from plex.paths import map_path, name_of, normalize, shared_folders
-from plex.records import PlexItem, read_item
 from validation.errors import PermanentError
 
 #: Candidates of an ambiguous scene that are fetched and shown.
 _SHOWN = 20
-#: Looks at an index that turns out to be wrong, each after it was brought up to date.
+#: Attempts with an index that turns out to be wrong; it is brought up to date before each.
 _ATTEMPTS = 3
 
 
 class MatchConfidence(enum.Enum):
-    """How sure a match is."""
+    """How certain a match is."""
 
     #: exactly one item has this file
     HIGH = "high"
-    #: several may
+    #: several items may have it
     LOW = "low"
 
 
@@ -40,6 +42,59 @@ class AmbiguousMatch(PermanentError):
         self.details = {"candidates": candidates}
 
 
+@dataclass(frozen=True)
+class Match:
+    """The items that may be a scene, whole and fresh; one when it is certain."""
+
+    items: list[PlexItem]
+    #: found at the very path that the mappings say, not by file name alone
+    by_path: bool
+
+
+def find_items(
+    client: PlexClient,
+    index: FileIndex,
+    library_keys: Sequence[int],
+    files: Sequence[MediaFile],
+    mappings: Sequence[tuple[str, str]] = (),
+    *,
+    fresh_for: float = 0.0,
+    read_before: Mapping[int, PlexItem] | None = None,
+) -> Match:
+    """Find the items that may be a scene.
+
+    Args:
+        files: the scene's files as Stash sees them, the primary one first.
+        mappings: (path in Stash, path in Plex).
+        fresh_for: seconds for which the index counts as fresh when a file name decides.
+        read_before: rating key → item that was read a moment ago.
+
+    Raises:
+        PlexNotFound: there is no candidate.
+        PlexTemporaryError, PlexPermanentError: Plex fails.
+    """
+    if not library_keys:
+        raise PlexNotFound("Plex has no video library of type movie to look in")
+    if not index.knows(library_keys):
+        index.refresh(client, library_keys)
+    known = read_before or {}
+    by_path = True
+    items = _read(client, index, _by_path(index, files, mappings, library_keys), known)
+    if not items:
+        # A name decides only among all that Plex has by now: a better candidate may have come since.
+        if items is None or index.age() >= fresh_for:
+            index.refresh(client, library_keys)
+        for _ in range(_ATTEMPTS):
+            chosen, by_path = choose(index, files, mappings, library_keys)
+            items = _read(client, index, chosen, known)
+            if items is not None:
+                break
+            index.refresh(client, library_keys)
+    if not items:
+        raise PlexNotFound(f"no Plex item has the file {files[0].path}")
+    return Match(items, by_path)
+
+
 def find_plex_items_with_confidence(
     library: Any,
     stash_path: str,
@@ -49,22 +104,18 @@ def find_plex_items_with_confidence(
     other_files: Iterable[tuple[str, int | None]] = (),
     index: FileIndex | None = None,
     fresh_for: float = 0.0,
-    read_ahead: Callable[[int], Any] = lambda rating_key: None,
 ) -> tuple[MatchConfidence, Any | None, list[Any]]:
-    """Find the item that has a scene's file.
+    """Find the item that has a scene's file, as plexapi's objects; see `find_items`.
 
     Args:
         library: a section of plexapi, or several.
         stash_path: the scene's primary file as Stash sees it.
-        path_mappings: (path in Stash, path in Plex).
         file_size: bytes; None: unknown.
         other_files: (path, size) of the scene's further files.
         index: what is known of these sections; None: they are listed for this one question.
-        fresh_for: seconds for which the index need not be brought up to date before a file name decides.
-        read_ahead: returns an item by its rating key if it was read a moment ago, else None.
 
     Returns:
-        (HIGH, the item, [the item]) or (LOW, None, all candidates). The items are whole and fresh.
+        (HIGH, the item, [the item]) or (LOW, None, all candidates).
 
     Raises:
         PlexNotFound: there is no candidate.
@@ -73,31 +124,15 @@ def find_plex_items_with_confidence(
     sections = list(library) if isinstance(library, (list, tuple)) else [library]
     if not sections:
         raise PlexNotFound("Plex has no video library of type movie to look in")
-    files = [(stash_path, file_size), *other_files]
-    index, section_ids = index or FileIndex(), [int(section.key) for section in sections]
-    server = sections[0]._server
+    files = [MediaFile(stash_path, file_size), *(MediaFile(*file) for file in other_files)]
+    client = PlexClient("", "", server=sections[0]._server)
+    keys = [int(section.key) for section in sections]
     mappings = tuple(path_mappings)
-    if not index.knows(section_ids):
-        index.refresh(server, section_ids)
-    items = _look_up(sections[0], index, _by_path(index, files, mappings, section_ids), read_ahead)
-    if not items:
-        # A name decides only among all that Plex has by now: a surer candidate may have come since.
-        if items is None or index.age() >= fresh_for:
-            index.refresh(server, section_ids)
-        for _ in range(_ATTEMPTS):
-            items = _look_up(
-                sections[0], index, choose(index, files, mappings, section_ids), read_ahead
-            )
-            if items is not None:
-                break
-            index.refresh(server, section_ids)
-    if not items:
-        raise PlexNotFound(f"no Plex item has the file {stash_path}")
-    return (
-        (MatchConfidence.HIGH, items[0], items)
-        if len(items) == 1
-        else (MatchConfidence.LOW, None, items)
-    )
+    found = find_items(client, index or FileIndex(), keys, files, mappings, fresh_for=fresh_for)
+    items = client.fetch_plexapi_items([item.rating_key for item in found.items])
+    if len(items) == 1:
+        return MatchConfidence.HIGH, items[0], items
+    return MatchConfidence.LOW, None, items
 
 
 def find_plex_item_by_path(
@@ -108,7 +143,7 @@ def find_plex_item_by_path(
     *,
     index: FileIndex | None = None,
 ) -> Any | None:
-    """Return the one item that has the file, or None when several may.
+    """Return the one plexapi item that has the file, or None when several may.
 
     Raises:
         PlexNotFound: there is none.
@@ -121,61 +156,61 @@ def find_plex_item_by_path(
 
 def choose(
     index: FileIndex,
-    files: Sequence[tuple[str, int | None]],
-    mappings: tuple[tuple[str, str], ...],
-    section_ids: Sequence[int],
-) -> list[IndexedFile]:
-    """Return the indexed files that may be one of a scene's `files` (path in Stash, size), of the surest kind.
+    files: Sequence[MediaFile],
+    mappings: Sequence[tuple[str, str]],
+    library_keys: Sequence[int],
+) -> tuple[list[IndexedFile], bool]:
+    """Return the indexed files that may be one of a scene's, and whether the path was found.
 
     1. the whole path, after `mappings`;
-    2. the file name, then the file name ignoring case: of these, a size known on both sides must be equal, and
-       those that share the most folders with the scene's path go before the others.
+    2. the file name, then the file name ignoring case: of these, a size known on both sides must be
+       equal, and those that share the most folders with the scene's path go before the others.
     """
-    exact = _by_path(index, files, mappings, section_ids)
+    exact = _by_path(index, files, mappings, library_keys)
     if exact:
-        return exact
-    wanted = [(map_path(path, mappings)[0], size) for path, size in files]
+        return exact, True
     named = [
-        (path, found) for path, size in wanted for found in _named(index, path, size, section_ids)
+        (path, found)
+        for path, size in ((map_path(file.path, mappings)[0], file.size) for file in files)
+        for found in index.by_name(name_of(path), library_keys)
+        if size is None or found.size is None or size == found.size
     ]
     same_case = [(path, found) for path, found in named if name_of(found.normal) == name_of(path)]
-    return _nearest(same_case or named)
+    return _nearest(same_case or named), False
 
 
-def describe_candidates(items: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return what a person, or a later choice, needs of each candidate."""
-    return [_candidate(read_item(item)) for item in items]
+def describe_candidates(items: Iterable[PlexItem]) -> list[dict[str, Any]]:
+    """Return what a person, or a later choice, needs of each candidate, in JSON's types."""
+    return [
+        {
+            "rating_key": item.rating_key,
+            "library": item.library,
+            "title": item.title,
+            "files": [{"path": file.path, "size": file.size} for file in item.files],
+        }
+        for item in items
+    ]
 
 
-def _candidate(item: PlexItem) -> dict[str, Any]:
-    return {
-        "rating_key": item.rating_key,
-        "library": item.library,
-        "title": item.title,
-        "files": [{"path": file.path, "size": file.size} for file in item.files],
-    }
+def describe(candidates: Iterable[dict[str, Any]]) -> str:
+    """Return candidates in one line: library, title, path and size of each."""
+    return "; ".join(
+        f"{one['library']!r}: {one['title']!r} "
+        + ", ".join(f"{file['path']} ({file['size']} bytes)" for file in one["files"])
+        for one in candidates
+    )
 
 
 def _by_path(
     index: FileIndex,
-    files: Sequence[tuple[str, int | None]],
-    mappings: tuple[tuple[str, str], ...],
-    section_ids: Sequence[int],
+    files: Sequence[MediaFile],
+    mappings: Sequence[tuple[str, str]],
+    library_keys: Sequence[int],
 ) -> list[IndexedFile]:
     return [
         found
-        for path, _ in files
-        for found in index.by_path(map_path(path, mappings)[0], section_ids)
-    ]
-
-
-def _named(
-    index: FileIndex, path: str, size: int | None, section_ids: Sequence[int]
-) -> list[IndexedFile]:
-    return [
-        found
-        for found in index.by_name(name_of(path), section_ids)
-        if size is None or found.size is None or size == found.size
+        for file in files
+        for found in index.by_path(map_path(file.path, mappings)[0], library_keys)
     ]
 
 
@@ -187,10 +222,13 @@ def _nearest(named: list[tuple[str, IndexedFile]]) -> list[IndexedFile]:
     return [found for count, found in shared if count == most]
 
 
-def _look_up(
-    section: Any, index: FileIndex, chosen: list[IndexedFile], read_ahead: Callable[[int], Any]
-) -> list[Any] | None:
-    """Return the items that were chosen, fresh from Plex; None when the index was wrong about one of them.
+def _read(
+    client: PlexClient,
+    index: FileIndex,
+    chosen: Sequence[IndexedFile],
+    read_before: Mapping[int, PlexItem],
+) -> list[PlexItem] | None:
+    """Return the items that were chosen, fresh from Plex; None when the index was wrong about one.
 
     An item that is gone, or has other files by now, leaves the index.
     """
@@ -198,39 +236,15 @@ def _look_up(
     for file in chosen:
         expected.setdefault(file.rating_key, set()).add((file.normal, file.size))
     keys = list(expected)[:_SHOWN]
-    known = [item for item in map(read_ahead, keys) if item is not None]
-    with translated():
-        asked = set(keys) - {int(item.ratingKey) for item in known}
-        items = [*known, *fetch_items(section, [key for key in keys if key in asked])]
-        items = [item for item in items if expected.get(int(item.ratingKey), set()) & _files(item)]
-    stale = set(keys) - {int(item.ratingKey) for item in items}
+    known = {key: read_before[key] for key in keys if key in read_before}
+    fetched = client.fetch_items([key for key in keys if key not in known])
+    items = [
+        item
+        for item in (*known.values(), *fetched)
+        if expected.get(item.rating_key, set())
+        & {(normalize(file.path), file.size) for file in item.files}
+    ]
+    stale = set(keys) - {item.rating_key for item in items}
     for rating_key in stale:
         index.forget(rating_key)
     return None if stale else items
-
-
-def _files(item: Any) -> set[tuple[str, int | None]]:
-    return {(normalize(file.path), file.size) for file in read_item(item).files}
-
-
-def fetch_items(section: Any, rating_keys: list[int]) -> list[Any]:
-    """Fetch items in one request; where Plex answers 404 for all because one is gone, one by one.
-
-    Raises:
-        PlexTemporaryError, PlexPermanentError
-    """
-    if not rating_keys:
-        return []
-    path = f"/library/metadata/{','.join(map(str, rating_keys))}"
-    try:
-        root = listing.query(section._server, path)
-    except PlexNotFound:
-        if len(rating_keys) == 1:
-            return []
-        return [item for key in rating_keys for item in fetch_items(section, [key])]
-    with translated():
-        items = list(section.findItems(root, initpath=path))
-    for item in items:
-        if item.librarySectionID is None and root.get("librarySectionID"):
-            item.librarySectionID = int(root.get("librarySectionID") or 0)
-    return items

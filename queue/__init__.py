@@ -1,16 +1,17 @@
-"""The durable queue, and at the same time the standard library's `queue`.
+"""The durable job queue, dead letters and sync timestamps; also provides the standard `queue`.
 
-This folder's name is given by others (`from queue.operations import …`), and urllib3, concurrent.futures,
-logging and multiprocessing expect the standard module behind it. So every public name of that module is
-here too, the very same object, loaded from the interpreter's own library when somebody first asks for one.
-Where the standard module was imported first, `PlexSync.host_queue_package` lets it host our modules.
+The package's name is part of the interface (`from queue.operations import …`), but urllib3,
+concurrent.futures, logging and multiprocessing import the standard module under the same name. So
+this package exports every public name of the standard module too: the same objects, loaded on first
+use. If the standard module was imported first, `PlexSync.host_queue_package` makes the modules of
+this package importable below it.
 
-Rooms: may touch the disk below the data directory; imports `common` and persist-queue, nothing else of ours.
+Imports `common`, and persist-queue in `ack_queue`. Writes only below the data directory.
 """
 
 from __future__ import annotations
 
-from _thread import RLock  # a built-in module: the hook pays nothing for it
+from _thread import RLock  # built in, so it costs the hook nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def __getattr__(name: str) -> object:
     """Return the standard library's `queue.<name>`.
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError: no such name.
     """
     if name.startswith("__") and name != "__all__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -41,7 +42,7 @@ def __dir__() -> list[str]:
 
 
 def _standard_queue() -> ModuleType:
-    """Load the interpreter's own `queue` once, under its own name, so that pickles name it rightly."""
+    """Load the standard `queue` once; keep its name `queue`, which pickles refer to."""
     with _loading:
         loaded: ModuleType | None = globals().get("_standard")
         if loaded is None:

@@ -1,4 +1,4 @@
-"""Dead letters: jobs that a person, or a change in Plex, must help on. Kept in `dlq.db`."""
+"""Store dead letters in `dlq.db`: jobs that need a user or a change in Plex."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from queue.models import SyncJob
 
 DATABASE = "dlq.db"
 _DAY = 86_400.0
-_AFTER_ALL = 2**62  # no letter has such an id
+_MAX_ID = 2**62
 _VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS dead_letters ("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT, scene_id INTEGER, job TEXT NOT NULL, error_type TEXT NOT NULL,"
-    " error_message TEXT NOT NULL, stack_trace TEXT NOT NULL, details TEXT, retry_count INTEGER NOT NULL,"
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, scene_id INTEGER, job TEXT NOT NULL,"
+    " error_type TEXT NOT NULL, error_message TEXT NOT NULL, stack_trace TEXT NOT NULL,"
+    " details TEXT, retry_count INTEGER NOT NULL,"
     " failed_at REAL NOT NULL, job_key TEXT, enqueued_at REAL)",
-    # A worker that dies between the dead letter and the queue does the job again: still one letter.
+    # A worker killed between writing the dead letter and failing the job repeats the job. The index
+    # keeps that at one dead letter.
     "CREATE UNIQUE INDEX IF NOT EXISTS one_letter_per_job ON dead_letters(job_key, enqueued_at)",
     "CREATE INDEX IF NOT EXISTS letters_of_scene ON dead_letters(scene_id)",
     "CREATE INDEX IF NOT EXISTS letters_by_time ON dead_letters(failed_at)",
@@ -33,7 +35,7 @@ _SCHEMA = (
 
 
 class DeadLetterQueue:
-    """The dead letters of one data directory; may be used from any thread."""
+    """The dead letters of one data directory. Thread-safe."""
 
     def __init__(
         self,
@@ -42,15 +44,15 @@ class DeadLetterQueue:
         redact: Callable[[str], str] = str,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Open `<data_dir>/dlq.db`, made where it is missing.
+        """Open `<data_dir>/dlq.db`; create it if it is missing.
 
         Args:
-            redact: takes secrets out of a text before it is stored.
-            now: the clock, in epoch seconds.
+            redact: masks the secrets in a text before it is stored.
+            now: returns epoch seconds.
 
         Raises:
-            sqlite3.Error: the file is no database, or locked for long.
-            OSError: it can't be written.
+            sqlite3.Error: not a database, or locked for too long.
+            OSError: the file can't be written.
         """
         folder = os.fspath(data_dir)
         make_private_dir(folder)
@@ -63,13 +65,16 @@ class DeadLetterQueue:
         _install(self._connection)
 
     def close(self) -> None:
+        """Close the database."""
         with self._lock:
             self._connection.close()
 
     def add(self, job: SyncJob, error: BaseException, retry_count: int) -> int:
-        """Store a job with what went wrong; on disk when this returns the letter's id.
+        """Store a failed job durably; return the dead letter's id.
 
-        An `error.details` (anything JSON) is kept as it is: the candidates of an ambiguous match, say.
+        Args:
+            error: the last error; its `details` (JSON data) are stored too, for example the
+                candidates of an ambiguous match.
         """
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         details = getattr(error, "details", None)
@@ -89,15 +94,21 @@ class DeadLetterQueue:
         )
         with self._lock, write(self._connection) as connection:
             cursor = connection.execute(
-                "INSERT OR REPLACE INTO dead_letters (scene_id, job, error_type, error_message, stack_trace, details,"
-                " retry_count, failed_at, job_key, enqueued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO dead_letters"
+                " (scene_id, job, error_type, error_message, stack_trace, details,"
+                " retry_count, failed_at, job_key, enqueued_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
     def get_recent(self, limit: int = 10, *, error_type: str | None = None) -> list[dict[str, Any]]:
-        """Return the newest letters, newest first; of one type of error, or of all."""
+        """Return the newest dead letters, newest first.
+
+        Args:
+            error_type: only those with this error type.
+        """
         if error_type is None:
             return self._select("ORDER BY failed_at DESC, id DESC LIMIT ?", limit)
         return self._select(
@@ -105,24 +116,25 @@ class DeadLetterQueue:
         )
 
     def get_by_id(self, dlq_id: int) -> dict[str, Any] | None:
-        """Return one letter, its full `job` included, or None."""
+        """Return a dead letter including its `job`, or None."""
         found = self._select("WHERE id = ?", dlq_id)
         return found[0] if found else None
 
     def get_by_error(self, error_type: str) -> list[dict[str, Any]]:
-        """Return the letters with this error type, oldest first."""
+        """Return the dead letters with this error type, oldest first."""
         return self._select("WHERE error_type = ? ORDER BY id", error_type)
 
-    def get_of_scene(self, scene_id: int) -> list[dict[str, Any]]:
-        """Return the letters of a scene, newest first."""
+    def get_by_scene(self, scene_id: int) -> list[dict[str, Any]]:
+        """Return the dead letters of a scene, newest first."""
         return self._select("WHERE scene_id = ? ORDER BY id DESC", scene_id)
 
     def get_count(self) -> int:
+        """Return the number of dead letters."""
         with self._lock:
             return int(self._connection.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
 
     def count_by_error(self) -> dict[str, int]:
-        """Return error type → number of letters, most first."""
+        """Return error type → number of dead letters, most frequent first."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT error_type, count(*) FROM dead_letters GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -130,46 +142,51 @@ class DeadLetterQueue:
             return dict(rows)
 
     def delete_older_than(self, days: float = 30) -> int:
-        """Delete letters older than `days` days, and give back the space of all that are gone; return how many."""
+        """Delete dead letters older than `days` days; return their number.
+
+        Also returns the free space of the file to the disk.
+        """
         count = self._delete("failed_at < ?", self._now() - days * _DAY)
         with self._lock:
             shrink(self._connection)
         return count
 
     def delete(self, dlq_id: int) -> None:
-        """Delete one letter."""
+        """Delete one dead letter."""
         self._delete("id = ?", dlq_id)
 
     def clear(self, error_type: str | None = None) -> int:
-        """Delete all letters, or those with this error type; return how many."""
+        """Delete all dead letters, or those with this error type; return their number."""
         return (
             self._delete("1") if error_type is None else self._delete("error_type = ?", error_type)
         )
 
     def delete_scene(self, scene_id: int, *, older_than: int | None = None) -> int:
-        """Delete the letters of a scene that was synced after all, or is gone; return how many.
+        """Delete the dead letters of a scene that was synced or deleted; return their number.
 
         Args:
-            older_than: only those before the letter with this id.
+            older_than: only those with a smaller id than this.
         """
-        where, values = "scene_id = ? AND id < ?", (scene_id, older_than or _AFTER_ALL)
-        with self._lock:  # a look first: most scenes have none, and looking writes nothing
+        where, values = "scene_id = ? AND id < ?", (scene_id, older_than or _MAX_ID)
+        with self._lock:  # read first: most scenes have none, and that saves a write
             found = self._connection.execute(
                 f"SELECT 1 FROM dead_letters WHERE {where}", values
             ).fetchone()
         return self._delete(where, *values) if found else 0
 
     def failed_scenes(self) -> dict[int, float]:
-        """Return scene id → epoch seconds of its latest letter."""
+        """Return scene id → epoch seconds of its latest dead letter."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT scene_id, max(failed_at) FROM dead_letters WHERE scene_id IS NOT NULL GROUP BY 1"
+                "SELECT scene_id, max(failed_at) FROM dead_letters"
+                " WHERE scene_id IS NOT NULL GROUP BY 1"
             ).fetchall()
         return {row[0]: row[1] for row in rows}
 
-    def _select(self, rest: str, *values: float | str) -> list[dict[str, Any]]:
+    def _select(self, clauses: str, *values: float | str) -> list[dict[str, Any]]:
+        query = f"SELECT * FROM dead_letters {clauses}"
         with self._lock:
-            rows = self._connection.execute(f"SELECT * FROM dead_letters {rest}", values).fetchall()
+            rows = self._connection.execute(query, values).fetchall()
         return [_letter(row) for row in rows]
 
     def _delete(self, where: str, *values: float | str) -> int:
@@ -194,7 +211,7 @@ def _letter(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _loads(text: str | None) -> Any:
-    """One letter that can't be read must not hide the others."""
+    """Parse JSON; return None if it is invalid, so that one broken row does not hide the others."""
     try:
         return json.loads(text) if text else None
     except ValueError:

@@ -1,17 +1,17 @@
-"""Opens the queue of a data directory and closes it again."""
+"""Open and close the queue of a data directory."""
 
 from __future__ import annotations
 
 import os
 
+from common.data_dir import plugin_data_dir
 from common.files import make_private_dir
-from common.places import plugin_data_dir
 from queue.ack_queue import JobQueue
 from queue.inbox import QUEUE_DIR
 
 
 class QueueManager:
-    """Owns the queue of one data directory. A context manager: its queue, for as long as the block lasts."""
+    """Own the queue of one data directory. As a context manager, return the queue and close it."""
 
     def __init__(
         self, data_dir: str | os.PathLike[str] | None = None, *, auto_resume: bool = False
@@ -19,12 +19,12 @@ class QueueManager:
         """Open the queue in `<data_dir>/queue`.
 
         Args:
-            data_dir: default: the plugin's own data directory (`PlexSync.get_plugin_data_dir`).
-            auto_resume: see `JobQueue`; only for the holder of the worker's lock.
+            data_dir: by default the plugin's data directory (`PlexSync.get_plugin_data_dir`).
+            auto_resume: see `JobQueue`; only for the holder of the worker lock.
 
         Raises:
-            sqlite3.Error: the file is no database, or locked for long.
-            OSError: it can't be written.
+            sqlite3.Error: not a database, or locked for too long.
+            OSError: the file can't be written.
         """
         if data_dir is None:
             data_dir = plugin_data_dir()
@@ -43,14 +43,14 @@ class QueueManager:
         """Return the queue.
 
         Raises:
-            RuntimeError: after `shutdown`.
+            RuntimeError: `shutdown` was called.
         """
         if self._queue is None:
             raise RuntimeError("the queue was shut down")
         return self._queue
 
     def shutdown(self) -> None:
-        """Close the queue's connections; jobs stay on disk. May be called twice."""
+        """Close the queue; jobs stay on disk. May be called more than once."""
         if self._queue is not None:
             self._queue.close()
             self._queue = None

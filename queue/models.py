@@ -1,4 +1,4 @@
-"""A job: a plain dict with a scene id and what is known about the event, never a copy of the scene."""
+"""Define the job: a dict with a scene id and the event's data, never a copy of the scene."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     class SyncJob(TypedDict, total=False):
-        """One scene to be synced. The first five keys are always there."""
+        """One job. The first five keys are always present."""
 
         scene_id: int  # 0: none, see `create_related_job`
-        update_type: str  # "metadata"; or "performer", "studio", "tag", "group"
-        data: dict[str, Any]  # what the event said: small values only
+        update_type: str  # "metadata", "performer", "studio", "tag" or "group"
+        data: dict[str, Any]  # the event's fields, small values only
         enqueued_at: float  # epoch seconds
         job_key: str  # "scene_<id>", "tag_<id>" …; at most one waiting job per key
-        retry_count: int  # retries for this kind of error; absent before the first failure
-        attempts: int  # retries for any
-        next_retry_at: (
-            float  # epoch seconds: not before, and after all that have none; absent: at once
-        )
+        retry_count: int  # retries after this kind of error; absent before the first failure
+        attempts: int  # retries after any error
+        # Due time in epoch seconds. Absent: due now, before all jobs that have one.
+        next_retry_at: float
         last_error_type: str
-        pqid: int  # row id, in memory only: on disk persist-queue would take it for its own
+        pqid: int  # row id, never stored: persist-queue uses the same key
 
-else:  # typing would cost the hook milliseconds
+else:  # importing typing would cost the hook milliseconds
     SyncJob = dict
 
-#: Noted in the `data` of a job for a new scene, until somebody edits it.
+#: Key in the `data` of a job for a new scene; the only key until an edit is merged.
 CREATED = "created"
-#: The same of a job for a scene that was found changed, without a hook that told.
+#: Key in the `data` of a job for a change that never reached a hook.
 MISSED = "missed"
-#: The same of a job that nobody waits for.
+#: Key in the `data` of a bulk job, which goes after the user's own edits.
 BULK = "bulk"
+#: The `update_type` of a scene's job; others name what was renamed.
+METADATA = "metadata"
 RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
 
 
@@ -42,7 +43,7 @@ def create_sync_job(
     """Return a new job.
 
     Args:
-        now: the moment of the event in epoch seconds; default: this one.
+        now: time of the event in epoch seconds; by default the current time.
     """
     return {
         "scene_id": int(scene_id),
@@ -54,14 +55,16 @@ def create_sync_job(
 
 
 def create_bulk_job(scene_id: int, *, now: float | None = None) -> SyncJob:
-    """Return a job that is due at once, but after all that somebody has just saved and waits for."""
+    """Return a job that is due now, but claimed after all jobs for edits in Stash."""
     job = create_sync_job(scene_id, "metadata", {BULK: True}, now=now)
     job["next_retry_at"] = job["enqueued_at"]
     return job
 
 
 def create_related_job(kind: str, object_id: int) -> SyncJob:
-    """Return a job for all scenes of a performer, studio, tag or group; the worker makes scene jobs of it.
+    """Return a job for all scenes of a performer, studio, tag or group.
+
+    The worker replaces it by one job per scene.
 
     Args:
         kind: "performer", "studio", "tag" or "group".
@@ -72,9 +75,9 @@ def create_related_job(kind: str, object_id: int) -> SyncJob:
 
 
 def merge_jobs(waiting: SyncJob, newer: SyncJob) -> SyncJob:
-    """Return one job for both: the newest value of each field, and the age of the older.
+    """Merge two jobs: the newest value of each field, and the earlier `enqueued_at`.
 
-    The retries of the waiting job are forgotten: a new edit deserves a fresh start, at once.
+    The waiting job's retry state is dropped, so a new edit is tried immediately.
     """
     merged: SyncJob = {**waiting, **newer}
     merged["data"] = {**waiting.get("data", {}), **newer.get("data", {})}

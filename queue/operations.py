@@ -1,4 +1,4 @@
-"""What one does with the queue, as functions: put, take, answer for a job, count. Loaded by the hook."""
+"""Enqueue, claim, acknowledge and count jobs. Loaded by the hook."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from queue.models import SyncJob
 
     class Putter(Protocol):
-        """Anything a job can be put into: a `JobQueue`, an `Inbox`, a plain SQLiteAckQueue."""
+        """A queue that accepts jobs: a `JobQueue`, an `Inbox` or a plain SQLiteAckQueue."""
 
-        def put(self, item: SyncJob, /) -> object: ...
+        def put(self, item: SyncJob, /) -> object:
+            """Add a job."""
 
 
 __all__ = [
@@ -31,20 +32,23 @@ __all__ = [
     "fail_job",
     "get_pending",
     "get_stats",
+    "is_scene_pending",
     "load_sync_timestamps",
+    "mark_scene_pending",
     "nack_job",
     "save_sync_timestamp",
+    "unmark_scene_pending",
 ]
 
-#: Seconds between two looks at a queue that other processes write to.
-_LOOK_AGAIN = 0.05
+#: Seconds between two checks of a queue that other processes write to.
+_POLL_INTERVAL = 0.05
 
 
 def enqueue(queue: Putter, scene_id: int, update_type: str, data: dict[str, Any]) -> SyncJob:
-    """Put a job for a scene on disk, merged into the one that waits for this scene, and return it.
+    """Put a job for a scene into the queue and return it; a waiting job of the scene is merged.
 
     Raises:
-        sqlite3.Error, OSError: it could not be written.
+        sqlite3.Error, OSError: the job could not be written.
     """
     job = create_sync_job(scene_id, update_type, data)
     queue.put(job)
@@ -52,38 +56,59 @@ def enqueue(queue: Putter, scene_id: int, update_type: str, data: dict[str, Any]
 
 
 def get_pending(queue: JobQueue, timeout: float = 0) -> SyncJob | None:
-    """Take the next job that is due, or None when there is none within `timeout` seconds.
+    """Claim the next due job; return None if there is none within `timeout` seconds.
 
-    Only for the holder of the worker's lock. The job's `pqid` names its row until it is answered for.
+    Only the holder of the worker lock may call this. The job's `pqid` is its row id, which the
+    functions below need.
     """
     deadline = time.monotonic() + timeout
-    while (job := queue.take()) is None and time.monotonic() < deadline:
-        time.sleep(_LOOK_AGAIN)
+    while (job := queue.claim()) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL)
     return job
 
 
 def ack_job(queue: JobQueue, job: SyncJob) -> None:
-    """The job is done."""
+    """Acknowledge a processed job."""
     queue.ack(id=job["pqid"])
 
 
 def nack_job(queue: JobQueue, job: SyncJob) -> None:
-    """The job waits again, with the retry state that it carries."""
-    queue.release(job)
+    """Put a claimed job back with its updated retry state."""
+    queue.requeue(job)
 
 
 def fail_job(queue: JobQueue, job: SyncJob) -> None:
-    """The job failed for good. Its dead letter must be written before."""
+    """Mark a claimed job as failed. Write its dead letter first."""
     queue.ack_failed(id=job["pqid"])
 
 
-def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
-    """Count `pending`, `in_progress`, `completed` and `failed` jobs; zeros where there is no queue.
+# Scenes queued by this process and not yet synced: a hint. One waiting job per scene is kept by the
+# queue itself, across processes and restarts.
+_pending: set[int] = set()
 
-    Pending is also what waits in the spool.
+
+def mark_scene_pending(scene_id: int) -> None:
+    """Mark the scene as queued by this process."""
+    _pending.add(scene_id)
+
+
+def unmark_scene_pending(scene_id: int) -> None:
+    """Remove the mark: the scene's job was finished."""
+    _pending.discard(scene_id)
+
+
+def is_scene_pending(scene_id: int) -> bool:
+    """Return whether this process queued a job for the scene that is not finished yet."""
+    return scene_id in _pending
+
+
+def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
+    """Count `pending`, `in_progress`, `completed` and `failed` jobs; zeros if there is no queue.
+
+    Spooled jobs count as pending.
 
     Args:
-        queue_path: the queue's folder, its database file, or the data directory above it.
+        queue_path: the queue's folder, its database file, or the data directory.
     """
     file = _database(os.fspath(queue_path))
     if file is None:

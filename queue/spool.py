@@ -1,7 +1,7 @@
-"""Where an edit goes while the queue's database can't be written: one small file each, beside it.
+"""Spool jobs in files while the queue's database is locked. Loaded by the hook.
 
-A save in Stash must not wait for a process that holds the database locked: one that is frozen, or gives back
-disk space. A worker or a task imports the files, one process at a time. Loaded by the hook.
+A save in Stash must not wait for a process that holds the database locked for long, for example a
+frozen one. A worker or a task imports the files, one process at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import time
 from contextlib import suppress
 
-from common.files import make_private_dir, replace_private, set_aside
+from common.files import make_private_dir, quarantine, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ _ENDING = ".json"
 
 
 def spool(queue_dir: str, job: SyncJob) -> None:
-    """Write `job` to a file of its own; on disk when this returns.
+    """Write `job` to a file of its own; it is on disk on return.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     folder = os.path.join(queue_dir, FOLDER)
     make_private_dir(folder)
@@ -36,7 +36,7 @@ def spool(queue_dir: str, job: SyncJob) -> None:
 
 
 def spooled(queue_dir: str) -> list[str]:
-    """Return the names of the files that wait, oldest first."""
+    """Return the names of the spooled files, oldest first."""
     try:
         return sorted(
             name for name in os.listdir(os.path.join(queue_dir, FOLDER)) if name.endswith(_ENDING)
@@ -45,24 +45,27 @@ def spooled(queue_dir: str) -> list[str]:
         return []
 
 
-def take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
-    """Hand what waits to `put`, oldest first, and remove it then; return how many.
+def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
+    """Put the spooled jobs into the queue, oldest first, and remove their files.
 
     Two processes at once: one waits for the other, so that each file is imported once, and in order.
-    A kill between the two steps hands a file over again, which the queue merges.
+    After a kill between put and removal a job is put again; the queue merges it.
+
+    Returns:
+        The number of jobs imported.
 
     Raises:
-        OSError, sqlite3.Error: the rest stays where it is.
+        OSError, sqlite3.Error: the remaining files stay in the spool.
     """
     if not spooled(queue_dir):
         return 0
     from queue.spool_lock import exclusive  # a hook never imports the spool
 
     with exclusive(queue_dir) as is_ours:
-        return _take_in(queue_dir, put) if is_ours else 0
+        return _import(queue_dir, put) if is_ours else 0
 
 
-def _take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
+def _import(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     taken = 0
     for name in spooled(queue_dir):
         file = os.path.join(queue_dir, FOLDER, name)
@@ -75,7 +78,7 @@ def _take_in(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
             continue
         except (ValueError, AttributeError, RecursionError):
             with suppress(FileNotFoundError):
-                set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
+                quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
             continue
         put(job)
         with suppress(FileNotFoundError):

@@ -1,7 +1,8 @@
-"""When each scene was last synced: `sync_timestamps.json`, a journal beside it, and the rule of "newer".
+"""Store when each scene was last synced. Loaded by the hook.
 
-Saving must not cost more as the file grows. So a save appends one line to the journal, and the journal is
-folded into the file when that is cheap: while the file is small, or once as much was appended as it holds.
+The timestamps are in `sync_timestamps.json` and `sync_timestamps.journal`. A save appends one line
+to the journal, so its cost does not grow with the file. The journal is folded into the file while
+the file is small, or once the journal is as large as the file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import time
 
-from common.files import append_private, replace_private, set_aside
+from common.files import append_private, quarantine, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,26 +20,28 @@ if TYPE_CHECKING:
 
 FILE = "sync_timestamps.json"
 JOURNAL = "sync_timestamps.journal"
-#: Bytes up to which the file is simply written anew, and bytes of journal that are kept at least before it is.
-_SMALL = 1_024
-_SHORT = 16_384
-#: Epoch seconds that no clock shows (the year 5138): JSON knows Infinity, which would mean "synced for ever".
-_END_OF_TIME = 1e11
-#: What reading a broken file may raise; huge numbers and deep nesting among it.
+#: File size in bytes up to which every save folds the journal.
+_SMALL_FILE = 1_024
+#: Journal size in bytes from which the journal of a larger file may be folded.
+_MIN_JOURNAL = 16_384
+#: Upper limit of a timestamp in epoch seconds (the year 5138). JSON allows Infinity, with which a
+#: scene would count as synced forever.
+_MAX_TIMESTAMP = 1e11
+#: Errors of reading a broken file, huge numbers and deep nesting included.
 _BROKEN = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 def load_sync_timestamps(data_dir: str | os.PathLike[str]) -> dict[int, float]:
-    """Return scene id → epoch seconds of its last sync. Writes nothing: hooks read while the worker writes.
+    """Return scene id → epoch seconds of its last sync. Never writes: hooks read at any time.
 
-    A broken file or line is left out: that costs a sync too many, never an edit.
+    A broken file or line is skipped. That can cause an unnecessary sync, but never loses an edit.
     """
     folder = os.fspath(data_dir)
     try:
         stored = _read(os.path.join(folder, FILE))
     except _BROKEN:
         stored = {}
-    for scene_id, moment in _journal(os.path.join(folder, JOURNAL)):
+    for scene_id, moment in _read_journal(os.path.join(folder, JOURNAL)):
         if moment is None:
             stored.pop(scene_id, None)
         else:
@@ -47,29 +50,32 @@ def load_sync_timestamps(data_dir: str | os.PathLike[str]) -> dict[int, float]:
 
 
 def save_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int, timestamp: float) -> None:
-    """Record when the version of a scene that was synced was read (epoch seconds).
+    """Save when a scene was last synced.
+
+    Args:
+        timestamp: epoch seconds just before the synced version was read from Stash.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     _append(os.fspath(data_dir), scene_id, float(timestamp))
 
 
 def forget_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int) -> None:
-    """Drop a scene that Stash no longer has.
+    """Remove the timestamp of a deleted scene.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     _append(os.fspath(data_dir), scene_id, None)
 
 
 def is_synced(updated_at: object, last_synced_at: float | None) -> bool:
-    """Whether a scene that was changed at `updated_at` was synced after that.
+    """Tell whether a scene was synced after its change at `updated_at`.
 
     Args:
-        updated_at: epoch seconds, or RFC 3339 as Stash writes it; without a fraction it means that whole
-            second, so its end counts. Anything else: now.
+        updated_at: epoch seconds, or RFC 3339 as Stash writes it. A time without a fraction stands
+            for the end of that second. Anything else means now.
         last_synced_at: epoch seconds; None: never.
     """
     if last_synced_at is None or isinstance(updated_at, bool):
@@ -80,12 +86,16 @@ def is_synced(updated_at: object, last_synced_at: float | None) -> bool:
 
 
 def parse_time(text: str) -> float | None:
-    """Return an RFC 3339 time in epoch seconds (the end of its second when it has no fraction), or None."""
-    from datetime import datetime, timezone  # not on the hook's usual way
+    """Parse an RFC 3339 time.
+
+    Returns:
+        Epoch seconds, the end of the second if the time has no fraction; None if invalid.
+    """
+    from datetime import datetime, timezone  # here, because most hooks do not need it
 
     whole, dot, rest = text.strip().replace("Z", "+00:00").replace("z", "+00:00").partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    if len(whole) < len("2024-05-06T10:20:30"):  # a date alone is no time
+    if len(whole) < len("2024-05-06T10:20:30"):  # a date without a time
         return None
     try:
         moment = datetime.fromisoformat(whole + rest[len(digits) :])
@@ -98,48 +108,51 @@ def parse_time(text: str) -> float | None:
 
 def _append(folder: str, scene_id: int, moment: float | None) -> None:
     journal, file = os.path.join(folder, JOURNAL), os.path.join(folder, FILE)
-    # A line break before as well: the line of a writer that was killed may lack its own.
+    # Start with a line break too: a killed writer may have left an unfinished line.
     append_private(journal, f"\n{json.dumps([scene_id, moment])}\n")
     size = _size(file)
-    if size <= _SMALL or _size(journal) >= max(size, _SHORT):
+    if size <= _SMALL_FILE or _size(journal) >= max(size, _MIN_JOURNAL):
         _fold(folder)
 
 
 def _fold(folder: str) -> None:
-    """Write file and journal as one file. A kill between the two steps leaves lines that say the same twice."""
+    """Fold the journal into the file.
+
+    After a kill between the two steps the journal repeats what the file already has.
+    """
     file = os.path.join(folder, FILE)
     try:
         _read(file)
     except _BROKEN:
-        set_aside(file, time.strftime("%Y%m%d-%H%M%S"))
+        quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
     merged = load_sync_timestamps(folder)
     replace_private(
         file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()})
     )
-    with contextlib.suppress(FileNotFoundError):  # another process folded as well
+    with contextlib.suppress(FileNotFoundError):  # another process just folded it too
         os.unlink(os.path.join(folder, JOURNAL))
 
 
 def _read(file: str) -> dict[int, float]:
-    """Raises one of `_BROKEN` when the file is not what it should be."""
+    """Read the file; raise one of `_BROKEN` if it is invalid."""
     try:
         with open(file, encoding="utf-8") as stored:
             content = json.load(stored)
     except FileNotFoundError:
         return {}
     if not isinstance(content, dict):
-        raise ValueError(f"{FILE} holds no object")
+        raise ValueError(f"{FILE} is not an object")
     return {int(scene_id): _moment(moment) for scene_id, moment in content.items()}
 
 
-def _journal(file: str) -> Iterator[tuple[int, float | None]]:
+def _read_journal(file: str) -> Iterator[tuple[int, float | None]]:
     try:
         with open(file, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 try:
                     scene_id, moment = json.loads(line)
                     yield int(scene_id), None if moment is None else _moment(moment)
-                except _BROKEN:  # the last line of a process that was killed
+                except _BROKEN:  # the unfinished line of a killed process
                     continue
     except FileNotFoundError:
         return
@@ -149,9 +162,9 @@ def _moment(value: object) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
-        or not abs(value) < _END_OF_TIME
+        or not abs(value) < _MAX_TIMESTAMP
     ):
-        raise ValueError(f"no time: {value!r}")
+        raise ValueError(f"not a timestamp: {value!r}")
     return float(value)
 
 
@@ -163,14 +176,15 @@ def _size(file: str) -> int:
 
 
 class LazyTimestamps:
-    """The timestamps of a data directory, read when somebody first asks: a hook seldom needs them."""
+    """The timestamps of a data directory, read on first use: most hooks do not need them."""
 
     def __init__(self, data_dir: str) -> None:
+        """Read nothing yet."""
         self._data_dir = data_dir
         self._loaded: Mapping[int, float] | None = None
 
     def get(self, scene_id: int) -> float | None:
-        """Return epoch seconds of the scene's last sync, or None."""
+        """Return the epoch seconds of the scene's last sync, or None."""
         if self._loaded is None:
             try:
                 return _look_up(self._data_dir, scene_id)
@@ -180,27 +194,26 @@ class LazyTimestamps:
 
 
 def _look_up(folder: str, scene_id: int) -> float | None:
-    """Find one scene without reading all of JSON: that takes ten times as long as all of a hook, for 100,000.
+    """Find one timestamp without parsing all of the JSON; raise one of `_BROKEN` if invalid.
 
-    Raises one of `_BROKEN` when what is found makes no sense.
+    Parsing 100,000 timestamps takes ten times as long as the rest of the hook.
     """
-    journal = b"\n" + _content(os.path.join(folder, JOURNAL))
-    place = journal.rfind(b"\n[%d," % scene_id)
-    if place >= 0:
-        moment = json.loads(journal[place:].split(b"\n", 2)[1])[1]
+    journal = b"\n" + _read_bytes(os.path.join(folder, JOURNAL))
+    position = journal.rfind(b"\n[%d," % scene_id)
+    if position >= 0:
+        moment = json.loads(journal[position:].split(b"\n", 2)[1])[1]
         return None if moment is None else _moment(moment)
-    content = _content(os.path.join(folder, FILE))
-    name = b'"%d":' % scene_id
-    place = content.find(name)
-    if place < 0:
+    content = _read_bytes(os.path.join(folder, FILE))
+    key = b'"%d":' % scene_id
+    position = content.find(key)
+    if position < 0:
         return None
-    value, _ = json.JSONDecoder().raw_decode(
-        content[place + len(name) : place + len(name) + 40].decode().lstrip()
-    )
+    start = position + len(key)
+    value, _ = json.JSONDecoder().raw_decode(content[start : start + 40].decode().lstrip())
     return _moment(value)
 
 
-def _content(file: str) -> bytes:
+def _read_bytes(file: str) -> bytes:
     try:
         with open(file, "rb") as stored:
             return stored.read()

@@ -1,1 +1,1 @@
-"""What a maintainer needs to publish PlexSync; never part of the package. Imports nothing of ours."""
+"""Build the package of a release. Imports nothing of PlexSync; not part of the package."""

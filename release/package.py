@@ -1,10 +1,11 @@
-"""Builds the package and its index, as Stash's plugin sources want them.
+"""Build the package for a Stash plugin source: `dist/PlexSync.zip` and `dist/index.yaml`.
 
-The same tree gives the same bytes, whoever builds it and wherever: sorted names, one time and one mode for all
-files, Unix line ends, and no compression, as each version of zlib packs differently (the package is small).
+The build is reproducible: the same tree gives the same bytes on every machine. So names are sorted,
+all files have one time, one mode and Unix line ends, and nothing is compressed, because versions of
+zlib compress differently.
 
-Stash takes every `.yml` below its plugins folder for a plugin, and people clone this repository there. So in
-`dist/` the index is named `index.yaml`; in a folder outside of the repository it is `index.yml`.
+Stash loads every `.yml` below its plugins folder as a plugin, and users clone the repository there.
+So the index in `dist/` is named `index.yaml`; in a folder outside the repository it is `index.yml`.
 """
 
 from __future__ import annotations
@@ -28,28 +29,36 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 ID = "PlexSync"
 MANIFEST = f"{ID}.yml"
-#: All that may be in the package. What is not named here stays out: tests, benchmarks, tools, settings of tools.
-FILES = ("PlexSync.py", MANIFEST, "README.md", "LICENSE", "requirements.txt")
+#: Files and folders that may be in the package. Everything else stays out, such as tests.
+FILES = (
+    "PlexSync.py",
+    MANIFEST,
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "requirements.txt",
+    "constraints.txt",
+)
 FOLDERS = ("common", "docs", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker")
 SUFFIXES = (".py", ".md")
-#: For who works on PlexSync, with the repository at hand.
-DEVELOPERS_DOCS = ("docs/contributing.md", "docs/development.md", "docs/releasing.md")
-#: Without these there is no plugin.
-NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt")
+#: Files and folders for people who work on PlexSync in a clone.
+DEVELOPERS_DOCS = ("docs/contributing.md", "docs/decisions/")
+#: The plugin does not work without these.
+NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt", "constraints.txt")
 
 _MODE = 0o100644
 _UNIX = 3
-#: Zip knows no earlier time.
+#: The earliest time in a zip file, 1 January 1980.
 _EARLIEST = 315_532_800
 
 
 class PackageError(Exception):
-    """The package can't be built. The text is one line that says why."""
+    """Report why the package can't be built, in one line."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that was built, as its entry in the index describes it."""
+    """Hold a built package and what the index says about it."""
 
     zip: bytes
     name: str
@@ -59,10 +68,11 @@ class Package:
 
     @property
     def sha256(self) -> str:
+        """Return the checksum of the zip file."""
         return hashlib.sha256(self.zip).hexdigest()
 
     def index(self) -> str:
-        """Return the index with this one package, each text in quotes: a JSON string is a YAML string."""
+        """Return the index of a plugin source that offers this package."""
         lines = (
             f"- id: {_quoted(ID)}",
             f"  name: {_quoted(self.name)}",
@@ -81,10 +91,10 @@ def build(root: Path, environment: Mapping[str, str]) -> Package:
     """Build the package of the plugin in `root`.
 
     Args:
-        environment: `SOURCE_DATE_EPOCH` there is the package's date; without it the last commit's is.
+        environment: `SOURCE_DATE_EPOCH` sets the date. Default: the last commit's.
 
     Raises:
-        PackageError: something is missing, or would make a package that Stash rejects.
+        PackageError: A file is missing or invalid.
     """
     date = _date(root, environment)
     names = packaged(root, environment)
@@ -93,10 +103,10 @@ def build(root: Path, environment: Mapping[str, str]) -> Package:
 
 
 def packaged(root: Path, environment: Mapping[str, str]) -> list[str]:
-    """Return the sorted names of the files that belong into the package, of those that git knows.
+    """Return the sorted names of the files in git that belong in the package.
 
     Raises:
-        PackageError: see `build`.
+        PackageError: See `build`.
     """
     known = _tracked(root, environment) if (root / ".git").exists() else _found(root)
     names = sorted(name for name in known if belongs(name))
@@ -107,24 +117,24 @@ def packaged(root: Path, environment: Mapping[str, str]) -> list[str]:
     ]
     if missing or not set(NEEDED) <= set(names):
         lacking = sorted({*missing, *(set(NEEDED) - set(names))})
-        raise PackageError(f"these are no files, or git does not know them: {', '.join(lacking)}")
+        raise PackageError(f"these files are missing, or not in git: {', '.join(lacking)}")
     unknown = sorted(
         {file for name in names if name.endswith(".py") for file in _imported(root, name)}
         - set(names)
     )
     if unknown:
-        raise PackageError(
-            f"these are imported, but git does not know them yet: {', '.join(unknown)}"
-        )
+        raise PackageError(f"these files are imported, but not in git: {', '.join(unknown)}")
     return names
 
 
 def belongs(name: str) -> bool:
-    """Whether a file of the repository belongs into the package."""
+    """Return whether a file of the repository belongs in the package."""
     path = PurePosixPath(name)
     if name in FILES:
         return True
-    if path.parts[0] not in FOLDERS or name in DEVELOPERS_DOCS or path.suffix not in SUFFIXES:
+    if path.parts[0] not in FOLDERS or path.suffix not in SUFFIXES:
+        return False
+    if name.startswith(DEVELOPERS_DOCS):
         return False
     return not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
@@ -147,7 +157,11 @@ def write(package: Package, folder: Path, index: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build and write the package; return the exit status."""
+    """Build and write the package.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(
         prog="release.package", description="Build PlexSync's package and its index."
     )
@@ -162,18 +176,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"The package can't be built: {error}\n")
         return 1
     sys.stdout.write(
-        f"{folder / f'{ID}.zip'}: version {package.version} of {package.date:%Y-%m-%d %H:%M:%S} UTC,"
+        f"{folder / f'{ID}.zip'}: version {package.version}"
+        f" of {package.date:%Y-%m-%d %H:%M:%S} UTC,"
         f" {len(package.zip)} bytes, sha256 {package.sha256}\n"
     )
     return 0
 
 
 def _imported(root: Path, name: str) -> Iterator[str]:
-    """The files of ours that a module imports, as far as they are there."""
+    """Yield the files of the plugin that a module imports."""
     try:
         tree = ast.parse((root / name).read_bytes(), name)
     except (SyntaxError, ValueError) as error:
-        raise PackageError(f"{name} is no Python: {error}") from None
+        raise PackageError(f"{name} is not valid Python: {error}") from None
     for node in ast.walk(tree):
         modules: list[str] = []
         if isinstance(node, ast.Import):
@@ -182,7 +197,7 @@ def _imported(root: Path, name: str) -> Iterator[str]:
             modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for module in modules:
             place = module.replace(".", "/")
-            # The demo says itself that it needs the repository.
+            # Not the demo, which reports itself that it needs the repository.
             yield from (
                 file
                 for file in (f"{place}.py", f"{place}/__init__.py")
@@ -194,7 +209,7 @@ def _zip(root: Path, names: Sequence[str], date: datetime) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
-            # The release's date, not a fixed one: Python takes a .pyc for current by its source's time and size.
+            # Not a fixed date: Python recognizes an outdated .pyc by its source's time and size.
             entry = zipfile.ZipInfo(name, date.timetuple()[:6])
             entry.create_system = _UNIX
             entry.external_attr = _MODE << 16
@@ -234,14 +249,14 @@ def _tracked(root: Path, environment: Mapping[str, str]) -> list[str]:
 
 
 def _found(root: Path) -> list[str]:
-    """The files of an unpacked archive, which has no git."""
+    """Return the files of an unpacked archive, which has no git."""
     paths = [root / name for name in FILES]
     paths += [path for folder in FOLDERS for path in (root / folder).rglob("*")]
     return [path.relative_to(root).as_posix() for path in paths if path.is_file()]
 
 
 def _git(root: Path, environment: Mapping[str, str], *arguments: str) -> str:
-    # A git that runs us from one of its hooks says by GIT_DIR and others which repository it means.
+    # When git runs this from one of its hooks, GIT_DIR and others point to that repository.
     usual = {key: value for key, value in environment.items() if not key.startswith("GIT_")}
     try:
         done = subprocess.run(
@@ -253,7 +268,7 @@ def _git(root: Path, environment: Mapping[str, str], *arguments: str) -> str:
         )
     except OSError as error:
         raise PackageError(
-            f"git can't be run ({error.strerror}), and only it knows what belongs to PlexSync"
+            f"git can't be run ({error.strerror}): it lists the files of the package"
         ) from None
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()

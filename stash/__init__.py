@@ -1,4 +1,5 @@
-"""Everything that speaks to Stash: plugin input and log protocol (hook and worker), GraphQL (worker).
+"""Communication with Stash: plugin input, log protocol, connection, settings and GraphQL.
 
-Imports `common` only. `client` needs requests and is for the worker; the rest is loaded by the hook.
+Imports `common` and `validation.errors`. The hook loads `connection`, `deferred_log`, `log`,
+`plugin_input` and `settings`. `client` needs requests; it is for the worker and the tasks.
 """

@@ -1,4 +1,4 @@
-"""Stash's GraphQL over HTTP. Queries are constant texts; values travel as variables."""
+"""Query Stash's GraphQL API. Queries are constant; values are passed as variables."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
 from common.http import send
+from common.media import MediaFile
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, read_scene
 from stash.settings import PLUGIN_ID
 from validation.errors import PermanentError, TransientError
 
-#: Seconds to connect and between two bytes of an answer.
+#: Seconds to connect, seconds between two bytes of a response.
 TIMEOUT = (5.0, 30.0)
-#: Largest cover that is taken, in bytes.
-_LARGEST_COVER = 32 * 1024 * 1024
-#: Seconds for which a session cookie, good for an hour, is used before a renewed one is taken over.
-_RENEW_AFTER = 60.0
-_PAGE = 500
-_MANY = 5_000
-#: Between the westernmost and the easternmost offset from UTC, and an hour for a clock change.
-_ALL_OFFSETS = timedelta(hours=27)
+#: Maximum size of a cover in bytes.
+_MAX_COVER_SIZE = 32 * 1024 * 1024
+#: Minimum seconds between two changes to a renewed session cookie; a cookie is valid for an hour.
+_COOKIE_RENEWAL_INTERVAL = 60.0
+#: Scenes per page; the larger one is for queries of ids only.
+_PAGE_SIZE = 500
+_LARGE_PAGE_SIZE = 5_000
+#: Difference between the largest and the smallest UTC offset, plus an hour for a clock change.
+_MAX_OFFSET_DIFFERENCE = timedelta(hours=27)
 _UNAUTHORIZED = (401, 403)
 
 SCENE_FIELDS = """
@@ -42,7 +44,9 @@ SCENE_FIELDS = """
     files { path size } paths { screenshot }
 """
 _FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FIELDS} }} }}"
-_FIND_SCENES = f"query PlexSyncScenes($ids: [ID!]) {{ findScenes(ids: $ids) {{ scenes {{ {SCENE_FIELDS} }} }} }}"
+_FIND_SCENES = f"""
+query PlexSyncScenes($ids: [ID!]) {{ findScenes(ids: $ids) {{ scenes {{ {SCENE_FIELDS} }} }} }}
+"""
 _NEWEST = """
 query PlexSyncNewest {
   findScenes(filter: {per_page: 1, sort: "updated_at", direction: DESC}) { scenes { updated_at } }
@@ -51,7 +55,7 @@ query PlexSyncNewest {
 
 
 def _listing(name: str, fields: str) -> str:
-    """Return the query of a list by id."""
+    """Return a query that lists scenes ordered by id."""
     return f"""
 query {name}($filter: SceneFilterType!, $per_page: Int!) {{
   findScenes(scene_filter: $filter, filter: {{per_page: $per_page, sort: "id", direction: ASC}}) {{
@@ -62,11 +66,11 @@ query {name}($filter: SceneFilterType!, $per_page: Int!) {{
 
 
 _UPDATED_SINCE = _listing("PlexSyncUpdated", "id updated_at")
-_NAMESAKES = _listing("PlexSyncNamesakes", "id files { path size }")
+_SAME_FILE_NAME = _listing("PlexSyncNamesakes", "id files { path size }")
 _ALL = _listing("PlexSyncIds", "id updated_at")
 _SCENES_OF = _listing("PlexSyncScenesOf", "id")
 _COUNT = "query PlexSyncCount { findScenes(filter: {per_page: 0}) { count } }"
-#: What scenes have → the part of a filter that asks for those that have it.
+#: Kind of related object → field of Stash's scene filter.
 RELATED_KINDS = {"performer": "performers", "studio": "studios", "tag": "tags", "group": "groups"}
 _SAMPLE = f"""
 query PlexSyncSample($sort: String!, $per_page: Int!) {{
@@ -84,19 +88,19 @@ _VERSION = "query PlexSyncVersion { version { version } }"
 
 
 class StashUnavailable(TransientError):
-    """Stash does not answer, or not with what it should. Passing, like every outage."""
+    """Signal that Stash does not respond, or not as expected. Transient, like any outage."""
 
 
 class StashRefused(TransientError):
-    """Stash refuses our session. The next hook brings a new one."""
+    """Signal that Stash rejects our session. The next hook saves a new one."""
 
 
 class StashQueryError(PermanentError):
-    """Stash rejects the query itself: its version and ours don't go together."""
+    """Signal that Stash rejects the query: its version is incompatible with ours."""
 
 
 class StashClient:
-    """One conversation with Stash, for any thread; one request at a time."""
+    """Query Stash. Thread-safe; sends one request at a time."""
 
     def __init__(
         self,
@@ -107,54 +111,57 @@ class StashClient:
         session: requests.Session | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect on first use.
+        """Create a client; it connects on first use.
 
         Args:
-            connection: returns the latest connection that a hook left; asked again when Stash refuses ours.
-            clock: seconds, never going back.
-            learn_secret, learn_cookie: are told the API key, and each session cookie, to keep them out of logs.
+            connection: returns the connection that the last hook saved, or None. Called again when
+                Stash rejects the current session.
+            learn_secret: called with the API key, to redact it from logs.
+            learn_cookie: called with each session cookie, to redact it from logs.
+            clock: monotonic seconds.
         """
-        # A certificate on a loopback address can't be verified (README, "Limits"): no warning at each request.
+        # A certificate on a loopback address can't be verified (README, "Limits"). Without this,
+        # every request would log a warning.
         urllib3.disable_warnings(InsecureRequestWarning)
         self._latest_connection = connection
         self._learn_secret = learn_secret
         self._learn_cookie = learn_cookie
         self._session = session or requests.Session()
-        self._session.cookies.set_policy(
-            DefaultCookiePolicy(allowed_domains=[])
-        )  # we keep the one there is
+        # `_cookie` holds the only cookie; the session's own jar stays empty.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._clock = clock
         self._lock = threading.Lock()
         self._renew_at = float("-inf")
         self._cookie: tuple[str, str] | None = None
-        self._connection: StashConnection | None = None
+        self._address = ""  # of the connection in use; empty before the first
 
     def find_scene(self, scene_id: int) -> Scene | None:
-        """Return the scene as it is now, or None when Stash has none.
+        """Return the scene's current state, or None if it does not exist.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_FIND_SCENE, {"id": str(scene_id)})
-        with _understood():
+        with _parsing_response():
             return None if data["findScene"] is None else read_scene(data["findScene"])
 
     def find_scenes(self, scene_ids: list[int]) -> list[Scene]:
-        """Return several scenes as they are now, in one query.
+        """Return the current state of several scenes with one query.
 
         Raises:
-            StashUnavailable: also when one of them does not exist: Stash then answers for none.
+            StashUnavailable: also if one scene does not exist: Stash then fails the whole query.
             StashRefused, StashQueryError
         """
         data = self.query(_FIND_SCENES, {"ids": [str(scene_id) for scene_id in scene_ids]})
-        with _understood():
+        with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
     def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
-        """Yield (id, updated_at) of the scenes that were changed after `moment` (epoch seconds), by id.
+        """Yield (id, updated_at) of the scenes changed after `moment` (epoch seconds), by id.
 
-        Stash compares times as text, each in the offset that it had when it was written; so ask for more than a
-        day too much, as another time zone, or a clock change, would hide some; the caller sorts out what is too old.
+        Stash compares times as text, each with the UTC offset of the moment when it was written.
+        So the query covers more than a day before `moment`, lest another time zone or a clock
+        change hide a scene. The caller filters out scenes that are too old.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
@@ -162,33 +169,32 @@ class StashClient:
         newest = self.newest_update()
         if newest is None:
             return
-        with _understood():
-            # without a fraction: Python 3.10 takes only some
+        with _parsing_response():
+            # Drop the fraction: Python 3.10 parses only some lengths of it.
             offset = datetime.fromisoformat(
                 re.sub(r"\.\d+", "", newest).replace("Z", "+00:00")
             ).tzinfo
-        since = (datetime.fromtimestamp(moment, offset) - _ALL_OFFSETS).isoformat(
-            timespec="seconds"
-        )
-        asked = {"updated_at": {"value": since, "modifier": "GREATER_THAN"}}
-        for scenes in self._by_id(_UPDATED_SINCE, asked, _PAGE):
-            with _understood():
+        since = datetime.fromtimestamp(moment, offset) - _MAX_OFFSET_DIFFERENCE
+        value = since.isoformat(timespec="seconds")
+        scene_filter = {"updated_at": {"value": value, "modifier": "GREATER_THAN"}}
+        for scenes in self._pages(_UPDATED_SINCE, scene_filter, _PAGE_SIZE):
+            with _parsing_response():
                 found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
             yield from found
 
     def all_scenes(self) -> Iterator[list[tuple[int, str]]]:
-        """Yield (id, updated_at) of all scenes by id, some thousands at a time.
+        """Yield (id, updated_at) of all scenes by id, in pages of some thousands.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        for scenes in self._by_id(_ALL, {}, _MANY):
-            with _understood():
+        for scenes in self._pages(_ALL, {}, _LARGE_PAGE_SIZE):
+            with _parsing_response():
                 found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
             yield found
 
     def scenes_of(self, kind: str, object_id: int) -> Iterator[list[int]]:
-        """Yield the ids of the scenes that have a performer, studio, tag or group, some thousands at a time.
+        """Yield the ids of the scenes with a performer, studio, tag or group, in pages.
 
         Args:
             kind: one of `RELATED_KINDS`.
@@ -196,57 +202,62 @@ class StashClient:
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        asked = {RELATED_KINDS[kind]: {"value": [str(object_id)], "modifier": "INCLUDES"}}
-        for scenes in self._by_id(_SCENES_OF, asked, _MANY):
-            with _understood():
+        scene_filter = {RELATED_KINDS[kind]: {"value": [str(object_id)], "modifier": "INCLUDES"}}
+        for scenes in self._pages(_SCENES_OF, scene_filter, _LARGE_PAGE_SIZE):
+            with _parsing_response():
                 found = [int(scene["id"]) for scene in scenes]
             yield found
 
     def sample(self, count: int, seed: int) -> list[Scene]:
-        """Return some scenes at random.
+        """Return `count` random scenes.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_SAMPLE, {"sort": f"random_{seed}", "per_page": count})
-        with _understood():
+        with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
-    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[tuple[str, int | None]]]]:
-        """Return (id, [(path, size)]) of the scenes that have a file named as one of `paths`, upper or lower case.
+    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[MediaFile]]]:
+        """Return (id, files) of the scenes with a file named like one of `paths`.
+
+        Folders and upper or lower case do not matter.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
-        found: list[tuple[int, list[tuple[str, int | None]]]] = []
-        asked = {"path": {"value": _named(paths), "modifier": "MATCHES_REGEX"}}
-        for scenes in self._by_id(_NAMESAKES, asked, _PAGE):
-            with _understood():
+        found: list[tuple[int, list[MediaFile]]] = []
+        scene_filter = {"path": {"value": _file_name_regex(paths), "modifier": "MATCHES_REGEX"}}
+        for scenes in self._pages(_SAME_FILE_NAME, scene_filter, _PAGE_SIZE):
+            with _parsing_response():
                 found += [
-                    (int(scene["id"]), [(file["path"], file["size"]) for file in scene["files"]])
+                    (
+                        int(scene["id"]),
+                        [MediaFile(file["path"], file["size"]) for file in scene["files"]],
+                    )
                     for scene in scenes
                 ]
         return found
 
     def newest_update(self) -> str | None:
-        """Return `updated_at` of the scene that was changed last, or None when there is no scene.
+        """Return `updated_at` of the scene changed last, or None if there is no scene.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_NEWEST)
-        with _understood():
+        with _parsing_response():
             scenes = data["findScenes"]["scenes"]
             return str(scenes[0]["updated_at"]) if scenes else None
 
     def scene_count(self) -> int:
-        """Return how many scenes there are.
+        """Return the number of scenes.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_COUNT)
-        with _understood():
+        with _parsing_response():
             return int(data["findScenes"]["count"])
 
     def scene_ids(self) -> Iterator[int]:
@@ -259,17 +270,17 @@ class StashClient:
             yield from (scene_id for scene_id, _ in page)
 
     def plugin_settings(self, plugin_id: str = PLUGIN_ID) -> dict[str, Any]:
-        """Return what the user set on the plugin's settings page; keys that were never touched are absent.
+        """Return the plugin's settings; a setting that was never changed is absent.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_SETTINGS, {"ids": [plugin_id]})
-        with _understood():
+        with _parsing_response():
             return dict((data["configuration"]["plugins"] or {}).get(plugin_id) or {})
 
     def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
-        """Replace the plugin's settings, all of them: Stash knows no other way.
+        """Replace all of the plugin's settings; Stash can't change a single one.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
@@ -279,7 +290,7 @@ class StashClient:
     def fetch_cover(self, scene: Scene) -> Cover:
         """Return the scene's cover.
 
-        Stash answers a missing cover with a drawing (SVG), and an expired login with a page.
+        For a scene without a cover Stash sends a placeholder (SVG), for an expired session a page.
 
         Raises:
             StashUnavailable, StashRefused
@@ -292,25 +303,25 @@ class StashClient:
                 f"Stash answered {response.status_code} to the request for a cover"
             )
         content = response.content
-        is_cover = response.ok and len(content) <= _LARGEST_COVER and is_picture(content)
+        is_cover = response.ok and len(content) <= _MAX_COVER_SIZE and is_picture(content)
         return Cover(content if is_cover else None, _date_of(response) if response.ok else None)
 
     def check(self) -> str:
-        """Return Stash's version: the cheapest question that proves address and login.
+        """Return Stash's version: the cheapest health check of address and session.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
         """
         data = self.query(_VERSION)
-        with _understood():
+        with _parsing_response():
             return str(data["version"]["version"])
 
     def query(self, text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask Stash and return `data`.
+        """Send a GraphQL query and return the response's `data`.
 
         Raises:
-            StashUnavailable: no answer, or not a GraphQL one.
-            StashRefused: our session is not, or no longer, valid.
+            StashUnavailable: no response, or not a GraphQL response.
+            StashRefused: the session is not valid, or no longer.
             StashQueryError: Stash rejects the query.
         """
         response = self._send(
@@ -321,52 +332,54 @@ class StashClient:
             errors, data = content.get("errors"), content.get("data")
         except (ValueError, AttributeError, RecursionError):
             raise StashUnavailable(
-                f"{self._address} answered {response.status_code} and no GraphQL; is it Stash?"
+                f"{self._address} answered {response.status_code} without GraphQL; is it Stash?"
             ) from None
         if response.status_code in (400, 422):
-            raise StashQueryError(
-                f"Stash and this PlexSync don't go together: Stash rejects {_messages(errors)}"
-            )
+            raise StashQueryError(f"Incompatible Stash version: Stash rejects {_messages(errors)}")
         if errors or not response.ok or not isinstance(data, dict):
             raise StashUnavailable(
                 f"Stash could not answer ({response.status_code}): {_messages(errors)}"
             )
         return data
 
-    def _by_id(self, text: str, asked: dict[str, Any], size: int) -> Iterator[list[Any]]:
-        """Yield a list in pages that begin after an id: of numbered ones, a scene that goes would shift the next."""
-        last = 0
+    def _pages(self, text: str, scene_filter: dict[str, Any], size: int) -> Iterator[list[Any]]:
+        """Yield scenes in pages that start after the last id of the page before.
+
+        With numbered pages, a scene deleted meanwhile would shift the next page.
+        """
+        last_id = 0
         while True:
-            after = {**asked, "id": {"value": last, "modifier": "GREATER_THAN"}}
+            after = {**scene_filter, "id": {"value": last_id, "modifier": "GREATER_THAN"}}
             data = self.query(text, {"filter": after, "per_page": size})
-            with _understood():
+            with _parsing_response():
                 scenes = list(data["findScenes"]["scenes"])
-                last = int(scenes[-1]["id"]) if scenes else last
+                last_id = int(scenes[-1]["id"]) if scenes else last_id
             yield scenes
             if len(scenes) < size:
                 return
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         with self._lock:
-            return self._send_alone(method, path, arguments)
+            return self._send_locked(method, path, arguments)
 
-    def _send_alone(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
-        """Send one request; where Stash has moved or refuses the session, once more as the last hook left it."""
-        if self._connection is None:
+    def _send_locked(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
+        """Send a request; retry once with the latest connection if Stash moved or wants a login."""
+        if not self._address:
             self._log_in()
         try:
             response = self._request(method, path, arguments)
-            again = _is_refusal(response)
+            retry = _wants_login(response)
         except StashUnavailable:
             if not self._has_moved():
                 raise
-            again = True
-        if again:
+            retry = True
+        if retry:
             self._log_in()
             response = self._request(method, path, arguments)
-        if _is_refusal(response):
+        if _wants_login(response):
             raise StashRefused(
-                f"Stash refuses the session of PlexSync ({response.status_code}); save any scene in it"
+                f"Stash refuses the session of PlexSync ({response.status_code});"
+                " save any scene in Stash"
             )
         return response
 
@@ -385,7 +398,7 @@ class StashClient:
                 self._address + path,
                 headers=headers,
                 timeout=TIMEOUT,
-                # Stash's own certificate is for another name than the loopback address that we use.
+                # Stash's certificate never names the loopback address that we connect to.
                 verify=not self._is_loopback,
                 **arguments,
             )
@@ -397,9 +410,10 @@ class StashClient:
         return response
 
     def _keep_renewed_cookie(self, response: requests.Response) -> None:
-        """Each answer renews the session for another hour: who sends the first cookie for ever is out after one.
+        """Use the cookie that Stash renewed with its response.
 
-        With an API key, which does not expire, nobody needs it.
+        Each response extends the session by an hour; the first cookie alone expires after one hour.
+        An API key does not expire, so with one the cookie does not matter.
         """
         if (
             self._cookie
@@ -412,16 +426,16 @@ class StashClient:
 
     def _use_cookie(self, cookie: tuple[str, str] | None) -> None:
         self._cookie = cookie
-        self._renew_at = self._clock() + _RENEW_AFTER
+        self._renew_at = self._clock() + _COOKIE_RENEWAL_INTERVAL
         if cookie:
             self._learn_cookie(cookie[1])
 
     def _log_in(self) -> None:
-        """Take the latest connection, and with its fresh cookie ask for the API key, which does not expire."""
+        """Switch to the latest connection and fetch the API key, which does not expire."""
         connection = self._latest_connection()
         if connection is None:
             raise StashRefused("PlexSync does not know where Stash is yet: save any scene in Stash")
-        self._connection = connection
+        self._address = connection.url
         self._session.headers.pop("ApiKey", None)
         self._use_cookie(connection.cookie)
         response = self._request("POST", "/graphql", {"json": {"query": _API_KEY}})
@@ -432,18 +446,16 @@ class StashClient:
                 self._session.headers["ApiKey"] = key
 
     @property
-    def _address(self) -> str:
-        assert self._connection is not None
-        return self._connection.url
-
-    @property
     def _is_loopback(self) -> bool:
         host = urlsplit(self._address).hostname or ""
         return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def address_of_cover(scene: Scene) -> str:
-    """Return path and query of the cover's address; before them it has the one that Stash was asked by."""
+    """Return path and query of the cover's URL.
+
+    Its host can be Stash's external host; requests go to the connection's address instead.
+    """
     parts = urlsplit(scene.cover)
     return f"{parts.path}?{parts.query}"
 
@@ -455,18 +467,18 @@ def _date_of(response: requests.Response) -> float | None:
         return None
 
 
-def _is_refusal(response: requests.Response) -> bool:
-    """Whether Stash wants a login: GraphQL's clients are told so by the status, all others sent to a page."""
-    wants_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith(
+def _wants_login(response: requests.Response) -> bool:
+    """Tell whether Stash requires a login: by the status for GraphQL, else by a redirect."""
+    to_login_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith(
         "/login"
     )
-    return wants_page or response.status_code in _UNAUTHORIZED
+    return to_login_page or response.status_code in _UNAUTHORIZED
 
 
-def _named(paths: list[str]) -> str:
-    """Return a regular expression (RE2) for paths with the file name of one of `paths`.
+def _file_name_regex(paths: list[str]) -> str:
+    """Return a regular expression (RE2) that matches paths with a file name of one of `paths`.
 
-    Names may be composed or not (NFC, NFD), and upper case may have other letters than lower case ("ß", "SS").
+    It covers both Unicode forms (NFC, NFD) and letters with irregular upper case ("ß", "SS").
     """
     names = {re.split(r"[\\/]", path)[-1] for path in paths}
     cases = {case for name in names for case in (name, name.upper(), name.casefold())}
@@ -478,7 +490,7 @@ def _named(paths: list[str]) -> str:
 
 
 def is_picture(content: bytes) -> bool:
-    """Whether the bytes are a JPEG, PNG, GIF or WebP picture."""
+    """Tell whether the bytes are a JPEG, PNG, GIF or WebP picture."""
     return (
         content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
         or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
@@ -486,8 +498,8 @@ def is_picture(content: bytes) -> bool:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """An answer that has not the shape that was asked for counts as none."""
+def _parsing_response() -> Iterator[None]:
+    """Translate errors of parsing a response of unexpected shape into `StashUnavailable`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

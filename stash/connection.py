@@ -1,7 +1,7 @@
-"""Where Stash is and how to log in there: the `server_connection` of the last hook or task, kept on disk.
+"""Save and load the connection to Stash: the `server_connection` of the last hook or task.
 
-The worker outlives the hook that started it and the session cookie it came with, so each hook leaves the
-latest one in `connection.json` (0600), together with settings that its input carried.
+The worker outlives the hook that started it and that hook's session cookie. So each hook saves its
+connection in `connection.json` (mode 0600), together with the settings in its input.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE = "connection.json"
-# Stash reports the address it listens on; these mean "all", and one connects to this machine instead.
+# Stash reports the address it listens on. These mean "all interfaces"; connect to loopback instead.
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}
 
 
 class StashConnection:
-    """An address of Stash and a session there."""
+    """Hold Stash's address and a session cookie."""
 
     def __init__(self, server: dict[str, Any], settings: dict[str, Any] | None = None) -> None:
-        """Take what Stash sends as `server_connection` (pkg/plugin/common/msg.go).
+        """Wrap the `server_connection` of a plugin input (pkg/plugin/common/msg.go).
 
         Args:
-            server: Scheme, Host, Port, SessionCookie {Name, Value}, …; missing ones have Stash's defaults.
-            settings: settings that the same input carried.
+            server: Scheme, Host, Port, SessionCookie {Name, Value}, …; Stash's defaults if missing.
+            settings: the settings in the same input.
         """
         self.server = server
         self.settings = settings or {}
 
     @property
     def url(self) -> str:
-        """Stash's address without a slash at its end."""
+        """Return Stash's address without a trailing slash."""
         host = str(self.server.get("Host") or "")
         host = _ANY_ADDRESS.get(
             host, f"[{host}]" if ":" in host and not host.startswith("[") else host
@@ -44,7 +44,7 @@ class StashConnection:
 
     @property
     def cookie(self) -> tuple[str, str] | None:
-        """Name and value of the session cookie, or None when Stash sent none."""
+        """Return the session cookie's name and value, or None."""
         cookie = self.server.get("SessionCookie")
         if not isinstance(cookie, dict) or not cookie.get("Value"):
             return None
@@ -52,17 +52,17 @@ class StashConnection:
 
 
 def save_connection(data_dir: str, connection: StashConnection) -> None:
-    """Leave the connection for the worker.
+    """Save the connection for the worker.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     content = {"server_connection": connection.server, "settings": connection.settings}
     replace_private(os.path.join(data_dir, FILE), json.dumps(content))
 
 
 def load_connection(data_dir: str) -> StashConnection | None:
-    """Return the connection that the last hook or task left, or None."""
+    """Return the connection that the last hook or task saved, or None."""
     try:
         with open(os.path.join(data_dir, FILE), encoding="utf-8") as file:
             content = json.load(file)

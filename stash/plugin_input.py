@@ -1,4 +1,4 @@
-"""What Stash writes to a plugin's stdin, and the one JSON document that it reads from its stdout."""
+"""Read a plugin's input from stdin and write its response to stdout."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class InputError(Exception):
-    """What came on stdin is not what Stash sends. The text is one line for the user."""
+    """Signal invalid input on stdin. The message is one line for the user."""
 
 
 def read_input(stream: BinaryIO) -> dict[str, Any]:
-    """Read the plugin's input to its end.
+    """Read the plugin's input.
 
     Raises:
-        InputError: it is empty, not JSON, or no object.
+        InputError: the input is empty, not JSON, or not an object.
     """
     raw = stream.read()
     if not raw.strip():
@@ -30,21 +30,23 @@ def read_input(stream: BinaryIO) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"stdin is not JSON ({str(error)[:120]})") from None
     if not isinstance(content, dict):
-        raise InputError(f"stdin is JSON but no object: {type(content).__name__}")
+        raise InputError(f"stdin is JSON but not an object: {type(content).__name__}")
     arguments = content.get("args")
     if arguments is not None and not isinstance(arguments, dict):
-        raise InputError(f"args is no object: {type(arguments).__name__}")
+        raise InputError(f"args is not an object: {type(arguments).__name__}")
     return content
 
 
-def write_answer(
+def write_response(
     *, output: object = None, error: str | None = None, stream: TextIO | None = None
 ) -> None:
-    """Write the answer: `{"error": …}` if there is one, else `{"output": …}`."""
-    answer = {"output": output} if error is None else {"error": " ".join(error.split())}
+    """Write the response: `{"error": …}` if there is an error, else `{"output": …}`."""
+    response = {"output": output} if error is None else {"error": " ".join(error.split())}
     target = stream or sys.stdout
     try:
-        target.write(json.dumps(answer) + "\n")  # ASCII: whatever encoding stdout has
+        target.write(
+            json.dumps(response) + "\n"
+        )  # ASCII, so the encoding of stdout does not matter
         target.flush()
-    except OSError:  # nobody reads it: the user has stopped the task, say; what was done is done
+    except OSError:  # stdout is closed, for example because the user stopped the task
         return

@@ -1,22 +1,16 @@
-"""What PlexSync reads from Stash, as frozen records."""
+"""Immutable records of what PlexSync reads from Stash."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class SceneFile:
-    """One of a scene's files; the path as Stash sees it."""
-
-    path: str
-    size: int | None  # bytes
+from common.media import MediaFile
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene as it is in Stash now. Its first file is the primary one; it may have none."""
+    """Hold a scene's current state in Stash. The first file, if any, is the primary one."""
 
     id: int
     title: str
@@ -30,12 +24,12 @@ class Scene:
     performers: tuple[str, ...]
     tags: tuple[str, ...]
     groups: tuple[str, ...]
-    files: tuple[SceneFile, ...]
-    #: path and query of the cover's address below Stash's own
+    files: tuple[MediaFile, ...]
+    #: URL of the cover, or ""
     cover: str
 
     def as_metadata(self) -> dict[str, Any]:
-        """Return what `validation.metadata.SyncMetadata` takes."""
+        """Return the input of `validation.metadata.SyncMetadata`."""
         return {
             "scene_id": self.id,
             "path": self.files[0].path if self.files else None,
@@ -54,29 +48,29 @@ class Scene:
 
 @dataclass(frozen=True)
 class Cover:
-    """A scene's cover as Stash answered with it."""
+    """Hold a scene's cover and when Stash sent it."""
 
-    #: a JPEG, PNG, GIF or WebP, or None: the scene has none
+    #: JPEG, PNG, GIF or WebP; None: no cover
     picture: bytes | None
-    #: when, by Stash's clock, in epoch seconds; None: unknown
+    #: epoch seconds by Stash's clock; None: unknown
     at: float | None = None
 
 
-def read_scene(answer: dict[str, Any]) -> Scene:
-    """Make a record of GraphQL's `Scene` (fields: `stash.client.SCENE_FIELDS`)."""
+def read_scene(data: dict[str, Any]) -> Scene:
+    """Return the record of a GraphQL `Scene` with the fields `stash.client.SCENE_FIELDS`."""
     return Scene(
-        id=int(answer["id"]),
-        title=answer["title"] or "",
-        details=answer["details"] or "",
-        date=answer["date"],
-        director=answer["director"] or "",
-        rating100=answer["rating100"],
-        organized=answer["organized"],
-        updated_at=answer["updated_at"],
-        studio=answer["studio"]["name"] if answer["studio"] else "",
-        performers=tuple(performer["name"] for performer in answer["performers"]),
-        tags=tuple(tag["name"] for tag in answer["tags"]),
-        groups=tuple(group["group"]["name"] for group in answer["groups"]),
-        files=tuple(SceneFile(file["path"], file["size"]) for file in answer["files"]),
-        cover=answer["paths"]["screenshot"] or "",
+        id=int(data["id"]),
+        title=data["title"] or "",
+        details=data["details"] or "",
+        date=data["date"],
+        director=data["director"] or "",
+        rating100=data["rating100"],
+        organized=data["organized"],
+        updated_at=data["updated_at"],
+        studio=data["studio"]["name"] if data["studio"] else "",
+        performers=tuple(performer["name"] for performer in data["performers"]),
+        tags=tuple(tag["name"] for tag in data["tags"]),
+        groups=tuple(group["group"]["name"] for group in data["groups"]),
+        files=tuple(MediaFile(file["path"], file["size"]) for file in data["files"]),
+        cover=data["paths"]["screenshot"] or "",
     )

@@ -1,7 +1,7 @@
-"""PlexSync's settings, from wherever they come, before anybody checks them.
+"""Collect PlexSync's settings before validation. Loaded by the hook.
 
-Stash's settings page goes before what an input carried, and that before the environment. An unset, empty or
-blank value says nothing, wherever it stands. Loaded by the hook: nothing but dicts.
+Stash's settings page overrides the settings in a plugin input, and these override the environment.
+An unset, empty or blank value never overrides another.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 PLUGIN_ID = "PlexSync"
-# Ours, the environment variable that stands in, and the older community plugin's name for it.
-_STAND_INS = (("plex_url", "PLEX_URL", "plexHost"), ("plex_token", "PLEX_TOKEN", "plexToken"))
+# Our setting, its environment variable, the older community plugin's setting.
+_FALLBACKS = (("plex_url", "PLEX_URL", "plexHost"), ("plex_token", "PLEX_TOKEN", "plexToken"))
 
 
 def carried_settings(input_data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in a plugin input: `server_connection`, `pluginSettings`, `args.config`, the last first."""
+    """Return the settings in a plugin input.
+
+    `args.config` overrides `pluginSettings`, which overrides `server_connection`.
+    """
     server = _dict(input_data.get("server_connection"))
     plugin_settings = _dict(input_data.get("pluginSettings"))
     arguments = _dict(input_data.get("args"))
     return merge_settings(
-        # Stash's own keys there are Go's, in capitals: Scheme, Host, …
+        # Keys of Stash itself start with a capital letter: Scheme, Host, …
         {key: value for key, value in server.items() if key[:1].islower()},
         _dict(plugin_settings.get(PLUGIN_ID)) or plugin_settings,
         _dict(arguments.get("config")),
@@ -30,7 +33,7 @@ def carried_settings(input_data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings that say something; a later source goes before an earlier one."""
+    """Merge settings; a later source overrides an earlier one, blank values are dropped."""
     return {
         key: value
         for source in sources
@@ -40,9 +43,9 @@ def merge_settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_environment(settings: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return `settings` with PLEX_URL and PLEX_TOKEN where Stash says nothing."""
+    """Add PLEX_URL and PLEX_TOKEN of the environment where Stash has no value."""
     added = dict(settings)
-    for key, variable, legacy in _STAND_INS:
+    for key, variable, legacy in _FALLBACKS:
         if key not in settings and legacy not in settings and environ.get(variable, "").strip():
             added[key] = environ[variable]
     return added

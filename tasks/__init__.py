@@ -1,1 +1,1 @@
-"""What a person starts: tasks of Stash and the command line. Imports every room; nothing imports it but the entry."""
+"""Tasks of Stash and commands of the shell. May import every package of PlexSync."""

@@ -1,4 +1,4 @@
-"""*Check setup*: from Python to the paths of real scenes, one step after the other, and what to do where one fails."""
+"""Task *Check setup*: check Python, packages, Stash, settings, Plex, libraries and matching."""
 
 from __future__ import annotations
 
@@ -14,53 +14,51 @@ from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.matcher import AmbiguousMatch
+from plex.ownership import found_by_path
 from plex.paths import name_of, normalize
-from plex.records import read_item
 from stash.records import Scene
 from tasks.context import Context, Result
-from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, SettingsError, TransientError
-from validation.metadata import SyncMetadata, validate_metadata
-from worker.plex_side import PlexSide
-from worker.scene_sync import SceneSync
-from worker.workshop import open_bystander
+from worker.bootstrap import open_readonly
+from worker.job_runner import JobRunner, desired
 
 PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
-#: Scenes that are tried, and how many of each kind are shown.
+#: Scenes that are matched, and examples shown of each outcome.
 SAMPLE = 50
 _EXAMPLES = 3
 
 
 @dataclass
 class Findings:
-    """What the steps found so far."""
+    """Collect the results of the steps."""
 
     lines: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
-    #: what a person may want to change although it works
+    #: suggestions to the user although the setup works
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, text: str, value: Any) -> None:
-        """A step went well."""
+        """Add the result of a step that succeeded."""
         self.lines.append(f"{name}: {text}")
         self.data[name.casefold().replace(" ", "_")] = value
 
     def fail(self, name: str, text: str) -> None:
-        """A step did not; those after it make no sense."""
+        """Record the step that failed; the remaining steps depend on it."""
         self.problem = f"{name}: {text}"
         self.lines.append(self.problem)
 
 
 def check(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Check the setup, step by step, up to the first that fails. Writes nothing to Plex."""
+    """Check the setup step by step, up to the first failure. Writes nothing to Plex."""
     findings = Findings()
     step = "Python"
     try:
-        for step in _steps(context, findings):  # noqa: B007 - its last value names what failed
+        for step in _steps(context, findings):  # noqa: B007 - its last value names the failed step
             pass
     except PlexTemporaryError as error:
-        findings.fail(step, f"{error}: is plex_url right as seen from Stash, and is Plex running?")
+        hint = "check that Plex is running and that plex_url is right as seen from Stash"
+        findings.fail(step, f"{error}: {hint}")
     except (TransientError, PermanentError, SettingsError, OSError, sqlite3.Error) as error:
         findings.fail(step, str(error))
     findings.data["problem"] = findings.problem
@@ -69,7 +67,7 @@ def check(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 
 def _steps(context: Context, findings: Findings) -> Iterator[str]:
-    """Do the steps; yields the name of each before it is done."""
+    """Run the steps; yield the name of each before it runs."""
     findings.add(
         "Python", f"{platform.python_version()} ({sys.executable})", platform.python_version()
     )
@@ -85,87 +83,87 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     config = context.config()
     findings.add(
         "Settings",
-        "in order" if config.enabled else "in order, but PlexSync is switched off",
+        "valid" if config.enabled else "valid, but PlexSync is switched off",
         config.enabled,
     )
     if not config.enabled:
         findings.notes.append("PlexSync is switched off")
     yield "Plex"
-    with open_bystander(context.data_dir, config, context.stash) as (plex, scenes):
-        server = plex.client().server
+    with open_readonly(context.data_dir, config, context.stash) as runner:
+        plex = runner.plex
+        name, version = plex.client().name_and_version()
         plex.client().probe()
-        findings.add(
-            "Plex", f"{server.friendlyName} {server.version} at {config.plex_url}", server.version
-        )
+        findings.add("Plex", f"{name} {version} at {config.plex_url}", version)
         yield "Libraries"
-        names = [str(section.title) for section in plex.libraries()]
+        names = [library.title for library in plex.libraries()]
         findings.add(
             "Libraries", f"{', '.join(names) or 'none'} with {plex.index.count()} files", names
         )
         if not names:
             findings.fail(
                 "Libraries",
-                "Plex has no video library of type movie: make one, or set plex_libraries",
+                "Plex has no video library of type movie: create one, or set plex_libraries",
             )
             return
         yield "Matching"
-        _try_scenes(context, findings, config, plex, scenes)
+        _try_scenes(context, findings, runner)
 
 
-def _try_scenes(
-    context: Context, findings: Findings, config: PlexSyncConfig, plex: PlexSide, scenes: SceneSync
-) -> None:
+def _try_scenes(context: Context, findings: Findings, runner: JobRunner) -> None:
     sample = context.stash.sample(SAMPLE, random.randrange(10**8))
     found: dict[str, list[str]] = {"high": [], "low": [], "none": []}
     prefixes: Counter[tuple[str, str]] = Counter()
     for scene in sample:
-        metadata, _ = validate_metadata(scene.as_metadata())
-        if metadata is not None and scene.files:
-            kind, text = _try(scenes, scene, metadata, prefixes)
+        if scene.files:
+            kind, text = _try(runner, scene, prefixes)
             found[kind].append(f"scene {scene.id} {scene.files[0].path}{text}")
     counts = {kind: len(texts) for kind, texts in found.items()}
     tried = sum(counts.values())
-    text = f"of {tried} scenes {counts['high']} are certain, {counts['low']} ambiguous, {counts['none']} not in Plex"
+    text = (
+        f"{tried} scenes checked: {counts['high']} matched, {counts['low']} ambiguous,"
+        f" {counts['none']} not in Plex"
+    )
     findings.add(
         "Matching",
         text,
         {**counts, "examples": {kind: texts[:_EXAMPLES] for kind, texts in found.items()}},
     )
-    for kind, label in (("high", "certain"), ("low", "ambiguous"), ("none", "not in Plex")):
+    for kind, label in (("high", "matched"), ("low", "ambiguous"), ("none", "not in Plex")):
         findings.lines.extend(f"  {label}: {text}" for text in found[kind][:_EXAMPLES])
     suggested = _suggestion(prefixes)
-    if suggested and suggested not in config.path_mappings:
+    if suggested and suggested not in runner.plex.config.path_mappings:
         mapping = f"{suggested[0]} => {suggested[1]}"
         findings.add("Suggested path mappings", mapping, mapping)
         findings.notes.append(
-            f"with path_mappings {mapping} files would be found by their path, not by name alone"
+            f"set path_mappings to {mapping}, so that files are matched by path, not only by name"
         )
     if tried and not counts["high"]:
-        hint = "is path_mappings right, and are the scenes' files in these libraries?"
-        findings.fail("Matching", f"none of {tried} scenes was found for certain: {hint}")
+        hint = "check path_mappings, and that these libraries contain the scenes' files"
+        findings.fail("Matching", f"none of {tried} scenes could be matched: {hint}")
 
 
-def _try(
-    scenes: SceneSync, scene: Scene, metadata: SyncMetadata, prefixes: Counter[tuple[str, str]]
-) -> tuple[str, str]:
+def _try(runner: JobRunner, scene: Scene, prefixes: Counter[tuple[str, str]]) -> tuple[str, str]:
     try:
-        found = scenes.find(metadata, scene)
+        item = runner.match(desired(scene), scene)
     except PlexNotFound:
         return "none", ""
     except AmbiguousMatch as error:
-        return "low", f" may be {len(error.details['candidates'])} items"
-    item = read_item(found)
-    for file in (
-        () if scenes.is_found_by_path(found, scene) else item.files
-    ):  # what works needs no suggestion
+        return "low", f" has {len(error.details['candidates'])} candidates in Plex"
+    # A scene that matches by path needs no suggestion.
+    by_path = found_by_path(item, scene.files, runner.plex.config.path_mappings)
+    for file in () if by_path else item.files:
         pair = differing_prefixes(scene.files[0].path, file.path)
         if pair is not None:
             prefixes[pair] += 1
-    return "high", f" is {item.title!r} in {item.library!r}"
+    return "high", f" = {item.title!r} in {item.library!r}"
 
 
 def differing_prefixes(stash_path: str, plex_path: str) -> tuple[str, str] | None:
-    """Return what two paths of one file begin with up to where they become the same; None if the names differ."""
+    """Return the prefixes in which two paths of one file differ.
+
+    Returns:
+        (prefix in Stash, prefix in Plex); None if the file names differ or the paths are equal.
+    """
     ours, theirs = normalize(stash_path).split("/"), normalize(plex_path).split("/")
     if name_of(normalize(stash_path)) != name_of(normalize(plex_path)) or ours == theirs:
         return None
@@ -176,7 +174,7 @@ def differing_prefixes(stash_path: str, plex_path: str) -> tuple[str, str] | Non
 
 
 def _suggestion(prefixes: Counter[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return the pair that most of the scenes that were found by name alone have in common."""
+    """Return the prefixes shared by most scenes that were matched by name only, or None."""
     for pair, count in prefixes.most_common(1):
         if count >= 2 and count * 2 > sum(prefixes.values()):
             return pair

@@ -1,4 +1,4 @@
-"""The command line: the operations of the task buttons, and the worker, for people in a shell."""
+"""Parse the command line and run its command."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ from typing import TYPE_CHECKING
 from common.files import make_private_dir
 from hooks.plugin import explain, explain_import, how_to_install, missing_packages
 from stash.connection import load_connection
-from stash.notices import leave_notice
+from stash.deferred_log import defer_log_line
 from tasks.console import Console
+from tasks.wording import ERROR_WORDS
 
 if TYPE_CHECKING:
     from tasks.context import Context
 
-#: command → what it does; operations of the same names are in `tasks.operations`.
+#: Command → help text. `tasks.operations` has operations of the same names.
 _OPERATIONS = {
-    "status": "how things are: what waits, what failed, whether the worker lives",
-    "check": "check the setup, from Python to the paths of real scenes",
-    "sync": "sync the scenes that are not in sync, and work off what waits",
-    "resync": "sync one scene, whether it is in sync or not; choose its item where several may be it",
-    "retry": "try failed scenes again",
-    "failed": "show failed and ambiguous scenes, the latest first",
-    "clear": "drop failed scenes, or the edits that wait",
-    "preview": "what a sync would change in Plex, field by field, without writing anything",
-    "report": "write one file for a bug report, without secrets",
+    "status": "show queued edits, failed scenes, and whether the worker is running",
+    "check": "check the setup, from Python to the paths of 50 scenes",
+    "sync": "sync the scenes that are not in sync, and process queued edits",
+    "resync": "sync one scene, even if it is in sync; choose its Plex item if it is ambiguous",
+    "retry": "sync failed scenes again",
+    "failed": "list failed and ambiguous scenes, latest first",
+    "clear": "clear the failed scenes or the queued edits",
+    "preview": "show what a sync would change in Plex, field by field; writes nothing",
+    "report": "write a file for a bug report, without secrets",
 }
 
 
 def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
-    """Run a command; return the exit status: 0 done, 1 failed or something to do, 2 not understood.
+    """Run a command.
 
     Args:
-        entry: the module `PlexSync`.
+        entry: The module `PlexSync`.
+
+    Returns:
+        The exit status: 0 done, 1 failed or left to do, 2 wrong arguments.
     """
     parser = _parser()
     chosen = parser.parse_args(arguments, argparse.Namespace(entry=entry))
@@ -50,7 +54,7 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
     try:
         return int(chosen.run(chosen))
     except KeyboardInterrupt:
-        return _fail("stopped; what was queued stays queued", chosen)
+        return _fail("stopped; queued edits are kept", chosen)
     except ImportError as error:
         return _fail(explain_import(entry, error), chosen)
     except ValueError as error:
@@ -62,11 +66,11 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="PlexSync.py",
-        description="What is saved in Stash reaches Plex. Without arguments: as Stash runs it.",
+        description="Sync scenes from Stash to Plex. Without arguments: run as a Stash plugin.",
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--data-dir", help="default: the plugin's own")
+    shared.add_argument("--data-dir", help="default: the plugin's data directory")
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     added = {}
     for name, text in _OPERATIONS.items():
@@ -76,20 +80,20 @@ def _parser() -> argparse.ArgumentParser:
         added[name].set_defaults(run=_operate)
     _add_arguments(added)
     install = commands.add_parser(
-        "install", help="put the packages that PlexSync needs into a folder beside it"
+        "install", help="install the packages that PlexSync needs into its own folder"
     )
     install.add_argument("--json", action="store_true", help="print one JSON document")
     install.set_defaults(run=_install)
     worker = commands.add_parser(
-        "worker", help="work off the queue, until there was nothing to do for a while"
+        "worker", help="process queued edits, and exit after some time without any"
     )
-    worker.add_argument("--data-dir", help="default: the plugin's own")
+    worker.add_argument("--data-dir", help="default: the plugin's data directory")
     worker.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="default: 900")
     worker.add_argument("--lock", type=int, help=argparse.SUPPRESS)
     worker.add_argument("--rest", type=float, default=0.0, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
     demo = commands.add_parser(
-        "demo", help="show the main job end to end, on simulators of Plex and Stash"
+        "demo", help="show PlexSync at work, with simulators of Stash and Plex"
     )
     demo.set_defaults(run=_demo)
     return parser
@@ -98,42 +102,37 @@ def _parser() -> argparse.ArgumentParser:
 def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     which = parsers["sync"].add_mutually_exclusive_group()
     which.add_argument(
-        "--recent", action="store_true", help="only those changed in the last 24 hours"
+        "--recent", action="store_true", help="only scenes changed in the last 24 hours"
     )
-    which.add_argument("--queue", action="store_true", help="only what waits already")
-    parsers["sync"].add_argument("--force", action="store_true", help="also those that are in sync")
-    parsers["sync"].add_argument("--dry-run", action="store_true", help="as preview: write nothing")
+    which.add_argument("--queue", action="store_true", help="only queued edits")
+    parsers["sync"].add_argument("--force", action="store_true", help="also scenes in sync")
+    parsers["sync"].add_argument("--dry-run", action="store_true", help="same as preview")
+    parsers["resync"].add_argument("scene_id", help="the number in the scene page's URL")
     parsers["resync"].add_argument(
-        "scene_id", help="the number in the address of the scene's page in Stash"
+        "--rating-key", help="number of the scene's item in Plex; PlexSync remembers it"
     )
-    parsers["resync"].add_argument(
-        "--rating-key", help="the item of Plex that it is; it is remembered"
-    )
-    parsers["resync"].add_argument(
-        "--dry-run", action="store_true", help="as preview: write nothing"
-    )
+    parsers["resync"].add_argument("--dry-run", action="store_true", help="same as preview")
+    reasons = ", ".join(f"{name} ({words})" for name, words in ERROR_WORDS.items())
     for name in ("retry", "failed"):
-        parsers[name].add_argument(
-            "--reason", help="only those with this type of error, such as PlexNotFound"
-        )
+        parsers[name].add_argument("--reason", help=f"only scenes that failed with: {reasons}")
     parsers["clear"].add_argument("what", choices=("failed", "queue"))
     parsers["clear"].add_argument(
-        "--reason", help="failed scenes only: those with this type of error"
+        "--reason", help=f"failed: only scenes that failed with: {reasons}"
     )
     parsers["clear"].add_argument(
-        "--confirm", action="store_true", help="needed for the queue: really drop the edits"
+        "--confirm", action="store_true", help="queue: really drop the queued edits"
     )
     parsers["preview"].add_argument(
-        "--all", action="store_true", help="all scenes; default: those of 24 hours"
+        "--all", action="store_true", help="all scenes; default: changed in the last 24 hours"
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
     parsers["report"].add_argument(
-        "--anonymous", action="store_true", help="stand-ins for paths, titles and names"
+        "--anonymous", action="store_true", help="replace paths, titles and names"
     )
 
 
 def _operation_of(chosen: argparse.Namespace) -> str:
-    """Return the name of the operation that a command with its arguments stands for."""
+    """Return the name of the operation for a command and its arguments."""
     if getattr(chosen, "dry_run", False):
         return "preview"
     if chosen.command == "sync":
@@ -156,9 +155,9 @@ def _operate(chosen: argparse.Namespace) -> int:
     except (TransientError, PermanentError, SettingsError) as error:
         return _fail(context.redactor.redact(str(error)), chosen)
     if chosen.json:
-        console.answer(context.redactor.clean(result.answer()))
+        console.print(context.redactor.clean(result.to_dict()))
     else:
-        console.say(*map(context.redactor.redact, (*result.lines, result.summary)))
+        console.print_lines(*map(context.redactor.redact, (*result.lines, result.summary)))
     return 0 if result.ok else 1
 
 
@@ -174,7 +173,7 @@ def _context(chosen: argparse.Namespace) -> Context:
         learn_secret=redactor.add,
         learn_cookie=redactor.add_passing,
     )
-    return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.tell)
+    return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.notify)
 
 
 def _data_dir(chosen: argparse.Namespace) -> str:
@@ -207,18 +206,17 @@ def _demo(chosen: argparse.Namespace) -> int:
         from tests.demo import run_demo
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"the demo needs a checkout of the repository, and 'make demo' there ({error})"
+            f"the demo needs a clone of the repository: run 'make demo' there ({error})"
         ) from None
     return int(run_demo())
 
 
 def _fail(text: str, chosen: argparse.Namespace) -> int:
     if getattr(chosen, "json", False):
-        Console().answer({"error": text})
+        Console().print({"error": text})
     sys.stderr.write(f"PlexSync {chosen.command}: {text}\n")
     data_dir = getattr(chosen, "data_dir", None)
-    if (
-        chosen.command == "worker" and data_dir
-    ):  # nobody reads a worker's stderr: the next hook says it
-        leave_notice(data_dir, "error", f"the worker could not start: {text}")
+    if chosen.command == "worker" and data_dir:
+        # Users do not see a worker's stderr, so the next hook logs the error.
+        defer_log_line(data_dir, "error", f"the worker could not start: {text}")
     return 1

@@ -1,4 +1,4 @@
-"""What every operation works with, whoever started it, and what it hands back."""
+"""Define the context, arguments and result of an operation."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ from typing import Any
 
 from common.redaction import Redactor
 from stash.client import StashClient
-from stash.connection import load_connection
 from tasks.foreground import Progress
 from validation.config import PlexSyncConfig
-from worker.settings import ShownDefaults, load_config
+from worker.config_provider import StashConfigProvider
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an operation has to say."""
+    """Hold the outcome of an operation."""
 
     #: one line
     summary: str
-    #: the same for programs, in JSON's types
+    #: the same for programs, as JSON types
     data: dict[str, Any] = field(default_factory=dict)
-    #: details for people, a line each
+    #: details for users, a line each
     lines: Sequence[str] = ()
-    #: whether all is as it should be; else a person has something to do
+    #: False if something failed or is left for the user to do
     ok: bool = True
 
-    def answer(self) -> dict[str, Any]:
-        """Return all of it but the lines, for programs."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the lines, for programs."""
         return {"summary": self.summary, "ok": self.ok, **self.data}
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where an operation works."""
+    """Hold the surroundings of an operation."""
 
     data_dir: str
     #: path of `PlexSync.py`
     entry: str
     stash: StashClient
     redactor: Redactor
-    #: is called with jobs done and jobs left
+    #: called with jobs done and jobs left
     progress: Progress
-    #: is called with (level, text) of what a person must know while the operation runs
+    #: called with (level, text) of a message to the user while the operation runs
     tell: Callable[[str, str], object]
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
@@ -52,51 +51,46 @@ class Context:
         """Return the settings in effect.
 
         Raises:
-            SettingsError: one is missing or wrong; the text names it.
+            SettingsError: A setting is missing or wrong; the text names it.
             StashUnavailable, StashRefused, StashQueryError
         """
-        return load_config(
-            self.stash,
-            lambda: load_connection(self.data_dir),
-            self.environ,
-            self.redactor.add,
-            ShownDefaults(self.stash).show,
-        )
+        return StashConfigProvider(
+            self.stash, self.data_dir, self.redactor, environ=self.environ
+        ).load()
 
 
 class UsageError(ValueError):
-    """An argument is missing or makes no sense. The text is one line for the user."""
+    """Report a missing or wrong argument. The text is one line for the user."""
 
 
 def scene_id_of(arguments: Mapping[str, Any]) -> int:
     """Return the argument `scene_id`.
 
     Raises:
-        UsageError: it is missing, or no id.
+        UsageError: It is missing or not a scene id.
     """
-    return _number(
-        arguments, "scene_id", "which scene? Its number stands in the address of its page in Stash"
-    )
+    return _number(arguments, "scene_id", "a scene id", "the number in the scene page's URL")
 
 
 def rating_key_of(arguments: Mapping[str, Any]) -> int | None:
     """Return the argument `rating_key`, or None.
 
     Raises:
-        UsageError: it is no number.
+        UsageError: It is not a rating key.
     """
     if str(arguments.get("rating_key") or "").strip() == "":
         return None
-    return _number(arguments, "rating_key", "the number of an item in Plex")
+    return _number(arguments, "rating_key", "a rating key", "the number of an item in Plex")
 
 
 def is_set(arguments: Mapping[str, Any], name: str) -> bool:
-    """Whether a switch is on; Stash passes texts."""
+    """Return whether a switch is on. Stash passes arguments as text."""
     return str(arguments.get(name) or "").strip().casefold() in ("1", "true", "yes", "on")
 
 
-def _number(arguments: Mapping[str, Any], name: str, hint: str) -> int:
+def _number(arguments: Mapping[str, Any], name: str, kind: str, hint: str) -> int:
     text = str(arguments.get(name) or "").strip()
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**63):
-        raise UsageError(f"{name} is {text!r}: {hint}" if text else f"{name} is missing: {hint}")
+        problem = f"{text!r} is not {kind}" if text else "it is missing"
+        raise UsageError(f"{name}: {problem}; it is {hint}")
     return int(text)

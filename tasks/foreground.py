@@ -1,4 +1,4 @@
-"""Work while somebody watches: drain the queue here when no worker is alive, else follow the one that is."""
+"""Process the queue in the foreground, or follow the worker that is already running."""
 
 from __future__ import annotations
 
@@ -9,55 +9,54 @@ from typing import Any
 from queue.ack_queue import JobQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats
+from worker.bootstrap import build_worker
 from worker.process import WorkerLock, ensure_worker
 from worker.state import load_state
-from worker.workshop import open_worker
 
-#: Seconds between two looks at what a worker has left to do; without progress before its own account of what is
-#: wrong is believed, and before we stop looking.
+#: Seconds between two looks at a worker's progress.
 _LOOK = 0.5
-_BELIEVE = 3.0
-_PATIENCE = 30.0
+#: Seconds without progress after which the problem that the worker reports is the reason.
+_STALLED = 3.0
+#: Seconds without progress after which following ends.
+_GIVE_UP = 30.0
 
 Progress = Callable[[int, int], object]
 Tell = Callable[[str, str], object]
 
 
-def work_off(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str | None:
-    """Have the queue worked off.
+def drain_queue(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str | None:
+    """Process all jobs that are due.
 
     Args:
-        entry: path of `PlexSync.py`.
-        progress: called with jobs done and jobs left.
-        tell: called with (level, text) of what a person must know.
+        entry: Path of `PlexSync.py`.
+        progress: Called with jobs done and jobs left.
+        tell: Called with (level, text) of a message to the user.
 
     Returns:
-        None when nothing that is due is left, else one line that says why.
+        None when no due job is left, else the reason in one line.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: see `worker.workshop.open_worker`.
+        ValueError, OSError, sqlite3.Error: See `worker.bootstrap.build_worker`.
     """
     lock = WorkerLock(data_dir)
     if not lock.acquire():
         return _follow(data_dir, entry, progress)
     try:
-        with open_worker(data_dir, lock, tell=tell) as worker:
+        with build_worker(data_dir, lock, tell=tell) as worker:
             finished = worker.drain(progress)
-            state, disabled = worker.gate.state(), worker.gate.disabled
+            state, disabled = worker.health.to_dict(), worker.disabled
     finally:
         lock.release()
     left = get_stats(data_dir)["pending"]
     if left and not disabled:
-        ensure_worker(data_dir, entry)  # retries, and what came in meanwhile
-    return (
-        None
-        if finished
-        else f"{_problem(state) or 'Plex or Stash does not answer'}; {left} scenes wait"
-    )
+        ensure_worker(data_dir, entry)  # for retries and for jobs that were added meanwhile
+    if finished:
+        return None
+    return f"{_problem(state) or 'Plex or Stash does not answer'}; {left} scenes are queued"
 
 
 def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
-    """Report the progress of the worker that is alive, until it has nothing left that is due, or makes none."""
+    """Report the progress of the running worker until no due job is left or it stalls."""
     with QueueManager(data_dir) as queue:
         start = least = _due(queue)
         last_progress = time.monotonic()
@@ -65,13 +64,13 @@ def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
             if left < least:
                 least, last_progress = left, time.monotonic()
                 progress(start - left, left)
-            ensure_worker(data_dir, entry)  # in case it has just left, or died
+            ensure_worker(data_dir, entry)  # it may have exited or died
             idle = time.monotonic() - last_progress
-            problem = _problem(load_state(data_dir)) if idle > _BELIEVE else None
+            problem = _problem(load_state(data_dir)) if idle > _STALLED else None
             if problem is not None:
-                return f"{problem}; {left} scenes wait"
-            if idle > _PATIENCE:
-                return f"{left} scenes wait; the worker in the background goes on with them"
+                return f"{problem}; {left} scenes are queued"
+            if idle > _GIVE_UP:
+                return f"{left} scenes are queued; the worker continues in the background"
             time.sleep(_LOOK)
     return None
 
@@ -83,7 +82,7 @@ def _due(queue: JobQueue) -> int:
 
 
 def _problem(state: dict[str, Any]) -> str | None:
-    """Return what keeps a worker from working, by its own account."""
+    """Return the problem in a worker's own state, or None."""
     if state.get("problem"):
         return str(state["problem"])
     return next(

@@ -1,4 +1,4 @@
-"""All operations by name: the same ones for Stash's task buttons (`mode`) and for the command line."""
+"""Name all operations: task buttons (`mode`) and commands run the same ones."""
 
 from __future__ import annotations
 

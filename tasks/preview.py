@@ -1,4 +1,4 @@
-"""*Preview*: what a sync would change in Plex, field by field, without writing anything."""
+"""Task *Preview*: show what a sync would change in Plex, field by field; write nothing."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.matcher import AmbiguousMatch
-from plex.records import read_item
 from queue.timestamps import parse_time
 from stash.client import StashUnavailable
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, scene_id_of
 from tasks.sync import DAY
 from validation.errors import PermanentError
-from validation.metadata import validate_metadata
-from worker.scene_sync import SceneSync
-from worker.workshop import open_bystander
+from worker.bootstrap import open_readonly
+from worker.job_runner import JobRunner
 
 SCOPES = ("recent", "all", "scene")
-#: Scenes that are read from Stash in one query, and scenes whose changes are shown.
+#: Scenes read from Stash in one query.
 _BATCH = 40
+#: Scenes whose changes are shown.
 _SHOWN = 500
+#: Outcome → its words in the summary.
+_WORDS = {
+    "changed": "would change",
+    "in_sync": "in sync",
+    "ambiguous": "ambiguous",
+    "not_found": "not in Plex",
+    "skipped": "skipped",
+}
 
 
 def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Say what a sync would change in Plex.
+    """Compare scenes with their items in Plex.
 
     Args:
         arguments: `scope`: "recent" (24 hours, the default), "all", or "scene" with `scene_id`.
@@ -38,17 +45,17 @@ def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
     """
     config = context.config()
     changed: list[dict[str, Any]] = []
-    counts = {"changed": 0, "in_sync": 0, "ambiguous": 0, "not_found": 0, "skipped": 0}
+    counts = dict.fromkeys(_WORDS, 0)
     ids = _scene_ids(context, arguments)
-    with open_bystander(context.data_dir, config, context.stash) as (_, scenes):
+    with open_readonly(context.data_dir, config, context.stash) as runner:
         for done, scene in enumerate(_read(context, ids), 1):
-            is_ours = scene.organized or not config.only_organized
-            kind, changes = _preview_one(scenes, scene) if is_ours else ("skipped", {})
+            in_scope = scene.organized or not config.only_organized
+            kind, changes = _preview_one(runner, scene) if in_scope else ("skipped", {})
             counts[kind] += 1
             if changes and len(changed) < _SHOWN:
                 changed.append({"scene_id": scene.id, "changes": changes})
             context.progress(done, len(ids) - done)
-    text = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items())
+    text = ", ".join(f"{count} {_WORDS[kind]}" for kind, count in counts.items())
     return Result(f"Preview: {text}", {**counts, "scenes": changed}, [*_lines(changed)])
 
 
@@ -82,31 +89,27 @@ def _read(context: Context, ids: list[int]) -> Iterator[Scene]:
 def _read_batch(context: Context, batch: list[int]) -> Iterator[Scene]:
     try:
         yield from context.stash.find_scenes(batch)
-    except StashUnavailable:  # one of them is gone, maybe: then Stash answers for none
+    except StashUnavailable:  # one missing scene makes Stash reject the whole query
         yield from (scene for scene in map(context.stash.find_scene, batch) if scene is not None)
 
 
-def _preview_one(scenes: SceneSync, scene: Scene) -> tuple[str, dict[str, Any]]:
-    metadata, _ = validate_metadata(scene.as_metadata())
-    if metadata is None:
-        return "skipped", {}
+def _preview_one(runner: JobRunner, scene: Scene) -> tuple[str, dict[str, Any]]:
     try:
-        item, edits = scenes.preview(metadata, scene)
+        item, edits = runner.preview(scene)
     except PlexNotFound:
         return "not_found", {}
     except AmbiguousMatch:
         return "ambiguous", {}
-    except PlexPermanentError:  # it concerns more than this scene
+    except PlexPermanentError:  # concerns all scenes
         raise
-    except PermanentError:  # it has no file
+    except PermanentError:  # the scene has no file
         return "skipped", {}
     if not edits.changes:
         return "in_sync", {}
-    library = read_item(item).library
     fields = {
         name: {"from": before, "to": after} for name, (before, after) in edits.changes.items()
     }
-    return "changed", {"item": f"{item.title} ({library})", "fields": fields}
+    return "changed", {"item": f"{item.title} ({item.library})", "fields": fields}
 
 
 def _lines(changed: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""*Report*: one file for a bug report: versions, settings, status, the end of the log; without secrets."""
+"""Task *Report*: write versions, settings, status and log to one file, without secrets."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from typing import Any
 
 from common.files import replace_private
 from common.sqlite import connect
+from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.memory import SyncMemory
 from plex.paths import name_of, stem_of
 from queue.dlq import DeadLetterQueue
 from tasks.check import PACKAGES
 from tasks.context import Context, Result, is_set
 from tasks.status import collect
 from validation.errors import PermanentError, SettingsError, TransientError
+from worker.bootstrap import HISTORY_FILE, INDEX_FILE
 from worker.logfile import FILE as LOG_FILE
 from worker.logfile import tail
-from worker.workshop import INDEX_FILE, MEMORY_FILE
 
-#: Lines of the log, and dead letters, that go into a report.
+#: Last lines of the log in a report.
 _LINES = 500
+#: Latest dead letters in a report.
 _LETTERS = 20
-#: Characters below which a known text is left to the other rules.
+#: Shorter private texts are not searched for: they occur inside ordinary words.
 _SHORTEST = 3
-# What stands in quotes is a title or a name; what follows a slash is a path up to where a sentence goes on.
+# Quoted text is a title or a name. A slash begins a path, which ends at punctuation.
 _QUOTED = re.compile(r"(?<!\w)'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _PATH = re.compile(r"(?<![:/\w])(?:[A-Za-z]:[\\/]|[\\/])[^\n;:'\"]+")
 
@@ -40,16 +41,16 @@ def report(context: Context, arguments: Mapping[str, Any]) -> Result:
     """Write a report into the data directory.
 
     Args:
-        arguments: `anonymous`: stand-ins in place of paths, titles and names.
+        arguments: `anonymous`: replace paths, titles and names by pseudonyms.
 
     Raises:
-        OSError, sqlite3.Error: a file can't be read, or the report can't be written.
+        OSError, sqlite3.Error: A file is not readable, or the report is not writable.
     """
     sections, status = _sections(context), collect(context)
     if is_set(arguments, "anonymous"):
-        stand_ins = StandIns(_known_texts(context))
-        sections = {title: stand_ins.apply(body) for title, body in sections.items()}
-        status["problem"] = stand_ins.apply(status["problem"] or "")
+        pseudonyms = Pseudonyms(_known_texts(context))
+        sections = {title: pseudonyms.apply(body) for title, body in sections.items()}
+        status["problem"] = pseudonyms.apply(status["problem"] or "")
     sections["Status"] = json.dumps(
         {key: value for key, value in status.items() if key != "log"}, indent=1
     )
@@ -57,15 +58,18 @@ def report(context: Context, arguments: Mapping[str, Any]) -> Result:
     text = context.redactor.redact(text)
     path = os.path.join(context.data_dir, f"report-{time.strftime('%Y%m%d-%H%M%S')}.txt")
     replace_private(path, text + "\n")
-    return Result(f"Report: {path}. Please look through it before you pass it on", {"path": path})
+    text = f"Report: {path}. Check it for private texts before you share it"
+    return Result(text, {"path": path})
 
 
-class StandIns:
-    """Replaces what is known to be private, and whatever is quoted or looks like a path; alike everywhere."""
+class Pseudonyms:
+    """Replace private texts, quoted texts and paths. Equal texts get equal pseudonyms."""
 
     def __init__(self, private: Iterable[str] = ()) -> None:
-        """Args:
-        private: titles, names and paths.
+        """Start without pseudonyms.
+
+        Args:
+            private: Titles, names and paths to replace wherever they occur.
         """
         self._private = sorted(
             {one for one in private if len(one) >= _SHORTEST}, key=len, reverse=True
@@ -73,26 +77,25 @@ class StandIns:
         self._names: dict[str, str] = {}
 
     def apply(self, text: str) -> str:
-        """Return `text` without them. It errs on the safe side: more may go than need be."""
+        """Return `text` with pseudonyms. Rather replaces too much than too little."""
         for one in self._private:
             if one in text:
-                text = text.replace(one, self._stand_in("private", one))
-        return "\n".join(
-            map(self._apply_to_line, text.split("\n"))
-        )  # an apostrophe must not swallow other lines
+                text = text.replace(one, self._pseudonym("private", one))
+        # Line by line: an apostrophe must not pair with one in another line.
+        return "\n".join(map(self._apply_to_line, text.split("\n")))
 
     def _apply_to_line(self, line: str) -> str:
-        line = _QUOTED.sub(lambda found: f"'{self._stand_in('text', found[0][1:-1])}'", line)
-        return _PATH.sub(lambda found: f"/{self._stand_in('path', found[0].strip())}", line)
+        line = _QUOTED.sub(lambda found: f"'{self._pseudonym('text', found[0][1:-1])}'", line)
+        return _PATH.sub(lambda found: f"/{self._pseudonym('path', found[0].strip())}", line)
 
-    def _stand_in(self, kind: str, original: str) -> str:
-        if original in self._names.values():  # it is one already
+    def _pseudonym(self, kind: str, original: str) -> str:
+        if original in self._names.values():  # already a pseudonym
             return original
         return self._names.setdefault(original, f"{kind}-{len(self._names) + 1}")
 
 
 def _known_texts(context: Context) -> Iterator[str]:
-    """Yield titles, names and paths that our own files hold."""
+    """Yield the titles, names and paths in PlexSync's own files."""
     with suppress(TransientError, PermanentError, SettingsError):
         config = context.config()
         yield from config.plex_libraries
@@ -102,8 +105,8 @@ def _known_texts(context: Context) -> Iterator[str]:
             yield file
             yield name_of(file)
             yield stem_of(file)
-    with closing(connect(os.path.join(context.data_dir, MEMORY_FILE))) as memory:
-        yield from SyncMemory(memory).texts()
+    with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as history:
+        yield from WriteHistory(history).texts()
     with closing(DeadLetterQueue(context.data_dir)) as dlq:
         for letter in dlq.get_recent(dlq.get_count()):
             yield from _strings(letter["details"])
@@ -162,7 +165,7 @@ def _settings(context: Context) -> str:
 
 
 def plugin_version(entry: str) -> str:
-    """Return the version in the manifest beside the entry, or "unknown"."""
+    """Return the version in the manifest beside `entry`, or "unknown"."""
     try:
         with open(
             os.path.join(os.path.dirname(entry), "PlexSync.yml"), encoding="utf-8"

@@ -1,4 +1,4 @@
-"""A task button of Stash: run the operation that `mode` names, with progress, and answer in one line."""
+"""Run a task button of Stash: the operation that `mode` names."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from common.redaction import Redactor
 from hooks.plugin import explain
 from stash.client import StashClient
 from stash.connection import StashConnection, save_connection
+from stash.deferred_log import take_deferred_lines
 from stash.log import log, progress
-from stash.notices import take_notices
-from stash.plugin_input import write_answer
+from stash.plugin_input import write_response
 from stash.settings import carried_settings
 from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
-from worker.settings import ShownDefaults
+from worker.config_provider import StashConfigProvider
 
-#: Lines of details in Stash's log; the answer has them all.
+#: Lines of details that go into Stash's log.
 _MOST_LINES = 200
 
 
 def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
-    """Run the task that the input's `args.mode` names; return the exit status.
+    """Run the task that the input's `args.mode` names.
 
     Args:
-        entry: the module `PlexSync`.
+        entry: The module `PlexSync`.
+
+    Returns:
+        The exit status.
     """
     redactor = Redactor()
     redactor.add(os.environ.get("PLEX_TOKEN"))
@@ -40,7 +43,8 @@ def run_stash_task(entry: ModuleType, input_data: dict[str, Any]) -> int:
     except (OSError, sqlite3.Error) as error:
         return _fail(redactor.redact(explain(error)))
     except Exception as error:  # noqa: BLE001 - a user must never see a traceback
-        return _fail(redactor.redact(f"{type(error).__name__}: {error}. Please report this"))
+        text = f"Unexpected error: {type(error).__name__}: {error}. Please report this"
+        return _fail(redactor.redact(text))
 
 
 def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> int:
@@ -54,7 +58,7 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     data_dir = entry.get_plugin_data_dir()
     connection = StashConnection(server, carried_settings(input_data))
     save_connection(data_dir, connection)
-    for level, text in take_notices(data_dir):
+    for level, text in take_deferred_lines(data_dir):
         log(level, text)
     stash = StashClient(
         lambda: connection, learn_secret=redactor.add, learn_cookie=redactor.add_passing
@@ -63,11 +67,11 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
     with suppress(TransientError, PermanentError):
-        ShownDefaults(stash).show(stash.plugin_settings())
+        StashConfigProvider(stash, data_dir, redactor).show_defaults(stash.plugin_settings())
     progress(1.0)
-    answer = redactor.clean(result.answer())
+    answer = redactor.clean(result.to_dict())
     log("info" if result.ok else "warning", answer["summary"])
-    write_answer(output=answer)
+    write_response(output=answer)
     return 0
 
 
@@ -77,5 +81,5 @@ def _report(done: int, left: int) -> None:
 
 def _fail(text: str) -> int:
     log("error", text)
-    write_answer(error=text)
+    write_response(error=text)
     return 1

@@ -1,4 +1,4 @@
-"""*Status*: how things are, without asking anybody but our own files."""
+"""Task *Status*: show the state of queue, worker and servers from PlexSync's own files."""
 
 from __future__ import annotations
 
@@ -9,50 +9,54 @@ from contextlib import closing
 from statistics import median, quantiles
 from typing import Any
 
+from common.hook_times import hook_times
 from common.sqlite import connect
-from hooks.times import hook_times
 from plex.index import FileIndex
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats, load_sync_timestamps
 from tasks.context import Context, Result
+from tasks.wording import counted
+from worker.bootstrap import INDEX_FILE
 from worker.logfile import FILE as LOG_FILE
 from worker.process import SILENT_AFTER, WorkerLock, worker_alive, worker_pid
 from worker.state import load_state
-from worker.workshop import INDEX_FILE
 
 
 def status(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Say how things are.
+    """Show the state of PlexSync.
 
     Raises:
-        OSError, sqlite3.Error: a file can't be read.
+        OSError, sqlite3.Error: A file is not readable.
     """
-    data = collect(context)
+    data, state = collect(context), load_state(context.data_dir)
     worker, hooks = data["worker"], data["hook_ms"]
     lines = [
-        f"Queue: {data['waiting']} waiting, {data['in_progress']} in progress, {_retrying(data)}",
-        f"Failed: {_counted(data['failed'])}",
+        f"Queue: {data['waiting']} waiting{_retrying(data)}, {data['in_progress']} in progress",
+        f"Failed: {counted(data['failed']) or 'none'}",
         f"Worker: {_worker(worker)}",
-        f"Plex: circuit breaker {data['plex']}; Stash: circuit breaker {data['stash']}",
+        f"Plex: {_server(state.get('plex'), worker['alive'])}",
+        f"Stash: {_server(state.get('stash'), worker['alive'])}",
         f"Problem: {data['problem'] or 'none'}",
-        f"Last sync: {_ago(data['last_synced_at'])}; {data['synced']} scenes synced so far",
-        f"Index: {data['index']['files']} files of Plex, last listed {_ago(data['index']['listed_at'])}",
-        f"Hooks: median {hooks['median']:.0f} ms, 95th percentile {hooks['p95']:.0f} ms, of the last {hooks['count']}"
+        f"Last sync: {_when(data['last_synced_at'])}; {data['synced']} scenes synced so far",
+        f"Plex files: {data['index']['files']}, listed {_when(data['index']['listed_at'])}",
+        f"Delay of a save: median {hooks['median']:.0f} ms, 95th percentile {hooks['p95']:.0f} ms"
+        f" (last {hooks['count']} saves)"
         if hooks
-        else "Hooks: none yet",
+        else "Delay of a save: no saves yet",
         f"Log: {data['log']}",
     ]
     ok = data["problem"] is None and not worker["silent"]
-    text = f"Status: {data['waiting']} waiting, {sum(data['failed'].values())} failed, worker {_worker(worker)}"
+    failed = sum(data["failed"].values())
+    text = f"Status: {data['waiting']} waiting, {failed} failed, worker {_worker(worker)}"
     return Result(f"{text}. {data['problem']}" if data["problem"] else text, data, lines, ok=ok)
 
 
 def collect(context: Context) -> dict[str, Any]:
-    """Return all that *Status* shows, in JSON's types; times in epoch seconds.
+    """Return everything that *Status* shows as JSON types; times are epoch seconds.
 
     Raises:
-        OSError, sqlite3.Error: a file can't be read.
+        OSError, sqlite3.Error: A file is not readable.
     """
     data_dir = context.data_dir
     stats, synced, state = get_stats(data_dir), load_sync_timestamps(data_dir), load_state(data_dir)
@@ -84,12 +88,12 @@ def collect(context: Context) -> dict[str, Any]:
 
 def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
     problem = state.get("problem")
-    return problem if alive or not problem else f"when the worker last looked: {problem}"
+    return problem if alive or not problem else f"when the worker last ran: {problem}"
 
 
 def _later(data_dir: str) -> tuple[int, float | None]:
     with QueueManager(data_dir) as queue:
-        return queue.count_later(time.time())
+        return queue.count_delayed(time.time())
 
 
 def _index(data_dir: str) -> dict[str, Any]:
@@ -107,26 +111,28 @@ def _hooks(times: list[float]) -> dict[str, Any]:
 
 def _retrying(data: Mapping[str, Any]) -> str:
     if not data["retrying"]:
-        return "none to be tried again later"
+        return ""
     seconds = max(0, data["next_retry_at"] - time.time())
-    return f"{data['retrying']} of them to be tried again, the next in {seconds:.0f} s"
-
-
-def _counted(failed: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {error}" for error, count in failed.items()) or "none"
+    return f" ({data['retrying']} for a retry, the next in {seconds:.0f} s)"
 
 
 def _worker(worker: Mapping[str, Any]) -> str:
     if worker["silent"]:
-        return f"makes no progress (process {worker['pid']})"
-    return (
-        f"alive (process {worker['pid']})"
-        if worker["alive"]
-        else "not running; the next save or task starts one"
-    )
+        return f"makes no progress (end process {worker['pid']}; the next save starts another)"
+    if worker["alive"]:
+        return f"running (process {worker['pid']})"
+    return "not running; the next save or task starts one"
 
 
-def _ago(moment: float | None) -> str:
-    return (
-        "never" if not moment else f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}"
-    )
+def _server(breaker: object, alive: bool) -> str:
+    """Return the state of a server's circuit breaker in words."""
+    if breaker is None:
+        return "not tried yet"
+    words = "reachable" if breaker == "closed" else "not reachable"
+    if not alive:
+        return f"{words} when the worker last ran"
+    return words if breaker == "closed" else f"{words}, next attempt within a minute"
+
+
+def _when(moment: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else "never"

@@ -1,4 +1,4 @@
-"""Operations that bring scenes to Plex: recent ones, all, one, and whatever waits."""
+"""Sync recent scenes, all scenes, one scene, or the queued edits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from common.sqlite import connect
 from plex.exceptions import PlexNotFound
-from plex.matcher import AmbiguousMatch
-from plex.memory import SyncMemory
+from plex.history import WriteHistory
+from plex.matcher import AmbiguousMatch, describe
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
@@ -20,19 +20,22 @@ from queue.operations import enqueue, load_sync_timestamps
 from queue.timestamps import is_synced, parse_time
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, is_set, rating_key_of, scene_id_of
-from tasks.foreground import work_off
-from validation.metadata import validate_metadata
-from worker.matching import describe
-from worker.workshop import MEMORY_FILE, open_bystander
+from tasks.foreground import drain_queue
+from tasks.wording import error_words
+from worker.bootstrap import HISTORY_FILE, open_readonly
+from worker.job_runner import desired
 
 DAY = 86_400.0
 
 
 def sync_recent(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Sync the scenes that were changed in the last 24 hours and are not in sync.
+    """Sync the scenes that changed in the last 24 hours and are not in sync.
+
+    Args:
+        arguments: `force`: also scenes that are in sync.
 
     Raises:
-        what `_sync` raises
+        See `_sync`.
     """
     since = time.time() - DAY
     recent = [
@@ -42,13 +45,13 @@ def sync_recent(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 
 def sync_all(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Sync all scenes that are not in sync; stopped half-way, the next run goes on where it was.
+    """Sync all scenes that are not in sync. After a stop, the next run resumes.
 
     Args:
-        arguments: `force`: also those that are.
+        arguments: `force`: also scenes that are in sync.
 
     Raises:
-        what `_sync` raises
+        See `_sync`.
     """
     return _sync(
         context, "Sync all scenes", context.stash.all_scenes(), force=is_set(arguments, "force")
@@ -56,25 +59,26 @@ def sync_all(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 
 def process_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Work off what waits, now.
+    """Process all queued edits that are due.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: see `tasks.foreground.work_off`.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
     """
-    reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
-    text = f"Process queue: {reason}" if reason else "Process queue: nothing that is due is left"
+    reason = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
+    text = f"Process queue: {reason}" if reason else "Process queue: all due edits are processed"
     return Result(text, {"waiting": reason} if reason else {}, ok=reason is None)
 
 
 def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Sync one scene, its cover too, whether it is in sync or not.
+    """Sync one scene and its cover, even if it is in sync.
 
     Args:
-        arguments: `scene_id`; `rating_key`: the item of Plex that it is, where several may be; it is remembered.
+        arguments: `scene_id`; `rating_key`: the Plex item of this scene from now on.
 
     Raises:
-        UsageError: the scene is not there, or the item is none of its candidates.
-        what `work_off`, and whoever looks into Stash and Plex, raises
+        UsageError: There is no such scene, or the item is not a candidate.
+        TransientError, PermanentError, SettingsError
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
     """
     scene_id, rating_key = scene_id_of(arguments), rating_key_of(arguments)
     scene = context.stash.find_scene(scene_id)
@@ -82,29 +86,29 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
         raise UsageError(f"Stash has no scene {scene_id}")
     if rating_key is not None:
         _check_choice(context, scene, rating_key)
-    with closing(connect(os.path.join(context.data_dir, MEMORY_FILE))) as stored:
-        memory = SyncMemory(stored)
-        memory.forget_cover(scene_id)
+    with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as stored:
+        history = WriteHistory(stored)
+        history.forget_cover(scene_id)
         if rating_key is not None:
-            memory.choose(scene_id, rating_key)
+            history.choose(scene_id, rating_key)
     started = time.time()
     with closing(Inbox(context.data_dir)) as inbox:
         enqueue(inbox, scene_id, "metadata", {"resync": True})
-    reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
+    reason = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
     return _outcome(context, scene, started, reason)
 
 
 def _sync(
     context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *, force: bool
 ) -> Result:
-    """Queue scenes that are not in sync, and have them synced.
+    """Queue the scenes that are not in sync and process the queue.
 
     Args:
         pages: (id, updated_at) of scenes.
 
     Raises:
         StashUnavailable, StashRefused, StashQueryError
-        ValueError, OSError, sqlite3.Error: see `tasks.foreground.work_off`.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
     """
     synced = load_sync_timestamps(context.data_dir)
     queued = in_sync = 0
@@ -118,39 +122,33 @@ def _sync(
             queue.put_many(create_bulk_job(scene_id) for scene_id in todo)
             queued += len(todo)
             in_sync += len(page) - len(todo)
-    reason = work_off(context.data_dir, context.entry, context.progress, context.tell)
+    reason = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
     text = f"{name}: {queued} queued, {in_sync} already in sync. {reason or 'All done'}"
     data = {"queued": queued, "in_sync": in_sync, **({"waiting": reason} if reason else {})}
     return Result(text, data, ok=reason is None)
 
 
 def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
-    """See to it that the item is one of those that the scene may be.
+    """Check that the item is a candidate of the scene.
 
     Raises:
-        UsageError: it is not; the text names those that are.
+        UsageError: It is not; the text names the candidates.
     """
-    metadata, problem = validate_metadata(scene.as_metadata())
-    if metadata is None:
-        raise UsageError(f"scene {scene.id}: {problem}")
     candidates: list[dict[str, Any]] = []
-    with open_bystander(context.data_dir, context.config(), context.stash) as (_, scenes):
-        scenes.forget_choice(scene.id)  # in a copy: an earlier choice must not hide the others
+    with open_readonly(context.data_dir, context.config(), context.stash) as runner:
+        # Only in a read-only copy: an earlier choice must not hide the other candidates.
+        runner.history.choose(scene.id, None)
         try:
-            if int(scenes.find(metadata, scene).ratingKey) == rating_key:
+            if runner.match(desired(scene), scene).rating_key == rating_key:
                 return
         except AmbiguousMatch as error:
             candidates = error.details["candidates"]
         except PlexNotFound as error:
             raise UsageError(f"scene {scene.id}: {error}") from None
     if rating_key not in [one["rating_key"] for one in candidates]:
-        known = (
-            "; ".join(f"{one['rating_key']} = {describe([one])}" for one in candidates)
-            or "it is certain already"
-        )
-        raise UsageError(
-            f"item {rating_key} is none of those that scene {scene.id} may be: {known}"
-        )
+        known = "; ".join(f"{one['rating_key']} = {describe([one])}" for one in candidates)
+        reason = f"its candidates are {known}" if known else "its match with another is certain"
+        raise UsageError(f"item {rating_key} is not a candidate of scene {scene.id}: {reason}")
 
 
 def _outcome(context: Context, scene: Scene, started: float, reason: str | None) -> Result:
@@ -159,18 +157,21 @@ def _outcome(context: Context, scene: Scene, started: float, reason: str | None)
         return Result(f"Scene {scene_id} is in sync", data)
     with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
         letters = [
-            letter for letter in dlq.get_of_scene(scene_id) if letter["failed_at"] >= started
+            letter for letter in dlq.get_by_scene(scene_id) if letter["failed_at"] >= started
         ]
     why = letters[0]["error_message"] if letters else reason or _why_not(context, scene)
     return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)
 
 
 def _why_not(context: Context, scene: Scene) -> str:
-    """Say why a scene that did not fail for good is not in sync."""
+    """Return the reason why a scene that is not a dead letter is not in sync."""
     with QueueManager(context.data_dir) as queue:
         job = queue.find_waiting(f"scene_{scene.id}")
     if job is None:
-        return "it is not marked organized, and only_organized is on"
-    if job.get("last_error_type") == PlexNotFound.__name__:
-        return f"no Plex item has the file {scene.files[0].path}; it is tried again by itself"
-    return f"{job.get('last_error_type') or 'it waits'}; it is tried again by itself"
+        return "it is not organized, and the setting Only organized scenes is on"
+    error_type = job.get("last_error_type")
+    if error_type == PlexNotFound.__name__:
+        reason = f"no Plex item has the file {scene.files[0].path}"
+    else:
+        reason = error_words(error_type) if error_type else "it is queued"
+    return f"{reason}; PlexSync tries again automatically"

@@ -1,4 +1,4 @@
-"""What is right: settings, a scene's metadata, text for Plex, the classes of errors.
+"""Validation of settings, metadata, text and errors.
 
-Imports `common` only. `config` and `metadata` need pydantic and are never loaded by the hook.
+Imports `common`, and pydantic in `config` and `metadata`. The hook loads none of it.
 """

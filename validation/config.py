@@ -1,4 +1,4 @@
-"""PlexSync's settings: their types, defaults and ranges, and one clear sentence for each mistake."""
+"""Validate PlexSync's settings: types, defaults, ranges and error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("plexsync.config")
 
 
 def _switch(value: Any) -> Any:
-    """Stash hands over what was typed or stored: true, "true", 1 …"""
+    """Parse a boolean as Stash sends it: true, "true", 1 …"""
     word = str(value).strip().casefold()
     if word in _TRUE:
         return True
@@ -32,6 +32,7 @@ def _switch(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
+    """Parse a number; accept a decimal comma."""
     if isinstance(value, str):
         value = value.strip().replace(",", ".")
     try:
@@ -47,14 +48,14 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 
 
 class PlexSyncConfig(BaseModel):
-    """The settings, checked. Make one with `validate_config`."""
+    """Hold the validated settings. Create it with `validate_config`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     plex_url: str
     plex_token: str = Field(repr=False)
     plex_libraries: tuple[str, ...] = ()
-    #: (path in Stash, path in Plex), as typed
+    #: (path in Stash, path in Plex), as the user entered them
     path_mappings: tuple[tuple[str, str], ...] = ()
 
     enabled: Switch = True
@@ -89,11 +90,11 @@ class PlexSyncConfig(BaseModel):
         url = str(value).strip()
         if "://" not in url:
             url = f"http://{url}"
-        if any(sign in url for sign in "@?#"):
+        if any(char in url for char in "@?#"):
             raise ValueError("must be an address only, without user, query or fragment")
         try:
             parts = urlsplit(url)
-            _ = parts.port  # raises ValueError when it is no number
+            _ = parts.port  # raises ValueError if it is not a number
         except ValueError:
             raise ValueError(_WANTED_URL) from None
         if (
@@ -128,33 +129,35 @@ class PlexSyncConfig(BaseModel):
         return tuple(_mapping(part) for part in value.replace("\n", ";").split(";") if part.strip())
 
     def log_config(self) -> None:
-        """Log the settings in effect, the token masked."""
+        """Log the current settings, the token masked."""
         log.info(
             "Settings: %s", ", ".join(f"{key}={value!r}" for key, value in self.shown().items())
         )
 
     def shown(self) -> dict[str, Any]:
-        """Return the settings as they may be shown."""
+        """Return the settings for display, the token masked."""
         return self.model_dump() | {"plex_token": mask(self.plex_token)}
 
 
 def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None, str | None]:
-    """Return (config, None), or (None, one line that names the settings that are wrong, their values and ranges).
+    """Validate the settings.
 
-    Unset, empty, blank and (for a number, where it makes no sense) 0 mean the default. Where `plex_url` and
-    `plex_token` are unset, `plexHost`, `plexPort` and `plexToken` of the older community plugin stand in.
+    An unset, empty or blank value means the default; so does 0 for a number, as no range allows 0.
+    If `plex_url` or `plex_token` is unset, `plexHost`, `plexPort` and `plexToken` of the older
+    community plugin are used.
+
+    Returns:
+        (config, None), or (None, one line that names each wrong setting, its value and its range).
     """
-    given = _with_legacy(
-        {key: value for key, value in settings.items() if _says_something(key, value)}
-    )
+    given = _with_legacy({key: value for key, value in settings.items() if _is_set(key, value)})
     try:
         return PlexSyncConfig.model_validate(given), None
     except ValidationError as error:
-        return None, "; ".join(_sentence(problem) for problem in error.errors(include_url=False))
+        return None, "; ".join(_message(problem) for problem in error.errors(include_url=False))
 
 
 def default_settings() -> dict[str, Any]:
-    """Return the settings that have a default, as Stash's page takes them: it knows no numbers with a fraction."""
+    """Return the defaults in the types of Stash's settings page (no fractional numbers)."""
     defaults = {key: field.get_default() for key, field in PlexSyncConfig.model_fields.items()}
     return {
         key: f"{value:g}"
@@ -167,37 +170,38 @@ def default_settings() -> dict[str, Any]:
     }
 
 
-def _says_something(key: str, value: Any) -> bool:
+def _is_set(key: str, value: Any) -> bool:
     if value is None or (isinstance(value, str) and not value.strip()):
         return False
     return (
-        key not in _NUMBERS
+        key not in _RANGES
         or isinstance(value, bool)
         or str(value).strip() not in ("0", "0.0", "nan", "NaN")
     )
 
 
 def _with_legacy(given: dict[str, Any]) -> dict[str, Any]:
+    """Fill in address and token from the settings of the older community plugin."""
     if "plex_url" not in given and "plexHost" in given:
         host = str(given["plexHost"]).strip().rstrip("/")
         host = host if "://" in host else f"http://{host}"
         port = str(given.get("plexPort") or _DEFAULT_PORT).strip()
-        bare = host.count(":") == 1 or host.endswith("]")
-        given["plex_url"] = f"{host}:{port}" if bare else host
+        has_no_port = host.count(":") == 1 or host.endswith("]")
+        given["plex_url"] = f"{host}:{port}" if has_no_port else host
     if "plex_token" not in given and "plexToken" in given:
         given["plex_token"] = given["plexToken"]
     return given
 
 
 def _mapping(text: str) -> tuple[str, str]:
-    stash, arrow, plex = (part.strip() for part in text.partition("=>"))
-    if not (stash and arrow and plex):
+    stash, separator, plex = (part.strip() for part in text.partition("=>"))
+    if not (stash and separator and plex):
         raise ValueError(f"{text.strip()!r} must look like /path/in/stash => /path/in/plex")
     return stash, plex
 
 
-def _sentence(problem: Any) -> str:
-    """Say which setting is wrong, its value and its range."""
+def _message(problem: Any) -> str:
+    """Describe one of pydantic's errors: the setting, its value, its range."""
     setting = str(problem["loc"][0])
     if problem["type"] == "missing":
         return f"{setting} is not set: enter it in Stash under Settings > Plugins > PlexSync"
@@ -208,19 +212,16 @@ def _sentence(problem: Any) -> str:
         else f"{_without_secrets(setting, str(value))[:120]!r}"
     )
     reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    low_high = _NUMBERS.get(setting)
-    if low_high:
-        whole = (
-            "a whole number"
-            if PlexSyncConfig.model_fields[setting].annotation is int
-            else "a number"
-        )
-        reason = f"must be {whole} from {low_high[0]} to {low_high[1]}"
+    bounds = _RANGES.get(setting)
+    if bounds:
+        is_int = PlexSyncConfig.model_fields[setting].annotation is int
+        kind = "a whole number" if is_int else "a number"
+        reason = f"must be {kind} from {bounds[0]} to {bounds[1]}"
     return f"{setting} is {shown}: {reason}"
 
 
 def _without_secrets(setting: str, value: str) -> str:
-    """An address that is copied from a browser holds the token, and others a password."""
+    """Strip user, password and query from an address: it may contain a token or a password."""
     if setting != "plex_url":
         return value
     _, at, rest = value.rpartition("@")
@@ -228,17 +229,18 @@ def _without_secrets(setting: str, value: str) -> str:
 
 
 def _ranges() -> dict[str, tuple[float, float]]:
+    """Return setting → (minimum, maximum) of all numeric settings."""
     ranges = {}
     for name, field in PlexSyncConfig.model_fields.items():
         bounds = {
-            key: getattr(rule, key)
-            for rule in field.metadata
+            key: getattr(constraint, key)
+            for constraint in field.metadata
             for key in ("ge", "le")
-            if getattr(rule, key, None)
+            if getattr(constraint, key, None)
         }
         if bounds:
             ranges[name] = (bounds["ge"], bounds["le"])
     return ranges
 
 
-_NUMBERS = _ranges()
+_RANGES = _ranges()

@@ -1,15 +1,15 @@
-"""The family of errors, and into which branch a foreign one belongs.
+"""Define the base error classes and classify any exception as transient or permanent.
 
-TransientError                      try again later
+TransientError                      retry later
 ├── plex.exceptions.PlexTemporaryError
-├── plex.exceptions.PlexNotFound    (longer patience)
+├── plex.exceptions.PlexNotFound    (retried for longer)
 └── stash.client.StashUnavailable, StashRefused
-PermanentError                      a person must help: to the dead letters
+PermanentError                      dead-letter: a user must act
 ├── plex.exceptions.PlexPermanentError
-│   └── plex.exceptions.PlexRejected   (a setting is wrong: no job is touched)
+│   └── plex.exceptions.PlexRejected   (a setting is wrong: jobs wait unchanged)
 ├── plex.matcher.AmbiguousMatch
 └── stash.client.StashQueryError
-SettingsError                       nothing can go on until a setting is corrected; no job is touched
+SettingsError                       jobs wait unchanged until a setting is corrected
 """
 
 from __future__ import annotations
@@ -20,32 +20,36 @@ from typing import Any
 
 
 class TransientError(Exception):
-    """It may work later."""
+    """Signal an error that a retry may fix."""
 
 
 class PermanentError(Exception):
-    """It will fail again the same way."""
+    """Signal an error that no retry can fix."""
 
-    #: What a person needs to decide, in JSON's types; kept in the dead letter.
+    #: JSON data that helps the user decide, such as candidates; stored in the dead letter.
     details: Any = None
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong, or the server rejects it. The text is one line for the user."""
+    """Signal a setting that is missing, invalid or rejected by the server.
+
+    The message is one line for the user.
+    """
 
 
-_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
-#: A garbled answer, though a ValueError, is the server's passing fault and not the data's.
-_GARBLED = (json.JSONDecodeError, UnicodeDecodeError)
+#: Request timeout, too early, too many requests.
+_TRANSIENT_4XX = (408, 425, 429)
+#: ValueErrors that mean a malformed response, not invalid data of ours.
+_MALFORMED_RESPONSE = (json.JSONDecodeError, UnicodeDecodeError)
 _DATA_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def classify_http_error(status: int) -> type[Exception]:
     """Return `TransientError` or `PermanentError` for an HTTP status (RFC 9110, RFC 6585).
 
-    A request that was refused (4xx) is refused again, but for time-outs and "too many requests".
+    A 4xx status is permanent, except for timeouts and "too many requests".
     """
-    if 400 <= status < 500 and status not in (_TIMEOUT, _TOO_EARLY, _TOO_MANY):
+    if 400 <= status < 500 and status not in _TRANSIENT_4XX:
         return PermanentError
     return TransientError
 
@@ -53,11 +57,11 @@ def classify_http_error(status: int) -> type[Exception]:
 def classify_exception(exc: BaseException) -> type[Exception]:
     """Return `TransientError` or `PermanentError` for any exception; unknown ones are transient.
 
-    An error that the data cause (ValueError, KeyError, pydantic's ValidationError …) comes again with them.
+    Invalid data (ValueError, KeyError, pydantic's ValidationError …) is a permanent error.
     """
     if isinstance(exc, PermanentError):
         return PermanentError
-    if isinstance(exc, (TransientError, *_GARBLED)):
+    if isinstance(exc, (TransientError, *_MALFORMED_RESPONSE)):
         return TransientError
     status = getattr(getattr(exc, "response", None), "status_code", None)
     if isinstance(status, int):
@@ -68,9 +72,10 @@ def classify_exception(exc: BaseException) -> type[Exception]:
 
 
 def _is_network_error(exc: BaseException) -> bool:
-    """Requests' network errors are OSErrors; its complaints about a bad URL are ValueErrors as well.
+    """Tell whether an exception is a network error.
 
-    So is a certificate that can't be verified; but that is a matter of the network.
+    The network errors of requests are OSErrors. Its errors about invalid URLs are ValueErrors too,
+    and so is a failed certificate verification, which does count as a network error.
     """
     return isinstance(exc, ssl.SSLError) or (
         isinstance(exc, OSError) and not isinstance(exc, ValueError)

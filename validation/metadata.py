@@ -1,4 +1,4 @@
-"""A scene's metadata, checked and made fit for Plex."""
+"""Validate and sanitize a scene's metadata for Plex."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
 def _names(value: Any) -> Any:
-    """Clean a list of names: no empty ones, none twice, upper and lower case alike (as Plex sees tags)."""
+    """Sanitize a list of names; drop empty names and duplicates, ignoring case as Plex does."""
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
         return value
     kept: dict[str, str] = {}
-    for one in value:
-        name = sanitize_for_plex(one.get("name") if isinstance(one, dict) else one)
+    for item in value:
+        name = sanitize_for_plex(item.get("name") if isinstance(item, dict) else item)
         kept.setdefault(name.casefold(), name)
     kept.pop("", None)
     return tuple(kept.values())
@@ -37,20 +37,20 @@ def _summary(value: Any) -> Any:
 
 
 def _date(value: Any) -> Any:
-    """Accept what Stash allows: a year, a month or a day (pkg/models/date.go)."""
+    """Normalize a date; accept a year, a month or a day as Stash does (pkg/models/date.go)."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()[:10]
     found = _DATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"no date: {value!r}")
+        raise ValueError(f"not a date: {value!r}")
     year, month, day = int(found[1]), *(int(part) if part else None for part in found.groups()[1:])
-    datetime.date(year, month or 1, day or 1)  # raises ValueError when there is no such day
+    datetime.date(year, month or 1, day or 1)  # raises ValueError if there is no such day
     return "-".join([f"{year:04d}", *(f"{part:02d}" for part in (month, day) if part is not None)])
 
 
-def _switch(value: Any) -> Any:
+def _none_as_false(value: Any) -> Any:
     return False if value is None else value
 
 
@@ -59,7 +59,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class SyncMetadata(BaseModel):
-    """What PlexSync brings from a scene to Plex. Empty strings and tuples mean that Stash has nothing there."""
+    """Hold the metadata of one scene. Empty strings and tuples mean unset in Stash."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -80,35 +80,39 @@ class SyncMetadata(BaseModel):
     groups: Names = Field(
         default=(), validation_alias=AliasChoices("groups", "collections", "movies")
     )
-    organized: Annotated[bool, BeforeValidator(_switch)] = False
+    organized: Annotated[bool, BeforeValidator(_none_as_false)] = False
 
     @property
     def is_blank(self) -> bool:
-        """Whether Stash knows nothing of the scene but its file."""
-        known = (self.title, self.details, self.date, self.rating100, self.studio, self.director)
-        return not any(known) and not (
+        """Tell whether Stash has no metadata for the scene, only its file."""
+        values = (self.title, self.details, self.date, self.rating100, self.studio, self.director)
+        return not any(values) and not (
             self.performers or self.tags or self.groups or self.organized
         )
 
     @property
     def year(self) -> int | None:
-        """The year of the date."""
+        """Return the year of the date, or None."""
         return int(self.date[:4]) if self.date else None
 
     @property
     def day(self) -> str | None:
-        """The date when it names a day: Plex gets no invented ones."""
+        """Return the date if it has a day, else None; PlexSync never invents one."""
         return self.date if self.date and len(self.date) == len("YYYY-MM-DD") else None
 
 
 def validate_metadata(data: dict[str, Any]) -> tuple[SyncMetadata | None, str | None]:
-    """Return (metadata, None), or (None, one line that says which field is wrong and why)."""
+    """Validate a scene's metadata.
+
+    Returns:
+        (metadata, None), or (None, one line that names each wrong field and the reason).
+    """
     try:
         return SyncMetadata.model_validate(data), None
     except ValidationError as error:
-        return None, "; ".join(_sentence(problem) for problem in error.errors(include_url=False))
+        return None, "; ".join(_message(problem) for problem in error.errors(include_url=False))
 
 
-def _sentence(problem: Any) -> str:
+def _message(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "metadata"
     return f"{field}: {problem['msg']} (got {str(problem.get('input'))[:80]!r})"

@@ -1,26 +1,31 @@
-"""Text as Plex should get it. Pure functions on strings."""
+"""Sanitize text for Plex. Pure functions on strings."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: Longest title, studio or name, and longest summary, in characters.
+#: Maximum length in characters of a title, a studio or a name, and of a summary.
 NAME_LENGTH = 255
 SUMMARY_LENGTH = 10_000
 
 _ZWNJ, _ZWJ = "\u200c", "\u200d"
-_TAG_SPACE, _TAG_END = 0xE0020, 0xE007F  # the letters inside a flag emoji such as Scotland's
+# The tag characters inside a flag emoji such as Scotland's.
+_TAG_SPACE, _TAG_END = 0xE0020, 0xE007F
 _JOINERS = _ZWNJ + _ZWJ + "".join(map(chr, range(_TAG_SPACE, _TAG_END + 1)))
-#: Letters and marks of which the category does not tell that they belong to the one before, or after.
-_LETTERS_THAT_EXTEND = "\u0e33\u0eb3\uff9e\uff9f"  # Thai and Lao sara am, half-width voicing marks
+# Letters that extend the one before: Thai and Lao sara am, half-width voicing marks. Their category
+# does not say so.
+_EXTENDING_LETTERS = "\u0e33\u0eb3\uff9e\uff9f"
+# Marks that belong to the letter after them (Grapheme_Cluster_Break=Prepend).
 _PREPENDED = "\u0d4e\U000111c2\U000111c3\U0001193f\U00011941\U00011a3a\U00011d46\U00011f02"
-_VIRAMA = 9  # canonical combining class
+#: Canonical combining class of viramas.
+_VIRAMA = 9
 _TYPOGRAPHY = str.maketrans(
     {
         "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'",
         "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u201f": '"', "\u2033": '"',
-        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2015": "-", "\u2212": "-",
+        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2015": "-",
+        "\u2212": "-",
         "\u2026": "...",
     }
 )  # fmt: skip
@@ -28,53 +33,54 @@ _BLANKS = re.compile(r"[^\S\n]+")
 _BLANKS_AND_LINES = re.compile(r"\s+")
 _LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _AROUND_LINES = re.compile(r" ?\n ?")
-_MANY_LINES = re.compile(r"\n{3,}")
-#: A cut moves back to a blank that lies past this share of the allowed length.
-_WORD_SHARE = 0.8
+_EMPTY_LINES = re.compile(r"\n{3,}")
+#: Cut at the last blank if it lies beyond this fraction of the maximum length.
+_MIN_KEPT_FRACTION = 0.8
 
 
 def sanitize_for_plex(
     text: str | None, max_length: int = NAME_LENGTH, *, keep_newlines: bool = False
 ) -> str:
-    """Return `text` as Plex should get it.
+    """Sanitize a text for Plex and shorten it to `max_length` characters.
 
-    NFC; no control or format characters but the joiners that scripts and emoji need; typographic quotes,
-    dashes and the ellipsis in ASCII; white space collapsed; at most `max_length` characters, cut at a word's
-    end where one lies past 80 %, and never inside a letter with its marks or an emoji sequence.
+    The result is in NFC and without control and format characters, except for the joiners that
+    scripts and emoji need. Typographic quotes, dashes and the ellipsis become ASCII; white space is
+    collapsed. A long text is cut at the end of a word if one lies beyond 80 % of `max_length`, and
+    never inside a letter with its marks or an emoji sequence.
 
     Args:
-        keep_newlines: keep line breaks (a summary), at most one empty line in a row.
+        keep_newlines: keep line breaks (for a summary), at most one empty line in a row.
     """
     if not text or max_length <= 0:
         return ""
     text = str(text)
-    if not (
-        text.isascii() and text.isprintable() and text == " ".join(text.split())
-    ):  # else it is clean already
+    is_clean = text.isascii() and text.isprintable() and text == " ".join(text.split())
+    if not is_clean:
         text = _clean(text, keep_newlines)
     return _cut(text, max_length) if len(text) > max_length else text
 
 
 def sanitize_summary(text: str | None) -> str:
-    """Return `text` as a summary for Plex: line breaks kept, at most 10,000 characters."""
+    """Sanitize a summary for Plex: keep line breaks, at most 10,000 characters."""
     return sanitize_for_plex(text, SUMMARY_LENGTH, keep_newlines=True)
 
 
 def _clean(text: str, keep_newlines: bool) -> str:
-    """One pass may uncover work for another (a mark that a removed character held apart): until nothing changes."""
+    """Repeat the clean-up until nothing changes.
+
+    One pass can create work for the next: removing a character can bring a mark next to a letter.
+    """
     while True:
         cleaned = _LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text)).translate(_TYPOGRAPHY)
-        if not cleaned.replace(
-            "\n", ""
-        ).isprintable():  # what has to go is none of it, nor is much that stays
+        # All characters to be removed are unprintable, so most texts skip the slow loop.
+        if not cleaned.replace("\n", "").isprintable():
             cleaned = "".join(char for char in cleaned if _is_kept(char))
         if keep_newlines:
-            cleaned = _MANY_LINES.sub("\n\n", _AROUND_LINES.sub("\n", _BLANKS.sub(" ", cleaned)))
+            cleaned = _EMPTY_LINES.sub("\n\n", _AROUND_LINES.sub("\n", _BLANKS.sub(" ", cleaned)))
         else:
             cleaned = _BLANKS_AND_LINES.sub(" ", cleaned)
-        cleaned = unicodedata.normalize(
-            "NFC", cleaned.strip().lstrip(_JOINERS)
-        )  # there, they join nothing
+        # Joiners at the start have nothing to join.
+        cleaned = unicodedata.normalize("NFC", cleaned.strip().lstrip(_JOINERS))
         if cleaned == text:
             return cleaned
         text = cleaned
@@ -82,34 +88,34 @@ def _clean(text: str, keep_newlines: bool) -> str:
 
 def _is_kept(char: str) -> bool:
     category = unicodedata.category(char)
-    if category == "Cn":  # may be a newer emoji; but XML has no U+FFFE and U+FFFF
+    if category == "Cn":  # unassigned: may be a newer emoji; XML excludes U+FFFE and U+FFFF
         return ord(char) & 0xFFFE != 0xFFFE
     if category == "Cc":
         return char in "\n\t"
     if category == "Cf":
         return char in _JOINERS
-    return category != "Cs"  # a lone surrogate
+    return category != "Cs"  # lone surrogates
 
 
 def _cut(text: str, max_length: int) -> str:
     end = max_length
     while end > 0 and _belongs_together(text, end):
         end -= 1
-    if end == 0:  # one endless sequence: better cut than nothing
+    if end == 0:  # a single long sequence: cut it rather than lose everything
         end = max_length
     if not text[end].isspace():
         blank = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))
-        if blank > max_length * _WORD_SHARE:
+        if blank > max_length * _MIN_KEPT_FRACTION:
             end = blank
     return text[:end].rstrip()
 
 
 def _belongs_together(text: str, index: int) -> bool:
-    """Whether a cut before `text[index]` would split what a reader sees as one character (a part of UAX #29)."""
+    """Tell whether a cut before `text[index]` would split a grapheme cluster (part of UAX #29)."""
     here, before = text[index], text[index - 1]
     if _extends(here) or before == _ZWJ or before in _PREPENDED:
         return True
-    if _is_flag_letter(here):  # flags are pairs: split only between pairs
+    if _is_flag_letter(here):  # a flag is a pair of letters: split only between pairs
         run = index
         while run > 0 and _is_flag_letter(text[run - 1]):
             run -= 1
@@ -126,7 +132,7 @@ def _belongs_together(text: str, index: int) -> bool:
 
 
 def _is_conjoined(text: str, index: int) -> bool:
-    """Whether a virama before `text[index]` joins it to the consonant before (rule GB9c)."""
+    """Tell whether a virama joins `text[index]` to the consonant before (rule GB9c)."""
     while index > 0 and _extends(text[index - 1]):
         index -= 1
         if unicodedata.combining(text[index]) == _VIRAMA:
@@ -137,7 +143,7 @@ def _is_conjoined(text: str, index: int) -> bool:
 def _extends(char: str) -> bool:
     return (
         char in _JOINERS
-        or char in _LETTERS_THAT_EXTEND
+        or char in _EXTENDING_LETTERS
         or unicodedata.category(char) in ("Mn", "Me", "Mc")
         or 0x1F3FB <= ord(char) <= 0x1F3FF  # skin tones
     )

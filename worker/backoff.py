@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter")."""
+"""Delays between retries: full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter")."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ NOT_FOUND = (30.0, 600.0, 12)
 _MOST_DOUBLINGS = 32
 
 
-def calculate_delay(
-    retry_count: int, base: float, cap: float, jitter_seed: int | float | str | None = None
-) -> float:
-    """Return `uniform(0, min(cap, base * 2**retry_count))` seconds.
+def max_delay(retry_count: int, base: float, cap: float) -> float:
+    """Return the upper bound of the delay, `min(cap, base * 2**retry_count)`, in seconds.
 
     Args:
         retry_count: retries so far, from 0.
         base, cap: seconds.
+    """
+    return min(cap, base * 2.0 ** min(max(retry_count, 0), _MOST_DOUBLINGS))
+
+
+def calculate_delay(
+    retry_count: int, base: float, cap: float, jitter_seed: int | float | str | None = None
+) -> float:
+    """Return `uniform(0, max_delay(...))` seconds.
+
+    Args:
         jitter_seed: makes the draw repeatable.
     """
-    limit = min(cap, base * 2.0 ** min(max(retry_count, 0), _MOST_DOUBLINGS))
     source = random if jitter_seed is None else random.Random(jitter_seed)
-    return source.uniform(0, limit)
+    return source.uniform(0, max_delay(retry_count, base, cap))
 
 
 def get_retry_params(error: BaseException) -> tuple[float, float, int]:

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 
 from queue.operations import get_stats
+from worker.bootstrap import build_worker
 from worker.process import WorkerLock, mark_disabled, mark_enabled
 from worker.processor import SyncWorker
-from worker.workshop import open_worker
 
 log = logging.getLogger("plexsync")
 #: Seconds between two looks at whether the worker's thread still lives.
@@ -54,7 +54,7 @@ def run_worker(
         worker = _work(data_dir, lock, asked_to_stop, idle_timeout)
         lock.release()
         damages += worker.damage is not None
-        if asked_to_stop.is_set() or worker.gate.disabled or damages > _MOST_DAMAGES:
+        if asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES:
             break
         # A hook that saw the lock held has put its job before: so look once more, now that it is free.
         if worker.damage is None and not _anything_waits(data_dir):
@@ -73,12 +73,12 @@ def _work(
     data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None
 ) -> SyncWorker:
     """Run a worker's thread to its end; return the worker, closed."""
-    with open_worker(data_dir, lock, idle_timeout=idle_timeout) as worker:
+    with build_worker(data_dir, lock, idle_timeout=idle_timeout) as worker:
         log.info("Worker started")
         worker.start()
         _wait(lambda: worker.running, asked_to_stop)
         worker.stop(timeout=None)  # after the job in hand
-        disabled = worker.gate.disabled
+        disabled = worker.disabled
         (mark_disabled if disabled else mark_enabled)(data_dir)
         log.info(
             "Worker ends: %s",

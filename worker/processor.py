@@ -1,51 +1,67 @@
-"""`SyncWorker`: takes jobs from the queue, syncs their scenes, and has each job answered for."""
+"""`SyncWorker`: claims jobs, has their scenes synced, and acknowledges them or decides what follows an error."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-from hooks.handlers import unmark_scene_pending
+from common.env import Env
 from plex.client import PlexClient
 from plex.edits import Edits
+from plex.history import WriteHistory
 from plex.index import FileIndex
+from plex.items import read_item
 from plex.matcher import find_plex_items_with_confidence
-from plex.memory import SyncMemory
+from plex.session import PlexSession
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
-from queue.models import CREATED, MISSED, SyncJob
-from queue.operations import load_sync_timestamps, nack_job, save_sync_timestamp
-from queue.rescue import is_damage
-from queue.timestamps import forget_sync_timestamp
+from queue.models import METADATA, SyncJob
+from queue.operations import (
+    ack_job,
+    load_sync_timestamps,
+    nack_job,
+    save_sync_timestamp,
+    unmark_scene_pending,
+)
+from queue.recovery import is_damage
 from stash.client import StashClient
 from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, TransientError
-from validation.metadata import SyncMetadata, validate_metadata
-from worker.answers import DOUBTFUL, Answers, name_of
-from worker.backoff import calculate_delay
+from validation.metadata import SyncMetadata
+from worker.backoff import STANDARD
 from worker.catch_up import CatchUp
-from worker.flights import AT_ONCE, Flight, Flights, Traffic, Visit
-from worker.gate import PASSING, REFUSALS, Gate
-from worker.patrol import Patrol
-from worker.plex_side import PlexSide, connect_plex
-from worker.related import expand, is_related
+from worker.config_provider import ConfigProvider
+from worker.health import OUTAGES, REFUSALS, Health
+from worker.job_runner import JobRunner, SceneGone, SyncTarget, validated
+from worker.maintenance import STATUS_EVERY, Maintenance
+from worker.outcome import JobOutcome, display_name
+from worker.process import WorkerLock
+from worker.related import queue_scenes
 from worker.reporter import Reporter
-from worker.scene_sync import SceneSync
-from worker.timing import Clock, Timing
-from worker.upkeep import Upkeep
+from worker.state import save_state
+from worker.write_pool import WritePool
 
 log = logging.getLogger("plexsync")
 
-__all__ = ["PermanentError", "SyncWorker", "TransientError"]
+__all__ = [
+    "PermanentError",
+    "SyncWorker",
+    "TransientError",
+    "find_plex_items_with_confidence",
+    "save_sync_timestamp",
+    "unmark_scene_pending",
+]
 
-#: Jobs that are taken at once, their scenes read from Stash in one query.
+#: Jobs that are claimed at once; their scenes are read from Stash in one query.
 _BATCH = 20
+
+Wave = list[tuple[SyncJob, SyncTarget]]
 
 
 class SyncWorker:
@@ -59,116 +75,69 @@ class SyncWorker:
         data_dir: str | None = None,
         max_retries: int = 5,
         *,
+        provider: ConfigProvider | None = None,
         stash: StashClient | None = None,
-        load_config: Callable[[], PlexSyncConfig] | None = None,
-        index: FileIndex | None = None,
-        memory: SyncMemory | None = None,
+        plex: PlexSession | None = None,
+        history: WriteHistory | None = None,
         catch_up: CatchUp | None = None,
-        connect: Callable[[PlexSyncConfig], PlexClient] = connect_plex,
+        lock: WorkerLock | None = None,
         reporter: Reporter | None = None,
-        heartbeat: Callable[[], object] = lambda: None,
-        publish: Callable[[dict[str, Any]], object] = lambda state: None,
-        clock: Clock | None = None,
-        timing: Timing | None = None,
-        delay: Callable[[int, float, float], float] = calculate_delay,
-        at_once: int = AT_ONCE,
+        env: Env | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Build the parts that were not handed in; start nothing yet.
 
         Args:
-            queue: this worker alone takes from it; others may put.
-            config: None: `load_config` is asked before the first job.
-            data_dir: where sync timestamps are kept; None: nowhere.
-            max_retries: for errors without patience of their own; while there is a `load_config`, the setting
-                of that name counts.
+            queue: only this worker claims from it; others may put.
+            config: the settings, unless there is a `provider`.
+            data_dir: where sync timestamps and the worker's state are kept; None: nowhere.
+            max_retries: retry limit for errors that define none, unless there is a `provider`.
             stash: where scenes are read; None: what the jobs carry is all there is.
-            load_config: asks for the settings again; raises SettingsError, StashUnavailable, StashRefused.
-            catch_up: finds edits of which no hook told; None: nobody does.
-            heartbeat: called now and then while the worker is not stuck.
-            publish: is called with how things are, for whoever asks (see `worker.gate.Gate.state`).
-            delay: (retries so far, base, cap) → seconds.
-            at_once: scenes that are written at once, where Plex is slow.
+            catch_up: finds edits that missed their hook; None: they are not looked for.
+            lock: gets a heartbeat.
         """
         self.queue = queue
         self.dlq = dlq
-        self.done = 0  # jobs dealt with, either way
-        self.at_once = at_once
+        self.done = 0  # jobs that were finished, either way
+        self.damage: Exception | None = (
+            None  # the error of a damaged database, which ends the worker
+        )
+        self._env = env or Env()
         self._data_dir = data_dir
-        self._max_retries = max_retries
-        self._follow_config = load_config is not None
         self._stash = stash
-        self._heartbeat = heartbeat
-        self._publish = publish
-        self._published: dict[str, Any] | None = None
-        self._clock = clock or Clock()
-        self._timing = timing or Timing()
+        self._lock = lock
         self._reporter = reporter or Reporter()
-        self._memory = memory or SyncMemory()
-        self._upkeep = Upkeep(queue, dlq, self._reporter)
-        self._plex = PlexSide(
-            lambda: self.gate.current(),
-            index or FileIndex(),
-            connect=connect,
-            reporter=self._reporter,
-            clock=self._clock,
-            timing=self._timing,
-        )
-        self.gate = Gate(
-            config,
-            load_config=load_config,
-            probe_plex=lambda: self._get_plex_client().probe(),
-            probe_stash=lambda: stash and stash.check(),
-            on_new_config=lambda new: self._upkeep.drop_old(new.dlq_retention_days),
-            disconnect=self._plex.close,
-            reporter=self._reporter,
-            clock=self._clock,
-            timing=self._timing,
-            delay=delay,
-        )
-        self._scenes = SceneSync(
-            self.gate.current,
-            self._plex,
-            self._memory,
-            stash,
-            find=lambda *where, **how: find_plex_items_with_confidence(*where, **how),
-            reporter=self._reporter,
-            name_fresh=self._timing.name_fresh,
-        )
-        self._patrol = Patrol(
+        if config is not None:
+            config = config.model_copy(update={"max_retries": max_retries})
+        self._config: PlexSyncConfig | None = None  # the one that maintenance knows
+        self._provider = provider or ConfigProvider(config, self._env)
+        self._plex = plex or PlexSession(FileIndex(), self._env)
+        if config is not None:
+            self._plex.configure(config)
+        history = history or WriteHistory()
+        self.health = Health(self._provider, self._plex, stash, self._reporter, self._env)
+        self.maintenance = Maintenance(
             queue,
             dlq,
+            history,
             data_dir,
-            stash=stash,
+            self._plex,
+            stash,
+            self._reporter,
+            self._env,
             catch_up=catch_up,
-            plex=self._plex,
-            gate=self.gate,
-            upkeep=self._upkeep,
-            forget=self._forget,
-            reporter=self._reporter,
-            clock=self._clock,
-            timing=self._timing,
         )
-        self._answers = Answers(
-            queue,
-            dlq,
-            self.gate,
-            finished=self._finished,
-            max_retries=self._most_retries,
-            reporter=self._reporter,
-            clock=self._clock,
-            timing=self._timing,
-            delay=delay,
-        )
-        self._apart = False  # the next jobs are written one at a time
-        self._traffic = Traffic(self._timing.slow_write)
-        self._unanswered = False  # a job in hand could not be answered for
-        self.damage: Exception | None = None  # what ended the worker, when its database is damaged
+        self._runner = JobRunner(self._plex, stash, history, self._reporter)
+        self.pool = WritePool(self._runner, self._env)
+        self._outcome = JobOutcome(queue, dlq, self.health, self._reporter, self._env)
+        self._must_requeue = False  # a step failed with jobs claimed
+        self._progress: Callable[[], object] | None = None
+        self._published: dict[str, Any] | None = None
         self._beaten_at = float("-inf")
         self._idle_since: float | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    # --- life ---------------------------------------------------------------------------------------------
+    # --- life ---
 
     def start(self) -> None:
         """Work in a daemon thread until `stop`, or until there was nothing to do for a while."""
@@ -192,229 +161,299 @@ class SyncWorker:
         """Whether the thread is alive."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def disabled(self) -> bool:
+        """Whether the user switched the plugin off."""
+        return self._provider.disabled
+
     def run(self) -> None:
         """Work in this thread until `stop`, an idle while, or the plugin is switched off."""
-        self._guarded(self._start_up)
+        self._guarded(self.maintenance.at_start)
         self._idle_since = None
         while self._may_go_on() and not self._idle_for_long():
             self._beat()
-            if not self._guarded(self._round):
-                self._pause(self.gate.closed_for())
-        self._tell_state()
+            if not self._guarded(self._step):
+                self._pause(self.health.retry_after())
+        self._publish_state()
 
-    def _round(self) -> None:
-        """Deal with a job if one is due, else look around, else wait for one."""
-        seen = (
-            self.queue.version()
-        )  # before the look at the queue: what comes in after it ends the wait
+    def drain(self, progress: Callable[[int, int], object] = lambda done, left: None) -> bool:
+        """Work in this thread until nothing is due; return whether that was reached.
+
+        It ends early where it could only wait: `health` says why.
+
+        Args:
+            progress: called with jobs done and jobs left after each one.
+        """
+        self.maintenance.at_start()
+        start = self.done
+        waiting = self.queue.counts(due_at=self._env.time())["pending"]
+
+        def report() -> None:
+            done = self.done - start
+            progress(done, max(0, waiting - done))
+
+        self._progress = report
+        try:
+            reached = self._drain()
+        finally:
+            self._progress = None
+            with suppress(sqlite3.Error, OSError):  # else the next to open the queue does it
+                self.queue.requeue_in_progress()
+        self._publish_state()
+        return reached
+
+    def _drain(self) -> bool:
+        while self._may_go_on() and self._is_due(self._next_due()):
+            self._beat()
+            before = self.done
+            if not self._guarded(self._run_batch):
+                return False
+            if self.done > before:
+                continue
+            if self.disabled or self.health.problem or not self.health.plex.can_execute():
+                return False
+            self._pause(self.health.retry_after())
+        return not self._stop.is_set()
+
+    def _step(self) -> None:
+        """Run due jobs, else maintenance that is due, else wait for a job."""
+        seen = self.queue.version()  # before the look at the queue: later changes end the wait
         due = self._next_due()
         if due is not None:
             self._idle_since = None
         elif self._idle_since is None:
-            self._idle_since = self._clock.monotonic()
-        if due is not None and due <= self._clock.time():
-            if not self._work_once():
-                self._pause(self.gate.closed_for())
-        elif not self._patrol.look_around():
+            self._idle_since = self._env.monotonic()
+        if self._is_due(due):
+            if not self._run_batch():
+                self._pause(self.health.retry_after())
+        elif not self.maintenance.run_due(self.health):
             self._wait_for_work(seen, due)
 
     def _guarded(self, step: Callable[[], object]) -> bool:
-        """Do something that must not end the worker, whatever happens; return whether it went well."""
+        """Run a step that must not end the worker; return whether it went well."""
         try:
             step()
         except (
             sqlite3.Error,
             OSError,
-        ) as error:  # the network's errors were translated: this is our own disk
-            self._unanswered = True
+        ) as error:  # the network's errors were translated: our own disk
+            self._must_requeue = True
             self.damage = error if is_damage(error) else None
-            self.gate.pause(
+            self.health.pause(
                 f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can"
             )
         except Exception as error:  # noqa: BLE001
-            self._unanswered = True
-            self.gate.stumble(error)
+            self._must_requeue = True
+            self.health.unexpected(error)
         else:
             return True
         return False
 
-    def _idle_for_long(self) -> bool:
-        return (
-            self._idle_since is not None
-            and self._clock.monotonic() - self._idle_since >= self._timing.idle_timeout
-        )
-
     def _may_go_on(self) -> bool:
-        return not (self._stop.is_set() or self.gate.disabled or self.damage or self.queue.replaced)
+        return not (self._stop.is_set() or self.disabled or self.damage or self.queue.replaced)
 
-    def drain(self, progress: Callable[[int, int], object] = lambda done, left: None) -> bool:
-        """Work in this thread until nothing is due; return whether that was reached.
-
-        It ends early where waiting would be all it could do: `gate` says why.
-
-        Args:
-            progress: called with jobs done and jobs left after each one.
-        """
-        self._start_up()
-        start, waiting = self.done, self.queue.counts(due_at=self._clock.time())["pending"]
-        try:
-            reached = self._drain(lambda: progress(*self._progress(start, waiting)))
-        finally:
-            with suppress(sqlite3.Error, OSError):  # else whoever opens the queue next does it
-                self.queue.take_back()
-        self._tell_state()
-        return reached
-
-    def _drain(self, after_job: Callable[[], object]) -> bool:
-        while self._may_go_on() and self._has_due_job():
-            self._beat()
-            before = self.done
-            if not self._guarded(partial(self._work_once, after_job)):
-                return False
-            if self.done > before:
-                continue
-            if self.gate.disabled or self.gate.problem or not self.gate.plex.can_execute():
-                return False
-            self._pause(self.gate.closed_for())
-        return not self._stop.is_set()
-
-    def _progress(self, start: int, waiting: int) -> tuple[int, int]:
-        done = self.done - start
-        return done, max(0, waiting - done)
-
-    def _start_up(self) -> None:
-        if self.gate.config is not None:  # else when the settings are known
-            self._upkeep.drop_old(self.gate.config.dlq_retention_days)
-        self._upkeep.at_start()
-
-    def _has_due_job(self) -> bool:
-        due = self._next_due()
-        return due is not None and due <= self._clock.time()
+    def _idle_for_long(self) -> bool:
+        since = self._idle_since
+        return since is not None and self._env.monotonic() - since >= self._env.timing.idle_timeout
 
     def _next_due(self) -> float | None:
-        if self._unanswered:
-            self.queue.take_back()
-            self._unanswered = False
-        self.queue.take_in()
+        if self._must_requeue:
+            self.queue.requeue_in_progress()
+            self._must_requeue = False
+        self.queue.import_spool()
         return self.queue.next_due()
 
-    def _work_once(self, after_job: Callable[[], object] = lambda: None) -> bool:
-        """Deal with the next few jobs; return whether any was dealt with."""
-        if not self.gate.enter():
-            return False
-        before = self.done
-        self._handle_all(self.queue.take_many(_BATCH, self._clock.time()), after_job)
-        return self.done > before
-
-    def _handle_all(self, jobs: Sequence[SyncJob], after_job: Callable[[], object]) -> None:
-        """Deal with jobs that were taken together, as far as may be; the others get their places back."""
-        read_at = self._clock.time()  # an edit that is made from here on counts as newer
-        scenes = self._read_ahead(jobs)
-        at_once, self._apart = 1 if self._apart else self.at_once, False
-        with Flights(
-            self._write,
-            partial(self._land, after_job=after_job),
-            self._may_begin,
-            self._traffic,
-            at_once=at_once,
-            now=self._clock.monotonic,
-        ) as flights:
-            for position, job in enumerate(jobs):
-                self._beat()
-                scene = scenes.get(job["scene_id"])
-                find = partial(self._find, job, None if scene is None else (scene, read_at))
-                if (position and not self._may_begin()) or not flights.send(job, find):
-                    flights.land_all()
-                    for left in jobs[position:]:
-                        nack_job(self.queue, left)
-                    return
-            flights.land_all()
-
-    def _may_begin(self) -> bool:
-        return not (self._stop.is_set() or self._apart) and self.gate.enter()
-
-    def _read_ahead(self, jobs: Sequence[SyncJob]) -> dict[int, Scene]:
-        """Read the scenes of several jobs in one query, and their items. What fails is asked for job by job."""
-        scene_ids = [job["scene_id"] for job in jobs if not is_related(job)]
-        if self._stash is None or len(scene_ids) < 2:
-            return {}
-        scenes: dict[int, Scene] = {}
-        with suppress(
-            *PASSING, *REFUSALS
-        ):  # one of them is gone, maybe: then Stash answers for none
-            scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
-        try:
-            self._scenes.read_ahead(scenes.values())
-        except (sqlite3.Error, OSError):
-            raise
-        except Exception as error:  # noqa: BLE001 - it only saves requests, and one scene must not stop the others
-            log.debug("Not read ahead: %s", type(error).__name__)
-        return scenes
+    def _is_due(self, due: float | None) -> bool:
+        return due is not None and due <= self._env.time()
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:
-        """Wait until a job is due or another process has put one. A waiting retry costs no look at the table."""
+        """Wait until a job is due or another process has put one; a waiting retry costs no queries."""
+        timing = self._env.timing
         if due is not None:
-            seconds = due - self._clock.time()
+            seconds = due - self._env.time()
         else:
-            seconds = self._timing.idle_timeout - (
-                self._clock.monotonic() - (self._idle_since or 0.0)
-            )
-        self._pause(
-            min(seconds, self._timing.heartbeat), until=lambda: self.queue.version() != seen
-        )
+            seconds = timing.idle_timeout - (self._env.monotonic() - (self._idle_since or 0.0))
+        self._pause(min(seconds, timing.heartbeat), unless_changed=seen)
 
-    def _pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Wait, but not past `stop`; look every poll interval whether `until` came true."""
-        poll = self.gate.config.poll_interval if self.gate.config else 1.0
-        end = self._clock.monotonic() + seconds
-        while (left := end - self._clock.monotonic()) > 0:
+    def _pause(self, seconds: float, unless_changed: object = None) -> None:
+        """Wait, but not past `stop`; every poll interval check whether the queue changed."""
+        config = self._provider.config
+        poll = config.poll_interval if config else 1.0
+        end = self._env.monotonic() + seconds
+        while (left := end - self._env.monotonic()) > 0:
             self._beat()
-            if self._clock.wait(self._stop, min(poll, left)) or until():
+            self._publish_state()
+            if self._env.wait(self._stop, min(poll, left)):
+                return
+            if unless_changed is not None and self.queue.version() != unless_changed:
                 return
 
     def _beat(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._beaten_at >= self._timing.heartbeat:
+        now = self._env.monotonic()
+        if self._lock is not None and now - self._beaten_at >= self._env.timing.heartbeat:
             self._beaten_at = now
-            self._heartbeat()
-        self._tell_state()
+            self._lock.beat()
 
-    def _tell_state(self) -> None:
-        state = self.gate.state()
-        if state != self._published:
+    def _publish_state(self) -> None:
+        """Leave the state for *Status* when it changed."""
+        state = self.health.to_dict()
+        if state != self._published and self._data_dir is not None:
             self._published = state
-            self._publish(state)
+            save_state(self._data_dir, state)
 
-    # --- one job ------------------------------------------------------------------------------------------
+    # --- jobs ---
 
-    def _land(self, flight: Flight, after_job: Callable[[], object]) -> None:
-        """Answer for a job whose write is over."""
-
-        def settle() -> None:
-            edits = flight.outcome.result()
-            if flight.visit is not None and edits is not None:
-                self._record(flight.job, flight.visit, edits)
-
-        self._beat()
-        if not flight.alone and isinstance(flight.outcome.exception(), DOUBTFUL):
-            # What it failed with may be the doing, or the past, of those beside it: so once more, by itself.
-            nack_job(self.queue, flight.job)
-            self._apart = True
-            return
+    def _run_batch(self) -> bool:
+        """Run the next few jobs as far as may be, requeue the others; return whether any finished."""
+        if not self._may_start():
+            return False
         before = self.done
-        self._answers.answer(flight.job, settle)
-        if self.done > before:
-            after_job()
+        jobs = deque(self.queue.claim_many(_BATCH, self._env.time()))
+        read_at = self._env.time()  # an edit that is made from here on counts as newer
+        scenes = self._read_ahead(jobs)
+        wave: Wave = []
+        while jobs:
+            self._beat()
+            job = jobs[0]
+            scene = scenes.pop(job["scene_id"], None)
+            target = self._prepare(job, scene, read_at if scene else self._env.time(), wave)
+            if target is not None:
+                same_item, must_wait = self.pool.conflicts(target, [other for _, other in wave])
+                if must_wait:
+                    self._write(wave)
+                    if self._stop.is_set() or self.health.retry_after() > 0:
+                        break
+                if same_item:
+                    continue  # what was read of the item is outdated: prepare the job again
+                wave.append((job, target))
+            jobs.popleft()
+            if len(wave) >= self.pool.width:
+                self._write(wave)
+            # Settings change only between two waves: a target is never written to another Plex.
+            if jobs and not wave and not self._may_start():
+                break
+        self._write(wave)
+        for left in jobs:
+            nack_job(self.queue, left)
+        return self.done > before
+
+    def _may_start(self) -> bool:
+        if self._stop.is_set() or not self.health.ready():
+            return False
+        if self._provider.config is not self._config:
+            self._config = self._provider.config
+            self.maintenance.configure(self._plex.config)
+        return True
+
+    def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:
+        """Read the scenes of several jobs in one query, and their items. What fails is read later."""
+        scene_ids = [job["scene_id"] for job in jobs if job["update_type"] == METADATA]
+        if self._stash is None or len(scene_ids) < 2:
+            return {}
+        scenes: dict[int, Scene] = {}
+        with suppress(*OUTAGES, *REFUSALS):  # if one of them is gone, Stash answers for none
+            scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
+        try:
+            self._runner.read_ahead(scenes.values())
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one scene must not stop the others
+            log.debug("Not read ahead: %s", type(error).__name__)
+        return scenes
+
+    def _prepare(
+        self, job: SyncJob, scene: Scene | None, read_at: float, wave: Wave
+    ) -> SyncTarget | None:
+        """Match a job's scene; None: the job was settled, as there is nothing to write.
+
+        Args:
+            wave: targets that wait to be written; they go first when this one fails.
+        """
+        try:
+            target = self._match(job, scene, read_at)
+        except (sqlite3.Error, OSError):
+            raise  # our own disk; the network's errors were translated
+        except Exception as error:  # noqa: BLE001 - a bug in one scene's data must not end the worker
+            self._write(wave)
+            self._failed(job, error)
+            return None
+        if target is None:
+            self._succeeded(job)
+        return target
+
+    def _match(self, job: SyncJob, scene: Scene | None, read_at: float) -> SyncTarget | None:
+        """Return what is to be written for a job; None: nothing.
+
+        Raises:
+            what `_process_job` raises
+        """
+        if job["update_type"] != METADATA:
+            self._queue_related(job)
+            return None
+        self._plex.use(self._get_plex_client())
+        try:
+            target = self._runner.prepare(job, scene, read_at)
+        except SceneGone:
+            self.maintenance.forget(job["scene_id"])
+            return None
+        if isinstance(target, str):
+            self._reporter.log("debug", f"{display_name(job)}: {target}, so not synced")
+            return None
+        return target
+
+    def _write(self, wave: Wave) -> None:
+        """Write targets and settle their jobs. A failed concurrent write is retried alone first."""
+        batch = list(wave)
+        wave.clear()
+        if not batch:
+            return
+        again = []
+        for (job, target), result in zip(
+            batch, self.pool.write([target for _, target in batch]), strict=True
+        ):
+            on_our_disk = isinstance(result, (sqlite3.Error, OSError))
+            if len(batch) > 1 and isinstance(result, Exception) and not on_our_disk:
+                again.append(job)
+            else:
+                self._settle(job, target, result)
+        for job in again:
+            if not self._may_start():
+                nack_job(self.queue, job)
+                continue
+            alone = self._prepare(job, None, self._env.time(), [])
+            if alone is not None:
+                self._settle(job, alone, *self.pool.write([alone]))
+
+    def _settle(self, job: SyncJob, target: SyncTarget, result: Edits | Exception) -> None:
+        """Acknowledge a job that was written, or decide what follows its error."""
+        if isinstance(result, (sqlite3.Error, OSError)):
+            raise result
+        if isinstance(result, Exception):
+            self._failed(job, result)
+        else:
+            self._record(job, target, result)
+            self._succeeded(job)
+
+    def _succeeded(self, job: SyncJob) -> None:
+        if self.health.failing:
+            self._outcome.succeeded()
+        ack_job(self.queue, job)
+        self._finished(job)
+
+    def _failed(self, job: SyncJob, error: Exception) -> None:
+        config = self._provider.config
+        if self._outcome.failed(job, error, config.max_retries if config else STANDARD[2]):
+            self._finished(job)
 
     def _finished(self, job: SyncJob) -> None:
         unmark_scene_pending(job["scene_id"])
         self.done += 1
-        self._upkeep.after_job(self.done)
+        if self.done % STATUS_EVERY == 0:
+            self.maintenance.after_job(self.done)
+        if self._progress is not None:
+            self._progress()
 
-    def _most_retries(self) -> int:
-        return self.gate.current().max_retries if self._follow_config else self._max_retries
-
-    # --- one scene ----------------------------------------------------------------------------------------
+    # --- one scene ---
 
     def _process_job(self, job: SyncJob) -> None:
         """Bring one scene to Plex.
@@ -424,73 +463,12 @@ class SyncWorker:
             PermanentError: a person must help.
             SettingsError: nothing can be synced with these settings.
         """
-        visit = self._find(job)
-        if visit is not None:
-            self._record(job, visit, self._write(visit))
-
-    def _find(self, job: SyncJob, read: tuple[Scene, float] | None = None) -> Visit | None:
-        """Find a scene's item; None: there is nothing to write.
-
-        Args:
-            read: the scene, and the moment before it was read (epoch seconds), where it was read already.
-
-        Raises:
-            what `_process_job` raises
-        """
-        if is_related(job):
-            self._expand(job)
-            return None
-        scene_id = job["scene_id"]
-        scene, read_at = read or (None, self._clock.time())
-        if scene is None and self._stash:
-            scene = self._stash.find_scene(scene_id)
-            if scene is None:
-                self._forget(scene_id)
-                return None
-        metadata = _metadata(job, scene)
-        reason = self._skipped(job, metadata)
-        if reason:
-            self._reporter.say("debug", f"{name_of(job)}: {reason}, so not synced")
-            return None
-        return Visit(self._scenes.find(metadata, scene), metadata, scene, read_at)
-
-    def _write(self, visit: Visit) -> Edits:
-        """Bring the item to what Stash says; called from several threads at once, each with an item of its own."""
-        edits = self._update_metadata(visit.item, visit.metadata)
-        if visit.scene is not None:
-            self._scenes.update_poster(visit.item, visit.scene)
-        return edits
-
-    def _record(self, job: SyncJob, visit: Visit, edits: Edits) -> None:
-        """Keep that the scene is in sync."""
-        scene_id = job["scene_id"]
-        if self._data_dir is not None:
-            save_sync_timestamp(self._data_dir, scene_id, visit.read_at)
-        if visit.scene is not None:
-            self._patrol.was_synced(visit.scene, visit.read_at)
-        self.dlq.delete_scene(scene_id)
-        self._reporter.say("info", f"{name_of(job)}: {_summary(edits)}")
-
-    def _skipped(self, job: SyncJob, metadata: SyncMetadata) -> str | None:
-        """Return why a scene is none of our business, or None."""
-        if self.gate.current().only_organized and not metadata.organized:
-            return "not organized"
-        is_news = {CREATED, MISSED}.issuperset(job.get("data") or {"": None})
-        if is_news and metadata.is_blank and not self._memory.knows(job["scene_id"]):
-            return "new, and nothing is known of it yet"
-        return None
-
-    def _expand(self, job: SyncJob) -> None:
-        if self._stash is None:
-            raise PermanentError("without Stash nobody knows which scenes this is about")
-        synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
-        count = expand(job, self._stash, synced, self.queue.put_many, self._clock.time)
-        self._reporter.say(
-            "info", f"{name_of(job)}: changed; {count} scenes that show it are queued"
-        )
+        target = self._match(job, None, self._env.time())
+        if target is not None:
+            self._record(job, target, self._runner.write(target))
 
     def _update_metadata(self, plex_item: Any, data: SyncMetadata | Mapping[str, Any]) -> Edits:
-        """Write what differs to an item, in one request, and remember what was written.
+        """Write what differs to an item, in one request, and keep what was written.
 
         Args:
             plex_item: of plexapi.
@@ -500,35 +478,26 @@ class SyncWorker:
             PermanentError: the metadata are not valid.
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        return self._scenes.update(
-            plex_item, data if isinstance(data, SyncMetadata) else _validated(dict(data))
-        )
-
-    def _forget(self, scene_id: int) -> None:
-        """The scene is gone from Stash: so is what we know of it."""
-        if self._data_dir is not None:
-            forget_sync_timestamp(self._data_dir, scene_id)
-        self._scenes.forget(scene_id)
-        self.dlq.delete_scene(scene_id)
-        self._reporter.say("info", f"Scene {scene_id}: gone from Stash")
+        metadata = data if isinstance(data, SyncMetadata) else validated(dict(data))
+        self._plex.use(self._get_plex_client())
+        return self._runner.write_fields(read_item(plex_item), metadata)
 
     def _get_plex_client(self) -> PlexClient:
         """Return the Plex client for the settings in effect; it connects on first use."""
         return self._plex.client()
 
+    def _record(self, job: SyncJob, target: SyncTarget, edits: Edits) -> None:
+        """Keep that the scene is in sync."""
+        if self._data_dir is not None:
+            save_sync_timestamp(self._data_dir, job["scene_id"], target.read_at)
+        if target.scene is not None:
+            self.maintenance.recheck.add(target.scene, target.read_at)
+        self.dlq.delete_scene(job["scene_id"])
+        wrote = f"wrote {', '.join(edits.changes)}" if edits.changes else "in sync"
+        self._reporter.log("info", f"Scene {job['scene_id']}: {wrote}")
 
-def _metadata(job: SyncJob, scene: Scene | None) -> SyncMetadata:
-    """What was read from Stash goes before what the job carries."""
-    read = scene.as_metadata() if scene else {}
-    return _validated({**(job.get("data") or {}), "scene_id": job["scene_id"], **read})
-
-
-def _validated(data: dict[str, Any]) -> SyncMetadata:
-    metadata, problem = validate_metadata(data)
-    if metadata is None:
-        raise PermanentError(f"the scene's metadata are not valid: {problem}")
-    return metadata
-
-
-def _summary(edits: Edits) -> str:
-    return f"wrote {', '.join(edits.changes)}" if edits.changes else "in sync"
+    def _queue_related(self, job: SyncJob) -> None:
+        synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
+        count = queue_scenes(job, self._stash, self.queue, synced, self._env.time())
+        name = display_name(job)
+        self._reporter.log("info", f"{name}: changed; {count} scenes that show it are queued")

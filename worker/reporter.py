@@ -1,4 +1,4 @@
-"""What the worker says: everything to its log, and what a user must act on also to Stash's log, later."""
+"""The worker's messages: all go to its log, and those that a user must act on also to Stash's log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from stash.notices import leave_notice
+from common.redaction import Redactor
+from stash.deferred_log import defer_log_line
 
 log = logging.getLogger("plexsync")
 _LEVELS = {
@@ -15,51 +16,54 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-#: Seconds for which the same sentence is not said again, in the log and to the user.
-SAY_AGAIN = 60.0
-TELL_AGAIN = 600.0
-#: Sentences that are remembered.
+#: Seconds for which the same message is not repeated, in the log and to the user.
+LOG_AGAIN = 60.0
+NOTIFY_AGAIN = 600.0
+#: Messages that are remembered.
 _REMEMBERED = 1_000
 
 
 class Reporter:
-    """Says each thing once a while."""
+    """Writes messages, each once a while."""
 
     def __init__(
         self,
         data_dir: str | None = None,
         *,
-        redact: Callable[[str], str] = str,
+        redactor: Redactor | None = None,
         tell: Callable[[str, str], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args:
-        data_dir: where notices for Stash's log are left; None: nowhere.
-        redact: takes secrets out of a notice.
-        tell: where (level, text) goes instead, when Stash listens to this process.
-        """
-        self._redact = redact
-        self._data_dir = data_dir
-        self._tell = tell or self._leave
-        self._clock = clock
-        self._said: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        """Say nothing yet.
 
-    def say(self, level: str, text: str) -> None:
-        """Write a line to the log: one, whatever line breaks a file's name has."""
+        Args:
+            data_dir: where lines for Stash's log are left; None: nowhere.
+            redactor: removes secrets from what the user reads.
+            tell: where (level, text) goes instead, when Stash listens to this process.
+        """
+        self._redactor = redactor or Redactor()
+        self._data_dir = data_dir
+        self._tell = tell
+        self._clock = clock
+        self._logged: dict[str, float] = {}
+        self._notified: dict[str, float] = {}
+
+    def log(self, level: str, text: str) -> None:
+        """Write one line to the log, whatever line breaks a file's name has."""
         text = " ".join(text.splitlines())
-        if self._is_due(self._said, text, SAY_AGAIN):
+        if self._is_due(self._logged, text, LOG_AGAIN):
             log.log(_LEVELS[level], "%s", text)
 
-    def tell(self, level: str, text: str) -> None:
-        """Write a line to the log, and leave it for Stash's: a person should act on it."""
-        self.say(level, text)
-        if self._is_due(self._told, text, TELL_AGAIN):
-            self._tell(level, self._redact(text))
-
-    def _leave(self, level: str, text: str) -> None:
-        if self._data_dir is not None:
-            leave_notice(self._data_dir, level, text)
+    def notify_user(self, level: str, text: str) -> None:
+        """Write a line to the log and to Stash's log: a person should act on it."""
+        self.log(level, text)
+        if not self._is_due(self._notified, text, NOTIFY_AGAIN):
+            return
+        text = self._redactor.redact(text)
+        if self._tell is not None:
+            self._tell(level, text)
+        elif self._data_dir is not None:
+            defer_log_line(self._data_dir, level, text)
 
     def _is_due(self, when: dict[str, float], text: str, pause: float) -> bool:
         now = self._clock()
@@ -71,11 +75,11 @@ class Reporter:
         return True
 
 
-class Silence(Reporter):
-    """Says nothing: for whoever only wants to know what would be."""
+class NullReporter(Reporter):
+    """Writes nothing, for callers that only want to know what would be."""
 
-    def say(self, level: str, text: str) -> None:
-        """Say nothing."""
+    def log(self, level: str, text: str) -> None:
+        """Write nothing."""
 
-    def tell(self, level: str, text: str) -> None:
-        """Say nothing."""
+    def notify_user(self, level: str, text: str) -> None:
+        """Write nothing."""

@@ -1,1 +1,1 @@
-"""Tests of the ground floor: private files, SQLite connections, secrets."""
+"""Tests of `common`: private files, SQLite connections, redaction."""

@@ -1,4 +1,4 @@
-"""Files that only their owner can read: exact modes under any umask, no link written through, whole or not at all."""
+"""Tests of private files: modes under any umask, symbolic links, atomic replacement."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from common.files import (
     ensure_private,
     make_private_dir,
     open_private,
+    quarantine,
     remove_leftovers,
     replace_private,
-    set_aside,
 )
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes and links are POSIX's")
 UMASKS = [0o000, 0o022, 0o077, 0o177, 0o277, 0o777]
 
 
-def mode(path: Path) -> int:
+def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def opened(path: str) -> None:
+def open_file(path: str) -> None:
     os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
 
 
-def appended(path: str) -> None:
+def append(path: str) -> None:
     append_private(path, "new\n")
 
 
-def replaced(path: str) -> None:
+def replace(path: str) -> None:
     replace_private(path, "new\n")
 
 
-WRITERS: list[Callable[[str], None]] = [opened, appended, replaced, ensure_private]
+WRITERS: list[Callable[[str], None]] = [open_file, append, replace, ensure_private]
 every_writer = pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 
 
@@ -54,23 +54,23 @@ def under_umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-# --- modes --------------------------------------------------------------------------------------------------
+# --- modes ----------------------------------------------------------------------------------------
 
 
 @posix_only
 def test_a_folder_is_its_owners_alone_under_every_umask(under_umask: int, tmp_path: Path) -> None:
     make_private_dir(str(tmp_path / "data"))
-    assert mode(tmp_path / "data") == 0o700
+    assert mode_of(tmp_path / "data") == 0o700
 
 
 @posix_only
-def test_into_the_folders_above_that_had_to_be_made_nobody_else_can_write(
+def test_created_parent_folders_are_not_writable_by_others(
     under_umask: int, tmp_path: Path
 ) -> None:
     make_private_dir(str(tmp_path / "a" / "b" / "data"))
     for made in ("a", "a/b"):
-        assert mode(tmp_path / made) & 0o722 == 0o700
-    assert mode(tmp_path / "a" / "b" / "data") == 0o700
+        assert mode_of(tmp_path / made) & 0o722 == 0o700
+    assert mode_of(tmp_path / "a" / "b" / "data") == 0o700
 
 
 @posix_only
@@ -79,9 +79,9 @@ def test_a_file_is_its_owners_alone_under_every_umask(
     under_umask: int, tmp_path: Path, write: Callable[[str], None]
 ) -> None:
     write(str(tmp_path / "file"))
-    assert mode(tmp_path / "file") == 0o600
+    assert mode_of(tmp_path / "file") == 0o600
     write(str(tmp_path / "file"))
-    assert mode(tmp_path / "file") == 0o600
+    assert mode_of(tmp_path / "file") == 0o600
 
 
 @posix_only
@@ -92,7 +92,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(
     (tmp_path / "file").touch()
     (tmp_path / "file").chmod(0o666)
     write(str(tmp_path / "file"))
-    assert mode(tmp_path / "file") == 0o600
+    assert mode_of(tmp_path / "file") == 0o600
 
 
 @posix_only
@@ -100,7 +100,7 @@ def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path: Path) -> No
     (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(0o777)
     make_private_dir(str(tmp_path / "data"))
-    assert mode(tmp_path / "data") == 0o700
+    assert mode_of(tmp_path / "data") == 0o700
 
 
 @posix_only
@@ -108,7 +108,7 @@ def test_the_folders_above_that_were_there_are_left_alone(tmp_path: Path) -> Non
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o755)
     make_private_dir(str(tmp_path / "shared" / "data"))
-    assert mode(tmp_path / "shared") == 0o755
+    assert mode_of(tmp_path / "shared") == 0o755
 
 
 def test_a_folder_may_be_made_again_and_by_many_at_once(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_file_in_the_folders_place_is_an_error_and_stays(tmp_path: Path, below
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
 
 
-# --- links --------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------
 
 
 @posix_only
@@ -160,7 +160,7 @@ def test_a_planted_link_is_never_written_through(
         target.write_text("mine", encoding="utf-8")
         target.chmod(0o644)
     (tmp_path / "file").symlink_to(target)
-    if write is replaced:
+    if write is replace:
         write(str(tmp_path / "file"))  # the link itself is replaced
         assert not (tmp_path / "file").is_symlink()
     else:
@@ -169,7 +169,7 @@ def test_a_planted_link_is_never_written_through(
     assert target.exists() == there
     if there:
         assert target.read_text(encoding="utf-8") == "mine"
-        assert mode(target) == 0o644
+        assert mode_of(target) == 0o644
 
 
 @posix_only
@@ -184,10 +184,10 @@ def test_a_link_planted_where_the_new_content_is_prepared_is_not_written_through
     assert target.read_text(encoding="utf-8") == "mine"
 
 
-# --- content ------------------------------------------------------------------------------------------------
+# --- content --------------------------------------------------------------------------------------
 
 
-def test_appending_adds_lines_and_keeps_what_was_there(tmp_path: Path) -> None:
+def test_appending_adds_lines_and_keeps_the_old_content(tmp_path: Path) -> None:
     for line in ("ä\n", "b\n"):
         append_private(str(tmp_path / "file"), line)
     assert (tmp_path / "file").read_bytes() == "ä\nb\n".encode()
@@ -216,7 +216,7 @@ def test_a_replacement_that_fails_leaves_the_old_content_and_nothing_else(tmp_pa
     "write", ["append_private(path, 'x' * 4000)", "replace_private(path, 'x' * 4000)"]
 )
 def test_a_full_disk_is_an_error_and_not_half_a_file(tmp_path: Path, write: str) -> None:
-    """A limit on the size of files stands in for the end of the disk."""
+    """Simulate a full disk by a limit on the file size."""
     (tmp_path / "file").write_text("old" * 400, encoding="utf-8")
     code = (
         "import resource, signal, sys\n"
@@ -225,7 +225,7 @@ def test_a_full_disk_is_an_error_and_not_half_a_file(tmp_path: Path, write: str)
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))\n"
         "path = sys.argv[1]\n"
         f"try:\n    {write}\n"
-        "except OSError:\n    print('told')\n"
+        "except OSError:\n    print('raised')\n"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run(
@@ -235,45 +235,45 @@ def test_a_full_disk_is_an_error_and_not_half_a_file(tmp_path: Path, write: str)
         text=True,
         check=True,
     )
-    assert done.stdout == "told\n"
+    assert done.stdout == "raised\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     if "replace" in write:
         assert (tmp_path / "file").read_text(encoding="utf-8") == "old" * 400
 
 
-def test_a_file_set_aside_keeps_its_content_and_takes_nobodys_name(tmp_path: Path) -> None:
+def test_a_quarantined_file_keeps_its_content_and_overwrites_nothing(tmp_path: Path) -> None:
     names = []
     for n in range(4):
         (tmp_path / "file").write_text(str(n), encoding="utf-8")
-        names.append(set_aside(str(tmp_path / "file"), "20260101-000000"))
+        names.append(quarantine(str(tmp_path / "file"), "20260101-000000"))
         assert not (tmp_path / "file").exists()
     assert [Path(name).read_text(encoding="utf-8") for name in names] == ["0", "1", "2", "3"]
     assert all(Path(name).name.startswith("file.broken-20260101-000000") for name in names)
 
 
-# --- leftovers ----------------------------------------------------------------------------------------------
+# --- leftovers ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def dead() -> int:
-    """The id of a process that has ended."""
+def dead_pid() -> int:
+    """Return the id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid
 
 
 @posix_only
-def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path, dead: int) -> None:
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path: Path, dead_pid: int) -> None:
     kept = [
         "file",
         "notes.tmp",
         f"file.{os.getpid()}.tmp",
         "file.abc.tmp",
-        f"file.{dead}",
-        f"file.{dead}.tmp.txt",
+        f"file.{dead_pid}",
+        f"file.{dead_pid}.tmp.txt",
         ".tmp",
     ]
-    for name in (*kept, f"file.{dead}.tmp", f"sync_timestamps.json.{dead}.tmp"):
+    for name in (*kept, f"file.{dead_pid}.tmp", f"sync_timestamps.json.{dead_pid}.tmp"):
         (tmp_path / name).touch()
     remove_leftovers(str(tmp_path))
     assert {entry.name for entry in tmp_path.iterdir()} == set(kept)
@@ -288,6 +288,8 @@ def test_a_strange_name_does_not_stop_the_worker(tmp_path: Path, name: str) -> N
 
 
 @posix_only
-def test_a_folder_with_a_leftovers_name_does_not_stop_the_worker(tmp_path: Path, dead: int) -> None:
-    (tmp_path / f"a.{dead}.tmp").mkdir()
+def test_a_folder_with_a_leftovers_name_does_not_stop_the_worker(
+    tmp_path: Path, dead_pid: int
+) -> None:
+    (tmp_path / f"a.{dead_pid}.tmp").mkdir()
     remove_leftovers(str(tmp_path))

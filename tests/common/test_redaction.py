@@ -1,4 +1,4 @@
-"""A secret that was told to a redactor is in no text that leaves it."""
+"""Tests of redaction: a registered secret never appears in redacted text."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ EXAMPLES = settings(
 )
 TOKEN = "tok-1234567890abcdef"
 
-#: What tokens, API keys and cookies are made of; and anything that can be typed.
+#: Characters of tokens, API keys and cookies.
 token_like = st.text(string.ascii_letters + string.digits + "-_=.|+/", min_size=6, max_size=60)
+#: Anything a user can type.
 typed = st.text(
     string.ascii_letters + string.digits + string.punctuation + " äß日", min_size=6, max_size=40
 ).filter(lambda secret: len(secret.strip()) >= 6)
@@ -59,7 +60,7 @@ def test_a_secret_inside_a_url_never_survives(secret: str, before: str, after: s
 
 @EXAMPLES
 @given(st.lists(token_like, min_size=2, max_size=4, unique=True), st.permutations(range(4)))
-def test_none_of_several_secrets_survives_whatever_order_they_came_in(
+def test_several_secrets_are_all_masked_in_any_order_of_registration(
     secrets: list[str], order: list[int]
 ) -> None:
     known = redactor(*(secrets[n] for n in order if n < len(secrets)))
@@ -104,7 +105,7 @@ def test_a_text_without_secrets_is_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, "", "1", "abc", "12345"])
-def test_what_is_too_short_to_be_a_secret_garbles_nothing(nothing: str | None) -> None:
+def test_a_value_too_short_for_a_secret_is_not_masked(nothing: str | None) -> None:
     assert redactor(nothing).redact("scene 12345, abc 1") == "scene 12345, abc 1"
 
 
@@ -124,7 +125,7 @@ def test_what_is_too_short_to_be_a_secret_garbles_nothing(nothing: str | None) -
         f"session={TOKEN}",
     ],
 )
-def test_a_value_that_is_named_like_a_secret_is_hidden_though_nobody_told_of_it(text: str) -> None:
+def test_a_value_named_like_a_secret_is_hidden_without_being_registered(text: str) -> None:
     redacted = Redactor().redact(text)
     assert TOKEN not in redacted
     assert redacted.startswith(text.split(TOKEN)[0])
@@ -158,7 +159,7 @@ def test_a_log_record_with_arguments_and_traceback_holds_no_secret() -> None:
     assert "GET http://plex/?a=tok-…cdef" in text
 
 
-def test_learning_a_secret_while_other_threads_redact_stops_nobody() -> None:
+def test_adding_a_secret_while_other_threads_redact_raises_nothing() -> None:
     known = redactor(TOKEN)
     failures: list[Exception] = []
     done = threading.Event()

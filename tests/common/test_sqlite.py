@@ -1,4 +1,4 @@
-"""The one way to open SQLite files: private, durable, patient; and one transaction at a time."""
+"""Tests of SQLite connections: private files, durable commits, waiting for locks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.sqlite import MEMORY, connect, write
+from common.sqlite import IN_MEMORY, connect, write
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -26,9 +26,11 @@ def test_a_commit_is_on_disk_when_it_returns_and_the_file_is_private(tmp_path: P
             assert {file.name for file in tmp_path.iterdir()} >= {"a.db", "a.db-wal"}
 
 
-def test_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_in_memory_database_creates_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with closing(connect(MEMORY)) as connection, write(connection):
+    with closing(connect(IN_MEMORY)) as connection, write(connection):
         connection.execute("CREATE TABLE t (x)")
     assert list(tmp_path.iterdir()) == []
 
@@ -78,7 +80,7 @@ def test_a_lock_that_outlasts_the_timeout_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database " * 500, b"\0" * 4096])
-def test_what_is_no_database_is_an_error_and_is_not_overwritten(
+def test_a_file_that_is_not_a_database_is_an_error_and_is_not_overwritten(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "a.db").write_bytes(content)
@@ -95,8 +97,8 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere.db").exists()
 
 
-def test_opening_waits_for_another_process_that_is_just_making_the_file(tmp_path: Path) -> None:
-    """SQLite refuses the switch to WAL at once, whatever the timeout, while another one is about to write."""
+def test_opening_waits_for_another_process_that_is_creating_the_file(tmp_path: Path) -> None:
+    """SQLite refuses the switch to WAL at once, without its timeout, while another one writes."""
     path = str(tmp_path / "a.db")
     outcome: list[object] = []
 
@@ -107,12 +109,12 @@ def test_opening_waits_for_another_process_that_is_just_making_the_file(tmp_path
         except sqlite3.Error as error:
             outcome.append(error)
 
-    with closing(sqlite3.connect(path, isolation_level=None)) as maker:
-        maker.execute("CREATE TABLE t (x)")
-        maker.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(path, isolation_level=None)) as creator:
+        creator.execute("CREATE TABLE t (x)")
+        creator.execute("BEGIN IMMEDIATE")
         opening = threading.Thread(target=open_it)
         opening.start()
         opening.join(0.2)  # it ends only if it gave up
-        maker.execute("COMMIT")
+        creator.execute("COMMIT")
         opening.join()
     assert outcome == ["wal"]

@@ -479,7 +479,9 @@ def test_status_counts_what_waits_what_is_tried_again_and_what_failed(world: Wor
     assert done.output["worker"] == {"alive": False, "pid": None, "silent": False}
     assert done.output["last_synced_at"] is None
     assert any(str(world.data_dir / "worker.log") in text for text in done.texts)
-    assert any("7 PlexNotFound" in text for text in done.texts)
+    assert any("7 not in Plex, 2 ambiguous" in text for text in done.texts)
+    assert not any("PlexNotFound" in text or "breaker" in text for text in done.texts)
+    assert "Plex: not tried yet" in done.texts
     assert any(re.search(r"the next in 3[56]\d\d s", text) for text in done.texts), done.texts
     assert world.workers() == [], "it starts nothing"
 
@@ -559,7 +561,7 @@ def test_show_failed_names_each_scene_with_its_reason(world: World) -> None:
     write_letters(world, PlexNotFound("no Plex item has the file /data/x.mp4"), [7])
     done = run_task(world, "Show failed and ambiguous")
     assert any("scene 7" in text and "/data/x.mp4" in text for text in done.texts)
-    assert "1 PlexNotFound" in done.summary
+    assert "1 not in Plex" in done.summary
 
 
 def test_retry_and_clear_take_only_those_with_the_reason(world: World) -> None:
@@ -592,7 +594,7 @@ def test_clear_queue_drops_nothing_unless_confirmed(world: World) -> None:
     for arguments in ({}, {"confirm": "false"}, {"confirm": ""}, {"confirm": "0"}):
         done = run_task(world, "Clear queue", **arguments)
         assert done.output["would_drop"] == 7
-        assert "7 waiting" in done.summary
+        assert "7 queued" in done.summary
         assert len(queued(world.data_dir)) == 7
     done = run_task(world, "Clear queue", confirm="true")
     assert done.output["dropped"] == 7

@@ -115,7 +115,7 @@ def queued(data_dir: str | Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     with closing(JobQueue(str(file.parent))) as queue:
-        queue.take_in()
+        queue.import_spool()
     with closing(sqlite3.connect(file, timeout=DEADLINE)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rows = connection.execute(

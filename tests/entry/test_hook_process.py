@@ -123,7 +123,7 @@ def test_a_hook_that_starts_a_worker_loads_none_of_the_workers_libraries(
             "stash.settings",
             "stash.connection",
             "stash.log",
-            "stash.notices",
+            "stash.deferred_log",
             "stash.plugin_input",
         ),
     }

@@ -34,7 +34,7 @@ LIGHT = (
     *(
         "stash/connection.py",
         "stash/log.py",
-        "stash/notices.py",
+        "stash/deferred_log.py",
         "stash/plugin_input.py",
         "stash/settings.py",
     ),
@@ -45,7 +45,7 @@ LIGHT = (
         "queue/table.py",
         "queue/timestamps.py",
     ),
-    *("common/files.py", "common/places.py", "common/sqlite.py", "PlexSync.py"),
+    *("common/files.py", "common/data_dir.py", "common/sqlite.py", "PlexSync.py"),
 )
 HEAVY = {
     "typing",

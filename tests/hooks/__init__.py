@@ -1,1 +1,1 @@
-"""Tests of what runs inside a hook, called in this process."""
+"""Tests of the hook's code, run in the test process."""

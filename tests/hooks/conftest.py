@@ -1,4 +1,4 @@
-"""A data directory with a real queue in it, and a look at what the queue holds on disk."""
+"""Fixtures: a data directory with a real queue, and its jobs on disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def inbox(data_dir: str) -> Iterator[Inbox]:
 
 @pytest.fixture
 def jobs(data_dir: str) -> Rows:
-    """Read the jobs from the file, as another process would."""
+    """Return a function that reads the jobs from the database as another process would."""
 
     def read() -> list[dict[str, Any]]:
         if not os.path.exists(os.path.join(data_dir, "queue", "data.db")):

@@ -1,4 +1,4 @@
-"""Stash's hook contexts in all their shapes, and what a job keeps of them."""
+"""Tests of parsing Stash's hook contexts, and of the data that a job keeps."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def read_update(context: Any) -> tuple[int, dict[str, Any]]:
 
 
 def read(context: HookContext) -> tuple[int, dict[str, Any]]:
-    """As it arrives: through JSON."""
+    """Parse a context after a round trip through JSON, as the hook receives it."""
     return read_update(json.loads(json.dumps(context.to_json())))
 
 
-def kept(context: HookContext) -> tuple[int, dict[str, Any]]:
-    """The scene and what its job would hold."""
+def job_of(context: HookContext) -> tuple[int, dict[str, Any]]:
+    """Return the scene id and the data of its job."""
     scene_id, update = read(context)
     return scene_id, job_data(update)
 
 
 def test_a_single_save_keeps_what_the_client_passed() -> None:
     context = events.scene_update({"id": "7", "title": "T", "studio_id": None, "play_count": 2})
-    assert kept(context) == (7, {"title": "T", "studio_id": None, "play_count": 2})
+    assert job_of(context) == (7, {"title": "T", "studio_id": None, "play_count": 2})
 
 
 def test_a_bulk_edit_is_about_the_contexts_own_scene() -> None:
@@ -39,7 +39,7 @@ def test_a_bulk_edit_is_about_the_contexts_own_scene() -> None:
     context = events.bulk_scene_update(
         {"ids": ["7", "8", "9"], "rating100": 50, "tag_ids": tags}, 8
     )
-    assert kept(context) == (8, {"rating100": 50, "tag_ids": tags})
+    assert job_of(context) == (8, {"rating100": 50, "tag_ids": tags})
 
 
 @pytest.mark.parametrize(("scene_id", "title"), [(7, "Seven"), (8, "Eight"), (9, "Nine")])
@@ -49,7 +49,7 @@ def test_the_taggers_list_gives_each_scene_its_own_input(scene_id: int, title: s
         {"id": "8", "title": "Eight"},
         {"id": "9", "title": "Nine"},
     ]
-    assert kept(events.scenes_update(inputs, scene_id)) == (scene_id, {"title": title})
+    assert job_of(events.scenes_update(inputs, scene_id)) == (scene_id, {"title": title})
 
 
 def test_a_list_without_the_scene_still_counts_by_its_input_fields() -> None:
@@ -63,14 +63,12 @@ def test_a_list_without_the_scene_still_counts_by_its_input_fields() -> None:
     assert (scene_id, changed_fields(update)) == (5, {"title"})
 
 
-@pytest.mark.parametrize(
-    "entries", [[], [None, 5, "x", []], [{"id": None}], [{"title": "of nobody"}]]
-)
+@pytest.mark.parametrize("entries", [[], [None, 5, "x", []], [{"id": None}], [{"title": "no id"}]])
 def test_a_list_of_odd_entries_gives_nothing(entries: list[Any]) -> None:
     assert read_update({"id": 7, "type": "Scene.Update.Post", "input": entries}) == (7, {})
 
 
-def test_a_scan_says_nothing() -> None:
+def test_a_scan_changes_no_field() -> None:
     scene_id, update = read(events.scan_update(7))
     assert (scene_id, changed_fields(update)) == (7, set())
 
@@ -79,15 +77,15 @@ def test_identify_brings_its_groups_as_movies() -> None:
     context = events.identify(
         {"id": "7", "title": "T", "groups": [{"group_id": "3"}], "details": None}
     )
-    assert kept(context) == (7, {"title": "T", "movies": [{"group_id": "3"}]})
+    assert job_of(context) == (7, {"title": "T", "movies": [{"group_id": "3"}]})
 
 
 @pytest.mark.parametrize("sent", ["text", 5, True, 1.5])
-def test_an_input_of_another_kind_says_nothing(sent: Any) -> None:
+def test_an_input_of_another_type_changes_no_field(sent: Any) -> None:
     assert read_update({"id": 7, "type": "Scene.Update.Post", "input": sent}) == (7, {})
 
 
-def test_the_context_says_which_scene_not_the_input() -> None:
+def test_the_scene_id_is_the_contexts_not_the_inputs() -> None:
     context = {"id": 7, "type": "Scene.Update.Post", "input": {"id": "8", "title": "T"}}
     assert read_update(context)[0] == 7
 
@@ -104,8 +102,8 @@ def test_a_deleted_scene_is_named_by_the_context() -> None:
 @pytest.mark.parametrize(
     "context", [None, [], "x", 5, True, [{"id": 7, "type": "Scene.Update.Post"}]]
 )
-def test_a_context_that_is_no_object_is_refused(context: Any) -> None:
-    with pytest.raises(EventError, match="hookContext is no object"):
+def test_a_context_that_is_not_an_object_is_refused(context: Any) -> None:
+    with pytest.raises(EventError, match="hookContext is not an object"):
         read_event(context)
 
 
@@ -161,7 +159,7 @@ def test_a_cover_is_noted_and_not_stored(field: str, picture: str) -> None:
     assert data == {field: True}
 
 
-def test_a_cover_that_was_taken_away_is_noted_as_well() -> None:
+def test_a_removed_cover_is_noted_too() -> None:
     assert "cover_image" in job_data({"cover_image": None, "inputFields": ["cover_image"]})
 
 
@@ -179,7 +177,7 @@ def test_a_large_value_is_only_noted(value: Any) -> None:
     assert len(json.dumps(data)) < 4_000
 
 
-def test_what_identifies_the_request_is_not_kept() -> None:
+def test_fields_that_identify_the_request_are_not_kept() -> None:
     update = {
         "id": "7",
         "ids": ["7"],
@@ -190,7 +188,7 @@ def test_what_identifies_the_request_is_not_kept() -> None:
     assert job_data(update) == {"title": "T"}
 
 
-def test_the_event_itself_is_left_as_it_was() -> None:
+def test_the_event_itself_is_not_modified() -> None:
     context = {
         "id": 7,
         "type": "Scene.Update.Post",

@@ -1,4 +1,4 @@
-"""Which updates can change what Plex shows: every field of Stash's inputs, in every shape."""
+"""Tests of `requires_plex_sync` with every field of Stash's inputs, in every shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hooks.handlers import requires_plex_sync
 from tests.simulators.stash.events import SCENE_FIELDS
 
 WANTED: dict[str, Any] = {
-    # the contract's words
+    # the contract's names
     "title": "T",
     "details": "D",
     "date": "2024-05-06",
@@ -24,7 +24,7 @@ WANTED: dict[str, Any] = {
     "cover": "data:image/png;base64,AAAA",
     "organized": True,
     "urls": ["https://example.org"],
-    # Stash's own names of the same
+    # Stash's names for the same
     "url": "https://example.org",
     "rating100": 80,
     "studio_id": "1",
@@ -53,7 +53,7 @@ UNWANTED: dict[str, Any] = {
 
 
 def full(**sent: Any) -> dict[str, Any]:
-    """An input as Stash sends it: every key, those that were not passed as null."""
+    """Return an input as Stash sends it: every key, null if the client did not pass it."""
     return {**dict.fromkeys(SCENE_FIELDS.split()), "id": "7", **sent}
 
 
@@ -99,23 +99,23 @@ def test_an_empty_value_is_a_value(value: Any) -> None:
     assert requires_plex_sync({"id": "7", "rating100": value}) is True
 
 
-def test_every_input_name_of_a_single_save_is_decided_upon_here() -> None:
+def test_every_input_field_of_a_single_save_is_covered_here() -> None:
     assert set(SCENE_FIELDS.split()) - {"id"} <= {*WANTED, *UNWANTED}
 
 
 @pytest.mark.parametrize(
     "update", [{}, {"id": "7"}, {"ids": ["7", "8"]}, {"inputFields": []}, full()]
 )
-def test_an_update_of_nothing_is_not_wanted(update: dict[str, Any]) -> None:
+def test_an_empty_update_is_not_wanted(update: dict[str, Any]) -> None:
     assert requires_plex_sync(update) is False
 
 
 @pytest.mark.parametrize("fields", [None, "title", {"title": 1}, 5])
-def test_input_fields_that_are_no_list_are_as_if_missing(fields: Any) -> None:
+def test_input_fields_that_are_not_a_list_are_ignored(fields: Any) -> None:
     assert requires_plex_sync({**full(title="T"), "inputFields": fields}) is True
     assert requires_plex_sync({**full(), "inputFields": fields}) is False
 
 
-def test_odd_entries_of_input_fields_do_no_harm() -> None:
+def test_invalid_entries_of_input_fields_are_ignored() -> None:
     assert requires_plex_sync({**full(), "inputFields": [None, 5, ["x"], {}, "title"]}) is True
     assert requires_plex_sync({**full(), "inputFields": [None, 5, ["x"], {}, "Title"]}) is False

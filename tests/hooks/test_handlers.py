@@ -1,4 +1,4 @@
-"""From an update to a job on disk: what is written, merged, skipped, and what is answered."""
+"""Tests of `on_scene_update`: jobs written, merged and skipped."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_edit_becomes_a_job_with_the_contracts_keys(inbox: Inbox, jobs: Rows)
     }
 
 
-def test_what_plex_does_not_show_leaves_no_job_and_no_mark(
+def test_an_edit_that_plex_does_not_show_leaves_no_job_and_no_mark(
     inbox: Inbox, data_dir: str, jobs: Rows
 ) -> None:
     assert (
@@ -60,7 +60,7 @@ def test_what_plex_does_not_show_leaves_no_job_and_no_mark(
     assert not is_scene_pending(SCENE)
 
 
-def test_a_cover_of_megabytes_costs_the_queue_a_few_bytes(
+def test_a_large_cover_takes_only_a_few_bytes_in_the_queue(
     inbox: Inbox, data_dir: str, jobs: Rows
 ) -> None:
     cover = "data:image/png;base64," + "iVBORw0K" * 650_000
@@ -74,7 +74,7 @@ def test_a_cover_of_megabytes_costs_the_queue_a_few_bytes(
     assert sum(os.path.getsize(file) for file in Path(data_dir, "queue").iterdir()) < 1_000_000
 
 
-def test_a_second_edit_is_merged_into_the_one_that_waits(inbox: Inbox, jobs: Rows) -> None:
+def test_a_second_edit_is_merged_into_the_waiting_job(inbox: Inbox, jobs: Rows) -> None:
     handle(inbox, {"title": "Old", "details": "D"})
     first = jobs()[0]["enqueued_at"]
     handle(inbox, {"title": "New", "rating100": None, "inputFields": ["title", "rating100"]})
@@ -83,7 +83,7 @@ def test_a_second_edit_is_merged_into_the_one_that_waits(inbox: Inbox, jobs: Row
     assert job["enqueued_at"] == first
 
 
-def test_an_edit_of_a_scene_at_work_is_a_job_of_its_own(inbox: Inbox, data_dir: str) -> None:
+def test_an_edit_during_a_sync_is_a_new_job(inbox: Inbox, data_dir: str) -> None:
     handle(inbox, {"title": "Old"})
     manager = QueueManager(data_dir)
     try:
@@ -105,7 +105,7 @@ def test_a_mark_never_keeps_an_edit_out_of_the_queue(inbox: Inbox, jobs: Rows) -
     assert len(jobs()) == 1
 
 
-def test_marks_are_set_by_an_edit_and_taken_back(inbox: Inbox) -> None:
+def test_marks_are_set_by_an_edit_and_can_be_removed(inbox: Inbox) -> None:
     assert not is_scene_pending(SCENE)
     handle(inbox, {"title": "T"})
     assert is_scene_pending(SCENE)
@@ -122,7 +122,7 @@ def test_marks_are_set_by_an_edit_and_taken_back(inbox: Inbox) -> None:
         1000.0,
         999.9,
         0,
-        "1970-01-01T00:16:39Z",  # a whole second, and its end is the moment of the sync
+        "1970-01-01T00:16:39Z",  # no fraction: its end counts, which is the moment of the sync
         "1970-01-01T00:16:40.000Z",
         "1970-01-01T01:16:40.0+01:00",
         "1969-12-31T19:16:39.999999999-05:00",
@@ -146,7 +146,7 @@ def test_an_update_that_was_synced_already_is_skipped(
     [
         1000.001,
         1001,
-        "1970-01-01T00:16:40Z",  # it may have been at the end of that second
+        "1970-01-01T00:16:40Z",  # no fraction: it may be as late as the end of that second
         "1970-01-01T01:16:40+01:00",
         "1970-01-01T00:16:40.001Z",
         "2026-01-05T10:00:00+01:00",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.sqlite import MEMORY, connect
+from common.sqlite import IN_MEMORY, connect
 from plex.client import PlexClient
+from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.memory import SyncMemory
 from tests.plex.support import TOKEN, Clock, Naps, Scribe, World, open_index
 from tests.simulators.plex import PlexSimulator
 
@@ -45,9 +45,9 @@ def index() -> Iterator[FileIndex]:
 
 
 @pytest.fixture
-def memory() -> Iterator[SyncMemory]:
-    connection = connect(MEMORY)
-    yield SyncMemory(connection)
+def memory() -> Iterator[WriteHistory]:
+    connection = connect(IN_MEMORY)
+    yield WriteHistory(connection)
     connection.close()
 
 
@@ -57,5 +57,5 @@ def world(plex: PlexSimulator, clock: Clock, client: PlexClient, index: FileInde
 
 
 @pytest.fixture
-def scribe(world: World, memory: SyncMemory) -> Scribe:
+def scribe(world: World, memory: WriteHistory) -> Scribe:
     return Scribe(world, memory)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import HealthCheck, settings
 
-from common.sqlite import MEMORY, connect
+from common.env import Env
+from common.media import MediaFile
+from common.sqlite import IN_MEMORY, connect
 from plex.client import PlexClient
 from plex.edits import Edits, Switches
+from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.matcher import MatchConfidence, find_plex_items_with_confidence
-from plex.memory import SyncMemory
-from plex.records import PlexItem, read_item
-from plex.writer import upload_poster, wants_poster, write_item
+from plex.items import Library, PlexItem
+from plex.matcher import MatchConfidence, find_items
+from plex.session import PlexSession
+from stash.client import StashClient
+from stash.records import Cover, Scene
 from tests.simulators.plex import PlexLibrary, PlexSimulator
+from validation.config import PlexSyncConfig, validate_config
 from validation.metadata import SyncMetadata
+from worker.job_runner import JobRunner
+from worker.reporter import NullReporter
 
 TOKEN = "tok-1234567890abcdef"
 MAPPINGS = (("/data", "/media"),)
@@ -57,7 +64,7 @@ class Naps:
 
 @contextmanager
 def open_index(path: Path | None = None) -> Iterator[FileIndex]:
-    connection = connect(MEMORY if path is None else str(path))
+    connection = connect(IN_MEMORY if path is None else str(path))
     try:
         yield FileIndex(connection)
     finally:
@@ -84,21 +91,21 @@ class World:
         self.client = client
         self.index = index
         self.scenes: PlexLibrary = plex.add_library("Scenes", ["/media"])
-        self._sections: list[Any] | None = None
+        self._sections: list[Library] | None = None
 
     @property
-    def sections(self) -> list[Any]:
-        """The sections, read once."""
+    def sections(self) -> list[Library]:
+        """The libraries, read once."""
         if self._sections is None:
             self._sections = self.client.libraries()
         return self._sections
 
     @property
     def section_ids(self) -> list[int]:
-        return [int(section.key) for section in self.sections]
+        return [library.key for library in self.sections]
 
     def refresh(self) -> bool:
-        return self.index.refresh(self.client.server, self.section_ids)
+        return self.index.refresh(self.client, self.section_ids)
 
     def find(
         self,
@@ -110,32 +117,45 @@ class World:
         indexed: bool = True,
     ) -> tuple[MatchConfidence, int | None, list[int]]:
         """Return (confidence, rating key or None, the candidates' rating keys)."""
-        confidence, item, candidates = find_plex_items_with_confidence(
-            self.sections,
-            path,
-            mappings,
-            size,
-            other_files=others,
-            index=self.index if indexed else None,
-        )
-        keys = [int(each.ratingKey) for each in candidates]
-        return confidence, None if item is None else int(item.ratingKey), keys
+        files = [MediaFile(path, size), *(MediaFile(*other) for other in others)]
+        index = self.index if indexed else FileIndex()
+        found = find_items(self.client, index, self.section_ids, files, mappings)
+        keys = [item.rating_key for item in found.items]
+        certain = len(keys) == 1
+        confidence = MatchConfidence.HIGH if certain else MatchConfidence.LOW
+        return confidence, keys[0] if certain else None, keys
 
     def item(self, rating_key: int) -> Any:
         """A plexapi item, read anew."""
-        return self.sections[0].fetchItem(rating_key)
+        return self.client.server.fetchItem(rating_key)
 
     def read(self, rating_key: int) -> PlexItem:
-        """What plexapi reads back."""
-        return read_item(self.item(rating_key))
+        """What Plex has now."""
+        (item,) = self.client.fetch_items([rating_key])
+        return item
+
+
+class Covers:
+    """Stands where Stash would: it hands out one cover."""
+
+    def __init__(self) -> None:
+        self.picture: bytes | None = None
+
+    def fetch_cover(self, scene: Scene) -> Cover:
+        return Cover(self.picture)
 
 
 class Scribe:
-    """Writes scenes to items as the worker does: recall, write, remember."""
+    """Writes scene 1 to items as the worker does: read the history, write, keep what was written."""
 
-    def __init__(self, world: World, memory: SyncMemory) -> None:
+    def __init__(self, world: World, history: WriteHistory) -> None:
         self.world = world
-        self.memory = memory
+        self.history = history
+        self.covers = Covers()
+        self.session = PlexSession(world.index, Env())
+        self.runner = JobRunner(
+            self.session, cast(StashClient, self.covers), history, NullReporter()
+        )
 
     def sync(
         self,
@@ -145,15 +165,46 @@ class Scribe:
         cover: bytes | None = None,
         **fields: Any,
     ) -> Edits:
-        metadata, how = scene(**fields), switches or Switches()
-        item = self.world.item(rating_key)
-        remember = partial(self.memory.remember, 1)
-        edits = write_item(item, metadata, self.memory.recall(1, rating_key), how, remember)
-        written = self.memory.recall(1, rating_key)
-        if cover is not None and wants_poster(item, written, how):
-            remember(upload_poster(item, cover, written))
+        item = self.world.read(rating_key)
+        edits = self.write(item, switches=switches, **fields)
+        if cover is not None:
+            self.covers.picture = cover
+            written = self.history.get(1, rating_key)
+            self.runner._write_poster(item, SCENE, written, switches or Switches())
         return edits
 
+    def write(self, item: PlexItem, *, switches: Switches | None = None, **fields: Any) -> Edits:
+        self.session._config = config_for(switches or Switches(), self.world.plex.url)
+        self.session.use(self.world.client)
+        return self.runner.write_fields(item, scene(**fields))
 
-def forgetful(written: object) -> None:
-    """Remembers nothing."""
+
+def config_for(switches: Switches, url: str) -> PlexSyncConfig:
+    """The settings that stand for switches."""
+    values = dataclasses.asdict(switches)
+    settings: dict[str, Any] = {
+        "lock_fields": values.pop("lock"),
+        "preserve_plex_edits": values.pop("preserve"),
+        **{f"sync_{name}": value for name, value in values.items()},
+    }
+    config, problem = validate_config({"plex_url": url, "plex_token": TOKEN, **settings})
+    assert config is not None, problem
+    return config
+
+
+SCENE = Scene(
+    id=1,
+    title="",
+    details="",
+    date=None,
+    director="",
+    rating100=None,
+    organized=False,
+    updated_at="2026-01-01T00:00:00Z",
+    studio="",
+    performers=(),
+    tags=(),
+    groups=(),
+    files=(),
+    cover="/scene/1/screenshot?t=1",
+)

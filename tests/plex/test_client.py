@@ -19,7 +19,7 @@ from plex.exceptions import (
     translated,
 )
 from plex.index import FileIndex
-from plex.records import read_item
+from plex.items import read_item
 from tests.isolation import closed_url
 from tests.plex.support import TOKEN, Naps, World, requests_of
 from tests.simulators.httpd import (
@@ -106,8 +106,8 @@ def test_every_request_has_both_time_limits(
     client = PlexClient(plex.url, TOKEN, connect_timeout=2.5, read_timeout=7.5, sleep=naps)
     recorder = TimeoutRecorder()
     client._session.mount("http://", recorder)
-    section = client.libraries()[0]
-    index.refresh(client.server, [library.key])
+    section = client.get_library("Scenes")
+    index.refresh(client, [library.key])
     item = section.fetchItem(rating_key)
     item.reload()
     item.edit(**{"title.value": "x"})
@@ -133,7 +133,7 @@ def test_a_server_that_hangs_is_a_temporary_error(
     client = PlexClient(plex.url, TOKEN, read_timeout=0.2, sleep=naps)
     rule = plex.faults.add(Hang(), path=path)
     with pytest.raises(PlexTemporaryError, match="in time"):
-        index.refresh(client.server, [library.key])
+        index.refresh(client, [library.key])
         client.libraries()
         with translated():
             read_item(client.server.fetchItem(rating_key))

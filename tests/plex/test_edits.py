@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plex.edits import Edits, Switches, plan_edits, split_requests
-from plex.memory import Written
-from plex.records import PlexItem
+from plex.items import PlexItem
 from tests.plex.support import PROPERTY
 from validation.metadata import SyncMetadata
 
@@ -23,7 +22,8 @@ def item(**fields: Any) -> PlexItem:
     )
     lists: dict[str, Any] = dict.fromkeys(("genres", "actors", "directors", "collections"), ())
     return PlexItem(
-        **{"rating_key": 7, "library": "Scenes", **empty, "title": "T", **lists, **fields}
+        library_key=1,
+        **{"rating_key": 7, "library": "Scenes", **empty, "title": "T", **lists, **fields},
     )
 
 
@@ -35,9 +35,14 @@ def plan(
     stem: str = "stem",
 ) -> Edits:
     metadata = SyncMetadata.model_validate({"title": "T", **stash})
-    return plan_edits(
-        item(**plex), metadata, stem, Written(7, before or {}), switches or Switches()
-    )
+    return plan_edits(item(**plex), metadata, stem, as_stored(before or {}), switches or Switches())
+
+
+def as_stored(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The history as JSON brings it back: no tuples."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()
+    }
 
 
 def sent(edits: Edits) -> dict[str, str | int]:

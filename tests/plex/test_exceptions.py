@@ -17,9 +17,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from plex import listing
 from plex.client import PlexClient
-from plex.edits import Switches
 from plex.exceptions import (
     PlexNotFound,
     PlexPermanentError,
@@ -29,9 +27,7 @@ from plex.exceptions import (
     translated,
 )
 from plex.index import FileIndex
-from plex.memory import Written
-from plex.writer import upload_poster, write_item
-from tests.plex.support import TOKEN, Naps, World, forgetful, scene
+from tests.plex.support import TOKEN, Naps, Scribe, World
 from tests.simulators.httpd import Answer, Fault, Hang, Reset, ResetAfter, Truncate
 from tests.simulators.plex import PlexSimulator
 from validation.errors import PermanentError, TransientError
@@ -181,34 +177,34 @@ BODY = f"<html><body>Error at {URL}</body></html>".encode()
 def test_each_status_has_its_exception(
     plex: PlexSimulator, client: PlexClient, status: int, expected: type[Exception]
 ) -> None:
-    server = client.server
+    assert client.server
     plex.faults.add(Answer(status, BODY))
     with pytest.raises(PLEX_ERRORS) as caught:
-        listing.query(server, "/library/metadata/7")
+        client.get("/library/metadata/7")
     assert isinstance(caught.value, expected)
     _assert_tells_nothing(caught.value)
 
 
 @pytest.mark.parametrize("status", [400, 409, 429, 500, 502, 503, 504])
 def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int) -> None:
-    server = client.server
+    assert client.server
     plex.faults.add(Answer(status, BODY))
     with pytest.raises((PlexTemporaryError, PlexPermanentError)) as caught:
-        listing.query(server, "/library/metadata/7")
+        client.get("/library/metadata/7")
     assert getattr(caught.value, "status", None) == status
     assert str(status) in str(caught.value)
 
 
 def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_written(
-    world: World,
+    world: World, scribe: Scribe
 ) -> None:
     """The write says 403 either way; the probe that follows says whether it is the token."""
     item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
-    plex_item = world.item(item.rating_key)
+    found = world.read(item.rating_key)
     world.plex.valid_tokens.clear()
     world.plex.shared_tokens.add(TOKEN)
     with pytest.raises(PlexPermanentError) as caught:
-        write_item(plex_item, scene(title="New"), Written(item.rating_key), Switches(), forgetful)
+        scribe.write(found, title="New")
     assert caught.value.status == 403
     with pytest.raises(PlexRejected, match="owner"):
         world.client.probe()
@@ -242,11 +238,12 @@ BROKEN: dict[str, Fault] = {
 }
 
 
-def _steps(world: World, rating_key: int) -> dict[str, tuple[str, str, Callable[[], object]]]:
+def _steps(
+    world: World, scribe: Scribe, rating_key: int
+) -> dict[str, tuple[str, str, Callable[[], object]]]:
     """Step → (method, path to break, what is called); everything before the step went well."""
-    plex_item = world.item(rating_key)
+    found = world.read(rating_key)
     world.refresh()
-    switches, written = Switches(), Written(rating_key)
 
     def listed() -> object:
         world.clock.tick()
@@ -261,9 +258,9 @@ def _steps(world: World, rating_key: int) -> dict[str, tuple[str, str, Callable[
         "edit": (
             "PUT",
             "/",
-            lambda: write_item(plex_item, scene(title="New"), written, switches, forgetful),
+            lambda: scribe.write(found, title="New"),
         ),
-        "poster": ("POST", "/", lambda: upload_poster(plex_item, b"picture", written)),
+        "poster": ("POST", "/", lambda: world.client.upload_poster(found, b"picture")),
     }
 
 
@@ -284,11 +281,11 @@ HARMLESS = {
 @pytest.mark.parametrize("step", ["sections", "marks", "listing", "item", "edit", "poster"])
 @pytest.mark.parametrize("broken", BROKEN)
 def test_no_foreign_exception_leaves_the_room(
-    plex: PlexSimulator, world: World, naps: Naps, broken: str, step: str
+    plex: PlexSimulator, world: World, naps: Naps, scribe: Scribe, broken: str, step: str
 ) -> None:
     item = plex.add_item(world.scenes, "/media/a/One.mp4")
     world.client._session._limits = (2.0, 0.15)
-    method, path, call = _steps(world, item.rating_key)[step]
+    method, path, call = _steps(world, scribe, item.rating_key)[step]
     rule = plex.faults.add(BROKEN[broken], method=method, path=path)
     try:
         call()
@@ -308,11 +305,11 @@ def test_no_foreign_exception_leaves_the_room(
 
 @pytest.mark.parametrize("broken", [name for name in BROKEN if name not in ("hang", "bad numbers")])
 def test_a_broken_answer_at_any_step_leaves_the_index_usable(
-    plex: PlexSimulator, world: World, index: FileIndex, broken: str
+    plex: PlexSimulator, world: World, scribe: Scribe, index: FileIndex, broken: str
 ) -> None:
     item = plex.add_item(world.scenes, "/media/a/One.mp4", size=5)
     plex.add_item(world.scenes, "/media/b/One.mp4", size=5)
-    for method, path, call in list(_steps(world, item.rating_key).values())[:4]:
+    for method, path, call in list(_steps(world, scribe, item.rating_key).values())[:4]:
         rule = plex.faults.add(BROKEN[broken], method=method, path=path)
         with pytest.raises(PLEX_ERRORS):
             call()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.sqlite import MEMORY, connect
-from plex import listing
+from common.sqlite import IN_MEMORY, connect
+from plex.client import PAGE
 from plex.exceptions import PlexTemporaryError
 from plex.index import FileIndex
 from plex.paths import normalize
@@ -61,7 +61,7 @@ def test_a_library_of_any_size_is_listed_whole(world: World, count: int) -> None
     world.refresh()
     assert_complete(world)
     pages = world.plex.log.count("GET", "/library/sections/1/all")
-    assert pages == max(1, -(-count // listing.PAGE))
+    assert pages == max(1, -(-count // PAGE))
 
 
 @pytest.mark.parametrize(("count", "page"), [(10, 3), (9, 3), (25, 7), (1005, 400)])
@@ -231,9 +231,9 @@ def test_an_item_that_was_forgotten_comes_back_with_the_next_refresh(world: Worl
 
 def test_an_index_is_stale_after_the_clock_was_set_back(world: World, clock: Clock) -> None:
     """Whoever asks for its age must not take the time that was lost for freshness."""
-    connection = connect(MEMORY)
+    connection = connect(IN_MEMORY)
     index = FileIndex(connection, now=clock)
-    index.refresh(world.client.server, world.section_ids)
+    index.refresh(world.client, world.section_ids)
     assert index.age() == 0
     clock.tick(-3600)
     assert not index.age() < 0
@@ -308,15 +308,15 @@ def test_items_that_go_while_the_pages_are_read_are_made_up_for(world: World) ->
 def test_an_index_on_disk_is_as_warm_after_a_restart(world: World, tmp_path: Path) -> None:
     fill(world, 30)
     with open_index(tmp_path / "index.db") as index:
-        index.refresh(world.client.server, world.section_ids)
+        index.refresh(world.client, world.section_ids)
     world.plex.log.clear()
     with open_index(tmp_path / "index.db") as index:
         assert index.knows(world.section_ids)
         assert index.count() == 30
-        assert not index.refresh(world.client.server, world.section_ids)
+        assert not index.refresh(world.client, world.section_ids)
         assert len(world.plex.log) == 1
         world.clock.tick()
         _change(world, "add and remove")
-        index.refresh(world.client.server, world.section_ids)
+        index.refresh(world.client, world.section_ids)
         assert known(index, world.plex, world.scenes) == truth(world.plex, world.scenes)
         assert index.count() == 30

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from plex.exceptions import PlexNotFound, PlexTemporaryError
+from plex.items import read_item
 from plex.matcher import (
     AmbiguousMatch,
     MatchConfidence,
@@ -403,36 +404,37 @@ def test_the_items_that_come_back_are_whole(world: World) -> None:
     genres = ["A", "B", "C", "D"]
     add(world, "/media/a/1.mp4", genres=genres, locked=["genre"])
     _, item, _ = find_plex_items_with_confidence(
-        world.sections, "/data/a/1.mp4", MAPPINGS, index=world.index
+        world.client.get_library("Scenes"), "/data/a/1.mp4", MAPPINGS, index=world.index
     )
     world.plex.log.clear()
     assert item is not None
-    assert describe_candidates([item])[0]["title"] == "1"
+    assert describe_candidates([read_item(item)])[0]["title"] == "1"
     assert [tag.tag for tag in item.genres] == genres
     assert len(world.plex.log) == 0
 
 
 def test_a_single_library_may_be_given_as_it_is(world: World) -> None:
     (right,) = add(world, "/media/a/1.mp4")
-    section = world.sections[0]
+    section = world.client.get_library("Scenes")
     found = find_plex_item_by_path(section, "/data/a/1.mp4", MAPPINGS)
     assert found is not None and int(found.ratingKey) == right.rating_key
 
 
 def test_find_by_path_is_none_when_ambiguous_and_raises_when_there_is_nothing(world: World) -> None:
     add(world, "/x/1.mp4", "/y/1.mp4")
-    assert find_plex_item_by_path(world.sections, "/stash/1.mp4", index=world.index) is None
+    sections = [world.client.get_library("Scenes")]
+    assert find_plex_item_by_path(sections, "/stash/1.mp4", index=world.index) is None
     with pytest.raises(PlexNotFound):
-        find_plex_item_by_path(world.sections, "/stash/2.mp4", index=world.index)
+        find_plex_item_by_path(sections, "/stash/2.mp4", index=world.index)
 
 
 def test_candidates_are_described_for_a_later_choice(world: World) -> None:
     add(world, "/x/1.mp4", title="First", size=5)
     add(world, "/y/1.mp4", title="Second", size=5)
     _, _, candidates = find_plex_items_with_confidence(
-        world.sections, "/stash/1.mp4", (), 5, index=world.index
+        [world.client.get_library("Scenes")], "/stash/1.mp4", (), 5, index=world.index
     )
-    described = describe_candidates(candidates)
+    described = describe_candidates(map(read_item, candidates))
     assert [(one["library"], one["title"], one["files"]) for one in described] == [
         ("Scenes", "First", [{"path": "/x/1.mp4", "size": 5}]),
         ("Scenes", "Second", [{"path": "/y/1.mp4", "size": 5}]),

@@ -11,11 +11,11 @@ import pytest
 
 from plex.edits import Switches
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexTemporaryError
-from plex.memory import SyncMemory, Written
-from plex.writer import write_item
+from plex.history import WriteHistory, Written
+from plex.items import read_item
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
-from tests.plex.support import TOKEN, Scribe, World, forgetful, scene
+from tests.plex.support import TOKEN, Scribe, World, scene
 from tests.simulators.httpd import Answer, ResetAfter
 from tests.simulators.plex import PlexItem, PlexSimulator
 from validation.config import validate_config
@@ -130,7 +130,7 @@ def test_a_run_without_memory_writes_nothing_either(
     world: World, scribe: Scribe, item: PlexItem
 ) -> None:
     scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    scribe.memory.forget(1)
+    scribe.history.delete(1)
     world.plex.log.clear()
     scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     assert puts(world) == 0
@@ -341,23 +341,24 @@ def test_errors_take_the_contracts_way(
 
 
 def test_an_item_that_goes_before_the_write_is_not_found(
-    world: World, item: PlexItem, bystander: PlexItem
+    world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem
 ) -> None:
-    plex_item = world.item(item.rating_key)
+    found = world.read(item.rating_key)
     world.plex.remove_item(item.rating_key)
     with pytest.raises(PlexNotFound):
-        write_item(plex_item, scene(title="New"), Written(item.rating_key), Switches(), forgetful)
+        scribe.write(found, title="New")
     assert world.plex.writes == []
 
 
-def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(world: World) -> None:
+def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(
+    world: World, scribe: Scribe
+) -> None:
     """A listing cuts lists short: what it leaves out would not be removed, or would be lost."""
     item = world.plex.add_item(
         world.scenes, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ")
     )
-    listed = world.sections[0].all()[0]
-    metadata = scene(title="T", tags=["A", "New"], performers=["V"])
-    write_item(listed, metadata, Written(item.rating_key), Switches(), forgetful)
+    listed = world.client.get_library("Scenes").all()[0]
+    scribe.write(read_item(listed), title="T", tags=["A", "New"], performers=["V"])
     assert sorted(item.genres) == ["A", "New"]
     assert item.actors == ["V"]
 
@@ -373,7 +374,7 @@ def test_a_poster_that_fails_does_not_make_us_forget_what_was_written(
     world: World, scribe: Scribe, item: PlexItem
 ) -> None:
     """Otherwise our own text is the user's under preserve_plex_edits, and later edits never arrive."""
-    scribe.memory.remember(1, Written(item.rating_key, cover="an older cover"))
+    scribe.history.save(1, Written(item.rating_key, cover="an older cover"))
     rule = world.plex.faults.add(Answer(500), method="POST")
     with pytest.raises(PlexTemporaryError):
         scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
@@ -413,14 +414,14 @@ def test_a_write_that_never_arrived_leaves_what_was_ours(
 
 
 def test_the_workers_own_step_writes_and_remembers(
-    world: World, memory: SyncMemory, item: PlexItem, tmp_path: Path
+    world: World, memory: WriteHistory, item: PlexItem, tmp_path: Path
 ) -> None:
     manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
     config, problem = validate_config(
         {"plex_url": world.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True}
     )
     assert problem is None
-    worker = SyncWorker(manager.get_queue(), dlq, config, str(tmp_path), memory=memory)
+    worker = SyncWorker(manager.get_queue(), dlq, config, str(tmp_path), history=memory)
     try:
         for fields in (FIRST, SECOND, SECOND):
             worker._update_metadata(world.item(item.rating_key), scene(**fields))

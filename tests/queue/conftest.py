@@ -13,13 +13,13 @@ from queue.manager import QueueManager
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A data directory that nobody has used yet."""
+    """Return a data directory that does not exist yet."""
     return tmp_path / "data"
 
 
 @pytest.fixture
 def jobs(data_dir: Path) -> Iterator[JobQueue]:
-    """The queue of `data_dir`."""
+    """Return the queue of `data_dir`."""
     manager = QueueManager(data_dir)
     try:
         yield manager.get_queue()

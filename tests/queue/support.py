@@ -1,4 +1,4 @@
-"""What the queue's tests share: Python processes that start in the project's root, and rows as they lie on disk."""
+"""Helpers of the queue's tests: Python processes in the project's root, rows on disk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import PlexSync
 from tests.isolation import search_path
 
 ROOT = Path(PlexSync.HERE)
-#: Seconds after which a process that still runs is taken for hanging; not a measure of anything.
-PATIENCE = 240.0
+#: Seconds after which a process counts as hung; not a performance limit.
+PROCESS_TIMEOUT = 240.0
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return this process's environment without what would change how Python finds modules."""
+    """Return this process's environment without variables that change how Python finds modules."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -32,7 +32,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 @contextmanager
 def python(*arguments: str, cwd: Path = ROOT, **extra: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a Python process and have it gone at the end, whatever happens."""
+    """Start a Python process; kill it at the end if it still runs."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -54,15 +54,19 @@ def python(*arguments: str, cwd: Path = ROOT, **extra: str) -> Iterator[subproce
 
 
 def run_python(*arguments: str, cwd: Path = ROOT, stdin: str = "", **extra: str) -> str:
-    """Run a Python process that must succeed; return what it printed."""
+    """Run a Python process that must succeed; return its output."""
     with python(*arguments, cwd=cwd, **extra) as process:
-        out, err = process.communicate(stdin, timeout=PATIENCE)
+        out, err = process.communicate(stdin, timeout=PROCESS_TIMEOUT)
     assert process.returncode == 0, f"exit status {process.returncode}\n{out}\n{err}"
     return out
 
 
 def run_at_once(commands: Sequence[Sequence[str]]) -> list[str]:
-    """Run Python processes that wait for a line before they begin, so that all begin together; return their outputs."""
+    """Run Python processes that wait for a line on stdin, so that they start together.
+
+    Returns:
+        Their outputs.
+    """
     started = [
         subprocess.Popen(
             [sys.executable, *command],
@@ -83,7 +87,7 @@ def run_at_once(commands: Sequence[Sequence[str]]) -> list[str]:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        outputs = [process.communicate(timeout=PATIENCE)[0] for process in started]
+        outputs = [process.communicate(timeout=PROCESS_TIMEOUT)[0] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -96,7 +100,7 @@ def run_at_once(commands: Sequence[Sequence[str]]) -> list[str]:
 
 
 def rows(data_dir: Path) -> list[tuple[int, dict[str, Any], int]]:
-    """Return id, job and status of every row of the queue, as another process sees them."""
+    """Return id, job and status of each row of the queue, as another process sees them."""
     with closing(sqlite3.connect(data_dir / "queue" / "data.db")) as connection:
         found = connection.execute(
             "SELECT _id, data, status FROM ack_queue_default ORDER BY _id"
@@ -105,7 +109,7 @@ def rows(data_dir: Path) -> list[tuple[int, dict[str, Any], int]]:
 
 
 def waiting(data_dir: Path) -> dict[int, dict[str, Any]]:
-    """Return scene id → `data` of the jobs that wait; no scene may have two."""
+    """Return scene id → `data` of the waiting jobs; fail if a scene has two."""
     jobs = [job for _, job, status in rows(data_dir) if status < 2]
     found = {job["scene_id"]: job["data"] for job in jobs}
     assert len(found) == len(jobs), "a scene has two waiting jobs"
@@ -113,6 +117,6 @@ def waiting(data_dir: Path) -> dict[int, dict[str, Any]]:
 
 
 def integrity(database: Path) -> str:
-    """Return SQLite's verdict on a database file: "ok"."""
+    """Return the result of SQLite's integrity check; "ok" if the database is intact."""
     with closing(sqlite3.connect(database)) as connection:
         return str(connection.execute("PRAGMA integrity_check").fetchone()[0])

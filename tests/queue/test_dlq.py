@@ -1,4 +1,4 @@
-"""Dead letters: complete, one per job, without secrets, readable for ever, and gone after their days."""
+"""Tests of the dead letters: content, one per job, redaction, retention, concurrency."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKEN = "tok-1234567890abcdef"
 
 
 class Clock:
-    """A clock that stands until it is told."""
+    """A clock that only moves when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -66,19 +66,19 @@ def letter(letters: DeadLetterQueue, dlq_id: int) -> dict[str, Any]:
 
 
 def raised(error: Exception) -> Exception:
-    """Return an error that went through a function called `a_telling_name`."""
+    """Return an error that went through a function called `raising_function`."""
 
-    def a_telling_name() -> None:
+    def raising_function() -> None:
         raise error
 
     try:
-        a_telling_name()
+        raising_function()
     except type(error) as caught:
         return caught
     raise AssertionError
 
 
-def test_a_letter_holds_the_whole_job_and_what_went_wrong(
+def test_a_dead_letter_holds_the_whole_job_and_the_error(
     letters: DeadLetterQueue, clock: Clock, data_dir: Path
 ) -> None:
     failed: SyncJob = {
@@ -102,13 +102,13 @@ def test_a_letter_holds_the_whole_job_and_what_went_wrong(
         "AmbiguousError",
         "two fit",
     )
-    assert "a_telling_name" in found["stack_trace"]
+    assert "raising_function" in found["stack_trace"]
     assert "AmbiguousError: two fit" in found["stack_trace"]
     assert found["details"] == [{"path": "/a"}, {"path": "/b"}]
     assert (found["retry_count"], found["failed_at"]) == (3, clock.now)
 
 
-def test_the_trace_tells_the_cause_too(letters: DeadLetterQueue) -> None:
+def test_the_stack_trace_includes_the_cause(letters: DeadLetterQueue) -> None:
     try:
         try:
             raise KeyError("the cause")
@@ -119,7 +119,7 @@ def test_the_trace_tells_the_cause_too(letters: DeadLetterQueue) -> None:
     assert "the cause" in found["stack_trace"]
 
 
-def test_an_error_that_was_never_raised_can_be_kept(letters: DeadLetterQueue) -> None:
+def test_an_error_that_was_never_raised_can_be_stored(letters: DeadLetterQueue) -> None:
     assert letter(letters, letters.add(job(1), ValueError(), 0))["error_type"] == "ValueError"
 
 
@@ -144,7 +144,7 @@ def test_a_later_job_of_the_scene_is_a_letter_of_its_own(letters: DeadLetterQueu
     assert letters.get_count() == 2
 
 
-def test_the_newest_come_first_and_no_more_than_asked_for(
+def test_the_newest_letters_come_first_up_to_the_limit(
     letters: DeadLetterQueue, clock: Clock
 ) -> None:
     for scene in range(15):
@@ -155,7 +155,7 @@ def test_the_newest_come_first_and_no_more_than_asked_for(
     assert len(letters.get_recent(100)) == letters.get_count() == 15
 
 
-def test_letters_of_one_moment_come_in_the_order_of_their_failing(letters: DeadLetterQueue) -> None:
+def test_letters_of_one_moment_are_ordered_by_id(letters: DeadLetterQueue) -> None:
     for scene in range(3):
         letters.add(job(scene), ValueError(), 0)
     assert [found["scene_id"] for found in letters.get_recent()] == [2, 1, 0]
@@ -169,7 +169,7 @@ def test_an_unknown_letter_is_none_and_an_empty_queue_is_empty(letters: DeadLett
 
 
 @pytest.mark.parametrize(("days", "left"), [(30, 2), (29, 1), (31, 3), (1, 1), (365, 3)])
-def test_letters_older_than_so_many_days_go(
+def test_letters_older_than_the_retention_are_deleted(
     letters: DeadLetterQueue, clock: Clock, days: int, left: int
 ) -> None:
     for age in (30 * DAY + 1, 30 * DAY, 0):
@@ -190,7 +190,7 @@ def test_thirty_days_are_the_default(letters: DeadLetterQueue, clock: Clock) -> 
     assert letters.delete_older_than() == 1
 
 
-def test_an_id_is_never_given_to_a_second_letter(letters: DeadLetterQueue, clock: Clock) -> None:
+def test_ids_are_never_reused(letters: DeadLetterQueue, clock: Clock) -> None:
     first = letters.add(job(1), ValueError(), 0)
     clock.now += 40 * DAY
     letters.delete_older_than()
@@ -213,10 +213,10 @@ def test_letters_are_counted_and_found_by_error(letters: DeadLetterQueue) -> Non
     assert [found["scene_id"] for found in letters.get_by_error("ValueError")] == [0, 2]
 
 
-# --- secrets ------------------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
-def test_a_secret_is_in_no_byte_of_the_database(letters: DeadLetterQueue, data_dir: Path) -> None:
+def test_the_database_never_contains_a_secret(letters: DeadLetterQueue, data_dir: Path) -> None:
     error = raised(
         AmbiguousError(f"GET http://plex/?X-Plex-Token={TOKEN}", {"url": f"http://plex/{TOKEN}"})
     )
@@ -229,9 +229,7 @@ def test_a_secret_is_in_no_byte_of_the_database(letters: DeadLetterQueue, data_d
 @pytest.mark.parametrize(
     "secret", ['quo"te-secret', "back\\slash-secret", "ümläut-sécret", "with/slash and space"]
 )
-def test_a_secret_that_json_writes_differently_is_taken_out_too(
-    data_dir: Path, secret: str
-) -> None:
+def test_a_secret_that_json_escapes_is_redacted_too(data_dir: Path, secret: str) -> None:
     redactor = Redactor()
     redactor.add(secret)
     with closing(DeadLetterQueue(data_dir, redact=redactor.redact)) as letters:
@@ -280,14 +278,14 @@ def test_an_innocent_title_is_kept_word_for_word(letters: DeadLetterQueue, title
         st.text() | st.integers() | st.none() | st.lists(st.text(), max_size=2),
     )
 )
-def test_whatever_a_job_holds_its_letter_can_be_read_again(
+def test_any_job_can_be_read_back_from_its_letter(
     letters: DeadLetterQueue, data: dict[str, Any]
 ) -> None:
     found = letter(letters, letters.add(job(1, **data), ValueError(), 0))
     assert found["job"]["data"].keys() == data.keys()
 
 
-# --- who uses it at once ------------------------------------------------------------------------------------
+# --- concurrency ----------------------------------------------------------------------------------
 
 
 def test_threads_may_add_and_read_at_once(letters: DeadLetterQueue) -> None:

@@ -1,4 +1,4 @@
-"""The queue's rules: one waiting job per scene, nothing lost by a merge, due times, resuming."""
+"""Tests of the job queue: merging, due times, resuming, statistics, recovery."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import RETRY_FIELDS, SyncJob, create_sync_job, merge_jobs
 from queue.operations import ack_job, enqueue, fail_job, get_pending, get_stats, nack_job
-from queue.rescue import check_database
+from queue.recovery import check_database
 from tests.queue.support import ROOT, environment, rows, run_python, waiting
 
 Reopen = Callable[[], JobQueue]
@@ -26,7 +26,7 @@ Reopen = Callable[[], JobQueue]
 
 @pytest.fixture(params=["file", "reopened", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
-    """A function that returns the queue: in a file, opened anew each time it is asked for, or in memory."""
+    """Return a function that opens the queue: in a file, reopened on each call, or in memory."""
     opened: list[JobQueue] = []
 
     def get() -> JobQueue:
@@ -47,15 +47,15 @@ def put(queue: JobQueue, scene_id: int = 1, now: float = 100.0, **data: Any) -> 
     return queue.put(create_sync_job(scene_id, "metadata", data, now=now))
 
 
-def take(queue: JobQueue, now: float = 1e9) -> SyncJob:
-    job = queue.take(now)
+def claim(queue: JobQueue, now: float = 1e9) -> SyncJob:
+    job = queue.claim(now)
     assert job is not None
     return job
 
 
 def scenes(queue: JobQueue, now: float) -> list[int]:
-    """Take everything that is due; return the scenes in the order in which they were handed out."""
-    return [job["scene_id"] for job in iter(lambda: queue.take(now), None)]
+    """Claim all due jobs; return their scenes in that order."""
+    return [job["scene_id"] for job in iter(lambda: queue.claim(now), None)]
 
 
 def delayed(job: SyncJob, until: float, retries: int = 1) -> SyncJob:
@@ -65,12 +65,12 @@ def delayed(job: SyncJob, until: float, retries: int = 1) -> SyncJob:
     return job
 
 
-# --- merging ----------------------------------------------------------------------------------------------
+# --- merging --------------------------------------------------------------------------------------
 
 
 def test_a_job_comes_back_as_it_was_put(store: Reopen) -> None:
     row = put(store(), 5, now=123.25, title="Ü 🎬", nothing=None, deep={"a": [1, 2.5, False]})
-    assert take(store()) == {
+    assert claim(store()) == {
         "scene_id": 5,
         "update_type": "metadata",
         "data": {"title": "Ü 🎬", "nothing": None, "deep": {"a": [1, 2.5, False]}},
@@ -89,52 +89,52 @@ def test_edits_of_one_scene_become_one_job_with_the_newest_value_of_each_field(
         put(store(), now=300, x=None),
     }
     assert len(ids) == 1
-    job = take(store())
+    job = claim(store())
     assert job["data"] == {"title": "b", "details": "d", "x": None}
     assert job["enqueued_at"] == 100
-    assert store().take(1e9) is None
+    assert store().claim(1e9) is None
 
 
-def test_a_clock_that_went_back_does_not_make_a_job_younger(store: Reopen) -> None:
+def test_a_merge_keeps_the_earlier_time_even_if_the_clock_went_back(store: Reopen) -> None:
     put(store(), now=200)
     put(store(), now=100)
-    assert take(store())["enqueued_at"] == 100
+    assert claim(store())["enqueued_at"] == 100
 
 
 def test_edits_of_two_scenes_stay_two_jobs(store: Reopen) -> None:
     put(store(), 1, a=1)
     put(store(), 11, a=2)
-    assert [take(store())["data"], take(store())["data"]] == [{"a": 1}, {"a": 2}]
+    assert [claim(store())["data"], claim(store())["data"]] == [{"a": 1}, {"a": 2}]
 
 
 def test_an_edit_of_a_started_scene_is_a_new_job(store: Reopen) -> None:
     queue = store()
     first = put(queue, title="a")
-    taken = take(queue)
+    claimed = claim(queue)
     second = put(queue, title="b")
     assert second != first
     assert queue.counts() == {"pending": 1, "in_progress": 1, "completed": 0, "failed": 0}
-    ack_job(queue, taken)
-    assert take(store())["data"] == {"title": "b"}
+    ack_job(queue, claimed)
+    assert claim(store())["data"] == {"title": "b"}
 
 
-def test_a_new_edit_resets_the_retries_of_a_job_that_waits(store: Reopen) -> None:
+def test_a_new_edit_resets_the_retries_of_a_waiting_job(store: Reopen) -> None:
     queue = store()
     put(queue, title="a")
-    nack_job(queue, delayed(take(queue, now=50), until=1e6, retries=4))
+    nack_job(queue, delayed(claim(queue, now=50), until=1e6, retries=4))
     put(store(), title="b")
-    job = take(store(), now=60)
+    job = claim(store(), now=60)
     assert not set(RETRY_FIELDS) & set(job)
     assert job["data"] == {"title": "b"}
 
 
-def test_a_released_job_waits_with_the_retry_state_that_it_carries(store: Reopen) -> None:
+def test_a_requeued_job_keeps_its_updated_retry_state(store: Reopen) -> None:
     queue = store()
     put(queue, title="a")
-    job = delayed(take(queue), until=500.0, retries=3)
+    job = delayed(claim(queue), until=500.0, retries=3)
     nack_job(queue, job)
-    assert store().take(499.9) is None
-    again = take(store(), now=500.0)
+    assert store().claim(499.9) is None
+    again = claim(store(), now=500.0)
     assert (again["retry_count"], again["next_retry_at"], again["last_error_type"]) == (
         3,
         500.0,
@@ -144,14 +144,14 @@ def test_a_released_job_waits_with_the_retry_state_that_it_carries(store: Reopen
     assert again["data"] == {"title": "a"}
 
 
-def test_releasing_a_job_whose_twin_waits_makes_one_job_of_both(store: Reopen) -> None:
+def test_requeueing_a_job_merges_it_into_a_waiting_job_of_its_scene(store: Reopen) -> None:
     queue = store()
     put(queue, now=100, title="old", details="kept")
-    job = take(queue)
+    job = claim(queue)
     put(queue, now=200, title="new")
     nack_job(queue, delayed(job, until=1e6))
     assert queue.counts() == {"pending": 1, "in_progress": 0, "completed": 1, "failed": 0}
-    merged = take(store(), now=300)  # at once: the new edit deserves a fresh start
+    merged = claim(store(), now=300)  # due now: the new edit dropped the retry state
     assert merged["data"] == {"title": "new", "details": "kept"}
     assert merged["enqueued_at"] == 100
     assert not set(RETRY_FIELDS) & set(merged)
@@ -160,25 +160,25 @@ def test_releasing_a_job_whose_twin_waits_makes_one_job_of_both(store: Reopen) -
 def test_an_edit_during_the_second_attempt_is_not_lost(store: Reopen) -> None:
     queue = store()
     put(queue, a=1)
-    nack_job(queue, delayed(take(queue), until=10))
-    job = take(queue)
+    nack_job(queue, delayed(claim(queue), until=10))
+    job = claim(queue)
     put(queue, b=2)
     fail_job(queue, job)
-    assert take(store())["data"] == {"b": 2}
+    assert claim(store())["data"] == {"b": 2}
 
 
-def test_answered_jobs_are_gone_for_good(store: Reopen) -> None:
+def test_finished_jobs_are_never_claimed_again(store: Reopen) -> None:
     queue = store()
     put(queue, 1)
     put(queue, 2)
-    ack_job(queue, take(queue))
-    fail_job(queue, take(queue))
-    assert store().take(1e9) is None
+    ack_job(queue, claim(queue))
+    fail_job(queue, claim(queue))
+    assert store().claim(1e9) is None
     assert store().next_due() is None
     assert store().counts() == {"pending": 0, "in_progress": 0, "completed": 1, "failed": 1}
 
 
-def test_merging_changes_neither_of_the_two() -> None:
+def test_merging_does_not_modify_the_two_jobs() -> None:
     older = create_sync_job(1, "metadata", {"a": 1}, now=1)
     newer = create_sync_job(1, "metadata", {"b": 2}, now=2)
     merge_jobs(older, newer)
@@ -198,7 +198,7 @@ def test_a_new_job_has_the_five_keys_of_the_contract(scene_id: Any) -> None:
     }
 
 
-# --- order and due times ----------------------------------------------------------------------------------
+# --- order and due times --------------------------------------------------------------------------
 
 
 def test_fresh_jobs_go_in_order_before_retries_and_retries_by_due_time(store: Reopen) -> None:
@@ -206,16 +206,16 @@ def test_fresh_jobs_go_in_order_before_retries_and_retries_by_due_time(store: Re
     for scene in (1, 2, 3):
         put(queue, scene)
     for until in (90.0, 70.0, 80.0):
-        nack_job(queue, delayed(take(queue, now=0), until=until))
+        nack_job(queue, delayed(claim(queue, now=0), until=until))
     put(queue, 5)
     put(queue, 4)
     assert scenes(store(), now=100) == [5, 4, 2, 3, 1]
 
 
-def test_a_waiting_retry_delays_no_other_job_and_is_not_handed_out_early(store: Reopen) -> None:
+def test_a_delayed_retry_blocks_no_other_job_and_is_not_claimed_early(store: Reopen) -> None:
     queue = store()
     put(queue, 1)
-    nack_job(queue, delayed(take(queue), until=1000.0))
+    nack_job(queue, delayed(claim(queue), until=1000.0))
     put(queue, 2)
     assert scenes(store(), now=999.999) == [2]
     assert store().next_due() == 1000.0
@@ -238,14 +238,14 @@ def test_a_merge_does_not_move_a_job_to_the_end(store: Reopen) -> None:
 def test_counts_can_be_limited_to_what_is_due(store: Reopen) -> None:
     queue = store()
     put(queue, 1)
-    nack_job(queue, delayed(take(queue), until=1000.0))
+    nack_job(queue, delayed(claim(queue), until=1000.0))
     put(queue, 2)
     assert queue.counts(due_at=10)["pending"] == 1
     assert queue.counts(due_at=1000)["pending"] == 2
     assert queue.counts()["pending"] == 2
 
 
-# --- resuming ---------------------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 
 def test_a_job_in_progress_waits_again_after_a_kill(data_dir: Path) -> None:
@@ -260,36 +260,35 @@ def test_a_job_in_progress_waits_again_after_a_kill(data_dir: Path) -> None:
         "os._exit(0)",
         str(data_dir),
     )
-    with closing(JobQueue(str(data_dir / "queue"))) as onlooker:
-        assert (
-            onlooker.take(1e9) is None
-        )  # it may still be in work: only the lock's holder may resume
+    with closing(JobQueue(str(data_dir / "queue"))) as observer:
+        # The job may still be in progress: only the holder of the worker lock may resume it.
+        assert observer.claim(1e9) is None
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-        assert take(queue)["data"] == {"title": "a"}
+        assert claim(queue)["data"] == {"title": "a"}
 
 
-def test_resuming_beside_a_twin_makes_one_job_of_both(data_dir: Path) -> None:
+def test_resuming_merges_a_job_into_a_waiting_job_of_its_scene(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, now=100, title="old", details="kept")
-        nack_job(queue, delayed(take(queue), until=50.0, retries=3))
-        take(queue)
+        nack_job(queue, delayed(claim(queue), until=50.0, retries=3))
+        claim(queue)
         put(queue, 1, now=200, title="new")
         put(queue, 2, other=True)
-        take(queue)
+        claim(queue)
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
         assert queue.counts() == {"pending": 2, "in_progress": 0, "completed": 1, "failed": 0}
-        found = {job["scene_id"]: job for job in (take(queue), take(queue))}
+        found = {job["scene_id"]: job for job in (claim(queue), claim(queue))}
     assert found[1]["data"] == {"title": "new", "details": "kept"}
     assert found[1]["enqueued_at"] == 100
     assert not set(RETRY_FIELDS) & set(found[1])
     assert found[2]["data"] == {"other": True}
 
 
-def test_resuming_many_jobs_with_and_without_twins_loses_no_field(data_dir: Path) -> None:
+def test_resuming_many_jobs_with_and_without_duplicates_loses_no_field(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         for scene in range(20):
             put(queue, scene, a=scene)
-            take(queue)
+            claim(queue)
         for scene in range(0, 20, 2):
             put(queue, scene, b=scene)
     JobQueue(str(data_dir / "queue"), auto_resume=True).close()
@@ -299,17 +298,17 @@ def test_resuming_many_jobs_with_and_without_twins_loses_no_field(data_dir: Path
 def test_a_resumed_retry_keeps_its_count(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue)
-        nack_job(queue, delayed(take(queue), until=10, retries=4))
-        take(queue)
+        nack_job(queue, delayed(claim(queue), until=10, retries=4))
+        claim(queue)
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-        assert take(queue)["retry_count"] == 4
+        assert claim(queue)["retry_count"] == 4
 
 
-def test_a_put_between_the_two_steps_of_resuming_neither_stops_the_worker_nor_is_lost(
+def test_a_put_between_the_two_steps_of_resuming_is_kept_and_raises_nothing(
     data_dir: Path,
 ) -> None:
     class Interrupted(JobQueue):
-        """A hook's put comes in just before persist-queue turns jobs in progress into waiting ones."""
+        """Let a hook put a job just before persist-queue resumes the jobs in progress."""
 
         def resume_unack_tasks(self) -> None:
             with closing(Inbox(str(data_dir))) as inbox:
@@ -318,22 +317,22 @@ def test_a_put_between_the_two_steps_of_resuming_neither_stops_the_worker_nor_is
 
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, a=1)
-        take(queue)
+        claim(queue)
     with closing(Interrupted(str(data_dir / "queue"), auto_resume=True)) as queue:
         assert queue.counts()["pending"] == 1
-        assert take(queue)["data"] == {"a": 1, "b": 2}
+        assert claim(queue)["data"] == {"a": 1, "b": 2}
 
 
 def test_opening_with_auto_resume_twice_changes_nothing(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, a=1)
-        take(queue)
+        claim(queue)
     for _ in range(2):
         JobQueue(str(data_dir / "queue"), auto_resume=True).close()
     assert [(job["data"], status) for _, job, status in rows(data_dir)] == [({"a": 1}, 1)]
 
 
-# --- the object -------------------------------------------------------------------------------------------
+# --- the interface --------------------------------------------------------------------------------
 
 
 def test_an_empty_queue_is_true_and_its_sizes_see_other_processes(
@@ -346,7 +345,7 @@ def test_an_empty_queue_is_true_and_its_sizes_see_other_processes(
     assert (len(jobs), jobs.qsize(), jobs.size, jobs.empty()) == (1, 1, 1, False)
 
 
-def test_the_version_changes_when_somebody_else_writes_and_only_then(
+def test_the_version_changes_only_when_another_process_writes(
     jobs: JobQueue, data_dir: Path
 ) -> None:
     before = jobs.version()
@@ -364,7 +363,8 @@ def test_get_pending_without_a_job_is_none_and_does_not_wait(jobs: JobQueue) -> 
 def test_get_pending_sees_what_another_process_puts_while_it_waits(
     jobs: JobQueue, data_dir: Path
 ) -> None:
-    code = "import sys; from queue.inbox import Inbox; from queue.models import create_sync_job as new\n"
+    code = "import sys; from queue.inbox import Inbox\n"
+    code += "from queue.models import create_sync_job as new\n"
     code += "Inbox(sys.argv[1]).put(new(3, 'metadata', {}))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(data_dir)], cwd=ROOT, env=environment()
@@ -375,7 +375,7 @@ def test_get_pending_sees_what_another_process_puts_while_it_waits(
     assert job["scene_id"] == 3
 
 
-def test_a_retry_that_waits_is_not_pending_for_get_pending(jobs: JobQueue) -> None:
+def test_get_pending_does_not_return_a_delayed_retry(jobs: JobQueue) -> None:
     enqueue(jobs, 1, "metadata", {})
     job = get_pending(jobs)
     assert job is not None
@@ -399,51 +399,51 @@ def test_a_job_that_json_cannot_hold_is_refused_and_leaves_the_queue_usable(
     assert waiting(data_dir) == {1: {"good": 1}}
 
 
-@pytest.mark.parametrize("answer", [nack_job, ack_job, fail_job])
-def test_no_answer_ever_writes_the_row_id_into_the_job(
-    answer: Callable[[JobQueue, SyncJob], None], jobs: JobQueue, data_dir: Path
+@pytest.mark.parametrize("finish", [nack_job, ack_job, fail_job])
+def test_the_row_id_is_never_stored_in_the_job(
+    finish: Callable[[JobQueue, SyncJob], None], jobs: JobQueue, data_dir: Path
 ) -> None:
     put(jobs, a=1)
-    job = take(jobs)
+    job = claim(jobs)
     put(jobs, b=1)
-    answer(jobs, job)
+    finish(jobs, job)
     put(jobs, c=1)
     assert all("pqid" not in stored for _, stored, _ in rows(data_dir))
 
 
-def test_an_answer_by_a_copy_of_the_job_counts_too(jobs: JobQueue) -> None:
+def test_a_copy_of_a_job_can_be_acknowledged(jobs: JobQueue) -> None:
     put(jobs)
-    ack_job(jobs, take(jobs).copy())
+    ack_job(jobs, claim(jobs).copy())
     assert jobs.counts()["completed"] == 1
 
 
-@pytest.mark.parametrize("ending", [ack_job, fail_job])
+@pytest.mark.parametrize("finish", [ack_job, fail_job])
 def test_finished_rows_do_not_pile_up(
-    ending: Callable[[JobQueue, SyncJob], None], jobs: JobQueue, data_dir: Path
+    finish: Callable[[JobQueue, SyncJob], None], jobs: JobQueue, data_dir: Path
 ) -> None:
-    status = 5 if ending is ack_job else 9
+    status = 5 if finish is ack_job else 9
     with closing(sqlite3.connect(data_dir / "queue" / "data.db")) as connection, connection:
         connection.executemany(
             "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, ?)",
             [(f'{{"job_key": "scene_{n}"}}'.encode(), status) for n in range(3 * KEPT_ROWS)],
         )
     put(jobs, 1, a=1)
-    jobs.tidy()
+    jobs.compact()
     assert KEPT_ROWS <= len(rows(data_dir)) - 1 <= 2 * KEPT_ROWS
     assert waiting(data_dir) == {1: {"a": 1}}
 
 
-# --- get_stats and QueueManager -----------------------------------------------------------------------------
+# --- get_stats and QueueManager -------------------------------------------------------------------
 
 
 @pytest.fixture
 def one_of_each(data_dir: Path, jobs: JobQueue) -> Path:
-    """A data directory with 1 failed, 2 done, 3 started and 4 waiting jobs."""
+    """Return a data directory with 1 failed, 2 done, 3 claimed and 4 waiting jobs."""
     for scene in range(10):
         put(jobs, scene)
-    for ending, times in ((fail_job, 1), (ack_job, 2), (lambda *_: None, 3)):
+    for finish, times in ((fail_job, 1), (ack_job, 2), (lambda *_: None, 3)):
         for _ in range(times):
-            ending(jobs, take(jobs))
+            finish(jobs, claim(jobs))
     return data_dir
 
 
@@ -451,7 +451,7 @@ def one_of_each(data_dir: Path, jobs: JobQueue) -> Path:
     "below", ["", "queue", "queue/data.db"], ids=["data directory", "folder", "file"]
 )
 @pytest.mark.parametrize("kind", [str, Path])
-def test_the_statistics_take_each_form_of_path(
+def test_the_statistics_accept_each_form_of_path(
     one_of_each: Path, below: str, kind: type[Any]
 ) -> None:
     path = kind(one_of_each / below if below else one_of_each)
@@ -461,22 +461,20 @@ def test_the_statistics_take_each_form_of_path(
 NOTHING = {"pending": 0, "in_progress": 0, "completed": 0, "failed": 0}
 
 
-def test_the_statistics_of_no_queue_are_zeros_and_make_no_file(tmp_path: Path) -> None:
+def test_the_statistics_of_a_missing_queue_are_zeros_and_create_no_file(tmp_path: Path) -> None:
     assert get_stats(tmp_path / "no" / "such") == NOTHING
     assert get_stats(str(tmp_path)) == NOTHING
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_statistics_of_a_file_that_another_process_is_just_making_are_zeros(
+def test_the_statistics_of_a_file_that_another_process_is_creating_are_zeros(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "data.db").touch()
     assert get_stats(tmp_path) == NOTHING
 
 
-def test_asking_for_statistics_does_not_disturb_an_open_queue(
-    jobs: JobQueue, data_dir: Path
-) -> None:
+def test_the_statistics_do_not_disturb_an_open_queue(jobs: JobQueue, data_dir: Path) -> None:
     for scene in range(5):
         put(jobs, scene)
         assert get_stats(data_dir)["pending"] == scene + 1
@@ -511,16 +509,16 @@ def test_opening_without_auto_resume_leaves_jobs_in_progress_alone(
     data_dir: Path, jobs: JobQueue
 ) -> None:
     put(jobs)
-    take(jobs)
+    claim(jobs)
     second = QueueManager(str(data_dir))
     assert second.get_queue().counts()["in_progress"] == 1
     second.shutdown()
 
 
 @pytest.mark.parametrize(
-    "content", [b"this is no database at all " * 100, b"\0" * 8192], ids=["text", "zeros"]
+    "content", [b"this is not a database at all " * 100, b"\0" * 8192], ids=["text", "zeros"]
 )
-def test_a_damaged_database_is_set_aside_whole_and_the_job_is_kept(
+def test_a_damaged_database_is_quarantined_unchanged_and_the_job_is_kept(
     data_dir: Path, content: bytes
 ) -> None:
     folder = data_dir / "queue"
@@ -532,7 +530,7 @@ def test_a_damaged_database_is_set_aside_whole_and_the_job_is_kept(
     assert [file.read_bytes() for file in folder.iterdir() if "broken" in file.name] == [content]
 
 
-def test_what_is_readable_in_a_damaged_database_is_carried_over(data_dir: Path) -> None:
+def test_readable_jobs_of_a_damaged_database_are_salvaged(data_dir: Path) -> None:
     with closing(Inbox(str(data_dir))) as inbox:
         for scene in range(200):
             inbox.put(create_sync_job(scene, "metadata", {"text": "x" * 500}))
@@ -547,15 +545,15 @@ def test_what_is_readable_in_a_damaged_database_is_carried_over(data_dir: Path) 
     assert all(data == {"text": "x" * 500} for data in found.values())
 
 
-def test_a_carried_over_job_does_not_overwrite_a_newer_edit(data_dir: Path) -> None:
+def test_a_salvaged_job_does_not_overwrite_a_newer_edit(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, now=1, title="old", details="kept")
-        nack_job(queue, delayed(take(queue), until=1e8))
+        nack_job(queue, delayed(claim(queue), until=1e8))
     (data_dir / "queue" / "data.db").rename(data_dir / "queue" / "data.db.broken-20260101-000000")
     with closing(Inbox(str(data_dir))) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "new"}, now=2))
     manager = QueueManager(data_dir, auto_resume=True)
-    job = take(manager.get_queue(), now=3)
+    job = claim(manager.get_queue(), now=3)
     manager.shutdown()
     assert job["data"] == {"title": "new", "details": "kept"}
     assert job["enqueued_at"] == 1

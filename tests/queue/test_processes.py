@@ -1,4 +1,4 @@
-"""Many processes on one data directory, some of them killed: every acknowledged job is there."""
+"""Tests with many processes on one data directory, some of them killed: no job is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from queue.manager import QueueManager
 from queue.models import create_sync_job
 from queue.operations import ack_job, get_pending, get_stats
 from tests.queue.support import (
-    PATIENCE,
+    PROCESS_TIMEOUT,
     ROOT,
     environment,
     integrity,
@@ -34,33 +34,40 @@ from tests.queue.support import (
 
 READY = "print('ready', flush=True); sys.stdin.readline()\n"
 
-INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], patience=60)\n"
+INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], lock_timeout=60)\n"
 JOB_QUEUE = (
     "from queue.manager import QueueManager; queue = QueueManager(sys.argv[1]).get_queue()\n"
 )
-PLAIN_OPENINGS = pytest.mark.parametrize("opening", [INBOX, JOB_QUEUE], ids=["inbox", "job queue"])
+each_queue = pytest.mark.parametrize("opening", [INBOX, JOB_QUEUE], ids=["inbox", "job queue"])
 
 PUT = "import sys\nfrom queue.models import create_sync_job as new\n"
 
 
 def writer(opening: str, action: str) -> str:
-    """A program that opens the queue once all others are ready too, then acts; `me` is its number."""
+    """Return a program that opens the queue once all are ready, then runs `action`.
+
+    In `action`, `me` is the number of the process.
+    """
     module, _, opens = opening.partition("; ")
     return f"{PUT}{module}\nme = int(sys.argv[2])\n{READY}{opens}{action}"
 
 
 def put_one(data_dir: Path, scene_id: int, **data: object) -> None:
-    """Put a job from a process that opens the database, writes and closes it again."""
-    code = "import sys, json; from queue.inbox import Inbox; from queue.models import create_sync_job as new\n"
-    code += "inbox = Inbox(sys.argv[1]); inbox.put(new(int(sys.argv[2]), 'metadata', json.loads(sys.argv[3])))\n"
-    code += "inbox.close()"
+    """Put a job from another process that opens and closes the database."""
+    code = (
+        "import sys, json; from queue.inbox import Inbox\n"
+        "from queue.models import create_sync_job as new\n"
+        "inbox = Inbox(sys.argv[1])\n"
+        "inbox.put(new(int(sys.argv[2]), 'metadata', json.loads(sys.argv[3])))\n"
+        "inbox.close()"
+    )
     run_python("-c", code, str(data_dir), str(scene_id), json.dumps(data))
 
 
-# --- at once ----------------------------------------------------------------------------------------------
+# --- concurrency ----------------------------------------------------------------------------------
 
 
-@PLAIN_OPENINGS
+@each_queue
 def test_eight_processes_that_edit_one_scene_leave_one_job_with_every_field(
     data_dir: Path, opening: str
 ) -> None:
@@ -76,7 +83,7 @@ def test_eight_processes_that_edit_one_scene_leave_one_job_with_every_field(
     assert len(rows(data_dir)) == 1
 
 
-@PLAIN_OPENINGS
+@each_queue
 def test_eight_processes_that_edit_different_scenes_lose_none(data_dir: Path, opening: str) -> None:
     code = writer(
         opening, "for n in range(50): queue.put(new(n * 8 + me, 'metadata', {'by': me}))\n"
@@ -100,12 +107,10 @@ def test_eight_processes_that_edit_the_same_scenes_merge_field_by_field(data_dir
 
 
 @pytest.mark.parametrize("folders", [1, 3], ids=["once", "three times"])
-def test_twenty_processes_may_make_a_new_data_directory_at_once(
-    data_dir: Path, folders: int
-) -> None:
+def test_twenty_processes_may_create_a_data_directory_at_once(data_dir: Path, folders: int) -> None:
     code = writer(INBOX, "").replace(
         "Inbox(sys.argv[1], ",
-        f"[Inbox(f'{{sys.argv[1]}}/{{n}}', patience=60) for n in range({folders})] #",
+        f"[Inbox(f'{{sys.argv[1]}}/{{n}}', lock_timeout=60) for n in range({folders})] #",
     )
     code += "for inbox in queue: inbox.put(new(me, 'metadata', {}))\n"
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(20)])
@@ -113,7 +118,7 @@ def test_twenty_processes_may_make_a_new_data_directory_at_once(
         assert waiting(data_dir / str(n)) == {me: {} for me in range(20)}
 
 
-def test_hooks_put_while_the_worker_takes_and_every_field_is_seen(data_dir: Path) -> None:
+def test_hooks_put_while_the_worker_claims_and_every_field_is_seen(data_dir: Path) -> None:
     code = writer(
         INBOX, "for n in range(40): queue.put(new(n % 5, 'metadata', {f'{me}_{n}': n}))\n"
     )
@@ -138,7 +143,7 @@ def test_hooks_put_while_the_worker_takes_and_every_field_is_seen(data_dir: Path
 
 
 def test_the_worker_may_start_while_hooks_put_for_scenes_in_progress(data_dir: Path) -> None:
-    """A hook's put must never be able to stop `auto_resume`, at whatever moment it comes."""
+    """A hook's put at any moment must not break `auto_resume`."""
     code = writer(INBOX, "for n in range(150): queue.put(new(n % 3, 'metadata', {f'{n}': n}))\n")
     seen: set[str] = set()
     with python("-c", code, str(data_dir), "0") as hook:
@@ -150,25 +155,25 @@ def test_the_worker_may_start_while_hooks_put_for_scenes_in_progress(data_dir: P
         while not ended:
             ended = hook.poll() is not None
             with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-                for job in iter(queue.take, None):
-                    seen |= job["data"].keys()  # and never answered: the next opening resumes them
+                for job in iter(queue.claim, None):
+                    seen |= job["data"].keys()  # never acknowledged: the next opening resumes them
         assert hook.returncode == 0
     assert seen == {str(n) for n in range(150)}
 
 
 def test_eight_hooks_that_find_a_damaged_database_at_once_lose_nothing(data_dir: Path) -> None:
     (data_dir / "queue").mkdir(parents=True)
-    (data_dir / "queue" / "data.db").write_bytes(b"this is no database at all " * 1000)
+    (data_dir / "queue" / "data.db").write_bytes(b"this is not a database at all " * 1000)
     code = writer(INBOX, "queue.put(new(me, 'metadata', {}))\n")
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(8)])
     assert waiting(data_dir) == {me: {} for me in range(8)}
     assert len([file for file in (data_dir / "queue").iterdir() if "broken" in file.name]) == 1
 
 
-# --- seen by the others -------------------------------------------------------------------------------------
+# --- visibility and locks -------------------------------------------------------------------------
 
 
-def test_what_one_process_commits_the_other_sees_at_once(data_dir: Path, jobs: JobQueue) -> None:
+def test_a_commit_is_visible_to_other_processes_at_once(data_dir: Path, jobs: JobQueue) -> None:
     for n in range(3):
         before = jobs.version()
         put_one(data_dir, n, by="them")
@@ -180,7 +185,7 @@ def test_what_one_process_commits_the_other_sees_at_once(data_dir: Path, jobs: J
             str(data_dir),
         )
         assert f"'pending': {2 * n + 2}," in counted
-    assert {job["scene_id"] for job in iter(jobs.take, None)} == {0, 1, 2, 10, 11, 12}
+    assert {job["scene_id"] for job in iter(jobs.claim, None)} == {0, 1, 2, 10, 11, 12}
 
 
 def open_queue_and_close(data_dir: Path) -> None:
@@ -196,29 +201,32 @@ def open_inbox_and_put(data_dir: Path) -> None:
         inbox.put(create_sync_job(99, "metadata", {}))
 
 
-def ask_for_statistics(data_dir: Path) -> None:
+def read_statistics(data_dir: Path) -> None:
     get_stats(data_dir)
 
 
 @pytest.mark.parametrize(
     "touch",
-    [open_queue_and_close, open_inbox_and_close, open_inbox_and_put, ask_for_statistics],
+    [open_queue_and_close, open_inbox_and_close, open_inbox_and_put, read_statistics],
     ids=lambda touch: touch.__name__,
 )
 def test_opening_the_queue_a_second_time_in_one_process_drops_no_lock(
     data_dir: Path, touch: Callable[[Path], object]
 ) -> None:
-    """POSIX drops a process's locks on a file when it closes any descriptor of it: sqlite.org/howtocorrupt, 2.2."""
+    """POSIX drops a process's locks on a file when it closes any descriptor of the file.
+
+    See sqlite.org/howtocorrupt, 2.2.
+    """
     manager = QueueManager(data_dir)
     queue = manager.get_queue()
     queue.put(create_sync_job(1, "metadata", {}))
     touch(data_dir)
-    put_one(data_dir, 2)  # a process that closes last would delete the log under our feet
+    put_one(data_dir, 2)  # the last process to close would delete the log that we use
     queue.put(create_sync_job(3, "metadata", {}))
     put_one(data_dir, 4)
     expected = {1, 2, 3, 4} | ({99} if touch is open_inbox_and_put else set())
     assert set(waiting(data_dir)) == expected
-    assert {job["scene_id"] for job in iter(queue.take, None)} == expected
+    assert {job["scene_id"] for job in iter(queue.claim, None)} == expected
     manager.shutdown()
     assert integrity(data_dir / "queue" / "data.db") == "ok"
 
@@ -227,8 +235,10 @@ def test_opening_the_dead_letters_a_second_time_in_one_process_drops_no_lock(
     data_dir: Path,
 ) -> None:
     add = (
-        "import sys; from queue.dlq import DeadLetterQueue; from queue.models import create_sync_job as new\n"
-        "letters = DeadLetterQueue(sys.argv[1]); letters.add(new(int(sys.argv[2]), 'metadata', {}), ValueError(), 0)\n"
+        "import sys; from queue.dlq import DeadLetterQueue\n"
+        "from queue.models import create_sync_job as new\n"
+        "letters = DeadLetterQueue(sys.argv[1])\n"
+        "letters.add(new(int(sys.argv[2]), 'metadata', {}), ValueError(), 0)\n"
         "letters.close()"
     )
     with closing(DeadLetterQueue(data_dir)) as letters:
@@ -243,7 +253,7 @@ def test_opening_the_dead_letters_a_second_time_in_one_process_drops_no_lock(
     assert integrity(data_dir / "dlq.db") == "ok"
 
 
-# --- killed -------------------------------------------------------------------------------------------------
+# --- kills ----------------------------------------------------------------------------------------
 
 KILLED_WRITER = """
 import sys
@@ -289,7 +299,7 @@ def start(code: str, data_dir: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def kill_after(process: subprocess.Popen[str], lines: int) -> list[str]:
-    """Kill a process once it has printed that many lines; return all that it printed."""
+    """Kill a process after it has printed `lines` lines; return all its lines."""
     assert process.stdout is not None
     with process:
         printed = [process.stdout.readline() for _ in range(lines)]
@@ -301,11 +311,11 @@ def kill_after(process: subprocess.Popen[str], lines: int) -> list[str]:
 def test_killing_a_writer_at_any_moment_damages_nothing_and_loses_no_acknowledged_job(
     data_dir: Path,
 ) -> None:
-    chance = random.Random(20)
+    generator = random.Random(20)
     acknowledged: set[str] = set()
     for turn in range(30):
         writing = start(KILLED_WRITER, data_dir, str(turn * 100_000))
-        acknowledged |= set(kill_after(writing, lines=chance.randrange(12)))
+        acknowledged |= set(kill_after(writing, lines=generator.randrange(12)))
         assert integrity(data_dir / "queue" / "data.db") == "ok"
     stored = {field for data in waiting(data_dir).values() for field in data}
     assert acknowledged <= stored
@@ -313,25 +323,25 @@ def test_killing_a_writer_at_any_moment_damages_nothing_and_loses_no_acknowledge
 
 
 def test_killing_worker_and_writer_at_any_moment_loses_no_acknowledged_job(data_dir: Path) -> None:
-    chance = random.Random(21)
+    generator = random.Random(21)
     acknowledged: set[str] = set()
     done: set[str] = set()
     JobQueue(str(data_dir / "queue")).close()
     for turn in range(10):
         working = start(KILLED_WORKER, data_dir)
         writing = start(KILLED_WRITER, data_dir, str(turn * 100_000))
-        acknowledged |= set(kill_after(writing, lines=10 + chance.randrange(20)))
-        for line in kill_after(working, lines=chance.randrange(4)):
+        acknowledged |= set(kill_after(writing, lines=10 + generator.randrange(20)))
+        for line in kill_after(working, lines=generator.randrange(4)):
             done |= set(line.split())
         assert integrity(data_dir / "queue" / "data.db") == "ok"
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
-        queue.take_in()
-        for job in iter(lambda: queue.take(1e12), None):
+        queue.import_spool()
+        for job in iter(lambda: queue.claim(1e12), None):
             done |= job["data"].keys()
     assert acknowledged <= done
 
 
-def test_a_database_that_another_process_holds_for_a_while_is_waited_for(data_dir: Path) -> None:
+def test_a_put_waits_for_a_database_that_another_process_holds(data_dir: Path) -> None:
     with closing(Inbox(str(data_dir))) as inbox:
         inbox.put(create_sync_job(1, "metadata", {}))
     holder = sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)
@@ -346,7 +356,7 @@ def test_a_database_that_another_process_holds_for_a_while_is_waited_for(data_di
             with pytest.raises(subprocess.TimeoutExpired):
                 hook.wait(0.3)
             holder.execute("COMMIT")
-            assert hook.wait(PATIENCE) == 0, hook.stderr and hook.stderr.read()
+            assert hook.wait(PROCESS_TIMEOUT) == 0, hook.stderr and hook.stderr.read()
     assert set(waiting(data_dir)) == {1, 2}
 
 

@@ -1,4 +1,4 @@
-"""The spool: edits that came while the database was locked are on disk, and get into the queue once, in order."""
+"""Tests of the spool: jobs that arrive while the database is locked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queue.ack_queue import JobQueue
 from queue.inbox import Inbox
 from queue.models import SyncJob, create_sync_job
 from queue.operations import get_stats
-from queue.spool import spool, spooled, take_in
+from queue.spool import import_spool, spool, spooled
 from tests.queue.support import waiting
 
 
@@ -25,7 +25,7 @@ def queue_dir(data_dir: Path) -> str:
 
 @pytest.fixture
 def locked(jobs: JobQueue, data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """A queue's database in the hands of a process that does not let go of it."""
+    """Hold the queue's database locked."""
     with closing(
         sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)
     ) as connection:
@@ -38,7 +38,7 @@ def put(data_dir: Path, scene_id: int, **data: object) -> int | None:
         return inbox.put(create_sync_job(scene_id, "metadata", data))
 
 
-def test_what_a_locked_database_cannot_take_is_spooled(
+def test_jobs_are_spooled_while_the_database_is_locked(
     locked: sqlite3.Connection, jobs: JobQueue, data_dir: Path, queue_dir: str
 ) -> None:
     seen = jobs.version()
@@ -46,14 +46,14 @@ def test_what_a_locked_database_cannot_take_is_spooled(
     assert put(data_dir, 1, title="New", details="D") is None
     assert put(data_dir, 2) is None
     assert len(spooled(queue_dir)) == 3
-    assert jobs.version() != seen, "the worker that waits would not notice"
+    assert jobs.version() != seen, "a waiting worker would not notice"
     assert get_stats(data_dir)["pending"] == 3
 
     locked.execute("ROLLBACK")
-    assert jobs.take_in() == 3
+    assert jobs.import_spool() == 3
     assert waiting(data_dir) == {1: {"title": "New", "details": "D"}, 2: {}}
     assert spooled(queue_dir) == []
-    assert jobs.take_in() == 0
+    assert jobs.import_spool() == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
@@ -69,45 +69,45 @@ def test_a_queue_that_is_not_locked_has_no_spool(data_dir: Path) -> None:
     assert not (data_dir / "queue" / "spool").exists()
 
 
-def test_what_cannot_be_put_stays_in_the_spool(queue_dir: str) -> None:
+def test_jobs_that_cannot_be_put_stay_in_the_spool(queue_dir: str) -> None:
     for scene_id in (1, 2, 3):
         spool(queue_dir, create_sync_job(scene_id, "metadata", {}))
-    taken: list[int] = []
+    imported: list[int] = []
 
     def fail_at_the_second(job: SyncJob) -> None:
         if job["scene_id"] == 2:
             raise sqlite3.OperationalError("disk I/O error")
-        taken.append(job["scene_id"])
+        imported.append(job["scene_id"])
 
     with pytest.raises(sqlite3.OperationalError):
-        take_in(queue_dir, fail_at_the_second)
-    assert taken == [1]
+        import_spool(queue_dir, fail_at_the_second)
+    assert imported == [1]
     assert len(spooled(queue_dir)) == 2
 
 
-def test_a_job_that_is_handed_over_twice_is_one_job(
+def test_a_job_that_is_imported_twice_is_one_job(
     jobs: JobQueue, data_dir: Path, queue_dir: str
 ) -> None:
-    """As after a kill between the queue's commit and the removal of the file."""
+    """This happens after a kill between the queue's commit and the removal of the file."""
     spool(queue_dir, create_sync_job(1, "metadata", {"title": "T"}))
     file = data_dir / "queue" / "spool" / spooled(queue_dir)[0]
     content = file.read_bytes()
-    jobs.take_in()
+    jobs.import_spool()
     file.write_bytes(content)
-    jobs.take_in()
+    jobs.import_spool()
     assert waiting(data_dir) == {1: {"title": "T"}}
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b'{"scene_id": "1"}', b"\xff\xfe", b"[" * 100_000]
 )
-def test_a_file_that_holds_no_job_is_set_aside_and_hinders_no_other(
+def test_an_invalid_file_is_quarantined_and_does_not_block_others(
     jobs: JobQueue, data_dir: Path, queue_dir: str, content: bytes
 ) -> None:
     folder = data_dir / "queue" / "spool"
     folder.mkdir(parents=True)
     (folder / "0-1.json").write_bytes(content)
     spool(queue_dir, create_sync_job(7, "metadata", {}))
-    assert jobs.take_in() == 1
+    assert jobs.import_spool() == 1
     assert set(waiting(data_dir)) == {7}
     assert [name.partition(".json")[2][:8] for name in os.listdir(folder)] == [".broken-"]

@@ -1,4 +1,4 @@
-"""Our `queue` shadows nothing: every name of the standard library's is the very same object, however one comes in."""
+"""Tests that our `queue` provides the standard `queue` unchanged, whichever is imported first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.queue.support import ROOT, run_python
 
-#: Beginnings of a program; after each, `queue` is the standard module and our package at once.
+#: First lines of a program, after which `queue` is both the standard module and our package.
 OURS_FIRST = "import queue\nassert queue.__file__.startswith({root!r}), queue.__file__\n"
 STANDARD_FIRST = (
     "import sys\n"
@@ -71,15 +71,16 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 HELD_BY_OTHERS = """
-import concurrent.futures.thread, logging.handlers, multiprocessing.queues, urllib3.connectionpool, queue
+import concurrent.futures.thread, logging.handlers, multiprocessing.queues
+import queue, urllib3.connectionpool
 held = {
     "concurrent.futures": concurrent.futures.thread.queue,
     "logging.handlers": logging.handlers.queue,
     "urllib3": urllib3.connectionpool.queue,
 }
-for who, module in held.items():
+for library, module in held.items():
     for name in queue.__all__:
-        assert getattr(module, name) is getattr(queue, name), (who, name)
+        assert getattr(module, name) is getattr(queue, name), (library, name)
 assert multiprocessing.queues.Empty is queue.Empty
 assert multiprocessing.queues.Full is queue.Full
 assert issubclass(urllib3.connectionpool.HTTPConnectionPool.QueueCls, queue.LifoQueue)
@@ -140,7 +141,8 @@ with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
     server.shutdown()
     serving.join()
 with tempfile.TemporaryDirectory() as folder:
-    plain = persistqueue.SQLiteAckQueue(folder + "/plain", serializer=persistqueue.serializers.json)
+    serializer = persistqueue.serializers.json
+    plain = persistqueue.SQLiteAckQueue(folder + "/plain", serializer=serializer)
     plain.put({"a": 1})
     assert plain.get(block=False) == {"a": 1}
     try:
@@ -218,7 +220,7 @@ def test_every_public_name_is_the_standard_librarys_own_object(beginning: str) -
 
 
 @every_beginning
-def test_our_modules_can_be_imported_before_any_standard_name_is_asked_for(beginning: str) -> None:
+def test_our_modules_can_be_imported_before_any_standard_name_is_used(beginning: str) -> None:
     run_python("-c", program(beginning, OURS_WORK, SAME_OBJECTS))
 
 
@@ -248,17 +250,21 @@ def test_classes_are_pickled_by_name_and_come_back_as_themselves(beginning: str)
         "for name in queue.__all__:\n"
         "    thing = getattr(queue, name)\n"
         "    assert pickle.loads(pickle.dumps(thing)) is thing\n"
-        "print(pickle.dumps([getattr(queue, name) for name in ('Queue', 'Full', 'Empty')], protocol=0).hex())\n"
+        "things = [queue.Queue, queue.Full, queue.Empty]\n"
+        "print(pickle.dumps(things, protocol=0).hex())\n"
     )
     pickled = run_python("-c", program(beginning, code)).strip()
-    load = f"import pickle, queue; print([thing.__name__ for thing in pickle.loads(bytes.fromhex({pickled!r}))])"
-    assert (
-        run_python("-I", "-c", load) == "['Queue', 'Full', 'Empty']\n"
-    )  # a process that knows nothing of us
+    load = (
+        "import pickle, queue\n"
+        f"things = pickle.loads(bytes.fromhex({pickled!r}))\n"
+        "print([thing.__name__ for thing in things])\n"
+    )
+    # -I: a process that can't find our package
+    assert run_python("-I", "-c", load) == "['Queue', 'Full', 'Empty']\n"
 
 
 @pytest.mark.parametrize("threads", [2, 16])
-def test_threads_that_ask_first_at_the_same_time_get_the_same_class(threads: int) -> None:
+def test_threads_that_first_use_a_name_at_the_same_time_get_the_same_class(threads: int) -> None:
     run_python(
         "-c",
         "import queue, threading\n"
@@ -292,7 +298,11 @@ def test_a_name_that_neither_has_is_an_attribute_error(beginning: str, name: str
 
 
 def test_hosting_our_modules_twice_changes_nothing() -> None:
-    again = "before = list(queue.__path__)\nPlexSync.host_queue_package()\nassert list(queue.__path__) == before\n"
+    again = (
+        "before = list(queue.__path__)\n"
+        "PlexSync.host_queue_package()\n"
+        "assert list(queue.__path__) == before\n"
+    )
     run_python("-c", program(STANDARD_FIRST, again, OURS_WORK))
     run_python("-c", program(CALLED_FIRST, again, OURS_WORK))
 
@@ -302,14 +312,14 @@ def test_running_the_entry_as_a_script_finds_both(inside: bool, tmp_path: Path) 
     script = "PlexSync.py" if inside else str(ROOT / "PlexSync.py")
     arguments = (script, "worker", "--data-dir", str(tmp_path), "--idle-timeout", "0")
     folder = ROOT if inside else tmp_path
-    # a worker: it loads everything; the scale lets it notice sooner that there is nothing to do
+    # A worker loads all modules. The time scale makes it exit sooner.
     run_python(*arguments, cwd=folder, HOME=str(tmp_path), PLEXSYNC_TIME_SCALE="0.001")
     assert (tmp_path / "queue" / "data.db").is_file()
 
 
 @pytest.fixture
 def small_project(tmp_path: Path) -> Path:
-    """The entry, the packages that the queue needs, and one tiny test, in a folder of their own."""
+    """Copy the entry, the packages that the queue needs and one small test to a folder."""
     root = tmp_path / "PlexSync"
     root.mkdir()
     for name in ("PlexSync.py", "conftest.py", "pyproject.toml"):
@@ -325,8 +335,8 @@ def small_project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("module", [True, False], ids=["python -m pytest", "pytest"])
 @pytest.mark.parametrize("inside", [True, False], ids=["from the root", "from elsewhere"])
 def test_pytest_finds_both(small_project: Path, module: bool, inside: bool, tmp_path: Path) -> None:
-    # `pytest` differs from `python -m pytest` in that it doesn't put the current folder on the path
-    way = (
+    # Unlike `python -m pytest`, `pytest` does not put the current folder on the path.
+    command = (
         ("-m", "pytest")
         if module
         else ("-c", "import sys; sys.path.pop(0); import pytest; sys.exit(pytest.main())")
@@ -335,7 +345,7 @@ def test_pytest_finds_both(small_project: Path, module: bool, inside: bool, tmp_
     elsewhere.mkdir()
     target = "tests" if inside else str(small_project / "tests")
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tmp_path / 'inner'}")
-    out = run_python(*way, *options, target, cwd=small_project if inside else elsewhere)
+    out = run_python(*command, *options, target, cwd=small_project if inside else elsewhere)
     assert "1 passed" in out
 
 
@@ -359,20 +369,23 @@ def test_the_installed_pytest_script_finds_both(small_project: Path, tmp_path: P
     "module",
     ["queue", "queue.table", "queue.inbox", "queue.models", "queue.operations", "queue.timestamps"],
 )
-def test_what_the_hook_imports_loads_nothing_heavy(module: str) -> None:
+def test_the_modules_of_the_hook_load_nothing_heavy(module: str) -> None:
     code = (
         "import sys\n"
         f"import {module}\n"
-        "heavy = {'threading', 'typing', 'dataclasses', 'logging', 'asyncio', 'ssl', 'persistqueue', 'inspect',\n"
-        "         'subprocess', 'socket', 'tempfile', 'pickle', 'urllib', 'http', 'pydantic', 'requests'}\n"
+        "heavy = {'threading', 'typing', 'dataclasses', 'logging', 'asyncio', 'ssl', 'inspect',\n"
+        "         'subprocess', 'socket', 'tempfile', 'pickle', 'urllib', 'http',\n"
+        "         'persistqueue', 'pydantic', 'requests'}\n"
         "standard = '_standard' in vars(sys.modules['queue'])\n"
         "print(sorted(heavy & sys.modules.keys()), standard, '_queue' in sys.modules)\n"
     )
-    assert (
-        run_python("-S", "-c", code) == "[] False False\n"
-    )  # -S: a venv's .pth files may import anything
+    # -S: a virtual environment's .pth files may import anything.
+    assert run_python("-S", "-c", code) == "[] False False\n"
 
 
-def test_asking_for_our_own_names_does_not_load_the_standard_module() -> None:
-    code = "import queue.table, queue; queue.table, queue.__name__, queue.__path__, hasattr(queue, '__wrapped__')\n"
+def test_our_own_names_do_not_load_the_standard_module() -> None:
+    code = (
+        "import queue.table, queue\n"
+        "queue.table, queue.__name__, queue.__path__, hasattr(queue, '__wrapped__')\n"
+    )
     assert run_python("-S", "-c", code + "print('_standard' in vars(queue))") == "False\n"

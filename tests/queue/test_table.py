@@ -1,4 +1,4 @@
-"""The table on disk: it is persist-queue's own, it is found by indexes, and nothing in it is ever unpickled."""
+"""Tests of the table on disk: same as persist-queue's, indexed, never unpickled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from queue.ack_queue import JobQueue
 from queue.inbox import Inbox
 from queue.models import SyncJob, create_sync_job
 from queue.operations import get_stats
-from tests.queue.support import PATIENCE, python, rows, waiting
+from tests.queue.support import PROCESS_TIMEOUT, python, rows, waiting
 
 
 def job(scene_id: int, **data: Any) -> SyncJob:
@@ -50,16 +50,16 @@ def test_the_table_has_persist_queues_own_columns(tmp_path: Path) -> None:
     )
 
 
-def test_row_ids_are_never_given_twice_in_ours_as_in_theirs(data_dir: Path) -> None:
+def test_row_ids_are_never_reused_as_in_persist_queue(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         first = queue.put(job(1))
-        queue.take()
+        queue.claim()
         queue.ack(id=first)
         queue.clear_acked_data(keep_latest=0)
         assert queue.put(job(1)) > first
 
 
-def test_a_plain_queue_reads_and_answers_for_our_rows(data_dir: Path) -> None:
+def test_a_plain_queue_reads_and_acknowledges_our_rows(data_dir: Path) -> None:
     with closing(Inbox(str(data_dir))) as inbox:
         inbox.put(job(1, a=1))
         inbox.put(job(2))
@@ -75,19 +75,19 @@ def test_a_plain_queue_reads_and_answers_for_our_rows(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_we_take_what_a_plain_queue_puts(data_dir: Path, first: str) -> None:
+def test_we_claim_jobs_that_a_plain_queue_puts(data_dir: Path, first: str) -> None:
     if first == "ours":
         JobQueue(str(data_dir / "queue")).close()
     with closing(plain(data_dir)) as theirs:
         theirs.put(job(1, a=1))
     with closing(JobQueue(str(data_dir / "queue"))) as ours:
         ours.put(job(1, b=2))
-        taken = ours.take()
-    assert taken is not None
-    assert taken["data"] == {"a": 1, "b": 2}
+        claimed = ours.claim()
+    assert claimed is not None
+    assert claimed["data"] == {"a": 1, "b": 2}
 
 
-def test_twins_that_a_plain_queue_left_are_folded_when_the_table_is_first_ours(
+def test_duplicates_of_a_plain_queue_are_merged_when_our_indexes_are_created(
     data_dir: Path,
 ) -> None:
     with closing(plain(data_dir)) as theirs:
@@ -108,11 +108,11 @@ def test_the_database_itself_refuses_a_second_waiting_job(data_dir: Path) -> Non
 
 def test_a_job_on_disk_is_json_with_the_contracts_keys_only(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
-        carrying: SyncJob = {**job(1, title="ü"), "pqid": 77}
-        queue.put(carrying)
-        taken = queue.take()
-        assert taken is not None
-        queue.release(taken)
+        with_row_id: SyncJob = {**job(1, title="ü"), "pqid": 77}
+        queue.put(with_row_id)
+        claimed = queue.claim()
+        assert claimed is not None
+        queue.requeue(claimed)
     with closing(sqlite3.connect(data_dir / "queue" / "data.db")) as connection:
         ((stored,),) = connection.execute("SELECT data FROM ack_queue_default").fetchall()
     assert isinstance(stored, bytes)
@@ -120,7 +120,7 @@ def test_a_job_on_disk_is_json_with_the_contracts_keys_only(data_dir: Path) -> N
 
 
 class Bomb:
-    """Whoever unpickles this creates a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -137,29 +137,32 @@ def test_a_pickle_in_the_table_is_never_opened(data_dir: Path, tmp_path: Path, s
             "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, ?)",
             (pickle.dumps(Bomb(tmp_path / "boom")), status),
         )
-    code = "import sys; from queue.ack_queue import JobQueue; q = JobQueue(sys.argv[1], auto_resume=True); q.take()"
+    code = (
+        "import sys; from queue.ack_queue import JobQueue\n"
+        "JobQueue(sys.argv[1], auto_resume=True).claim()\n"
+    )
     with python("-c", code, str(data_dir / "queue")) as process:
-        process.communicate(timeout=PATIENCE)  # refusing such a file is fine
+        process.communicate(timeout=PROCESS_TIMEOUT)  # it may refuse such a file
     assert not (tmp_path / "boom").exists()
 
 
 def test_a_foreign_row_among_ours_does_not_stop_the_queue(data_dir: Path) -> None:
-    """A row without the keys of a job: another tool's, or a later version's."""
+    """Such a row lacks the keys of a job: another tool or a later version wrote it."""
     with closing(plain(data_dir)) as theirs:
         theirs.put({"something": "else"})
         theirs.put({"something": "else"})
         theirs.put(job(1))
     with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
         queue.put(job(2))
-        taken = [queue.take() for _ in range(4)]
-    assert [found.get("scene_id") for found in taken if found] == [None, None, 1, 2]
+        claimed = [queue.claim() for _ in range(4)]
+    assert [found.get("scene_id") for found in claimed if found] == [None, None, 1, 2]
 
 
-# --- query plans --------------------------------------------------------------------------------------------
+# --- query plans ----------------------------------------------------------------------------------
 
 
 class Tracer:
-    """Collects the statements that a connection runs, and how SQLite would find their rows."""
+    """Collect the statements that a connection runs, and their query plans."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -183,7 +186,7 @@ class Tracer:
 
 @pytest.fixture
 def filled(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """A queue of 100,000 waiting jobs, some of them retries, and 20,000 finished ones."""
+    """Return a queue with 100,000 waiting jobs, some of them retries, and 20,000 finished ones."""
     JobQueue(str(data_dir / "queue")).close()
     with closing(connect(str(data_dir / "queue" / "data.db"))) as connection:
         connection.execute("PRAGMA synchronous=OFF")
@@ -205,7 +208,7 @@ def filled(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 
 def steps(connection: sqlite3.Connection, action: Callable[[], object]) -> int:
-    """Return how many thousands of SQLite's virtual machine steps an action took: its cost on any machine."""
+    """Return an action's cost in thousands of virtual machine steps of SQLite."""
     count = 0
 
     def tick() -> None:
@@ -218,18 +221,18 @@ def steps(connection: sqlite3.Connection, action: Callable[[], object]) -> int:
     return count
 
 
-def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_jobs(
+def test_put_claim_requeue_and_next_due_cost_the_same_with_a_hundred_thousand_jobs(
     filled: sqlite3.Connection,
 ) -> None:
-    taken: list[Any] = []
+    claimed: list[Any] = []
     actions: dict[str, Callable[[], object]] = {
         "put a new scene": lambda: table.put(filled, job(500_000, a=1)),
         "put a waiting scene": lambda: table.put(filled, job(99_999, a=1)),
         "put a finished scene": lambda: table.put(filled, job(119_999, a=1)),
-        "take": lambda: taken.append(table.take(filled, 2.0)),
-        "release": lambda: table.release(filled, *taken[0][0]),
+        "claim": lambda: claimed.append(table.claim(filled, 2.0)),
+        "requeue": lambda: table.requeue(filled, *claimed[0][0]),
         "next_due": lambda: table.next_due(filled),
-        "take nothing due": lambda: table.take(filled, -1.0),
+        "claim nothing due": lambda: table.claim(filled, -1.0),
         "install again": lambda: table.install(filled),
     }
     for name, action in actions.items():
@@ -240,19 +243,21 @@ def test_put_take_release_and_next_due_cost_the_same_with_a_hundred_thousand_job
     for name in (
         "put a new scene",
         "put a waiting scene",
-        "take",
+        "claim",
         "next_due",
-        "take nothing due",
+        "claim nothing due",
         "install again",
     ):
         assert steps(filled, actions[name]) <= 1, name
 
 
-def test_opening_a_long_queue_reads_none_of_it(filled: sqlite3.Connection, data_dir: Path) -> None:
+def test_opening_a_long_queue_does_not_read_its_rows(
+    filled: sqlite3.Connection, data_dir: Path
+) -> None:
     ticks: list[int] = []
 
     class Counted(JobQueue):
-        """Counts thousands of steps of each connection from its start."""
+        """Count thousands of steps of each connection."""
 
         def _new_db_connection(
             self, path: str, multithreading: bool, timeout: float
@@ -262,12 +267,12 @@ def test_opening_a_long_queue_reads_none_of_it(filled: sqlite3.Connection, data_
             return connection
 
     with closing(Counted(str(data_dir / "queue"))) as queue:
-        assert queue.take(2.0) is not None
+        assert queue.claim(2.0) is not None
     assert len(ticks) <= 1
 
 
-def test_rows_are_found_by_key_also_when_the_json_is_written_otherwise(data_dir: Path) -> None:
-    """persist-queue's serializer writes spaces and other key orders than ours."""
+def test_rows_are_found_by_key_in_differently_formatted_json(data_dir: Path) -> None:
+    """persist-queue's serializer writes spaces and another order of keys."""
     with closing(plain(data_dir)) as theirs:
         theirs.put(dict(reversed(list(job(1, a=1).items()))))
     with closing(Inbox(str(data_dir))) as inbox:

@@ -1,4 +1,4 @@
-"""Sync timestamps: never lost by a save, cheap to save, read beside the writer, and the rule of what is newer."""
+"""Tests of the sync timestamps: saving, cost, broken files, concurrency, `is_synced`."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def write_many(folder: Path, count: int) -> dict[int, float]:
     return stored
 
 
-# --- saving and loading -------------------------------------------------------------------------------------
+# --- saving and loading ---------------------------------------------------------------------------
 
 
-def test_nothing_saved_is_nothing_and_reading_makes_no_file(folder: Path) -> None:
+def test_loading_without_a_file_is_empty_and_creates_none(folder: Path) -> None:
     assert load_sync_timestamps(folder) == {}
     assert load_sync_timestamps(folder / "missing") == {}
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_what_is_saved_is_loaded(folder: Path, kind: type[Any]) -> None:
+def test_saved_timestamps_are_loaded(folder: Path, kind: type[Any]) -> None:
     save_sync_timestamp(kind(folder), 5, 1_700_000_000.123456)
     save_sync_timestamp(kind(folder), 6, 7)
     assert load_sync_timestamps(kind(folder)) == {5: 1_700_000_000.123456, 6: 7.0}
@@ -69,7 +69,7 @@ def test_the_file_is_an_object_of_scene_ids_and_seconds(folder: Path) -> None:
     assert json.loads((folder / FILE).read_text(encoding="utf-8")) == {"5": 300.5, "6": 200.0}
 
 
-def test_a_file_that_others_wrote_is_taken(folder: Path) -> None:
+def test_a_file_of_other_origin_is_read(folder: Path) -> None:
     (folder / FILE).write_text('{"1": 100, "2": 200.5}', encoding="utf-8")
     assert load_sync_timestamps(folder) == {1: 100.0, 2: 200.5}
 
@@ -91,7 +91,7 @@ def test_a_forgotten_scene_is_gone_and_can_come_back(folder: Path, others: int) 
     assert load_sync_timestamps(folder)[9_999] == 2
 
 
-# --- cost ---------------------------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------------------
 
 
 def test_saving_beside_a_hundred_thousand_entries_appends_and_rewrites_nothing(
@@ -121,11 +121,11 @@ def test_the_journal_is_folded_before_it_outgrows_the_file(folder: Path) -> None
         size = (folder / JOURNAL).stat().st_size if (folder / JOURNAL).exists() else 0
         folds += size == 0
         assert size <= limit
-    assert 1 <= folds <= 20  # now and then, not each time
+    assert 1 <= folds <= 20  # rarely, not at each save
     assert load_sync_timestamps(folder) == expected
 
 
-# --- broken files -------------------------------------------------------------------------------------------
+# --- broken files ---------------------------------------------------------------------------------
 
 BROKEN = {
     "half": '{"1": 100.0, "2": 2',
@@ -147,16 +147,16 @@ every_broken = pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.ke
 
 
 @every_broken
-def test_a_broken_file_costs_only_what_it_held(folder: Path, content: str) -> None:
+def test_a_broken_file_loses_only_its_own_content(folder: Path, content: str) -> None:
     (folder / FILE).write_text(content, encoding="utf-8")
     assert load_sync_timestamps(folder) == {}
-    assert (folder / FILE).read_text(encoding="utf-8") == content  # a reader leaves it as it is
+    assert (folder / FILE).read_text(encoding="utf-8") == content  # reading does not change it
     save_sync_timestamp(folder, 5, 100.0)
     assert load_sync_timestamps(folder) == {5: 100.0}
 
 
 @every_broken
-def test_a_broken_file_is_set_aside_and_not_overwritten(folder: Path, content: str) -> None:
+def test_a_broken_file_is_quarantined_and_not_overwritten(folder: Path, content: str) -> None:
     (folder / FILE).write_text(content, encoding="utf-8")
     for scene in range(5, 1_500):
         save_sync_timestamp(folder, scene, 100.0)
@@ -165,7 +165,7 @@ def test_a_broken_file_is_set_aside_and_not_overwritten(folder: Path, content: s
     assert aside.read_text(encoding="utf-8") == content
 
 
-def test_a_large_broken_file_is_set_aside_too_in_the_end(folder: Path) -> None:
+def test_a_large_broken_file_is_finally_quarantined_too(folder: Path) -> None:
     content = '{"1": 100.0, ' + "x" * 20_000
     (folder / FILE).write_text(content, encoding="utf-8")
     for scene in range(2_000):
@@ -184,7 +184,7 @@ def test_two_broken_files_in_one_second_are_both_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True], ids=["small file", "large file"])
 @pytest.mark.parametrize("half", ["[1, 12", "[1", "[1, 5.0]", "\0\0\0", '"'])
-def test_a_line_that_a_killed_writer_left_unfinished_spoils_no_later_save(
+def test_an_unfinished_line_of_a_killed_writer_does_not_affect_later_saves(
     folder: Path, half: str, large: bool
 ) -> None:
     write_many(folder, 5_000 if large else 0)
@@ -210,7 +210,7 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[:12])
-def test_a_broken_line_in_the_journal_costs_only_itself(folder: Path, line: str) -> None:
+def test_a_broken_line_in_the_journal_is_skipped(folder: Path, line: str) -> None:
     (folder / JOURNAL).write_text(f"[2, 20.0]\n{line}\n[3, 30.0]\n", encoding="utf-8")
     assert load_sync_timestamps(folder) == {2: 20.0, 3: 30.0}
     save_sync_timestamp(folder, 4, 40.0)
@@ -219,7 +219,7 @@ def test_a_broken_line_in_the_journal_costs_only_itself(folder: Path, line: str)
 
 @NEVER_RAISES
 @given(st.binary(max_size=200), st.binary(max_size=200))
-def test_whatever_lies_in_the_two_files_loading_and_saving_go_on(
+def test_loading_and_saving_work_with_any_bytes_in_the_files(
     tmp_path_factory: pytest.TempPathFactory, file: bytes, journal: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -242,7 +242,7 @@ def test_whatever_lies_in_the_two_files_loading_and_saving_go_on(
         max_size=3,
     )
 )
-def test_whatever_json_the_file_holds_loading_and_saving_go_on(
+def test_loading_and_saving_work_with_any_json_in_the_file(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -253,13 +253,13 @@ def test_whatever_json_the_file_holds_loading_and_saving_go_on(
 
 
 def test_a_kill_between_file_and_journal_leaves_the_same_times(folder: Path) -> None:
-    """The file is already new, the journal not yet removed."""
+    """The file is already written, the journal not yet removed."""
     (folder / FILE).write_text('{"1": 10.0, "2": 20.0}', encoding="utf-8")
     (folder / JOURNAL).write_text("[1, 10.0]\n[3, null]\n[2, 20.0]\n", encoding="utf-8")
     assert load_sync_timestamps(folder) == {1: 10.0, 2: 20.0}
 
 
-# --- at once ------------------------------------------------------------------------------------------------
+# --- concurrency ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("others", [0, 1_000], ids=["small file", "large file"])
@@ -285,12 +285,12 @@ def test_a_reader_beside_the_writer_never_misses_a_scene(folder: Path, others: i
         older += seen.get(0, -1.0) < floor
     writer.join()
     assert missed == 0
-    if not others:  # beside a large file, a fold between the two reads may cost a sync too many
+    if not others:  # with a large file, a fold between the two reads may hide a save
         assert older == 0
 
 
-def test_two_processes_that_save_at_once_stop_each_other_never(folder: Path) -> None:
-    """A task in the foreground and a worker that just ends: a save may cost a sync too many, but not fail."""
+def test_processes_that_save_at_once_do_not_fail(folder: Path) -> None:
+    """A foreground task and an exiting worker may save at once. A save may be lost, never fail."""
     code = (
         "import sys\n"
         "from queue.timestamps import save_sync_timestamp\n"
@@ -303,7 +303,7 @@ def test_two_processes_that_save_at_once_stop_each_other_never(folder: Path) -> 
     assert {file.name for file in folder.iterdir()} <= {FILE, JOURNAL}
 
 
-def test_a_hook_reads_the_timestamps_only_when_asked_and_once(folder: Path) -> None:
+def test_lazy_timestamps_are_read_on_first_use(folder: Path) -> None:
     lazy = LazyTimestamps(str(folder))
     save_sync_timestamp(folder, 1, 5.0)
     assert lazy.get(1) == 5.0
@@ -318,7 +318,7 @@ def test_a_planted_link_is_never_written_through(tmp_path: Path, name: str) -> N
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / name).symlink_to(target)
-    run_python(  # it may be refused or replaced
+    run_python(  # the save may fail or replace the link
         "-c",
         "import sys, contextlib; from queue.operations import save_sync_timestamp as save\n"
         "with contextlib.suppress(OSError): save(sys.argv[1], 2, 2.0)",
@@ -327,7 +327,7 @@ def test_a_planted_link_is_never_written_through(tmp_path: Path, name: str) -> N
     assert target.read_text(encoding="utf-8") == '{"1": 1.0}'
 
 
-# --- what is newer ------------------------------------------------------------------------------------------
+# --- is_synced ------------------------------------------------------------------------------------
 
 WHOLE = 1_714_989_600.0  # 2024-05-06T10:00:00Z
 TIMES = {
@@ -350,25 +350,26 @@ TIMES = {
 
 
 @pytest.mark.parametrize(("text", "moment"), TIMES.items())
-def test_a_time_is_read_as_rfc_3339_says(text: str, moment: float) -> None:
+def test_times_are_parsed_by_rfc_3339(text: str, moment: float) -> None:
     assert parse_time(text) == pytest.approx(moment, abs=1e-6)
 
 
 GARBAGE = [
-    "", " ", "yesterday", "1714989600", "2024-13-06T10:00:00Z", "2024-05-06T25:00:00Z", "2024-02-30T10:00:00Z", "null",
-    "2024-05-06", "20240506", "2024-05-06T10", "2024-05-06.5", "0", "Z", ".5", "2024-05-06T10:00:00Zjunk",
+    "", " ", "yesterday", "1714989600", "2024-13-06T10:00:00Z", "2024-05-06T25:00:00Z",
+    "2024-02-30T10:00:00Z", "null", "2024-05-06", "20240506", "2024-05-06T10", "2024-05-06.5",
+    "0", "Z", ".5", "2024-05-06T10:00:00Zjunk",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", GARBAGE)
-def test_what_is_no_time_counts_as_now(text: str) -> None:
+def test_an_invalid_time_counts_as_now(text: str) -> None:
     assert parse_time(text) is None
     assert not is_synced(text, 1e10)
 
 
 @NEVER_RAISES
 @given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d*)?(Z|[+-]\d\d:\d\d)?"))
-def test_no_text_whatever_stops_a_hook(text: str) -> None:
+def test_parsing_any_text_raises_nothing(text: str) -> None:
     moment = parse_time(text)
     assert moment is None or abs(moment) < 1e12
 
@@ -416,5 +417,5 @@ def test_an_event_is_old_when_it_happened_at_or_before_the_last_sync(
 
 
 @pytest.mark.parametrize("updated_at", [[], {"a": 1}, ["2024-05-06T10:00:00Z"]])
-def test_an_updated_at_of_a_strange_kind_counts_as_now(updated_at: Any) -> None:
+def test_an_updated_at_of_an_unexpected_type_counts_as_now(updated_at: Any) -> None:
     assert not is_synced(updated_at, 1e10)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +14,14 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks import install_pip as interpreter
-from tasks.install import Installed, install_dependencies
-from tasks.install_errors import InstallError, reason
-from tasks.install_folder import swap
+from tasks.install import explain, mask_passwords
 from tests.entry.processes import until
 from tests.isolation import closed_port, search_path
-from tests.release.conftest import Python, mounted
+from tests.release.conftest import ROOT, Python, mounted
 from tests.release.wheels import VERSIONS, make_wheel, make_wheels, other_platform
 from tests.simulators.httpd import Hang, Request, Response, SimulatedServer
 from tests.simulators.stash.pluginlog import decode_line
@@ -29,12 +29,30 @@ from tests.simulators.stash.pluginlog import decode_line
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and mounts of POSIX")
 
 
+def run(
+    plugin: Path, python: Python, call: str = "run_install_command(True)", before: str = ""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the installer in a process, after the code `before`."""
+    code = f"import os, sys; {before}\nfrom tasks.install import *; sys.exit({call})"
+    return subprocess.run(
+        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=240, check=False
+    )
+
+
+def install(plugin: Path, python: Python) -> dict[str, Any]:
+    """Install and return the result."""
+    done = run(plugin, python)
+    assert (done.returncode, done.stderr) == (0, b""), done.stdout
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
 def refusal(plugin: Path, python: Python) -> str:
     """Install, which must fail with one line; nothing is left behind."""
     before = tree_of(plugin)
-    with pytest.raises(InstallError) as raised:
-        install_dependencies(plugin, python=python.path)
-    text = str(raised.value)
+    done = run(plugin, python)
+    assert (done.returncode, done.stderr) == (1, b""), done.stdout
+    text = str(json.loads(done.stdout)["error"])
     assert len(text.splitlines()) == 1
     assert "Traceback" not in text
     assert tree_of(plugin) == before, "what was there is untouched, and nothing is left"
@@ -68,27 +86,28 @@ def names_beside(plugin: Path) -> list[str]:
 def test_the_packages_are_put_beside_the_plugin_and_reported(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
-    said: list[str] = []
-    seen: list[float] = []
-    result = install_dependencies(plugin, python=python.path, say=said.append, report=seen.append)
-    assert result == Installed(
-        str(plugin / "dependencies"), ".".join(map(str, sys.version_info[:3])), VERSIONS
-    )
+    done = run(plugin, python, "run_install_task()")
+    result = json.loads(done.stdout)["output"]
+    assert result == {
+        "result": result["result"],
+        "folder": str(plugin / "dependencies"),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": VERSIONS,
+    }
     assert (plugin / "dependencies" / "plexapi" / "__init__.py").is_file()
     assert names_beside(plugin) == ["dependencies"]
     for name, version in VERSIONS.items():
-        assert f"{name} {version}" in result.sentence()
-    assert result.folder in result.sentence()
-    assert any("plexapi" in line for line in said)
-    assert seen == sorted(seen)
-    assert seen and 0 < seen[-1] <= 1
+        assert f"{name} {version}" in result["result"]
+    assert result["folder"] in result["result"]
+    lines = [decode_line(line) for line in done.stderr.splitlines()]
+    assert any("plexapi" in text for level, text in lines if level == "debug")
 
 
 def test_a_python_without_pip_uses_the_pip_that_it_came_with(
     plugin: Path, bare: Python, wheels: Path
 ) -> None:
     before = tree_of(bare.folder)
-    assert install_dependencies(plugin, python=bare.path).packages == VERSIONS
+    assert install(plugin, bare)["packages"] == VERSIONS
     assert tree_of(bare.folder) == before, "the Python itself is as it was"
 
 
@@ -98,7 +117,7 @@ def test_a_later_installation_replaces_the_whole_folder(
     made_by_hand(plugin).joinpath("stale.py").touch()
     monkeypatch.setenv("PIP_FIND_LINKS", str(make_wheels(tmp_path / "newer", {}, version="4.99")))
     (plugin / "requirements.txt").write_text("\n".join(VERSIONS), encoding="utf-8")
-    assert set(install_dependencies(plugin, python=python.path).packages.values()) == {"4.99"}
+    assert set(install(plugin, python)["packages"].values()) == {"4.99"}
     assert not (plugin / "dependencies" / "stale.py").exists()
     assert names_beside(plugin) == ["dependencies"]
 
@@ -112,7 +131,7 @@ def test_a_link_in_its_place_is_replaced_and_what_it_led_to_stays(
         (plugin / "dependencies").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     except OSError:
         pytest.skip("no links here")
-    install_dependencies(plugin, python=python.path)
+    install(plugin, python)
     assert not (plugin / "dependencies").is_symlink()
     assert (tmp_path / "elsewhere" / "mine.txt").exists()
     assert names_beside(plugin) == ["dependencies"]
@@ -150,23 +169,20 @@ def test_an_environment_that_would_lead_pip_astray_does_not(
     places = {"tmp": tmp_path, "plugin": plugin, "guard": search_path(), "sep": os.pathsep}
     for variable, value in ENVIRONMENTS[name].items():
         monkeypatch.setenv(variable, value.format(**places))
-    monkeypatch.chdir(plugin)  # whose `queue` is not Python's
-    for folder in (plugin.parent, plugin):  # and modules of another plugin's author
-        (folder / "json.py").write_text(
-            "raise SystemExit('this is not Python's json')", encoding="utf-8"
-        )
-    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    # The plugin's `queue` is not Python's, nor is a module of another plugin's author.
+    for folder in (plugin.parent, plugin):
+        (folder / "optparse.py").write_text("raise SystemExit('not Python's')", encoding="utf-8")
+    assert install(plugin, python)["packages"] == VERSIONS
     assert not (tmp_path / "elsewhere").exists()
 
 
 @posix_only
 def test_no_home_is_no_obstacle(
-    plugin: Path, python: Python, wheels: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plugin: Path, python: Python, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HOME")
-    monkeypatch.chdir(tmp_path)
-    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
-    assert not (tmp_path / "~").exists()
+    assert install(plugin, python)["packages"] == VERSIONS
+    assert not (plugin / "~").exists()
 
 
 @pytest.mark.parametrize("place", ["in the home", "named by a variable"])
@@ -193,8 +209,53 @@ def test_a_file_with_pips_settings_gives_the_index_and_nothing_else(
     (tmp_path / "empty").mkdir()
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.delenv("PIP_NO_INDEX")
-    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    assert install(plugin, python)["packages"] == VERSIONS
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_password_in_a_file_with_pips_settings_reaches_the_index(
+    plugin: Path, python: Python, index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    address = index.server.url.replace("//", "//me:secret@")
+    (tmp_path / "pip.conf").write_text(
+        f"[install]\nno-index = true\nfind-links = {address}/files/\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    assert install(plugin, python)["packages"] == VERSIONS
+    credentials = base64.b64encode(b"me:secret").decode()
+    assert index.server.log.all()[0].request.headers["Authorization"] == f"Basic {credentials}"
+
+
+def test_pip_does_not_get_the_token_of_plex(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLEX_TOKEN", "secret")
+    seen = tmp_path / "seen"
+    customize = python.site / "sitecustomize.py"
+    customize.write_text(
+        "import os\n"
+        f"with open({str(seen)!r}, 'a') as file: print(os.environ.get('PLEX_TOKEN'), file=file)\n",
+        encoding="utf-8",
+    )
+    try:
+        install(plugin, python)
+    finally:
+        customize.unlink()
+    ours, *children = seen.read_text(encoding="utf-8").split()
+    assert ours == "secret"
+    assert children and set(children) == {"None"}
+
+
+@posix_only
+def test_the_packages_are_private_under_any_umask(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    assert run(plugin, python, before="os.umask(0)").returncode == 0
+    folder = plugin / "dependencies"
+    modes = {path: path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))}
+    assert len(modes) > len(VERSIONS)
+    assert set(modes.values()) == {0}
 
 
 def test_an_externally_managed_python_is_no_obstacle(
@@ -230,7 +291,46 @@ def test_a_broken_file_with_pips_settings_is_no_obstacle(
 ) -> None:
     (tmp_path / "pip.conf").write_bytes(b"[global\nuser\xff")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
-    assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+    assert install(plugin, python)["packages"] == VERSIONS
+
+
+# --- which versions
+
+
+def test_the_tested_versions_are_preferred(plugin: Path, python: Python, wheels: Path) -> None:
+    make_wheel(wheels, "plexapi", version="4.99.0")
+    make_wheel(wheels, "pydantic", version="2.99.0")
+    assert install(plugin, python)["packages"] == VERSIONS
+
+
+def test_where_a_tested_version_is_missing_another_is_taken(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    next(wheels.glob("pydantic-*.whl")).unlink()
+    make_wheel(wheels, "pydantic", version="2.99.0")
+    assert install(plugin, python)["packages"] == {**VERSIONS, "pydantic": "2.99.0"}
+
+
+def test_where_a_tested_version_lacks_what_it_needs_another_is_taken(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    """Such as the compiled part of pydantic, on a Python that it does not support any more."""
+    make_wheel(wheels, "pydantic", needs=["pydantic-core==2.50.4"])
+    make_wheel(wheels, "pydantic-core", version="2.50.4", tag=other_platform())
+    make_wheel(wheels, "pydantic", version="2.9.0", needs=["pydantic-core==2.1.0"])
+    make_wheel(wheels, "pydantic-core", version="2.1.0")
+    packages = install(plugin, python)["packages"]
+    assert (packages["pydantic"], packages["pydantic-core"]) == ("2.9.0", "2.1.0")
+
+
+def test_the_tested_versions_are_those_of_the_tests(real_wheels: Path) -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {line for line in lines if not line.startswith("#")}
+    assert pins <= set((ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines())
+    needed = {path.name.partition("-")[0] for path in real_wheels.iterdir()}
+    assert {pin.partition("==")[0].replace("-", "_").lower() for pin in pins} == {
+        name.lower() for name in needed
+    }
 
 
 # --- it fails in one line, and what was there stays
@@ -241,12 +341,6 @@ def test_no_pip_says_how_to_get_one(plugin: Path, without_pip: Python) -> None:
     said = refusal(plugin, without_pip)
     assert "no pip" in said
     assert "py3-pip" in said and "python3-pip" in said
-
-
-def test_a_python_that_is_none_is_named(plugin: Path, tmp_path: Path) -> None:
-    said = refusal(plugin, Python(tmp_path / "nowhere"))
-    assert str(tmp_path / "nowhere") in said
-    assert "Python path" in said
 
 
 def test_no_network_is_told_from_no_package(
@@ -329,7 +423,7 @@ def test_a_full_disk_is_one_line(
 ) -> None:
     make_wheel(wheels, "requests", ballast=8 << 20)
     with mounted(tmp_path / "disk", "size=3m", "mode=0755") as disk:
-        (disk / "requirements.txt").write_bytes((plugin / "requirements.txt").read_bytes())
+        shutil.copytree(plugin, disk, dirs_exist_ok=True)
         made_by_hand(disk)
         assert "disk is full" in refusal(disk, python)
         filler = disk / "filler"
@@ -347,31 +441,42 @@ def test_a_small_tmp_is_no_obstacle(
     with mounted(tmp_path / "small", "size=64k") as small:
         for variable in ("TMPDIR", "TEMP", "TMP"):
             monkeypatch.setenv(variable, str(small))
-        assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+        assert install(plugin, python)["packages"] == VERSIONS
 
 
-def test_a_new_folder_that_can_not_take_its_place_gives_way_to_the_old_one(plugin: Path) -> None:
+#: Code that lets the second of the two renames fail.
+SECOND_RENAME = """
+rename = os.rename
+def fail(source, target):
+    if os.path.basename(source) == "packages":
+        {failure}
+    rename(source, target)
+os.rename = fail
+"""
+
+
+def test_a_new_folder_that_can_not_take_its_place_gives_way_to_the_old_one(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
     old = made_by_hand(plugin)
-    with pytest.raises(InstallError, match="can't be replaced"):
-        swap(str(plugin), str(plugin / "dependencies.new-abc" / "nothing"))
+    failure = 'raise OSError(16, "busy", source, None, target)'
+    done = run(plugin, python, before=SECOND_RENAME.format(failure=failure))
+    assert "can't be replaced" in json.loads(done.stdout)["error"]
     assert (old / "persistqueue" / "__init__.py").is_file()
     assert names_beside(plugin) == ["dependencies"]
 
 
-def test_a_password_in_an_address_is_not_shown(python: Python, tmp_path: Path) -> None:
-    command = [python.path, "-c", "print('see https://me:secret@host/x and https://token@host/y')"]
-    ended = interpreter.Python(python.path, "", "", (), str(tmp_path), dict(os.environ)).run(
-        command
-    )
-    assert ended.text == "see https://****@host/x and https://****@host/y"
+def test_a_password_in_an_address_is_not_shown() -> None:
+    text = mask_passwords("see https://me:secret@host/x and https://token@host/y")
+    assert text == "see https://****@host/x and https://****@host/y"
 
 
 @posix_only
 def test_a_plugin_folder_that_can_only_be_read_is_one_line(
     plugin: Path, python: Python, tmp_path: Path
 ) -> None:
-    with mounted(tmp_path / "disk", "size=1m", "mode=0755") as disk:
-        (disk / "requirements.txt").write_bytes((plugin / "requirements.txt").read_bytes())
+    with mounted(tmp_path / "disk", "size=3m", "mode=0755") as disk:
+        shutil.copytree(plugin, disk, dirs_exist_ok=True)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         said = refusal(disk, python)
     assert str(disk) in said
@@ -462,7 +567,7 @@ def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
         assert (old / "persistqueue" / "__init__.py").read_text(encoding="utf-8") == "old = True"
         assert any(name.startswith("dependencies.new-") for name in names_beside(plugin))
         hang.remove()
-        assert install_dependencies(plugin, python=python.path).packages == VERSIONS
+        assert install(plugin, python)["packages"] == VERSIONS
     finally:
         hang.remove()
         end(process)
@@ -473,10 +578,10 @@ def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
 def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(
     plugin: Path, python: Python, without_pip: Python, wheels: Path
 ) -> None:
-    made_by_hand(plugin).rename(plugin / "dependencies.old-abc")
-    (plugin / "dependencies.new-abc" / "packages").mkdir(parents=True)
-    with pytest.raises(InstallError, match="no pip"):
-        install_dependencies(plugin, python=without_pip.path)
+    made_by_hand(plugin)
+    assert run(plugin, python, before=SECOND_RENAME.format(failure="os._exit(9)")).returncode == 9
+    assert not (plugin / "dependencies").exists()
+    assert "no pip" in json.loads(run(plugin, without_pip).stdout)["error"]
     assert names_beside(plugin) == ["dependencies"]
     assert (plugin / "dependencies" / "persistqueue" / "__init__.py").is_file()
 
@@ -485,9 +590,8 @@ def test_a_kill_after_the_two_renames_leaves_the_new_one(
     plugin: Path, without_pip: Python, wheels: Path
 ) -> None:
     made_by_hand(plugin)
-    (plugin / "dependencies.old-abc").mkdir()
-    with pytest.raises(InstallError, match="no pip"):
-        install_dependencies(plugin, python=without_pip.path)
+    (plugin / "dependencies.new-abc" / "old").mkdir(parents=True)
+    assert "no pip" in json.loads(run(plugin, without_pip).stdout)["error"]
     assert names_beside(plugin) == ["dependencies"]
     assert (plugin / "dependencies" / "persistqueue").is_dir()
 
@@ -500,8 +604,8 @@ def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
     process = start(plugin, python)
     try:
         assert index.server.log.wait_for(path="/files/", timeout=240)
-        with pytest.raises(InstallError, match="Another installation is at work"):
-            install_dependencies(plugin, python=python.path)
+        second = json.loads(run(plugin, python).stdout)
+        assert "Another installation is at work" in second["error"]
         hang.remove()
         stdout, _ = process.communicate(timeout=240)
     finally:
@@ -510,14 +614,33 @@ def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
     assert names_beside(plugin) == ["dependencies"]
 
 
+@posix_only
+def test_ctrl_c_stops_it_and_leaves_the_old_one(plugin: Path, python: Python, index: Index) -> None:
+    made_by_hand(plugin)
+    before = tree_of(plugin)
+    index.server.faults.add(Hang(), path="/files/")
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from tasks.install import run_install_command; sys.exit(run_install_command(False))"
+    )
+    process = start(plugin, python, code)
+    try:
+        assert index.server.log.wait_for(path="/files/", timeout=240)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=240)
+    finally:
+        end(process)
+    said = b"PlexSync install: stopped; what was there before is untouched\n"
+    assert (process.returncode, stderr) == (130, said)
+    assert tree_of(plugin) == before
+
+
 def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
     def attempt(_: int) -> str:
-        try:
-            return install_dependencies(plugin, python=python.path).sentence()
-        except InstallError as error:
-            return str(error)
+        document = json.loads(run(plugin, python).stdout)
+        return str(document.get("result") or document["error"])
 
     with ThreadPoolExecutor(6) as pool:
         said = list(pool.map(attempt, range(6)))
@@ -528,13 +651,6 @@ def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
 
 
 # --- what is said, in Stash and in a shell
-
-
-def run(plugin: Path, python: Python, call: str) -> subprocess.CompletedProcess[bytes]:
-    code = f"import sys; from tasks.install import *; sys.exit({call})"
-    return subprocess.run(
-        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=240, check=False
-    )
 
 
 def test_as_a_task_it_answers_with_one_document_and_shows_progress(
@@ -617,8 +733,8 @@ SPOKEN = {
 
 
 @pytest.mark.parametrize("spoken", SPOKEN)
-def test_what_pip_says_becomes_what_to_do(spoken: str, python: Python) -> None:
-    told = reason(spoken, 3, "3.11.0", "linux")
+def test_what_pip_says_becomes_what_to_do(spoken: str) -> None:
+    told = explain(spoken or "exit status 3", "pip failed")
     assert SPOKEN[spoken] in told
     assert len(told.splitlines()) == 1
     assert "{" not in told

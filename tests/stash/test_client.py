@@ -1,4 +1,4 @@
-"""The GraphQL client against a Stash over real HTTP: logins, covers, paging, errors, and secrets that stay in."""
+"""Tests of the GraphQL client over HTTP: login, covers, paging, errors, secrets."""
 
 from __future__ import annotations
 
@@ -55,30 +55,30 @@ def stash(tmp_path: Path, now: Now) -> Iterator[StashSimulator]:
         yield simulator
 
 
-class Hooks:
-    """The connection that the latest hook left."""
+class SavedConnection:
+    """Replaces `load_connection`: returns what `save` was called with last."""
 
     def __init__(self, stash: StashSimulator) -> None:
         self._stash = stash
         self.latest: StashConnection | None = None
-        self.asked = 0
+        self.loads = 0
 
-    def leave(self, **changes: Any) -> str:
+    def save(self, **changes: Any) -> str:
         cookie = changes.pop("cookie", None) or self._stash.cookie()
         server = server_connection(**{"port": self._stash.server.port, "cookie": cookie, **changes})
         self.latest = StashConnection(server)
         return str(cookie)
 
     def __call__(self) -> StashConnection | None:
-        self.asked += 1
+        self.loads += 1
         return self.latest
 
 
 @pytest.fixture
-def hooks(stash: StashSimulator) -> Hooks:
-    hooks = Hooks(stash)
-    hooks.leave()
-    return hooks
+def saved(stash: StashSimulator) -> SavedConnection:
+    saved = SavedConnection(stash)
+    saved.save()
+    return saved
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def learned() -> list[str]:
 
 
 @pytest.fixture
-def client(hooks: Hooks, learned: list[str], now: Now) -> Iterator[StashClient]:
+def client(saved: SavedConnection, learned: list[str], now: Now) -> Iterator[StashClient]:
     def learn(secret: str | None) -> None:
         learned.append(secret or "")
 
-    client = StashClient(hooks, learn_secret=learn, learn_cookie=learn, clock=now)
+    client = StashClient(saved, learn_secret=learn, learn_cookie=learn, clock=now)
     yield client
     client._session.close()
 
@@ -99,9 +99,7 @@ def client(hooks: Hooks, learned: list[str], now: Now) -> Iterator[StashClient]:
 # --- scenes
 
 
-def test_a_scene_is_read_with_all_that_plex_may_show(
-    stash: StashSimulator, client: StashClient
-) -> None:
+def test_a_scene_is_read_with_all_its_metadata(stash: StashSimulator, client: StashClient) -> None:
     made = stash.add_scene(
         "A \"title\" with 'quotes' } and {",
         details="Line one\nLine two",
@@ -151,7 +149,7 @@ def test_a_bare_scene_has_empty_fields_and_a_missing_one_is_none(
     assert client.find_scene(4711) is None
 
 
-def test_plugin_settings_are_those_of_the_plugin(
+def test_plugin_settings_do_not_include_other_plugins(
     stash: StashSimulator, client: StashClient
 ) -> None:
     assert client.plugin_settings() == {}
@@ -169,20 +167,20 @@ def test_values_travel_as_variables_and_never_in_the_query(
     for scene_id in (12345, 54321):
         client.find_scene(scene_id)
 
-    asked = [
-        json.loads(one.request.body)
-        for one in stash.log.matching("POST")
-        if b"findScene(" in one.request.body
+    sent = [
+        json.loads(exchange.request.body)
+        for exchange in stash.log.matching("POST")
+        if b"findScene(" in exchange.request.body
     ]
-    assert len({one["query"] for one in asked}) == 1
-    assert [one["variables"] for one in asked] == [{"id": "12345"}, {"id": "54321"}]
+    assert len({body["query"] for body in sent}) == 1
+    assert [body["variables"] for body in sent] == [{"id": "12345"}, {"id": "54321"}]
 
 
-# --- what was updated since
+# --- updated_since
 
 
 @pytest.mark.parametrize("hours", [-9.5, 0, 2, 13])
-def test_updated_since_finds_what_is_newer_in_whatever_offset_stash_writes(
+def test_updated_since_finds_newer_scenes_in_any_utc_offset_of_stash(
     tmp_path: Path, now: Now, hours: float
 ) -> None:
     plugins = tmp_path / "elsewhere" / "plugins"
@@ -193,9 +191,9 @@ def test_updated_since_finds_what_is_newer_in_whatever_offset_stash_writes(
         old = stash.add_scene("old", updated_at=now() - 30 * HOUR)
         recent = stash.add_scene("recent", updated_at=now() - 0.5 * HOUR)
         newest = stash.add_scene("newest", updated_at=now())
-        hooks = Hooks(stash)
-        hooks.leave()
-        client = StashClient(hooks)
+        saved = SavedConnection(stash)
+        saved.save()
+        client = StashClient(saved)
 
         found = dict(client.updated_since(now() - HOUR))
         client._session.close()
@@ -242,9 +240,9 @@ def test_updated_since_ends_at_an_empty_library_and_at_a_full_page(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "127.0.0.1", "localhost"])
 def test_the_listening_address_leads_to_this_machine(
-    client: StashClient, hooks: Hooks, host: str
+    client: StashClient, saved: SavedConnection, host: str
 ) -> None:
-    hooks.leave(host=host)
+    saved.save(host=host)
 
     assert client.check() == "v0.30.0"
 
@@ -252,14 +250,14 @@ def test_the_listening_address_leads_to_this_machine(
 @pytest.mark.parametrize("host", ["::", "[::]", "::1", "[::1]"])
 def test_an_ipv6_address_leads_to_this_machine(stash: StashSimulator, host: str) -> None:
     with _relay(socket.AF_INET6, "::1", stash.server.port) as port:
-        hooks = Hooks(stash)
-        hooks.leave(host=host, port=port)
-        client = StashClient(hooks)
+        saved = SavedConnection(stash)
+        saved.save(host=host, port=port)
+        client = StashClient(saved)
         assert client.check() == "v0.30.0"
         client._session.close()
 
 
-def test_a_proxy_of_the_environment_is_not_asked(
+def test_a_proxy_in_the_environment_is_not_used(
     client: StashClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -271,7 +269,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
 
 
 class _relay:  # noqa: N801 - reads as a verb
-    """Passes connections on to the simulator, on request through TLS or on IPv6."""
+    """Relay connections to the simulator, optionally over TLS or IPv6."""
 
     def __init__(
         self, family: int, host: str, target: int, context: ssl.SSLContext | None = None
@@ -308,7 +306,7 @@ class _relay:  # noqa: N801 - reads as a verb
                 self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
-        """One request, one answer."""
+        """Relay one request and its response."""
         try:
             client.settimeout(5)
             stream = (
@@ -339,10 +337,10 @@ class _relay:  # noqa: N801 - reads as a verb
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Self-signed, and for another name than the loopback address: as users have them."""
+    """Create a self-signed certificate for a host name, not for the loopback address."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not there to make a certificate")
+        pytest.skip("openssl is not installed")
     file = tmp_path / "stash.pem"
     command = [
         openssl,
@@ -371,9 +369,9 @@ def test_a_self_signed_certificate_is_taken_on_the_loopback_address(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with _relay(socket.AF_INET, "127.0.0.1", stash.server.port, context) as port:
-        hooks = Hooks(stash)
-        hooks.leave(scheme="https", port=port)
-        client = StashClient(hooks)
+        saved = SavedConnection(stash)
+        saved.save(scheme="https", port=port)
+        client = StashClient(saved)
         assert client.check() == "v0.30.0"
         client._session.close()
 
@@ -391,9 +389,9 @@ def test_a_certificate_is_verified_anywhere_else(stash: StashSimulator, certific
     if str(own).startswith("127."):
         pytest.skip("this machine has only a loopback address")
     with _relay(socket.AF_INET, str(own), stash.server.port, context) as port:
-        hooks = Hooks(stash)
-        hooks.leave(scheme="https", host=str(own), port=port)
-        client = StashClient(hooks)
+        saved = SavedConnection(stash)
+        saved.save(scheme="https", host=str(own), port=port)
+        client = StashClient(saved)
         with pytest.raises(StashUnavailable, match="SSL"):
             client.check()
         client._session.close()
@@ -403,23 +401,23 @@ def test_a_certificate_is_verified_anywhere_else(stash: StashSimulator, certific
 
 
 @pytest.fixture
-def guarded(stash: StashSimulator, hooks: Hooks) -> StashSimulator:
-    """A Stash with a password."""
+def guarded(stash: StashSimulator, saved: SavedConnection) -> StashSimulator:
+    """Return a Stash that requires a login."""
     stash.set_credentials("me", "secret")
-    hooks.leave()
+    saved.save()
     return stash
 
 
 def cookies_sent(stash: StashSimulator) -> list[list[str]]:
-    """The values of the session cookies of each request."""
-    headers = [one.request.headers.get("Cookie", "") for one in stash.log.all()]
+    """Return the session cookies of each request."""
+    headers = [exchange.request.headers.get("Cookie", "") for exchange in stash.log.all()]
     return [[part.partition("=")[2] for part in header.split("; ") if part] for header in headers]
 
 
 def test_each_request_carries_one_session_cookie(
     guarded: StashSimulator, client: StashClient
 ) -> None:
-    """Of several cookies with one name Stash (Go's Request.Cookie) takes the first: the old one."""
+    """Of several cookies with one name Stash (Go's Request.Cookie) uses the first, the old one."""
     for _ in range(4):
         client.check()
 
@@ -435,99 +433,109 @@ def test_the_cookie_that_stash_renews_replaces_the_old_one(
     sent = [values[0] for values in cookies_sent(guarded)]
 
     assert len(set(sent)) >= 4, "a new one after each pause"
-    assert {one.status for one in guarded.log.all()} == {200}
+    assert {exchange.status for exchange in guarded.log.all()} == {200}
 
 
 def test_a_renewed_cookie_replaces_the_old_one_on_localhost_too(
-    guarded: StashSimulator, hooks: Hooks, client: StashClient
+    guarded: StashSimulator, saved: SavedConnection, client: StashClient
 ) -> None:
-    hooks.leave(host="localhost")
+    saved.save(host="localhost")
     for _ in range(3):
         client.check()
 
     assert [len(values) for values in cookies_sent(guarded)] == [1] * len(guarded.log)
 
 
-def test_the_api_key_is_taken_while_the_cookie_is_fresh_and_used_when_it_is_not(
-    guarded: StashSimulator, client: StashClient, now: Now, learned: list[str], hooks: Hooks
+def test_the_api_key_is_fetched_while_the_cookie_is_valid_and_used_afterwards(
+    guarded: StashSimulator,
+    client: StashClient,
+    now: Now,
+    learned: list[str],
+    saved: SavedConnection,
 ) -> None:
     guarded.set_api_key(API_KEY)
     client.check()
     now.seconds += 30 * HOUR
 
     assert client.check() == "v0.30.0"
-    assert hooks.asked == 1
+    assert saved.loads == 1
     assert guarded.log.all()[-1].request.headers.get("ApiKey") == API_KEY
     assert API_KEY in learned, "it must be kept out of logs"
 
 
-def test_an_expired_cookie_is_refused_until_a_hook_leaves_a_fresh_one(
-    guarded: StashSimulator, hooks: Hooks, client: StashClient, now: Now, learned: list[str]
+def test_an_expired_cookie_is_refused_until_a_hook_saves_a_new_one(
+    guarded: StashSimulator,
+    saved: SavedConnection,
+    client: StashClient,
+    now: Now,
+    learned: list[str],
 ) -> None:
     client.check()
     now.seconds += 2 * HOUR
     with pytest.raises(StashRefused, match="session"):
         client.check()
 
-    fresh = hooks.leave()
+    fresh = saved.save()
 
     assert client.check() == "v0.30.0"
     assert fresh in learned
 
 
 def test_a_restart_that_forgets_sessions_is_survived_with_the_next_connection(
-    guarded: StashSimulator, hooks: Hooks, client: StashClient
+    guarded: StashSimulator, saved: SavedConnection, client: StashClient
 ) -> None:
     client.check()
     guarded.invalidate_sessions()
     guarded.restart()
-    hooks.leave()
+    saved.save()
 
     assert client.check() == "v0.30.0"
 
 
 def test_a_regenerated_api_key_is_fetched_anew(
-    guarded: StashSimulator, hooks: Hooks, client: StashClient
+    guarded: StashSimulator, saved: SavedConnection, client: StashClient
 ) -> None:
     guarded.set_api_key(API_KEY)
     client.check()
     guarded.set_api_key("another-key-0123456789")
-    hooks.leave()
+    saved.save()
 
     assert client.check() == "v0.30.0"
     assert guarded.log.all()[-1].request.headers.get("ApiKey") == "another-key-0123456789"
 
 
-def test_another_address_of_stash_is_taken_over(
-    stash: StashSimulator, hooks: Hooks, client: StashClient
+def test_the_client_follows_stash_to_another_address(
+    stash: StashSimulator, saved: SavedConnection, client: StashClient
 ) -> None:
     client.check()
     stash.stop()
     stash.server.port = 0
     stash.start()
-    hooks.leave()
+    saved.save()
 
-    for _ in range(2):  # the old address may fail once; the new one must be taken by then
+    for _ in range(2):  # the old address may fail once, then the new one is used
         try:
             assert client.check() == "v0.30.0"
         except StashUnavailable:
             continue
         return
-    raise AssertionError("a Stash that moved to another port is never found again")
+    raise AssertionError("the client did not find Stash at its new port")
 
 
-def test_without_a_connection_the_text_says_what_to_do(hooks: Hooks, client: StashClient) -> None:
-    hooks.latest = None
+def test_without_a_connection_the_text_says_what_to_do(
+    saved: SavedConnection, client: StashClient
+) -> None:
+    saved.latest = None
 
     with pytest.raises(StashRefused, match="save any scene"):
         client.check()
 
 
 def test_no_cookie_at_all_is_fine_where_stash_asks_for_none(
-    hooks: Hooks, client: StashClient
+    saved: SavedConnection, client: StashClient
 ) -> None:
-    assert hooks.latest is not None
-    hooks.latest.server["SessionCookie"] = None
+    assert saved.latest is not None
+    saved.latest.server["SessionCookie"] = None
 
     assert client.check() == "v0.30.0"
 
@@ -536,7 +544,7 @@ def test_no_cookie_at_all_is_fine_where_stash_asks_for_none(
 
 
 @pytest.mark.parametrize("picture", [JPEG, PNG, WEBP, GIF])
-def test_a_picture_comes_as_it_is(
+def test_a_picture_is_returned_unchanged(
     stash: StashSimulator, client: StashClient, picture: bytes
 ) -> None:
     scene = client.find_scene(stash.add_scene(cover=picture).id)
@@ -548,7 +556,7 @@ def test_a_picture_comes_as_it_is(
 @pytest.mark.parametrize(
     "content", [b"<svg xmlns=''/>", b"<!DOCTYPE html><html>", b"", b"\xff\xd8", b"RIFF....WAVE"]
 )
-def test_what_is_no_picture_is_no_cover(
+def test_content_that_is_not_a_picture_is_not_a_cover(
     stash: StashSimulator, client: StashClient, content: bytes
 ) -> None:
     assert not is_picture(content)
@@ -559,7 +567,7 @@ def test_what_is_no_picture_is_no_cover(
     assert client.fetch_cover(scene).picture is None
 
 
-def test_the_drawing_for_a_missing_cover_is_no_cover(
+def test_the_placeholder_for_a_missing_cover_is_not_a_cover(
     stash: StashSimulator, client: StashClient
 ) -> None:
     scene = client.find_scene(stash.add_scene().id)
@@ -569,24 +577,24 @@ def test_the_drawing_for_a_missing_cover_is_no_cover(
     assert client.fetch_cover(scene).picture is None
 
 
-def test_a_cover_too_big_is_left_out_without_reading_it_all(
+def test_a_cover_that_is_too_large_is_ignored(
     stash: StashSimulator, client: StashClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stash.client._LARGEST_COVER", 1000)
+    monkeypatch.setattr("stash.client._MAX_COVER_SIZE", 1000)
     for size, wanted in ((1000, True), (1001, False)):
         scene = client.find_scene(stash.add_scene(cover=JPEG.ljust(size, b"x")).id)
         assert scene is not None
         assert (client.fetch_cover(scene).picture is not None) is wanted
 
 
-def test_a_cover_asked_for_with_an_expired_cookie_comes_after_a_new_login(
-    guarded: StashSimulator, hooks: Hooks, client: StashClient, now: Now
+def test_a_cover_request_with_an_expired_cookie_is_retried_after_a_new_login(
+    guarded: StashSimulator, saved: SavedConnection, client: StashClient, now: Now
 ) -> None:
-    """Stash sends a browser to the login page, and 401 to nobody."""
+    """Stash redirects such a request to its login page; it never answers 401."""
     scene = client.find_scene(guarded.add_scene(cover=JPEG).id)
     assert scene is not None
     now.seconds += 2 * HOUR
-    hooks.leave()
+    saved.save()
 
     assert client.fetch_cover(scene).picture == JPEG
 
@@ -602,7 +610,7 @@ def test_a_login_page_instead_of_a_cover_is_a_refusal(
         client.fetch_cover(scene)
 
 
-def test_the_cover_comes_from_the_address_that_we_know_whatever_host_stash_names(
+def test_the_cover_is_fetched_from_our_address_not_from_the_host_in_its_url(
     tmp_path: Path, now: Now
 ) -> None:
     plugins = tmp_path / "proxied" / "plugins"
@@ -610,9 +618,9 @@ def test_the_cover_comes_from_the_address_that_we_know_whatever_host_stash_names
     with StashSimulator(
         plugins_dir=plugins, clock=now, external_host="https://stash.example.org"
     ) as stash:
-        hooks = Hooks(stash)
-        hooks.leave()
-        client = StashClient(hooks)
+        saved = SavedConnection(stash)
+        saved.save()
+        client = StashClient(saved)
         scene = client.find_scene(stash.add_scene(cover=JPEG).id)
         assert scene is not None
         assert scene.cover.startswith("https://stash.example.org")
@@ -647,7 +655,7 @@ UNAVAILABLE = {
 
 
 @pytest.mark.parametrize("fault", UNAVAILABLE.values(), ids=UNAVAILABLE.keys())
-def test_any_other_answer_is_one_exception_of_ours(
+def test_any_other_response_raises_stash_unavailable(
     stash: StashSimulator, client: StashClient, fault: Any
 ) -> None:
     client.check()
@@ -660,7 +668,7 @@ def test_any_other_answer_is_one_exception_of_ours(
     assert len(str(caught.value)) < 700
 
 
-def test_a_stopped_stash_is_unavailable_and_its_address_named(
+def test_a_stopped_stash_is_unavailable_and_the_message_names_its_address(
     stash: StashSimulator, client: StashClient
 ) -> None:
     stash.stop()
@@ -669,12 +677,12 @@ def test_a_stopped_stash_is_unavailable_and_its_address_named(
         client.check()
 
 
-def test_a_query_that_stash_rejects_names_what_it_says(client: StashClient) -> None:
+def test_a_rejected_query_quotes_stashs_message(client: StashClient) -> None:
     with pytest.raises(StashQueryError, match="nonsense"):
         client.query("query { nonsense }")
 
 
-def test_a_slow_answer_ends_by_the_time_limit(
+def test_a_slow_response_ends_at_the_timeout(
     stash: StashSimulator, client: StashClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stash.client.TIMEOUT", (0.2, 0.2))
@@ -695,10 +703,14 @@ SECRETFUL = {
 
 @pytest.mark.parametrize("fault", SECRETFUL.values(), ids=SECRETFUL.keys())
 def test_no_exception_text_or_traceback_carries_a_secret(
-    guarded: StashSimulator, hooks: Hooks, client: StashClient, learned: list[str], fault: Any
+    guarded: StashSimulator,
+    saved: SavedConnection,
+    client: StashClient,
+    learned: list[str],
+    fault: Any,
 ) -> None:
     guarded.set_api_key(API_KEY)
-    cookie = hooks.leave()
+    cookie = saved.save()
     client.check()
     guarded.faults.add(fault)
 

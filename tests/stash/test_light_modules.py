@@ -1,4 +1,4 @@
-"""What a hook loads of this room: connection file, notices, log protocol, plugin input, settings."""
+"""Tests of the modules that a hook loads: connection, logs, plugin input, settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from stash.connection import StashConnection, load_connection, save_connection
+from stash.deferred_log import defer_log_line, take_deferred_lines
 from stash.log import log, progress
-from stash.notices import leave_notice, take_notices
-from stash.plugin_input import InputError, read_input, write_answer
+from stash.plugin_input import InputError, read_input, write_response
 from stash.settings import add_environment, carried_settings, merge_settings
 from tests.simulators.stash.events import server_connection
 from tests.simulators.stash.pluginlog import decode_line
@@ -84,7 +84,7 @@ def test_the_connection_is_kept_whole_and_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"server_connection": 5}', '{"settings": {}}', "\x00" * 50]
 )
-def test_a_broken_connection_file_is_no_connection(tmp_path: Path, content: str) -> None:
+def test_a_broken_connection_file_is_ignored(tmp_path: Path, content: str) -> None:
     (tmp_path / "connection.json").write_text(content)
 
     assert load_connection(str(tmp_path)) is None
@@ -112,27 +112,28 @@ def test_readers_see_one_connection_or_the_other_never_half_of_one(tmp_path: Pat
     assert seen <= {"f", "a", "b"}
 
 
-# --- notices
+# --- deferred log lines
 
 
-def test_notices_are_taken_once_and_in_order(tmp_path: Path) -> None:
+def test_deferred_lines_are_taken_once_and_in_order(tmp_path: Path) -> None:
     for number in range(3):
-        leave_notice(str(tmp_path), "warning", f"line {number}\nwith a break")
+        defer_log_line(str(tmp_path), "warning", f"line {number}\nwith a break")
 
-    assert list(take_notices(str(tmp_path))) == [
+    assert list(take_deferred_lines(str(tmp_path))) == [
         ("warning", f"line {number}\nwith a break") for number in range(3)
     ]
-    assert list(take_notices(str(tmp_path))) == []
+    assert list(take_deferred_lines(str(tmp_path))) == []
     assert os.listdir(tmp_path) == []
 
 
-def test_of_many_takers_each_line_goes_to_one(tmp_path: Path) -> None:
+def test_each_line_goes_to_only_one_of_many_processes(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from stash.notices import take_notices; print(len(list(take_notices(sys.argv[2]))))"
+        "from stash.deferred_log import take_deferred_lines;"
+        "print(len(list(take_deferred_lines(sys.argv[2]))))"
     )
     for number in range(50):
-        leave_notice(str(tmp_path), "info", str(number))
+        defer_log_line(str(tmp_path), "info", str(number))
 
     def take(_: int) -> int:
         command = [sys.executable, "-c", script, str(ROOT), str(tmp_path)]
@@ -142,12 +143,12 @@ def test_of_many_takers_each_line_goes_to_one(tmp_path: Path) -> None:
         assert sum(pool.map(take, range(6))) == 50
 
 
-def test_notices_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
+def test_lines_that_are_never_taken_do_not_pile_up(tmp_path: Path) -> None:
     for number in range(2_000):
-        leave_notice(str(tmp_path), "error", f"{number} " + "x" * 200)
+        defer_log_line(str(tmp_path), "error", f"{number} " + "x" * 200)
 
     assert (tmp_path / "notices.jsonl").stat().st_size < 40_000
-    assert next(iter(take_notices(str(tmp_path))))[1].startswith("0 ")
+    assert next(iter(take_deferred_lines(str(tmp_path))))[1].startswith("0 ")
 
 
 def test_broken_lines_are_left_out(tmp_path: Path) -> None:
@@ -155,23 +156,23 @@ def test_broken_lines_are_left_out(tmp_path: Path) -> None:
         '["info", "one"]\n{broken\n5\n["too", "many", "words"]\n["info", "two"]\n'
     )
 
-    assert list(take_notices(str(tmp_path))) == [("info", "one"), ("info", "two")]
+    assert list(take_deferred_lines(str(tmp_path))) == [("info", "one"), ("info", "two")]
 
 
-def test_bytes_that_are_no_text_do_not_break_the_hook(tmp_path: Path) -> None:
+def test_invalid_bytes_do_not_break_the_hook(tmp_path: Path) -> None:
     (tmp_path / "notices.jsonl").write_bytes(b'["info", "one"]\n\xff\xfe\n["info", "two"]\n')
 
-    assert list(take_notices(str(tmp_path)))[:1] == [("info", "one")]
+    assert list(take_deferred_lines(str(tmp_path)))[:1] == [("info", "one")]
 
 
 @posix
-def test_an_unwritable_folder_costs_only_the_notice(tmp_path: Path) -> None:
-    leave_notice(str(tmp_path / "missing"), "info", "lost")
+def test_an_unwritable_folder_loses_only_the_line(tmp_path: Path) -> None:
+    defer_log_line(str(tmp_path / "missing"), "info", "lost")
     target = tmp_path / "precious"
     target.write_text("keep")
     (tmp_path / "notices.jsonl").symlink_to(target)
 
-    leave_notice(str(tmp_path), "info", "lost too")
+    defer_log_line(str(tmp_path), "info", "lost too")
 
     assert target.read_text() == "keep"
 
@@ -180,7 +181,7 @@ def test_an_unwritable_folder_costs_only_the_notice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["trace", "debug", "info", "warning", "error"])
-def test_a_line_is_decoded_by_stash_as_it_was_meant(level: str) -> None:
+def test_stash_decodes_a_line_with_its_level(level: str) -> None:
     stream = io.StringIO()
 
     log(level, "Hello\nworld  \x01e\x02 and so on", stream=stream)
@@ -219,27 +220,27 @@ def test_progress_is_a_number_from_0_to_1(fraction: float, said: float) -> None:
     assert (level, float(text)) == ("progress", said)
 
 
-def test_a_closed_stderr_stops_nothing() -> None:
+def test_a_closed_stderr_raises_nothing() -> None:
     stream = io.StringIO()
     stream.close()
 
-    log("info", "nobody listens", stream=stream)
+    log("info", "stderr is closed", stream=stream)
     progress(0.5, stream=stream)
 
 
-def test_a_line_that_the_terminals_encoding_lacks_stops_nothing() -> None:
+def test_characters_missing_in_the_terminals_encoding_raise_nothing() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
 
     log("info", "Ünïcödé 😀", stream=stream)
 
 
-def test_a_lone_surrogate_stops_nothing() -> None:
+def test_a_lone_surrogate_raises_nothing() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
 
     log("info", "from a file name: \udcff", stream=stream)
 
 
-# --- input and answer
+# --- input and response
 
 
 @pytest.mark.parametrize(
@@ -273,14 +274,14 @@ def test_input_nested_without_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "raw", [b"{}", b'{"args": null}', b'{"args": {}}', b'\n {"server_connection": {}}\n']
 )
-def test_small_input_is_taken(raw: bytes) -> None:
+def test_small_input_is_accepted(raw: bytes) -> None:
     assert isinstance(read_input(io.BytesIO(raw)), dict)
 
 
-def test_the_answer_is_one_ascii_line_of_json() -> None:
+def test_the_response_is_one_ascii_line_of_json() -> None:
     stream = io.StringIO()
-    write_answer(output={"ä": [1, None]}, stream=stream)
-    write_answer(error="two\nlines ü", stream=stream)
+    write_response(output={"ä": [1, None]}, stream=stream)
+    write_response(error="two\nlines ü", stream=stream)
 
     assert stream.getvalue().isascii()
     first, second = map(json.loads, stream.getvalue().splitlines())
@@ -309,13 +310,13 @@ def test_the_answer_is_one_ascii_line_of_json() -> None:
         ({"server_connection": None, "pluginSettings": [], "args": {"config": "text"}}, {}),
     ],
 )
-def test_settings_are_found_wherever_an_input_carries_them(
+def test_settings_are_found_anywhere_in_an_input(
     given: dict[str, Any], found: dict[str, Any]
 ) -> None:
     assert carried_settings(given) == found
 
 
-def test_what_says_nothing_hides_nothing() -> None:
+def test_blank_values_override_nothing() -> None:
     assert merge_settings({"a": 1, "b": "x"}, {"a": None, "b": "  "}, {"a": ""}) == {
         "a": 1,
         "b": "x",
@@ -332,17 +333,19 @@ def test_what_says_nothing_hides_nothing() -> None:
         ({}, {"PLEX_URL": "  "}, {}),
     ],
 )
-def test_the_environment_stands_in_where_stash_says_nothing(
+def test_the_environment_is_used_where_stash_has_no_value(
     settings: dict[str, Any], environment: dict[str, str], result: dict[str, Any]
 ) -> None:
     assert add_environment(settings, environment) == result
 
 
-def test_none_of_it_loads_the_workers_libraries() -> None:
+def test_these_modules_do_not_load_the_workers_libraries() -> None:
     script = (
         "import sys; import PlexSync; PlexSync.host_queue_package();"
-        "import stash.connection, stash.log, stash.notices, stash.plugin_input, stash.settings;"
-        "print(sorted({'requests', 'pydantic', 'plexapi', 'ssl', 'asyncio', 'urllib3', 'typing'} & set(sys.modules)))"
+        "import stash.connection, stash.log, stash.deferred_log, stash.plugin_input;"
+        "import stash.settings;"
+        "heavy = {'requests', 'pydantic', 'plexapi', 'ssl', 'asyncio', 'urllib3', 'typing'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True

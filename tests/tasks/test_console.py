@@ -18,8 +18,8 @@ class Terminal(io.StringIO):
 def test_answers_go_to_stdout_and_remarks_to_stderr() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
     console = Console(stdout, stderr)
-    console.say("one", "two")
-    console.tell("warning", "three")
+    console.print_lines("one", "two")
+    console.notify("warning", "three")
     assert stdout.getvalue() == "one\ntwo\n"
     assert stderr.getvalue() == "warning: three\n"
 
@@ -27,7 +27,7 @@ def test_answers_go_to_stdout_and_remarks_to_stderr() -> None:
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\u2028b"])
 def test_a_line_stays_one_line(text: str) -> None:
     stdout = io.StringIO()
-    Console(stdout, io.StringIO()).say(text)
+    Console(stdout, io.StringIO()).print_lines(text)
     assert len(stdout.getvalue().splitlines()) == 1
 
 
@@ -35,7 +35,7 @@ def test_a_line_stays_one_line(text: str) -> None:
 def test_no_letter_is_too_strange_for_a_terminal(encoding: str) -> None:
     raw = io.BytesIO()
     stdout = io.TextIOWrapper(raw, encoding=encoding)
-    Console(stdout, io.StringIO()).say("日本語 é \udc80 ☃")
+    Console(stdout, io.StringIO()).print_lines("日本語 é \udc80 ☃")
     stdout.flush()
     assert raw.getvalue().endswith(b"\n")
 
@@ -43,7 +43,7 @@ def test_no_letter_is_too_strange_for_a_terminal(encoding: str) -> None:
 def test_a_document_is_ascii_whatever_it_holds() -> None:
     raw = io.BytesIO()
     stdout = io.TextIOWrapper(raw, encoding="ascii")
-    Console(stdout, io.StringIO()).answer({"title": "日本語 \udc80"})
+    Console(stdout, io.StringIO()).print({"title": "日本語 \udc80"})
     stdout.flush()
     assert json.loads(raw.getvalue()) == {"title": "日本語 \udc80"}
 

@@ -1,7 +1,7 @@
-"""What a reader sees as one character: UAX #29's extended grapheme clusters, simplified, by its rule numbers.
+"""Find the extended grapheme clusters of UAX #29, simplified; comments name its rules.
 
-An oracle, written from the standard and not from the product. Where it is simpler than the standard it sees
-fewer boundaries, never more, but for the conjuncts of GB9c, which are asked for apart.
+This test oracle is written from the standard, not from the product. Where it simplifies, it finds
+fewer boundaries than the standard, never more. Conjuncts (GB9c) have a function of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 
 class Kind(Enum):
-    """Grapheme_Cluster_Break, as far as it matters here."""
+    """The values of Grapheme_Cluster_Break that these tests need."""
 
     CONTROL = auto()
     EXTEND = auto()
@@ -32,14 +32,15 @@ _PREPEND = frozenset("\u0d4e\U000111c2\U000111c3\U00011a3a\U0001193f\U00011941\U
 _OTHER_EXTEND = frozenset("\u200c\uff9e\uff9f")
 _OTHER_SPACING = frozenset("\u0e33\u0eb3")
 _PICTURES = (
-    (0xA9, 0xA9), (0xAE, 0xAE), (0x203C, 0x203C), (0x2049, 0x2049), (0x2122, 0x2122), (0x2139, 0x2139),
-    (0x2194, 0x21AA), (0x231A, 0x23FF), (0x25AA, 0x27BF), (0x2934, 0x2935), (0x2B05, 0x2B55), (0x3030, 0x3030),
-    (0x303D, 0x303D), (0x3297, 0x3299), (0x1F000, 0x1F1E5), (0x1F200, 0x1F3FA), (0x1F400, 0x1FAFF),
+    (0xA9, 0xA9), (0xAE, 0xAE), (0x203C, 0x203C), (0x2049, 0x2049), (0x2122, 0x2122),
+    (0x2139, 0x2139), (0x2194, 0x21AA), (0x231A, 0x23FF), (0x25AA, 0x27BF), (0x2934, 0x2935),
+    (0x2B05, 0x2B55), (0x3030, 0x3030), (0x303D, 0x303D), (0x3297, 0x3299), (0x1F000, 0x1F1E5),
+    (0x1F200, 0x1F3FA), (0x1F400, 0x1FAFF),
 )  # fmt: skip
-#: Consonants and their viramas of the scripts that GB9c is about (InCB=Consonant, InCB=Linker).
+#: Consonants and viramas of the scripts in GB9c (InCB=Consonant, InCB=Linker).
 _CONSONANTS = (
-    (0x0915, 0x0939), (0x0958, 0x095F), (0x0978, 0x097F), (0x0995, 0x09B9), (0x09DC, 0x09DF), (0x0A95, 0x0AB9),
-    (0x0B15, 0x0B39), (0x0C15, 0x0C39), (0x0D15, 0x0D3A),
+    (0x0915, 0x0939), (0x0958, 0x095F), (0x0978, 0x097F), (0x0995, 0x09B9), (0x09DC, 0x09DF),
+    (0x0A95, 0x0AB9), (0x0B15, 0x0B39), (0x0C15, 0x0C39), (0x0D15, 0x0D3A),
 )  # fmt: skip
 _LINKERS = frozenset("\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d")
 
@@ -95,7 +96,7 @@ _NEVER_BETWEEN = {  # GB6, GB7, GB8
 
 
 def is_boundary(text: str, index: int) -> bool:
-    """Whether a cluster may end before `text[index]` (GB9c not looked at)."""
+    """Tell whether a cluster may end before `text[index]`, ignoring GB9c."""
     if index <= 0 or index >= len(text):
         return True  # GB1, GB2
     before, after = kind_of(text[index - 1]), kind_of(text[index])
@@ -127,14 +128,14 @@ def _flags_before(text: str, index: int) -> int:
 
 
 def splits_conjunct(text: str, index: int) -> bool:
-    """GB9c: whether a cut before `text[index]` parts a consonant from the one that a virama joins it to."""
+    """Tell whether a cut before `text[index]` splits consonants joined by a virama (GB9c)."""
     if not 0 < index < len(text) or not _is_consonant(text[index]):
         return False
-    linked, place = False, index - 1
-    while place >= 0 and kind_of(text[place]) in (Kind.EXTEND, Kind.ZWJ):
-        linked = linked or text[place] in _LINKERS
-        place -= 1
-    return linked and place >= 0 and _is_consonant(text[place])
+    linked, before = False, index - 1
+    while before >= 0 and kind_of(text[before]) in (Kind.EXTEND, Kind.ZWJ):
+        linked = linked or text[before] in _LINKERS
+        before -= 1
+    return linked and before >= 0 and _is_consonant(text[before])
 
 
 def _is_consonant(char: str) -> bool:
@@ -142,6 +143,6 @@ def _is_consonant(char: str) -> bool:
 
 
 def first_cluster(text: str) -> str:
-    """The first cluster of a text."""
+    """Return the first cluster of a text."""
     end = next((index for index in range(1, len(text)) if is_boundary(text, index)), len(text))
     return text[:end]

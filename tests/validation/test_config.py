@@ -1,4 +1,4 @@
-"""Settings as Stash hands them over: defaults, ranges, odd types, and one clear line for each mistake."""
+"""Tests of the settings: defaults, ranges, odd types, one-line error messages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PROPERTY = settings(deadline=None, database=None, derandomize=True, max_examples
 TOKEN = "abcdEFGHijklMNOPqrst"
 GIVEN = {"plex_url": "http://plex:32400", "plex_token": TOKEN}
 SWITCHES = {
-    "enabled": True, "strict_matching": True, "preserve_plex_edits": False, "only_organized": False,
-    "lock_fields": True, "trigger_plex_scan": False, "sync_title": True, "sync_details": True, "sync_date": True,
-    "sync_studio": True, "sync_performers": True, "sync_tags": True, "sync_collections": True, "sync_poster": True,
-    "sync_rating": False,
+    "enabled": True, "strict_matching": True, "preserve_plex_edits": False,
+    "only_organized": False, "lock_fields": True, "trigger_plex_scan": False, "sync_title": True,
+    "sync_details": True, "sync_date": True, "sync_studio": True, "sync_performers": True,
+    "sync_tags": True, "sync_collections": True, "sync_poster": True, "sync_rating": False,
 }  # fmt: skip
 NUMBERS: dict[str, tuple[float, float, float, bool]] = {  # default, lowest, highest, whole
     "max_retries": (5, 1, 20, True),
@@ -46,12 +46,12 @@ def problem_of(given: dict[str, Any]) -> str:
     return problem
 
 
-# --- defaults and blanks ------------------------------------------------------------------------------------
+# --- defaults and blanks --------------------------------------------------------------------------
 
 
 def test_the_defaults_are_the_contracts() -> None:
     config = valid()
-    for name, default in {**SWITCHES, **{key: one[0] for key, one in NUMBERS.items()}}.items():
+    for name, default in {**SWITCHES, **{key: row[0] for key, row in NUMBERS.items()}}.items():
         assert getattr(config, name) == default, name
     assert config.plex_libraries == ()
     assert config.path_mappings == ()
@@ -81,7 +81,7 @@ def test_zero_and_no_number_at_all_mean_the_default(name: str, nothing: Any) -> 
 
 @pytest.mark.parametrize("blank", BLANKS, ids=repr)
 @pytest.mark.parametrize("name", GIVEN)
-def test_what_must_be_set_is_asked_for_by_name(name: str, blank: str | None) -> None:
+def test_a_missing_required_setting_is_named(name: str, blank: str | None) -> None:
     problem = problem_of({**GIVEN, name: blank})
     assert name in problem
     assert "not set" in problem
@@ -93,7 +93,7 @@ def test_both_missing_are_both_named() -> None:
     assert "plex_token" in problem
 
 
-# --- switches -----------------------------------------------------------------------------------------------
+# --- switches -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -117,7 +117,7 @@ def test_neither_on_nor_off(name: str, value: Any) -> None:
     assert "true" in problem
 
 
-# --- numbers ------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -160,7 +160,7 @@ def test_just_outside_is_refused_with_setting_value_and_range(name: str) -> None
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if NUMBERS[name][3]])
 @pytest.mark.parametrize("value", [1.5, "2.5"])
-def test_half_a_number_is_no_whole_one(name: str, value: Any) -> None:
+def test_a_fraction_is_refused_where_a_whole_number_is_required(name: str, value: Any) -> None:
     assert "whole" in problem_of({**GIVEN, name: value})
 
 
@@ -173,7 +173,7 @@ def test_several_mistakes_are_one_line_that_names_each() -> None:
     assert all(name in problem for name in ("max_retries", "poll_interval", "enabled"))
 
 
-# --- address and token --------------------------------------------------------------------------------------
+# --- address and token ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_addresses(url: str, kept: str) -> None:
         "http://[::1",
     ],
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     problem = problem_of({**GIVEN, "plex_url": url})
     assert "plex_url" in problem
     assert url in problem
@@ -259,7 +259,7 @@ def test_the_log_shows_at_most_four_and_four_characters(
     assert "strict_matching" in text
 
 
-# --- the older plugin's settings ----------------------------------------------------------------------------
+# --- the older plugin's settings ------------------------------------------------------------------
 
 LEGACY = {"plexHost": "192.168.1.5", "plexPort": 32400, "plexToken": TOKEN}
 
@@ -280,7 +280,7 @@ LEGACY = {"plexHost": "192.168.1.5", "plexPort": 32400, "plexToken": TOKEN}
         ({"plexHost": "plex.local:1234"}, "http://plex.local:1234"),
     ],
 )
-def test_the_older_plugins_settings_stand_in(legacy: dict[str, Any], url: str) -> None:
+def test_the_older_plugins_settings_are_used(legacy: dict[str, Any], url: str) -> None:
     config, problem = validate_config({**LEGACY, **legacy})
     assert problem is None
     assert config is not None
@@ -294,7 +294,7 @@ def test_blank_settings_of_ours_do_not_hide_the_older_ones(blank: str | None) ->
     assert config.plex_token == TOKEN
 
 
-def test_ours_go_before_the_older_ones() -> None:
+def test_our_settings_override_the_older_plugins() -> None:
     config, _ = validate_config(
         {**LEGACY, "plex_url": "http://ours:1", "plex_token": "ours-1234567890"}
     )
@@ -302,7 +302,7 @@ def test_ours_go_before_the_older_ones() -> None:
     assert (config.plex_url, config.plex_token) == ("http://ours:1", "ours-1234567890")
 
 
-# --- lists --------------------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_a_bad_mapping_is_shown_with_the_right_form(text: str) -> None:
     assert "=>" in problem
 
 
-def test_settings_of_others_are_ignored() -> None:
+def test_unknown_settings_are_ignored() -> None:
     assert valid(somethingElse=5, plexMovies=True) == valid()
 
 

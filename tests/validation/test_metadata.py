@@ -1,4 +1,4 @@
-"""A scene's metadata: made fit for Plex, or refused with one line that says why."""
+"""Tests of metadata validation: sanitized for Plex, or refused with a one-line message."""
 
 from __future__ import annotations
 
@@ -132,19 +132,19 @@ def test_every_day_is_kept(day: datetime.date) -> None:
 @pytest.mark.parametrize(
     "date", ["2024-13-01", "2023-02-29", "24-01-01", "01/02/2024", "2024-05-06T00:00", "soon", 2024]
 )
-def test_what_is_no_date_is_refused_by_name(date: Any) -> None:
+def test_an_invalid_date_is_refused(date: Any) -> None:
     assert "date" in problem_of(date=date)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("rating100", 101), ("rating100", -1), ("rating100", "x"), ("rating100", 5.5), ("scene_id", 0),
-        ("scene_id", -3), ("title", ["x"]), ("title", 5), ("tags", "abc"), ("performers", 5), ("organized", "maybe"),
-        ("path", 5), ("details", {}),
+        ("rating100", 101), ("rating100", -1), ("rating100", "x"), ("rating100", 5.5),
+        ("scene_id", 0), ("scene_id", -3), ("title", ["x"]), ("title", 5), ("tags", "abc"),
+        ("performers", 5), ("organized", "maybe"), ("path", 5), ("details", {}),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(field: str, value: Any) -> None:
+def test_the_message_names_the_invalid_field(field: str, value: Any) -> None:
     assert field in problem_of(**{field: value})
 
 
@@ -157,7 +157,7 @@ def test_a_problem_is_short_even_when_the_value_is_not() -> None:
     assert len(problem_of(rating100="x" * 100_000)) < 500
 
 
-def test_metadata_do_not_change_in_the_hand() -> None:
+def test_metadata_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         valid(title="T").title = "other"
 

@@ -11,12 +11,12 @@ from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, Plex
 from plex.matcher import AmbiguousMatch
 from queue.models import SyncJob, create_sync_job
 from stash.client import StashUnavailable
-from tests.worker.world import longest
+from tests.worker.world import FakeClock
 from validation.errors import PermanentError, TransientError
 from worker.backoff import calculate_delay, get_retry_params
-from worker.decisions import GiveUp, Retry, decide
+from worker.outcome import GiveUp, Retry, decide
 
-NOW = 1_800_000_000.0
+ENV = FakeClock()
 
 TRANSIENT: list[Exception] = [
     PlexTemporaryError("503", status=503),
@@ -69,10 +69,10 @@ def decided(error: Exception, max_retries: int = 5) -> tuple[list[float], int]:
     current = job()
     delays: list[float] = []
     for _ in range(100):
-        verdict = decide(error, current, NOW, max_retries, longest)
+        verdict = decide(error, current, max_retries, ENV)
         if isinstance(verdict, GiveUp):
             return delays, verdict.retries
-        assert verdict.job.get("next_retry_at") == NOW + verdict.delay
+        assert verdict.job.get("next_retry_at") == ENV.now + verdict.delay
         assert verdict.job.get("retry_count") == len(delays) + 1
         assert verdict.job.get("last_error_type") == type(error).__name__
         delays.append(verdict.delay)
@@ -104,16 +104,15 @@ def test_permanent_errors_are_given_up_at_once(error: Exception) -> None:
 
 
 def test_a_rejected_setting_is_permanent_too_for_whoever_asks() -> None:
-    assert isinstance(decide(PlexRejected("401"), job(), NOW, 5, longest), GiveUp)
+    assert isinstance(decide(PlexRejected("401"), job(), 5, ENV), GiveUp)
 
 
 def test_a_retry_keeps_what_the_job_carries() -> None:
     verdict = decide(
         PlexTemporaryError("x"),
         job(retry_count=1, last_error_type="PlexTemporaryError"),
-        NOW,
         5,
-        longest,
+        ENV,
     )
 
     assert isinstance(verdict, Retry)
@@ -125,7 +124,7 @@ def test_a_retry_keeps_what_the_job_carries() -> None:
 def test_a_failure_after_long_patience_with_a_missing_item_gets_retries_of_its_own() -> None:
     waited = job(retry_count=11, last_error_type="PlexNotFound")
 
-    assert isinstance(decide(PlexTemporaryError("x"), waited, NOW, 5, longest), Retry)
+    assert isinstance(decide(PlexTemporaryError("x"), waited, 5, ENV), Retry)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_a_failure_after_long_patience_with_a_missing_item_gets_retries_of_its_o
 def test_failures_that_take_turns_come_to_an_end_as_well(errors: tuple[Exception, ...]) -> None:
     current = job()
     for error in itertools.islice(itertools.cycle(errors), 60):
-        verdict = decide(error, current, NOW, 5, longest)
+        verdict = decide(error, current, 5, ENV)
         if isinstance(verdict, GiveUp):
             return
         current = verdict.job

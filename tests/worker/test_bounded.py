@@ -16,7 +16,7 @@ import pytest
 
 from common.redaction import Redactor
 from common.sqlite import connect
-from plex.memory import SyncMemory
+from plex.history import WriteHistory
 from queue.ack_queue import KEPT_ROWS, JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
@@ -34,13 +34,13 @@ from queue.operations import (
 from queue.spool import spool
 from queue.timestamps import forget_sync_timestamp
 from stash.connection import StashConnection, save_connection
-from stash.notices import leave_notice, take_notices
+from stash.deferred_log import defer_log_line, take_deferred_lines
 from tests.worker.world import FakeClock, World
+from worker.bootstrap import build_worker
 from worker.logfile import close_log, open_log
+from worker.maintenance import COMPACT_EVERY
 from worker.process import WorkerLock
 from worker.reporter import Reporter
-from worker.upkeep import TIDY_EVERY
-from worker.workshop import open_worker
 
 BURST = 6_000
 LARGE = {"title": "A title of a usual length, somewhat longer", "details": True, "tags": [1, 2, 3]}
@@ -79,9 +79,9 @@ def work_off(queue: JobQueue) -> None:
     while (job := get_pending(queue)) is not None:
         (fail_job if job["scene_id"] % 3 == 0 else ack_job)(queue, job)
         done += 1
-        if done % TIDY_EVERY == 0:
-            queue.tidy()
-    queue.tidy()
+        if done % COMPACT_EVERY == 0:
+            queue.compact()
+    queue.compact()
 
 
 # --- the queue
@@ -111,7 +111,7 @@ def test_finished_rows_of_either_kind_go(
     while (job := get_pending(queue)) is not None:
         answer(queue, job)
 
-    queue.tidy()
+    queue.compact()
 
     assert rows(queue) == KEPT_ROWS
 
@@ -121,7 +121,7 @@ def test_what_waits_or_is_in_hand_never_goes(queue: JobQueue) -> None:
     in_hand = [get_pending(queue) for _ in range(10)]
     waiting = queue.counts()["pending"]
 
-    queue.tidy()
+    queue.compact()
 
     assert queue.counts() == {
         "pending": waiting,
@@ -142,7 +142,7 @@ def test_one_scene_that_is_edited_and_fails_for_ever_takes_no_more_space(
             enqueue(queue, 1, "metadata", {"details": f"Meanwhile {number}"})
             nack_job(queue, job)
 
-    queue.tidy()
+    queue.compact()
 
     assert queue.counts()["pending"] == 1
     assert rows(queue) <= KEPT_ROWS + 1
@@ -190,7 +190,7 @@ def test_the_spool_is_empty_after_it_was_taken_in(manager: QueueManager, queue: 
     for number in range(200):
         spool(manager.queue_path, create_sync_job(number, "metadata", LARGE))
 
-    assert queue.take_in() == 200
+    assert queue.import_spool() == 200
 
     assert [path for path in Path(manager.queue_path, "spool").iterdir() if path.is_file()] == []
     assert queue.counts()["pending"] == 200
@@ -309,23 +309,23 @@ def test_one_huge_line_does_not_break_the_log(tmp_path: Path) -> None:
 def test_notices_that_nobody_takes_are_bounded_and_taken_once(tmp_path: Path) -> None:
     reporter = Reporter(str(tmp_path))
     for number in range(3_000):
-        reporter.tell("warning", f"Scene {number} may be any of many")
+        reporter.notify_user("warning", f"Scene {number} may be any of many")
 
     assert size_of(tmp_path) <= 40_000
-    taken = list(take_notices(str(tmp_path)))
+    taken = list(take_deferred_lines(str(tmp_path)))
     assert 50 < len(taken) < 3_000
     assert list(tmp_path.iterdir()) == []
-    leave_notice(str(tmp_path), "error", "heard again")
-    assert list(take_notices(str(tmp_path))) == [("error", "heard again")]
+    defer_log_line(str(tmp_path), "error", "heard again")
+    assert list(take_deferred_lines(str(tmp_path))) == [("error", "heard again")]
 
 
 def test_what_a_reporter_remembers_is_bounded() -> None:
     reporter = Reporter()
     for number in range(10_000):
-        reporter.tell("info", f"Sentence {number}")
+        reporter.notify_user("info", f"Sentence {number}")
 
-    assert len(reporter._said) <= 1_000
-    assert len(reporter._told) <= 1_000
+    assert len(reporter._logged) <= 1_000
+    assert len(reporter._notified) <= 1_000
 
 
 def test_the_connection_file_is_replaced_not_added_to(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_what_killed_processes_left_is_removed_at_the_next_start(
 def open_and_close_worker(data_dir: Path) -> None:
     lock = WorkerLock(str(data_dir))
     assert lock.acquire()
-    with open_worker(str(data_dir), lock, environ={}):
+    with build_worker(str(data_dir), lock, environ={}):
         pass
     lock.release()
 
@@ -419,12 +419,13 @@ def test_a_worker_that_has_done_much_leaves_no_strange_files(world: World) -> No
         "queue/data.db",
         "sync_timestamps.json",
         "sync_timestamps.journal",
+        "worker_state.json",
     }
 
 
 def test_the_memory_of_scenes_that_are_gone_goes_with_them(world: World, tmp_path: Path) -> None:
     database = connect(str(tmp_path / "memory.db"), any_thread=True)
-    world.use(world.make_worker(memory=SyncMemory(database)))
+    world.use(world.make_worker(history=WriteHistory(database)))
     scenes = [world.pair(f"s{number}")[0] for number in range(20)]
     for scene in scenes:
         world.edit(scene, f"New {scene.id}")

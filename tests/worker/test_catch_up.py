@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.env import Timing
 from queue.models import SyncJob
 from queue.operations import load_sync_timestamps, save_sync_timestamp
 from tests.simulators.httpd import Answer, Delay, Request
@@ -16,7 +17,6 @@ from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 from tests.worker.world import HOUR, FakeClock, World
 from worker.catch_up import CatchUp
-from worker.timing import Timing
 
 DAY = 24 * HOUR
 STASH_PAGE = 500
@@ -55,7 +55,7 @@ def look(world: World) -> list[int]:
 
 
 def empty_queue(world: World) -> None:
-    while (job := world.queue.take(world.clock.now)) is not None:
+    while (job := world.queue.claim(world.clock.now)) is not None:
         world.queue.ack(id=job["pqid"])
 
 
@@ -488,7 +488,7 @@ def synced_pair(world: World, count: int) -> list[Scene]:
 
 
 def remembers(world: World, scene: Scene) -> bool:
-    return bool(world.worker._memory.recall(scene.id, world.item_of(scene).rating_key).fields)
+    return bool(world.worker._runner.history.get(scene.id, world.item_of(scene).rating_key).fields)
 
 
 def test_a_destroyed_scene_whose_hook_told_is_forgotten(world: World) -> None:
@@ -514,14 +514,14 @@ def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(
     for number in range(others):
         world.stash.add_scene(title=f"never synced {number}")
     first, second = synced_pair(world, 2)
-    memory = world.worker._memory
+    history = world.worker._runner.history
     restart(world)
-    world.use(world.make_worker(catch_up=make_catch_up(world), memory=memory))
+    world.use(world.make_worker(catch_up=make_catch_up(world), history=history))
     world.run()
     world.stash.library.remove_scene(first.id)
     world.clock.advance(DAY + HOUR)
     world.worker.close()
-    world.use(world.make_worker(catch_up=make_catch_up(world), memory=memory))
+    world.use(world.make_worker(catch_up=make_catch_up(world), history=history))
 
     world.run()
 
@@ -576,11 +576,8 @@ def test_a_stash_that_fails_while_ids_are_listed_makes_nothing_forgotten(world: 
 
 def test_looks_with_nothing_new_cost_a_handful_of_queries(world: World) -> None:
     installed(world)
-    world.use(
-        world.make_worker(
-            catch_up=make_catch_up(world), timing=replace(Timing(), idle_timeout=6 * HOUR)
-        )
-    )
+    world.timing = replace(Timing(), idle_timeout=6 * HOUR)
+    world.use(world.make_worker(catch_up=make_catch_up(world)))
     world.stash.log.clear()
 
     world.run_for(5 * HOUR)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from common.env import Env
 from plex.index import FileIndex, IndexedFile
 from queue.manager import QueueManager
 from queue.operations import enqueue
@@ -15,7 +16,6 @@ from tests.simulators.httpd import Delay
 from tests.simulators.stash import Scene
 from tests.worker.world import World
 from worker.processor import PermanentError, SyncWorker, TransientError
-from worker.timing import Clock
 
 
 def lines(caplog: pytest.LogCaptureFixture, *words: str) -> list[logging.LogRecord]:
@@ -91,7 +91,8 @@ def test_a_scene_gone_from_stash_is_done_and_its_timestamp_forgotten(world: Worl
 
 def test_without_a_stash_client_the_job_says_it_all(world: World) -> None:
     item = world.plex.add_item(world.library, "/plex/b.mp4", size=5)
-    world.use(world.make_worker(stash=None, load_config=None, config=world.config()))
+    world.asks_stash = False
+    world.use(world.make_worker(config=world.config()))
     data = {"path": "/data/b.mp4", "title": "Carried", "tags": ["One"], "details": "Text"}
     enqueue(world.queue, 9, "metadata", data)
 
@@ -103,7 +104,8 @@ def test_without_a_stash_client_the_job_says_it_all(world: World) -> None:
 
 
 def test_without_a_stash_client_a_job_without_path_is_a_dead_letter_at_once(world: World) -> None:
-    world.use(world.make_worker(stash=None, load_config=None, config=world.config()))
+    world.asks_stash = False
+    world.use(world.make_worker(config=world.config()))
     enqueue(world.queue, 9, "metadata", {"title": "Where?"})
 
     world.run()
@@ -121,7 +123,8 @@ def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
     world: World, data: dict[str, object]
 ) -> None:
     world.plex.add_item(world.library, "/plex/b.mp4", size=5)
-    world.use(world.make_worker(stash=None, load_config=None, config=world.config()))
+    world.asks_stash = False
+    world.use(world.make_worker(config=world.config()))
     enqueue(world.queue, 9, "metadata", {"path": "/data/b.mp4", **data})
 
     world.run()
@@ -136,7 +139,7 @@ def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
 
 def test_process_job_raises_what_the_contract_names(world: World) -> None:
     scene, _ = world.pair("a", in_plex=False)
-    worker: SyncWorker = world.make_worker(load_config=None, config=world.config())
+    worker: SyncWorker = world.make_worker(config=world.config())
     world.use(worker)  # type: ignore[arg-type]
     with pytest.raises(TransientError):
         worker._process_job(enqueue(world.queue, scene.id, "metadata", {}))
@@ -147,7 +150,7 @@ def test_process_job_raises_what_the_contract_names(world: World) -> None:
 
 def test_update_metadata_takes_a_plain_dict(world: World) -> None:
     item = world.plex.add_item(world.library, "/plex/b.mp4", size=5)
-    worker = world.make_worker(load_config=None, config=world.config())
+    worker = world.make_worker(config=world.config())
     world.use(worker)
     plex_item = worker._get_plex_client().server.fetchItem(item.rating_key)
 
@@ -282,7 +285,7 @@ def test_a_missing_file_is_looked_for_with_patience_then_a_dead_letter(world: Wo
         12,
         scene.id,
     )
-    assert world.worker.gate.plex.failures == 0, "it is about an item, not about the server"
+    assert world.worker.health.plex.failures == 0, "it is about an item, not about the server"
 
 
 def test_a_file_that_appears_while_its_job_waits_is_synced_at_the_next_attempt(
@@ -455,7 +458,7 @@ def test_last_synced_at_is_the_moment_before_the_read(world: World) -> None:
 def test_a_killed_workers_job_in_progress_is_done_again(world: World) -> None:
     scene, _ = world.pair("a")
     world.edit(scene, "New")
-    assert world.queue.take(world.clock.now) is not None
+    assert world.queue.claim(world.clock.now) is not None
     world.manager.shutdown()
     world.manager = QueueManager(world.data_dir, auto_resume=True)
     world.queue = world.manager.get_queue()
@@ -471,7 +474,7 @@ def test_a_killed_workers_job_in_progress_is_done_again(world: World) -> None:
 def test_start_and_stop_work_in_a_daemon_thread(world: World) -> None:
     scene, _ = world.pair("a")
     world.edit(scene, "New")
-    world.use(world.make_worker(clock=Clock()))
+    world.use(world.make_worker(env=Env()))
     worker = world.worker
     worker.start()
     worker.start()  # twice is once

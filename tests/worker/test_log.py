@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from common.env import Timing, timing_from
 from common.redaction import Redactor
-from stash.notices import take_notices
+from stash.deferred_log import take_deferred_lines
 from worker.logfile import close_log, open_log
 from worker.reporter import Reporter
-from worker.timing import Timing, timing_from
 
 SECRET = "secret-token-0123456789"
 
@@ -95,18 +95,18 @@ class Seconds:
 
 def test_the_same_sentence_is_told_once_in_ten_minutes(tmp_path: Path, redactor: Redactor) -> None:
     clock = Seconds()
-    reporter = Reporter(str(tmp_path), redact=redactor.redact, clock=clock)
+    reporter = Reporter(str(tmp_path), redactor=redactor, clock=clock)
     for _ in range(20):
-        reporter.tell("error", f"Plex rejects {SECRET}")
+        reporter.notify_user("error", f"Plex rejects {SECRET}")
         clock.now += 29
-    reporter.tell("warning", "Something else")
+    reporter.notify_user("warning", "Something else")
 
-    notices = list(take_notices(str(tmp_path)))
+    notices = list(take_deferred_lines(str(tmp_path)))
     assert [level for level, _ in notices] == ["error", "warning"]
     assert SECRET not in notices[0][1]
     clock.now += 600
-    reporter.tell("error", f"Plex rejects {SECRET}")
-    assert len(list(take_notices(str(tmp_path)))) == 1
+    reporter.notify_user("error", f"Plex rejects {SECRET}")
+    assert len(list(take_deferred_lines(str(tmp_path)))) == 1
 
 
 def test_durations_come_from_the_environment() -> None:

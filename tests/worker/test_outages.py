@@ -69,7 +69,7 @@ OUTAGES = {
 
 
 def breaker(world: World) -> CircuitState:
-    return world.worker.gate.plex.state
+    return world.worker.health.plex.state
 
 
 def written_order(world: World) -> list[int]:
@@ -112,7 +112,7 @@ def test_the_breaker_opens_after_five_failures_and_one_cheap_probe_goes_out_per_
     with request_times(world) as moments, starting_up(world):
         world.run_for(100)  # a few attempts, then it is open
         assert breaker(world) is not CircuitState.CLOSED
-        assert world.worker.gate.plex.failures >= 5
+        assert world.worker.health.plex.failures >= 5
         opened_with = len(moments)
         assert opened_with <= 25
         world.plex.log.clear()
@@ -235,7 +235,7 @@ def test_an_item_that_always_fails_dies_alone_while_all_others_go_on(
     assert letter["scene_id"] == bad.id
     assert letter["retry_count"] == (0 if fault == Answer(400) else 5)
     assert world.waiting() == 0
-    assert not world.worker.gate.shut
+    assert not world.worker.health.retry_after()
 
 
 def test_many_bad_items_do_not_open_the_breaker(world: World) -> None:

@@ -124,11 +124,7 @@ def test_a_token_that_may_read_but_not_write_is_a_rejected_token(
 def test_without_a_source_of_settings_a_rejected_token_keeps_every_job_too(
     world: World, scenes: list[Scene]
 ) -> None:
-    world.use(
-        world.make_worker(
-            load_config=None, config=world.config(plex_token="wrong-token-0123456789")
-        )
-    )
+    world.use(world.make_worker(config=world.config(plex_token="wrong-token-0123456789")))
 
     world.run_for(600)
 
@@ -336,7 +332,7 @@ def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(
     world.run()
 
     assert world.clock.now - start < 60, "it leaves at once"
-    assert world.worker.gate.disabled
+    assert world.worker.disabled
     assert untouched(world)
     assert len(world.plex.log) == 0
 
@@ -355,7 +351,7 @@ def test_switched_off_while_running_ends_it_with_the_next_job(world: World) -> N
 
     world.run()
 
-    assert world.worker.gate.disabled
+    assert world.worker.disabled
     assert world.title(scene) == "First"
     assert world.waiting() == 1
     assert world.letters() == []

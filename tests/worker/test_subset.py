@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
+from common.env import Timing
 from plex.index import FileIndex
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.worker.world import HOUR, World
-from worker.timing import Timing
 
 RETRIES = 12
 PATIENCE = 2 * HOUR
@@ -94,7 +94,7 @@ def test_what_plex_has_not_waits_without_noise_and_requests(
     assert {letter["retry_count"] for letter in large.world.letters()} == {RETRIES}
     assert_few_requests(large.world, PATIENCE)
     assert len(large.world.stash.log) <= len(large.scenes) + len(large.missing) * RETRIES + 100
-    assert large.world.worker.gate.plex.failures == 0
+    assert large.world.worker.health.plex.failures == 0
 
 
 def test_a_scene_that_plex_has_not_is_a_few_lines_not_one_per_attempt(

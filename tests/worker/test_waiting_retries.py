@@ -87,7 +87,7 @@ def test_waiting_retries_are_not_read_over_and_over(crowded: World) -> None:
 def test_a_look_for_what_is_due_uses_the_index(crowded: World) -> None:
     with statements(crowded) as seen:
         assert crowded.queue.next_due() is not None
-        assert crowded.queue.take(crowded.clock.now) is None
+        assert crowded.queue.claim(crowded.clock.now) is None
     plans = [
         row[3]
         for statement in seen

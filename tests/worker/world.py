@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.env import Env, Timing
 from common.redaction import Redactor
 from plex.client import PlexClient
+from plex.history import WriteHistory
 from plex.index import FileIndex
-from plex.memory import SyncMemory
+from plex.session import PlexSession
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
@@ -23,25 +25,26 @@ from queue.models import SyncJob
 from queue.operations import enqueue, load_sync_timestamps
 from stash.client import StashClient
 from stash.connection import StashConnection, load_connection, save_connection
-from stash.notices import take_notices
+from stash.deferred_log import take_deferred_lines
 from tests.simulators.httpd import Delay, Request
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 from tests.simulators.stash.events import server_connection
 from validation.config import PlexSyncConfig, validate_config
+from worker.catch_up import CatchUp
+from worker.config_provider import StashConfigProvider
 from worker.processor import SyncWorker
 from worker.reporter import Reporter
-from worker.settings import load_config
-from worker.timing import Clock, Timing
 
 TOKEN = "tok-1234567890-abcdef"
 HOUR = 3600.0
 
 
-class FakeClock(Clock):
+class FakeClock(Env):
     """Waiting moves it on, nothing else does; actions can be planned for moments that a wait passes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.started = time.time()
         self.now = self.started
         self._planned: list[tuple[float, int, Callable[[], object]]] = []
@@ -52,6 +55,10 @@ class FakeClock(Clock):
 
     def monotonic(self) -> float:
         return self.now - self.started + 1000.0
+
+    def uniform(self, low: float, high: float) -> float:
+        """The upper bound of the jitter, so that due times are known."""
+        return high
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         self.advance(max(0.001, seconds))
@@ -76,20 +83,23 @@ class FakeClock(Clock):
         heapq.heapify(self._planned)
 
 
-def longest(retries: int, base: float, cap: float) -> float:
-    """The upper bound of the jitter, so that due times are known."""
-    return min(cap, base * 2.0**retries)
+class ImmediatePlexClient(PlexClient):
+    """A client whose quick retries follow one another without a pause."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments, sleep=lambda seconds: None)
 
 
-def connect_at_once(config: PlexSyncConfig) -> PlexClient:
-    """A client whose quick attempts follow one another without a pause."""
-    return PlexClient(
-        config.plex_url,
-        config.plex_token,
-        config.plex_connect_timeout,
-        config.plex_read_timeout,
-        sleep=lambda seconds: None,
-    )
+class WorldConfig(StashConfigProvider):
+    """The settings of Stash's page; a read timeout goes below what they allow."""
+
+    read_timeout: float | None = None
+
+    def load(self) -> PlexSyncConfig:
+        config = super().load()
+        if self.read_timeout is None:
+            return config
+        return config.model_copy(update={"plex_read_timeout": self.read_timeout})
 
 
 class PatientlessWorker(SyncWorker):
@@ -126,9 +136,17 @@ class World:
         )
         self.read_timeout: float | None = None
         self._worker: PatientlessWorker | None = None
-        self.timing = Timing()
+        self.asks_stash = True
         self.set()
         self.log_in()
+
+    @property
+    def timing(self) -> Timing:
+        return self.clock.timing
+
+    @timing.setter
+    def timing(self, timing: Timing) -> None:
+        self.clock.timing = timing
 
     # -- what there is --
 
@@ -188,38 +206,41 @@ class World:
             self._worker = self.make_worker()
         return self._worker
 
-    def make_worker(self, **arguments: Any) -> PatientlessWorker:
-        usual: dict[str, Any] = {
-            "stash": self.client,
-            "load_config": self.load_config,
-            "index": FileIndex(),
-            "memory": SyncMemory(),
-            "connect": connect_at_once,
-            "reporter": Reporter(
-                self.data_dir, redact=self.redactor.redact, clock=self.clock.monotonic
-            ),
-            "clock": self.clock,
-            "timing": self.timing,
-            "delay": longest,
-        }
-        config = arguments.pop("config", None)
-        max_retries = arguments.pop("max_retries", 5)
-        return PatientlessWorker(
-            self.queue, self.dlq, config, self.data_dir, max_retries, **{**usual, **arguments}
+    def make_worker(
+        self,
+        *,
+        config: PlexSyncConfig | None = None,
+        index: FileIndex | None = None,
+        history: WriteHistory | None = None,
+        catch_up: CatchUp | None = None,
+        parallel_writes: int | None = None,
+        max_retries: int = 5,
+        env: Env | None = None,
+    ) -> PatientlessWorker:
+        """A worker on this world; with `config` it asks no Stash for settings."""
+        provider = WorldConfig(
+            self.client, self.data_dir, self.redactor, environ={}, env=self.clock
         )
+        provider.read_timeout = self.read_timeout
+        worker = PatientlessWorker(
+            self.queue,
+            self.dlq,
+            config,
+            self.data_dir,
+            max_retries,
+            provider=provider if config is None else None,
+            stash=self.client if self.asks_stash else None,
+            plex=PlexSession(index or FileIndex(), self.clock, client_class=ImmediatePlexClient),
+            history=history,
+            catch_up=catch_up,
+            reporter=Reporter(self.data_dir, redactor=self.redactor, clock=self.clock.monotonic),
+            env=env or self.clock,
+        )
+        worker.pool.size = parallel_writes or worker.pool.size
+        return worker
 
     def use(self, worker: PatientlessWorker) -> None:
         self._worker = worker
-
-    def load_config(self) -> PlexSyncConfig:
-        config = load_config(
-            self.client, lambda: load_connection(self.data_dir), {}, self.redactor.add
-        )
-        return (
-            config
-            if self.read_timeout is None
-            else config.model_copy(update={"plex_read_timeout": self.read_timeout})
-        )
 
     def run(self) -> None:
         """Until nothing was left to do for the idle time."""
@@ -252,7 +273,7 @@ class World:
         return load_sync_timestamps(self.data_dir).get(scene.id)
 
     def notices(self) -> list[tuple[str, str]]:
-        return list(take_notices(self.data_dir))
+        return list(take_deferred_lines(self.data_dir))
 
     def close(self) -> None:
         if self._worker is not None:

@@ -1,0 +1,146 @@
+"""Frozen records of Plex's libraries and items: reading an attribute can't become a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from common.media import MediaFile
+from plex.exceptions import PlexTemporaryError, translated
+
+_LIBRARY_KEY = "librarySectionID"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library section of Plex."""
+
+    key: int
+    title: str
+    type: str  # "movie", "show", …
+    locations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlexItem:
+    """What PlexSync compares with Stash. Missing texts are empty."""
+
+    rating_key: int
+    library_key: int
+    library: str
+    title: str
+    summary: str
+    studio: str
+    date: str  # YYYY-MM-DD
+    year: str
+    rating: str  # 0 to 10, as text
+    genres: tuple[str, ...]
+    actors: tuple[str, ...]
+    directors: tuple[str, ...]
+    collections: tuple[str, ...]
+    #: actor → the name of the character, where Plex has one
+    characters: dict[str, str] = field(default_factory=dict)
+    locked: frozenset[str] = frozenset()
+    has_poster: bool = False
+    files: tuple[MediaFile, ...] = ()
+
+    @property
+    def values(self) -> dict[str, str | tuple[str, ...]]:
+        """Texts and lists by the names that Plex's edits have for them."""
+        return {
+            "title": self.title,
+            "summary": self.summary,
+            "originallyAvailableAt": self.date,
+            "year": self.year,
+            "studio": self.studio,
+            "userRating": self.rating,
+            "actor": self.actors,
+            "director": self.directors,
+            "genre": self.genres,
+            "collection": self.collections,
+        }
+
+
+def parse_item(data: Element, container: Element | None = None) -> PlexItem:
+    """Make a record of an item's XML, read whole (a listing cuts tags short).
+
+    Args:
+        container: the `MediaContainer` around it, which may carry the library instead.
+    """
+    around = data if container is None else container
+    rating = data.get("userRating")
+    try:
+        stars = float(rating) if rating else None
+    except ValueError:
+        raise PlexTemporaryError("Plex's answer can't be understood (userRating)") from None
+    return PlexItem(
+        rating_key=int_attribute(data, "ratingKey"),
+        library_key=int_attribute(data, _LIBRARY_KEY) or int_attribute(around, _LIBRARY_KEY),
+        library=data.get("librarySectionTitle") or around.get("librarySectionTitle") or "",
+        title=data.get("title", ""),
+        summary=data.get("summary", ""),
+        studio=data.get("studio", ""),
+        date=data.get("originallyAvailableAt", "")[:10],
+        year=data.get("year", ""),
+        rating=format_rating(stars),
+        genres=_tags(data, "Genre"),
+        actors=_tags(data, "Role"),
+        directors=_tags(data, "Director"),
+        collections=_tags(data, "Collection"),
+        characters={
+            role.get("tag", ""): role.get("role", "")
+            for role in data.findall("Role")
+            if role.get("role")
+        },
+        locked=frozenset(
+            locked.get("name", "")
+            for locked in data.findall("Field")
+            if locked.get("locked") == "1"
+        ),
+        has_poster=bool(data.get("thumb")),
+        files=tuple(
+            MediaFile(part.get("file", ""), int_attribute(part, "size") or None)
+            for part in data.findall("Media/Part")
+            if part.get("file")
+        ),
+    )
+
+
+def read_item(item: Any) -> PlexItem:
+    """Make a record of a plexapi item; a listing's item, whose tags are cut short, is read whole first.
+
+    Raises:
+        PlexTemporaryError, PlexPermanentError, PlexNotFound
+    """
+    with translated():
+        # What was fetched by its own key is whole, even where plexapi misses an include parameter.
+        path = str(getattr(item, "_initpath", "") or "").partition("?")[0]
+        if not path.startswith("/library/metadata/") and not item.isFullObject():
+            item.reload()
+        item._autoReload = False  # reading an attribute must not send a request
+        container = Element("MediaContainer", librarySectionID=str(item.librarySectionID or 0))
+        container.set("librarySectionTitle", item.librarySectionTitle or "")
+        return parse_item(item._data, container)
+
+
+def int_attribute(element: Element, *names: str) -> int:
+    """Return the first of these attributes that is there as a whole number; 0 when none is.
+
+    Raises:
+        PlexTemporaryError: it is not a number.
+    """
+    text = next((element.get(name) for name in names if element.get(name)), None)
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise PlexTemporaryError(f"Plex's answer can't be understood ({names[0]})") from None
+
+
+def format_rating(value: float | None) -> str:
+    """Return a rating from 0 to 10 as Plex writes it."""
+    return "" if value is None else f"{float(value):.1f}"
+
+
+def _tags(data: Element, kind: str) -> tuple[str, ...]:
+    return tuple(tag for one in data.findall(kind) if (tag := one.get("tag")))

@@ -1,0 +1,172 @@
+"""Two processes that import the spool at once: each file is imported once, and neither sees an error."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+import pytest
+
+import queue.table as table
+from queue.ack_queue import JobQueue
+from queue.models import SyncJob, create_sync_job
+from queue.operations import get_stats
+from queue.spool import import_spool, spool, spooled
+from tasks.context import Context
+from tasks.failed import clear_queue
+from tasks.foreground import _due
+from tests.queue.support import python, waiting
+
+T = TypeVar("T")
+#: Seconds in which a second import would have come through, if it did not wait for the first.
+TEMPTING = 0.5
+
+
+@pytest.fixture
+def queue_dir(data_dir: Path) -> str:
+    folder = str(data_dir / "queue")
+    for scene_id in (1, 2):
+        spool(folder, create_sync_job(scene_id, "metadata", {}))
+    return folder
+
+
+def during_the_first_hand_over(queue_dir: str, second: Callable[[], T]) -> tuple[list[int], T]:
+    """Import the spool; begin `second` in the middle of it. Return what was imported, and its result."""
+    imported: list[int] = []
+    late: list[Future[T]] = []
+
+    def put(job: SyncJob) -> None:
+        imported.append(job["scene_id"])
+        if not late:
+            late.append(pool.submit(second))
+            threading.Event().wait(TEMPTING)
+
+    with ThreadPoolExecutor(1) as pool:
+        import_spool(queue_dir, put)
+        return imported, late[0].result(240)
+
+
+def test_each_file_is_imported_once_and_in_order(queue_dir: str) -> None:
+    others: list[int] = []
+    imported, count = during_the_first_hand_over(
+        queue_dir, lambda: import_spool(queue_dir, lambda job: others.append(job["scene_id"]))
+    )
+    assert (imported, others, count) == ([1, 2], [], 0)
+    assert spooled(queue_dir) == []
+
+
+def test_clear_queue_beside_a_worker_that_imports_drops_what_it_imported(
+    data_dir: Path, queue_dir: str, jobs: JobQueue
+) -> None:
+    started = threading.Event()
+    dropped: list[Any] = []
+
+    def clear() -> None:
+        started.set()
+        context = cast(Context, SimpleNamespace(data_dir=str(data_dir)))  # it needs no more
+        dropped.append(clear_queue(context, {"confirm": "true"}).data["dropped"])
+
+    def put(job: SyncJob) -> None:
+        if not started.is_set():
+            clearing.start()
+            started.wait(240)
+            clearing.join(TEMPTING)
+        jobs.put(job)
+
+    clearing = threading.Thread(target=clear)
+    import_spool(queue_dir, put)
+    clearing.join(240)
+    assert dropped == [2]
+    assert waiting(data_dir) == {}
+
+
+def test_a_file_that_vanished_is_somebody_elses(
+    queue_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without locks, another import may be faster at any step."""
+    names = [*spooled(queue_dir), "0-0.json"]
+    monkeypatch.setattr("queue.spool.spooled", lambda _: names)
+    imported: list[int] = []
+
+    def put(job: SyncJob) -> None:
+        imported.append(job["scene_id"])
+        for name in names[:2]:
+            Path(queue_dir, "spool", name).unlink(missing_ok=True)
+
+    assert import_spool(queue_dir, put) == 1
+    assert imported == [1]
+
+
+def test_an_import_while_somebody_counts_hides_no_job(
+    queue_dir: str, jobs: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a task that follows the worker takes the queue for empty, and reports that all is done."""
+    count = table.count
+
+    def count_then_import(connection: sqlite3.Connection, **when: float) -> dict[str, int]:
+        counted = count(connection, **when)
+        jobs.import_spool()
+        return counted
+
+    monkeypatch.setattr(table, "count", count_then_import)
+    assert get_stats(queue_dir)["pending"] >= 2
+    for scene_id in (3, 4):
+        spool(queue_dir, create_sync_job(scene_id, "metadata", {}))
+    jobs.clear_waiting()
+    monkeypatch.setattr(JobQueue, "counts", lambda self, **when: count_then_import(self._putter))
+    assert _due(jobs) >= 2
+
+
+def test_a_job_that_goes_back_to_wait_is_in_one_of_the_counts(jobs: JobQueue) -> None:
+    jobs.put(create_sync_job(1, "metadata", {}))
+    statements: list[str] = []
+    jobs._putter.set_trace_callback(statements.append)
+    assert jobs.counts()["pending"] == 1
+    assert len(statements) == 1, "between two statements it can go from one count to the other"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_process_that_dies_in_its_import_hinders_no_other_and_loses_nothing(
+    data_dir: Path, queue_dir: str
+) -> None:
+    dies = (
+        "import os, signal, sys\n"
+        "from queue.spool import import_spool\n"
+        "import_spool(sys.argv[1], lambda job: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    with python("-c", dies, queue_dir) as process:
+        assert process.wait(240) < 0
+    with closing(JobQueue(queue_dir)) as queue:
+        assert queue.import_spool() == 2
+    assert waiting(data_dir) == {1: {}, 2: {}}
+
+
+def test_an_import_that_is_held_up_for_long_leaves_the_files_to_the_other(
+    queue_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queue.spool_lock.PATIENCE", 0.05)
+    held = (
+        "import sys\n"
+        "from queue.spool_lock import exclusive\n"
+        "with exclusive(sys.argv[1]):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.readline()\n"
+    )
+    with python("-c", held, queue_dir) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert import_spool(queue_dir, lambda job: None) == 0
+        try:
+            process.communicate("go\n", timeout=240)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert import_spool(queue_dir, lambda job: None) == 2

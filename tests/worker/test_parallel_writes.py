@@ -1,0 +1,368 @@
+"""Several writes on their way at once: never more than allowed, never two for one item, and nothing lost by it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from plex.edits import Edits, Switches
+from plex.history import WriteHistory, Written
+from plex.items import parse_item
+from tests.simulators.httpd import Answer, Hang
+from tests.simulators.plex import PlexSimulator
+from tests.simulators.stash import StashSimulator
+from tests.worker.world import FakeClock, World, edited, in_sync
+from validation.metadata import SyncMetadata
+from worker.job_runner import JobRunner, SyncTarget
+from worker.write_pool import WritePool
+
+PNG = b"\x89PNG\r\n\x1a\n"
+WRITES = "PUT"
+SLOW = 0.01
+
+
+def target(scene_id: int, rating_key: int | None = None, **names: Any) -> SyncTarget:
+    item = parse_item(Element("Video", ratingKey=str(rating_key or scene_id)))
+    metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
+    return SyncTarget(item, metadata, None, 0.0, Switches())
+
+
+class Runner:
+    """Writes that take as long as a test says; with `hold`, each waits until all are on their way."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.takes = 0.0
+        self.hold: threading.Barrier | None = None
+        self.threads: set[str] = set()
+        self.bad: set[int] = set()
+        self.unchanged = False
+        self.pool = WritePool(cast(JobRunner, self), self.clock)
+
+    def write(self, target: SyncTarget) -> Edits:
+        self.threads.add(threading.current_thread().name)
+        if self.hold is not None:
+            self.hold.wait(10)
+        self.clock.advance(self.takes)
+        if target.item.rating_key in self.bad:
+            raise RuntimeError(f"item {target.item.rating_key}")
+        return Edits() if self.unchanged else Edits({"title.value": "T"})
+
+    def write_alone(self, *seconds: float) -> None:
+        """One write alone for each of these durations."""
+        for self.takes in seconds:
+            self.pool.write([target(1)])
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner()
+
+
+def test_a_fast_plex_is_written_one_at_a_time_in_the_callers_thread(runner: Runner) -> None:
+    runner.write_alone(0.0, 0.0, 0.0, 0.0)
+    assert runner.pool.width == 1
+    assert runner.threads == {threading.current_thread().name}
+
+
+def test_one_slow_write_does_not_make_a_plex_slow(runner: Runner) -> None:
+    runner.write_alone(10 * SLOW, 10 * SLOW, 0.0, 10 * SLOW, 10 * SLOW)
+    assert runner.pool.width == 1
+
+
+def test_after_three_slow_writes_others_go_side_by_side_and_keep_their_order(
+    runner: Runner,
+) -> None:
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    assert runner.pool.width == 4
+    runner.hold = threading.Barrier(4)  # passed only by four at once
+    runner.bad = {12}
+
+    results = runner.pool.write([target(number) for number in (11, 12, 13, 14)])
+
+    assert [isinstance(result, Edits) for result in results] == [True, False, True, True]
+    assert str(results[1]) == "item 12"
+
+
+def test_writes_that_send_nothing_tell_nothing_of_plex(runner: Runner) -> None:
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    runner.unchanged = True
+    runner.write_alone(0.0, 0.0)
+    assert runner.pool.width == 4
+
+
+def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(runner: Runner) -> None:
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    waves = 0
+    while runner.pool.width > 1:
+        runner.pool.write([target(number) for number in range(1, 5)])
+        waves += 1
+    assert 4 * (waves - 1) < 30 <= 4 * waves
+    runner.write_alone(2 * SLOW)
+    assert runner.pool.width == 4
+    runner.pool.write([target(number) for number in range(1, 5)])
+    runner.write_alone(0.0)
+    assert runner.pool.width == 1
+
+
+def test_the_same_item_is_never_written_twice_at_once(runner: Runner) -> None:
+    wave = [target(1), target(2, rating_key=7)]
+    assert runner.pool.conflicts(target(3, rating_key=7), wave) == (True, True)
+    assert runner.pool.conflicts(target(3), wave) == (False, False)
+
+
+def test_two_writes_never_bring_the_same_new_name_at_once(runner: Runner) -> None:
+    wave = [target(2, tags=["New"]), target(3, performers=["Other"])]
+    assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, True)
+    runner.bad = {3}
+    runner.pool.write(wave)
+    assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, False)
+    assert runner.pool.conflicts(target(5, director="other"), wave) == (False, True)
+
+
+def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def failing(thread: threading.Thread) -> None:
+        if thread.name.startswith("plexsync-write"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
+    results = runner.pool.write([target(number) for number in range(1, 5)])
+    assert all(isinstance(result, Edits) for result in results)
+    assert runner.threads == {threading.current_thread().name}
+    assert runner.pool.width == 1
+
+
+# --- the worker
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """Where every Plex counts as slow."""
+    world.timing = replace(world.timing, slow_write=float("-inf"))
+    return world
+
+
+@contextmanager
+def at_work(world: World) -> Iterator[None]:
+    """The worker drains in another thread meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        drained = pool.submit(world.worker.drain)
+        yield
+        drained.result(60)
+
+
+def assert_at_once(
+    most: int,
+    world: World,
+    server: PlexSimulator | StashSimulator,
+    method: str,
+    path: str | None = None,
+) -> None:
+    """Drain, and see that so many of these requests are on their way at once, and no more."""
+    held = server.faults.add(Hang(), method=method, path=path)
+    with at_work(world):
+        assert server.log.wait_for(most, method, path)
+        assert not server.log.wait_for(most + 1, method, path, timeout=0.3)
+        held.remove()
+
+
+def test_four_writes_are_on_their_way_at_once_and_no_more(world: World) -> None:
+    scenes = edited(world, 12)
+    assert_at_once(4, world, world.plex, WRITES)
+    assert in_sync(world, scenes)
+    assert world.waiting() == 0
+    assert len(world.plex.writes) == 12
+
+
+def test_a_worker_that_is_told_to_writes_one_at_a_time(world: World) -> None:
+    world.use(world.make_worker(parallel_writes=1))
+    scenes = edited(world, 3)
+    assert_at_once(1, world, world.plex, WRITES)
+    assert in_sync(world, scenes)
+
+
+def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(world: World) -> None:
+    world.plex.add_item(world.library, "/plex/a.mp4", parts=["/plex/b.mp4"])
+    scenes = [world.stash.add_scene(files=[(f"/data/{name}.mp4", 100)]) for name in "ab"]
+    for scene in scenes:
+        world.edit(scene, f"New {scene.id}", details=f"details {scene.id}")
+    assert_at_once(1, world, world.plex, WRITES)
+    methods = [exchange.request.method for exchange in world.plex.log.all()]
+    first, second = (place for place, method in enumerate(methods) if method == WRITES)
+    assert "GET" in methods[first:second], "the second looked at what the first had written"
+    assert world.title(scenes[0]) == f"New {scenes[1].id}"
+    assert world.item_of(scenes[0]).summary == f"details {scenes[1].id}"
+
+
+def test_a_stop_lets_those_on_their_way_arrive_and_puts_the_others_back(world: World) -> None:
+    scenes = edited(world, 10)
+    held = world.plex.faults.add(Hang(), method=WRITES)
+    with at_work(world):
+        assert world.plex.log.wait_for(4, WRITES)
+        world.worker.stop()
+        held.remove()
+    arrived = [scene for scene in scenes if world.title(scene) == f"New {scene.id}"]
+    assert arrived == scenes[: len(arrived)]
+    assert 4 <= len(arrived) < 10
+    assert [job["scene_id"] for job in world.jobs()] == [
+        scene.id for scene in scenes[len(arrived) :]
+    ]
+    assert world.queue.counts()["in_progress"] == 0
+
+    world.run_for(10)
+
+    assert in_sync(world, scenes)
+
+
+def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(world: World) -> None:
+    scenes = edited(world, 8)
+    refused = world.plex.faults.add(Answer(401), method=WRITES)
+    world.run_for(60)
+    assert [level for level, _ in world.notices()] == ["error"]
+    assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes]
+    assert all("retry_count" not in job for job in world.jobs())
+
+    refused.remove()
+    world.set(plex_connect_timeout=4)
+    world.run_for(60)
+
+    assert in_sync(world, scenes)
+
+
+def test_writes_that_fail_side_by_side_count_as_one_failure_after_one_failed_alone(
+    world: World,
+) -> None:
+    scenes = edited(world, 6)
+    held = world.plex.faults.add(Hang(), method=WRITES)
+    world.plex.faults.add(Answer(503), method=WRITES)
+    with ThreadPoolExecutor(1) as pool:
+        worked = pool.submit(world.worker._run_batch)
+        assert world.plex.log.wait_for(4, WRITES)
+        assert world.worker.health.plex.failures == 0
+        world.plex.faults.add(Answer(503))
+        held.remove()
+        assert worked.result(30) is False
+    assert world.worker.health.plex.failures == 1
+    assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes]
+    assert all("retry_count" not in job for job in world.jobs())
+
+
+def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(world: World) -> None:
+    world.read_timeout = 0.5
+    world.use(world.make_worker())
+    scenes = edited(world, 6)
+    hangs = str(world.item_of(scenes[3]).rating_key)
+    world.plex.faults.add(
+        Hang(), when=lambda one: one.method == WRITES and one.first("id") == hangs, times=1
+    )
+    world.plex.faults.add(Answer(503), method=WRITES, times=3)
+    world.run_for(30)
+    assert in_sync(world, scenes)
+    assert world.letters() == []
+    assert not any("next attempt" in text for _, text in world.notices())
+
+
+def test_a_write_with_the_old_token_is_not_held_against_the_new_one(world: World) -> None:
+    scenes = edited(world, 8)
+    held = world.plex.faults.add(Hang(), method=WRITES)
+    world.plex.faults.add(Answer(401), method=WRITES, times=4)
+    with at_work(world):
+        assert world.plex.log.wait_for(4, WRITES)
+        world.set(plex_connect_timeout=4)  # the user corrects the settings
+        world.clock.advance(6)
+        held.remove()
+    assert in_sync(world, scenes)
+    assert world.notices() == []
+
+
+def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(world: World) -> None:
+    world.plex.add_item(world.library, "/plex/a.mp4", parts=["/plex/b.mp4"])
+    for name in "ab":
+        scene = world.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
+        world.edit(scene, f"New {scene.id}")
+    world.plex.faults.add(Answer(401), method=WRITES)
+    world.worker._run_batch()
+    assert world.plex.log.count(WRITES) == 1
+    assert world.waiting() == 2
+
+
+def test_one_bad_item_among_many_dies_alone(world: World) -> None:
+    scenes = edited(world, 30)
+    bad = str(world.item_of(scenes[7]).rating_key)
+    world.plex.faults.add(
+        Answer(500), when=lambda one: one.method == WRITES and one.first("id") == bad
+    )
+    world.run_for(1000)
+    assert in_sync(world, scenes[:7] + scenes[8:])
+    (letter,) = world.letters()
+    assert (letter["scene_id"], letter["retry_count"]) == (scenes[7].id, 5)
+    assert len(world.plex.writes) == 29
+
+
+def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(world: World) -> None:
+    class Full(WriteHistory):
+        def save(self, scene_id: int, written: Written) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    edited(world, 9)
+    world.use(world.make_worker(history=Full()))
+    assert world.worker.drain() is False
+    assert world.queue.counts()["in_progress"] == 0
+    assert world.waiting() == 9
+    assert "disk is full" in world.worker.health.to_dict()["problem"]
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
+    world: World, at_once: int
+) -> None:
+    class FullOnce(WriteHistory):
+        left = 1
+
+        def save(self, scene_id: int, written: Written) -> None:
+            if scene_id == scenes[2].id and self.left:
+                self.left -= 1
+                raise sqlite3.OperationalError("database or disk is full")
+            super().save(scene_id, written)
+
+    scenes = edited(world, 9)
+    world.use(world.make_worker(history=FullOnce(), parallel_writes=at_once))
+    world.run_for(60)
+    assert "disk is full" in world.notices()[0][1]
+    assert in_sync(world, scenes)
+    assert world.waiting() == 0
+    assert world.queue.counts()["in_progress"] == 0
+    assert world.letters() == []
+
+
+def test_each_cover_goes_to_its_own_item(world: World) -> None:
+    world.set(sync_poster=True)
+    scenes = [world.pair(f"s{number:03}", cover=PNG + bytes([number]))[0] for number in range(24)]
+    for scene in scenes:
+        world.edit(scene, f"New {scene.id}")
+    world.run_for(10)
+    assert in_sync(world, scenes)
+    for number, scene in enumerate(scenes):
+        assert [poster.data for poster in world.item_of(scene).posters] == [PNG + bytes([number])]
+    assert world.plex.log.count("POST") == 24
+
+
+def test_stash_is_asked_for_one_cover_at_a_time(world: World) -> None:
+    world.set(sync_poster=True)
+    scenes = edited(world, 6, cover=PNG)
+    assert_at_once(1, world, world.stash, "GET", "/scene/")
+    assert in_sync(world, scenes)

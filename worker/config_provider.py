@@ -1,0 +1,138 @@
+"""The settings in effect, or why there are none.
+
+Stash's settings page goes before what the last input carried, and that before the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from common.env import Env
+from common.redaction import Redactor
+from stash.client import StashClient
+from stash.connection import load_connection
+from stash.settings import add_environment, merge_settings
+from validation.config import PlexSyncConfig, default_settings, validate_config
+from validation.errors import PermanentError, SettingsError, TransientError
+
+
+class ConfigProvider:
+    """Holds settings that were handed in; a subclass asks for them again."""
+
+    def __init__(self, config: PlexSyncConfig | None, env: Env) -> None:
+        """Use `config`; None: there are no settings yet."""
+        self.config = config
+        self._given = config
+        self._env = env
+        self._read_at = float("-inf")
+        self._rejected: PlexSyncConfig | None = None
+        self._rejected_at = float("-inf")
+        self._rejected_because = ""
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the user switched the plugin off."""
+        return self.config is not None and not self.config.enabled
+
+    def refresh(self, *, at_once: bool = False) -> PlexSyncConfig:
+        """Return the settings in effect, asked for again where they are not fresh.
+
+        Args:
+            at_once: ask in any case.
+
+        Raises:
+            SettingsError: one is missing or wrong, or Plex has just rejected them.
+            StashUnavailable, StashRefused, StashQueryError: Stash can't be asked.
+        """
+        now, timing = self._env.monotonic(), self._env.timing
+        fresh = now - self._read_at < timing.settings_fresh and not at_once
+        if fresh and self.config is not None:
+            return self.config
+        try:
+            config = self.load()
+        except SettingsError:
+            self.config = self._rejected = None  # what Plex rejected is no longer what is set
+            raise
+        self._read_at = now
+        if config == self._rejected and now - self._rejected_at < timing.rejected_retry:
+            raise SettingsError(self._rejected_because)
+        self._rejected = None
+        if config != self.config:
+            config.log_config()
+            self.config = config
+        assert self.config is not None
+        return self.config
+
+    def reject(self, reason: str) -> None:
+        """Remember that Plex rejects the settings in effect: while they stay, they are tried seldom."""
+        if self.config is not None and self._rejected != self.config:
+            self._rejected, self._rejected_at = self.config, self._env.monotonic()
+        self._rejected_because = reason
+
+    def load(self) -> PlexSyncConfig:
+        """Return the settings as they are now.
+
+        Raises:
+            SettingsError: there are none, or one is wrong; the text names it.
+            StashUnavailable, StashRefused, StashQueryError: Stash can't be asked.
+        """
+        if self._given is None:
+            raise SettingsError("PlexSync has no settings yet")
+        return self._given
+
+
+class StashConfigProvider(ConfigProvider):
+    """Asks Stash for the settings, and again when they are no longer fresh."""
+
+    def __init__(
+        self,
+        stash: StashClient,
+        data_dir: str,
+        redactor: Redactor,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        env: Env | None = None,
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            data_dir: where the last input's settings are.
+            redactor: learns the token.
+            environ: PLEX_URL and PLEX_TOKEN stand in where Stash says nothing.
+        """
+        super().__init__(None, env or Env())
+        self._stash = stash
+        self._data_dir = data_dir
+        self._redactor = redactor
+        self._environ = environ
+        self._shows_defaults = False
+
+    def load(self) -> PlexSyncConfig:
+        """Ask Stash for the settings and check them; see `ConfigProvider.load`."""
+        latest = load_connection(self._data_dir)
+        carried: Mapping[str, Any] = latest.settings if latest else {}
+        page = self._stash.plugin_settings()
+        settings = add_environment(merge_settings(carried, page), self._environ)
+        for key in ("plex_token", "plexToken"):
+            self._redactor.add(str(settings.get(key) or "").strip())
+        config, problem = validate_config(settings)
+        self.show_defaults(page)
+        if config is None:
+            raise SettingsError(problem)
+        return config
+
+    def show_defaults(self, page: Mapping[str, Any]) -> None:
+        """Write the defaults of what is absent from Stash's page there, once per process.
+
+        Stash shows a switch that was never touched as off, whatever its default is.
+        """
+        absent = {key: value for key, value in default_settings().items() if key not in page}
+        if self._shows_defaults or not absent:
+            return
+        self._shows_defaults = True
+        try:
+            self._stash.configure_plugin({**page, **absent})
+        except (TransientError, PermanentError):  # the defaults hold all the same
+            return

@@ -1,0 +1,177 @@
+"""Whether jobs may be tried now: a circuit breaker per server, and what else keeps them from it.
+
+Nothing here waits: `retry_after` says how long a try would be in vain.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from common.env import Env
+from plex.exceptions import PlexNotFound, PlexRejected, PlexTemporaryError
+from plex.session import PlexSession
+from stash.client import StashClient, StashQueryError, StashRefused, StashUnavailable
+from validation.errors import SettingsError
+from worker.backoff import max_delay
+from worker.circuit_breaker import CircuitBreaker, CircuitState
+from worker.config_provider import ConfigProvider
+from worker.reporter import Reporter
+
+log = logging.getLogger("plexsync")
+
+#: Errors that concern every job until a person corrects a setting.
+REFUSALS = (SettingsError, PlexRejected, StashRefused, StashQueryError)
+#: Errors that pass, and may concern one job or a whole server.
+OUTAGES = (PlexTemporaryError, StashUnavailable)
+#: Pause after a failure while the breaker is still closed: base and cap, in seconds.
+_PAUSE = (1.0, 10.0)
+
+
+class Health:
+    """The health of Plex, of Stash and of the settings."""
+
+    def __init__(
+        self,
+        provider: ConfigProvider,
+        plex: PlexSession,
+        stash: StashClient | None,
+        reporter: Reporter,
+        env: Env,
+    ) -> None:
+        """Start with everything well."""
+        self.problem: str | None = None
+        #: whether a server failed since the last success
+        self.failing = False
+        self._provider = provider
+        self._plex = plex
+        self._stash = stash
+        self._reporter = reporter
+        self._env = env
+        recovery = env.timing.recovery
+        self.plex = CircuitBreaker(recovery_timeout=recovery, clock=env.monotonic)
+        self.stash = CircuitBreaker(recovery_timeout=recovery, clock=env.monotonic)
+        self._not_before = float("-inf")
+
+    def ready(self) -> bool:
+        """Refresh settings and probe recovering servers where due; return whether a job may start."""
+        if (self.failing or self.problem) and self.retry_after() > 0:
+            return False
+        if not self.attempt(self._prepare):
+            return False
+        config = self._provider.config
+        return config is not None and config.enabled
+
+    def retry_after(self) -> float:
+        """Return seconds until a job, or a probe, may be tried; 0: now."""
+        pause = self._not_before - self._env.monotonic()
+        return max(0.0, pause, self.plex.retry_in(), self.stash.retry_in())
+
+    def attempt(self, step: Callable[[], object]) -> bool:
+        """Run a step that concerns no job in particular; return whether it went well."""
+        try:
+            step()
+        except REFUSALS as error:
+            self.refused(error)
+        except (*OUTAGES, PlexNotFound) as error:
+            self.failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker must go on trying
+            self.unexpected(error)
+        else:
+            return True
+        return False
+
+    def is_well(self, error: BaseException) -> bool:
+        """Ask the server that an error is about one cheap question, and count its answer."""
+        return self.attempt(lambda: self._probe(self.breaker_of(error)))
+
+    def breaker_of(self, error: BaseException) -> CircuitBreaker:
+        """Return the breaker of the server that an error is about."""
+        return self.stash if isinstance(error, StashUnavailable) else self.plex
+
+    def succeeded(self) -> None:
+        """Count a job that went through: both servers are up."""
+        if self.failing:
+            self.plex.record_success()
+            self.stash.record_success()
+            self.failing = False
+
+    def refused(self, error: Exception) -> None:
+        """Pause all jobs: a setting or a login is wrong until a person corrects it."""
+        if isinstance(error, (SettingsError, PlexRejected)):
+            self._provider.reject(str(error))
+        self.pause(str(error), f"{error}. Edits are kept, and synced once this is corrected")
+        self._plex.close()
+
+    def failed(self, error: Exception) -> None:
+        """Count a server's failure: a short pause at first, then the breaker opens."""
+        self.failing = True
+        breaker = self.breaker_of(error)
+        breaker.record_failure()
+        who = "Plex" if breaker is self.plex else "Stash"
+        if breaker.can_execute():
+            base, cap = (seconds * self._env.timing.scale for seconds in _PAUSE)
+            delay = self._env.uniform(0, max_delay(breaker.failures, base, cap))
+            self._not_before = self._env.monotonic() + delay
+            self._reporter.log("info", f"{who} fails ({error}); trying again")
+            return
+        config = self._provider.config
+        where = f" at {config.plex_url}" if config and who == "Plex" else ""
+        self._reporter.notify_user(
+            "warning",
+            f"{who} is down{where}: {error}. Edits are kept, and synced when it is back",
+        )
+
+    def pause(self, problem: str, message: str | None = None) -> None:
+        """Try nothing for a while.
+
+        Args:
+            problem: what keeps the worker from working, for *Status*.
+            message: what the user reads now; default: the same.
+        """
+        self.problem = problem
+        self._not_before = self._env.monotonic() + self._env.timing.settings_check
+        self._reporter.notify_user("error", message or problem)
+
+    def unexpected(self, error: Exception) -> None:
+        """Log an error that should not have happened, and try again later."""
+        log.error("Unexpected error", exc_info=error)
+        self.pause(
+            f"Unexpected error: {type(error).__name__}: {error}."
+            " PlexSync tries again; its log has the details"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state for *Status*, in JSON's types."""
+        off = "PlexSync is switched off; edits are kept"
+        return {
+            "plex": self.plex.state.value,
+            "stash": self.stash.state.value,
+            "problem": off if self._provider.disabled else self.problem,
+        }
+
+    def _prepare(self) -> None:
+        if self.failing and self.stash.state is CircuitState.HALF_OPEN:
+            self._recover(self.stash, "Stash")
+        plex_recovers = self.failing and self.plex.state is CircuitState.HALF_OPEN
+        known = self._provider.config
+        # Before a probe of Plex the settings are read: its address may be new.
+        config = self._provider.refresh(at_once=plex_recovers or self.problem is not None)
+        if config is not known:
+            self.plex.reset()
+            self._plex.configure(config)
+        self.problem = None
+        if plex_recovers:
+            self._recover(self.plex, "Plex")
+
+    def _recover(self, breaker: CircuitBreaker, name: str) -> None:
+        self._probe(breaker)
+        self._reporter.log("info", f"{name} is back")
+
+    def _probe(self, breaker: CircuitBreaker) -> None:
+        if breaker is self.plex:
+            self._plex.client().probe()
+        elif self._stash is not None:
+            self._stash.check()
+        breaker.record_success()

@@ -1,0 +1,149 @@
+"""Decide a job's fate after a failed sync: retry, dead-letter or keep. A job is never dropped.
+
+Whose fault is an error? A job that fails because Plex or Stash is down loses nothing. So after a passing error
+the server itself is asked one cheap question. If it answers, the job was at fault and goes its way through
+retries to the dead letters. If not, it is an outage: the job keeps its place, and the circuit breaker counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.env import Env
+from plex.exceptions import PlexNotFound, PlexPermanentError
+from queue.ack_queue import JobQueue
+from queue.dlq import DeadLetterQueue
+from queue.models import BULK, METADATA, SyncJob
+from queue.operations import fail_job, nack_job
+from validation.errors import PermanentError, classify_exception
+from worker.backoff import get_retry_params, max_delay
+from worker.health import OUTAGES, REFUSALS, Health
+from worker.reporter import Reporter
+
+#: Errors that may be the fault of the job, of a server, or of a setting.
+DOUBTFUL = (*REFUSALS, *OUTAGES, PlexPermanentError)
+#: Retries of one job, whatever the reasons: more than the two kinds can have one after the other.
+MOST_ATTEMPTS = 40
+#: Seconds that a job steps back when the server went down with it in hand twice in a row.
+_SUSPECT_PAUSE = 60.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try again: the job with its new retry state, and the delay in seconds."""
+
+    job: SyncJob
+    delay: float
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """To the dead letters, after this many retries."""
+
+    retries: int
+
+
+def decide(error: BaseException, job: SyncJob, max_retries: int, env: Env) -> Retry | GiveUp:
+    """Decide between a retry and the dead letters.
+
+    Args:
+        max_retries: for errors that define no retry limit.
+    """
+    base, cap, limit = get_retry_params(error)
+    if not isinstance(error, PlexNotFound):
+        limit = max_retries
+    # Retries for a missing file and for faults are counted apart, and both together.
+    is_same_kind = _is_not_found(job.get("last_error_type")) is isinstance(error, PlexNotFound)
+    retries = job.get("retry_count", 0) if is_same_kind else 0
+    attempts = job.get("attempts", 0)
+    if isinstance(error, PlexNotFound) and set(job.get("data") or ()) == {BULK}:
+        return GiveUp(0)  # no user waits for it, and it is retried when its file appears
+    is_permanent = issubclass(classify_exception(error), PermanentError)
+    if is_permanent or retries >= limit or attempts >= MOST_ATTEMPTS:
+        return GiveUp(max(attempts, retries))
+    scale = env.timing.scale
+    pause = env.uniform(0, max_delay(retries, base * scale, cap * scale))
+    retried: SyncJob = {
+        **job,
+        "retry_count": retries + 1,
+        "attempts": attempts + 1,
+        "next_retry_at": env.time() + pause,
+        "last_error_type": type(error).__name__,
+    }
+    return Retry(retried, pause)
+
+
+class JobOutcome:
+    """Carries out what becomes of failed jobs."""
+
+    def __init__(
+        self, queue: JobQueue, dlq: DeadLetterQueue, health: Health, reporter: Reporter, env: Env
+    ) -> None:
+        self._queue = queue
+        self._dlq = dlq
+        self._health = health
+        self._reporter = reporter
+        self._env = env
+        self._suspect: int | None = None  # the row in hand when a server went down
+
+    def failed(self, job: SyncJob, error: Exception, max_retries: int) -> bool:
+        """Retry, dead-letter or keep a job; return whether the attempt counts as one of the job's.
+
+        Raises:
+            sqlite3.Error, OSError: our own disk fails; the job stays claimed.
+        """
+        if isinstance(error, REFUSALS):
+            nack_job(self._queue, job)
+            self._health.refused(error)
+            return False
+        if isinstance(error, DOUBTFUL) and not self._health.is_well(error):
+            self._keep(job, error)
+            return False
+        self._suspect = None
+        verdict = decide(error, job, max_retries, self._env)
+        if isinstance(verdict, GiveUp):
+            self._give_up(job, error, verdict.retries)
+        else:
+            nack_job(self._queue, verdict.job)
+            # "not found" is logged once per job: there may be many
+            if not (isinstance(error, PlexNotFound) and job.get("retry_count")):
+                text = f"{display_name(job)}: {error}; next attempt in {verdict.delay:.0f} s"
+                self._reporter.log("info", text)
+        return True
+
+    def succeeded(self) -> None:
+        """Note that a job went through."""
+        self._suspect = None
+        self._health.succeeded()
+
+    def _keep(self, job: SyncJob, error: Exception) -> None:
+        """Put a job back in its place without a retry lost.
+
+        Only if the server, back again, went down at once with the same job in hand, the others go
+        first: that job may be what brings it down.
+        """
+        if self._suspect == job["pqid"] and self._health.breaker_of(error).failures == 1:
+            job["next_retry_at"] = self._env.time() + _SUSPECT_PAUSE * self._env.timing.scale
+        self._suspect = job["pqid"]
+        nack_job(self._queue, job)
+
+    def _give_up(self, job: SyncJob, error: Exception, retries: int) -> None:
+        """Write the dead letter, then fail the job: a kill in between leaves both, never none."""
+        letter = self._dlq.add(job, error, retries)
+        fail_job(self._queue, job)
+        if job["update_type"] == METADATA:
+            self._dlq.delete_scene(job["scene_id"], older_than=letter)
+        name = display_name(job)
+        if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose
+            self._reporter.log("info", f"{name}: {error}; tried again when Plex has it")
+        else:
+            self._reporter.notify_user("warning", f"{name} could not be synced: {error}")
+
+
+def display_name(job: SyncJob) -> str:
+    """Return how a person calls a job, such as "Scene 7"."""
+    return job.get("job_key", "job").replace("_", " ").capitalize()
+
+
+def _is_not_found(error_type: str | None) -> bool:
+    return error_type == PlexNotFound.__name__
