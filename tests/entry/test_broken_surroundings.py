@@ -203,7 +203,7 @@ def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir
     run(save(1), data_dir)
     wait_until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
     with closing(
-        sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=60)
+        sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=240)
     ) as frozen:
         frozen.execute("BEGIN IMMEDIATE")
         assert run(save(2), data_dir).output["queued"] is True

@@ -51,7 +51,7 @@ def during_the_first_hand_over(queue_dir: str, second: Callable[[], T]) -> tuple
 
     with ThreadPoolExecutor(1) as pool:
         import_spool(queue_dir, put)
-        return imported, late[0].result(60)
+        return imported, late[0].result(240)
 
 
 def test_each_file_is_imported_once_and_in_order(queue_dir: str) -> None:
@@ -77,13 +77,13 @@ def test_clear_queue_beside_a_worker_that_imports_drops_what_it_imported(
     def put(job: SyncJob) -> None:
         if not started.is_set():
             clearing.start()
-            started.wait(60)
+            started.wait(240)
             clearing.join(TEMPTING)
         jobs.put(job)
 
     clearing = threading.Thread(target=clear)
     import_spool(queue_dir, put)
-    clearing.join(60)
+    clearing.join(240)
     assert dropped == [2]
     assert waiting(data_dir) == {}
 
@@ -143,7 +143,7 @@ def test_a_process_that_dies_in_its_import_hinders_no_other_and_loses_nothing(
         "import_spool(sys.argv[1], lambda job: os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     with python("-c", dies, queue_dir) as process:
-        assert process.wait(60) < 0
+        assert process.wait(240) < 0
     with closing(JobQueue(queue_dir)) as queue:
         assert queue.import_spool() == 2
     assert waiting(data_dir) == {1: {}, 2: {}}
@@ -166,7 +166,7 @@ def test_an_import_that_is_held_up_for_long_leaves_the_files_to_the_other(
         assert process.stdout.readline() == "held\n"
         assert import_spool(queue_dir, lambda job: None) == 0
         try:
-            process.communicate("go\n", timeout=60)
+            process.communicate("go\n", timeout=240)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

@@ -166,7 +166,7 @@ def double(number):
 
 def answer(questions, answers):
     from queue.models import create_sync_job
-    answers.put(create_sync_job(questions.get(timeout=60), "metadata", {{}})["job_key"])
+    answers.put(create_sync_job(questions.get(timeout=240), "metadata", {{}})["job_key"])
 
 def main():
     context = multiprocessing.get_context("spawn")
@@ -174,7 +174,7 @@ def main():
     process = context.Process(target=answer, args=(questions, answers))
     process.start()
     questions.put(5)
-    assert answers.get(timeout=60) == "scene_5"
+    assert answers.get(timeout=240) == "scene_5"
     process.join()
     assert process.exitcode == 0
     try:

@@ -35,7 +35,7 @@ def run(
     """Run the installer in a process, after the code `before`."""
     code = f"import os, sys; {before}\nfrom tasks.install import *; sys.exit({call})"
     return subprocess.run(
-        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=60, check=False
+        [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=240, check=False
     )
 
 
@@ -561,7 +561,7 @@ def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
     hang = index.server.faults.add(Hang(), path=path)
     process = start(plugin, python)
     try:
-        assert index.server.log.wait_for(path=path, timeout=60)
+        assert index.server.log.wait_for(path=path, timeout=240)
         process.kill()  # as Stash does: the one process
         process.wait()
         assert (old / "persistqueue" / "__init__.py").read_text(encoding="utf-8") == "old = True"
@@ -603,11 +603,11 @@ def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
     hang = index.server.faults.add(Hang(), path="/files/")
     process = start(plugin, python)
     try:
-        assert index.server.log.wait_for(path="/files/", timeout=60)
+        assert index.server.log.wait_for(path="/files/", timeout=240)
         second = json.loads(run(plugin, python).stdout)
         assert "Another installation is at work" in second["error"]
         hang.remove()
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=240)
     finally:
         end(process)
     assert json.loads(stdout)["output"]["packages"] == dict(sorted(VERSIONS.items()))
@@ -625,9 +625,9 @@ def test_ctrl_c_stops_it_and_leaves_the_old_one(plugin: Path, python: Python, in
     )
     process = start(plugin, python, code)
     try:
-        assert index.server.log.wait_for(path="/files/", timeout=60)
+        assert index.server.log.wait_for(path="/files/", timeout=240)
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=240)
     finally:
         end(process)
     said = b"PlexSync install: stopped; what was there before is untouched\n"

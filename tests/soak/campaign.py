@@ -16,7 +16,7 @@ from tests.soak.plan import Round, make_plan
 from tests.soak.trouble import Trouble
 
 #: Seconds that a quiet harness gets to come right; retries that wait are due within 6 s.
-PATIENCE = 90.0
+PATIENCE = 240.0
 #: What no log may say. The last one: no fault here lasts for all retries of one job, so none may be given up,
 #: not even one that the catch-up would find again.
 _FORBIDDEN = ("database is locked", "Traceback", "Please report this", "could not be synced")
