@@ -46,10 +46,10 @@ format: $(STAMP)
 	$(RUN) -m ruff format .
 
 bench: $(STAMP)
-	$(RUN) -m benchmarks $(ARGS)
+	$(RUN) -m tests.benchmarks $(ARGS)
 
 bench-quick: $(STAMP)
-	$(RUN) -m benchmarks --quick $(ARGS)
+	$(RUN) -m tests.benchmarks --quick $(ARGS)
 
 package: $(STAMP)
 	@$(RUN) -m release.package

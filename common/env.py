@@ -1,4 +1,4 @@
-"""Time, waiting, randomness and the worker's durations, handed in so that a test can live through a week."""
+"""Time, waiting, randomness and the worker's durations; a test hands in its own."""
 
 from __future__ import annotations
 

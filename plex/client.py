@@ -1,4 +1,4 @@
-"""The connection to Plex: every request goes through `PlexClient`, with time limits and quick retries."""
+"""The connection to Plex: all requests go through `PlexClient`, with limits and quick retries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlsplit
 from xml.etree.ElementTree import Element, ParseError
@@ -17,7 +18,6 @@ from plexapi.server import PlexServer
 from plexapi.utils import joinArgs
 from requests.utils import get_environ_proxies
 
-from common.http import send
 from plex.exceptions import (
     PlexNotFound,
     PlexPermanentError,
@@ -28,7 +28,8 @@ from plex.exceptions import (
 )
 from plex.items import Library, PlexItem, int_attribute, parse_item
 
-#: Attempts at a request when the network fails, and the pause before the second, in seconds; it doubles.
+#: Attempts at a request when the network fails, and the pause before the second, in seconds; it
+#: doubles.
 ATTEMPTS = 3
 FIRST_PAUSE = 0.1
 #: Items per page of a listing.
@@ -58,7 +59,9 @@ class RetryingSession(requests.Session):
             headers: override plexapi's own, which name the machine's MAC address.
         """
         super().__init__()
-        # What requests would look up for every request. No .netrc: the token is all we send.
+        # No .netrc and no cookies: the token is all we send. Proxies are looked up once.
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.proxies.update(get_environ_proxies(url))
         self._verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
@@ -85,12 +88,12 @@ class RetryingSession(requests.Session):
         headers = {**(headers or {}), **self._own_headers}
         for attempt in range(1, self.attempts + 1):
             try:
-                return send(
-                    self,
+                return super().request(
                     method,
                     url,
                     headers=headers,
                     timeout=self._limits,
+                    allow_redirects=False,  # a redirect would carry the token to a stranger
                     verify=self._verify,
                     **content,
                 )
@@ -102,7 +105,11 @@ class RetryingSession(requests.Session):
 
 
 class PlexClient:
-    """A connection to one Plex server. Threads may write items side by side, nothing else."""
+    """A connection to one Plex server. Threads may write items side by side, nothing else.
+
+    Every request may raise PlexTemporaryError, PlexPermanentError or PlexNotFound; a method names
+    its errors only where they differ.
+    """
 
     def __init__(
         self,
@@ -222,11 +229,7 @@ class PlexClient:
         return [parse_item(element, root) for element in root]
 
     def fetch_plexapi_items(self, rating_keys: Sequence[int]) -> list[Any]:
-        """Read items as plexapi's own objects, for callers that want these.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Read items as plexapi's own objects, for callers that want these."""
         server = self.server
         with translated():
             return list(server.fetchItems(f"/library/metadata/{','.join(map(str, rating_keys))}"))
@@ -236,28 +239,17 @@ class PlexClient:
 
         Args:
             parameters: as plexapi's `edit` takes them, such as `title.value`.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         # Without an id, Plex would edit every item of the library.
         query: str = joinArgs({**parameters, "id": item.rating_key, "type": MOVIE})  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{item.library_key}/all{query}", "put")
 
     def upload_poster(self, item: PlexItem, picture: bytes) -> None:
-        """Upload a picture as the item's poster; Plex selects and locks it.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Upload a picture as the item's poster; Plex selects and locks it."""
         self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)
 
     def scan(self, library: Library, folder: str) -> None:
-        """Ask Plex to scan one folder (a path as Plex sees it); it answers at once and works later.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Ask Plex to scan one folder (a path as Plex sees it); it answers at once and works later."""
         self._query(f"/library/sections/{library.key}/refresh?path={quote_plus(folder)}")
 
     def name_and_version(self) -> tuple[str, str]:
@@ -269,7 +261,7 @@ class PlexClient:
         return str(self.server.friendlyName), str(self.server.version)
 
     def probe(self) -> None:
-        """Ask one cheap question that proves address, token and health; never more than one request.
+        """Prove address, token and health with one cheap request.
 
         Raises:
             PlexTemporaryError: Plex is down, starting up or unwell.

@@ -1,4 +1,4 @@
-"""Plan what to write to an item: pure functions from (Plex has, Stash says, we wrote) to one request.
+"""Plan what to write to an item: from (Plex has, Stash says, we wrote) to one request.
 
 The rules (README, "What goes where, and what wins"):
 - Stash wins; with `preserve` only what is empty in Plex, or still as we wrote it, is written.
@@ -207,7 +207,7 @@ def _list_parameters(
 
 
 def split_requests(parameters: Mapping[str, str | int]) -> list[dict[str, str | int]]:
-    """Return the parameters of each request: one, or more where that is too long; fields stay whole."""
+    """Return each request's parameters: one, or more if that is too long; fields stay whole."""
     characters = sum(len(key) + len(str(value)) for key, value in parameters.items())
     if characters * _LONGEST_CHARACTER < LONGEST_REQUEST:
         return [dict(parameters)]

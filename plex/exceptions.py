@@ -57,7 +57,8 @@ PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
 def translate_plex_exception(exc: BaseException) -> Exception:
     """Return the Plex exception for an exception of plexapi, requests or urllib3.
 
-    Unknown exceptions are temporary. Messages leave out a URL's query, which holds titles and paths.
+    Unknown exceptions are temporary. Messages leave out a URL's query, which holds titles and
+    paths.
     """
     if isinstance(exc, PLEX_ERRORS):
         return exc

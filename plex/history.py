@@ -77,7 +77,7 @@ def _keys(names: Iterable[str]) -> set[str]:
 
 
 class WriteHistory:
-    """The write history of all scenes, and the user's choices. For any thread its connection is for."""
+    """The write history of all scenes, and the user's choices."""
 
     def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         """Use the database behind `connection`, or memory that ends with this object."""

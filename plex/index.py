@@ -1,7 +1,7 @@
-"""The index of Plex's files: path, size and rating key of every part of the chosen libraries, in SQLite.
+"""The index of Plex's files, in SQLite: path, size and rating key of every part.
 
-Plex has no search by path. So the libraries are listed once, page by page, and then only what changed is
-asked for. The index may be stale at any time: it says where to look, never what to write.
+Plex has no search by path. So the libraries are listed once, page by page, and then only changes
+are read. The index may be stale at any time: it says where to look, never what to write.
 """
 
 from __future__ import annotations
@@ -19,21 +19,25 @@ from plex.items import int_attribute
 from plex.paths import folded, name_of, normalize
 
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS files (rating_key INTEGER NOT NULL, section_id INTEGER NOT NULL, path TEXT NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS files"
+    " (rating_key INTEGER NOT NULL, section_id INTEGER NOT NULL, path TEXT NOT NULL,"
     " normal TEXT NOT NULL, folded_name TEXT NOT NULL, size INTEGER, round INTEGER NOT NULL,"
     " PRIMARY KEY (rating_key, path)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS files_by_path ON files(normal)",
     "CREATE INDEX IF NOT EXISTS files_by_name ON files(folded_name)",
     "CREATE INDEX IF NOT EXISTS files_by_section ON files(section_id, rating_key)",
-    # What Plex said of a section when it was last listed
+    # what Plex told about a section when it was last listed
     "CREATE TABLE IF NOT EXISTS sections (section_id INTEGER PRIMARY KEY, marks TEXT NOT NULL,"
     " newest INTEGER NOT NULL, round INTEGER NOT NULL, listed_at REAL NOT NULL)",
 )
-#: Attributes of a section that move when its content does (which of them is Plex's own affair).
+#: Attributes of a section that change with its content, in one version of Plex or another.
 _MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
-#: What a listing need not carry for us.
-_LEAN = "excludeElements=Genre,Country,Director,Writer,Role,Collection,Guid,Image,UltraBlurColors&excludeFields=summary"
-#: Seconds after which a section is listed whole again, whatever its marks say.
+#: Parts of a listing that are not needed.
+_LEAN = (
+    "excludeElements=Genre,Country,Director,Writer,Role,Collection,Guid,Image,UltraBlurColors"
+    "&excludeFields=summary"
+)
+#: Seconds after which a section is listed whole again, even if its marks are the same.
 _LIST_AGAIN = 86_400.0
 
 T = TypeVar("T")
@@ -73,7 +77,7 @@ class FileIndex:
         return self._find("folded_name = ?", folded(name), section_ids)
 
     def forget(self, rating_key: int) -> None:
-        """Drop an item that turned out to be gone or elsewhere; its section is listed again at the next refresh."""
+        """Drop an item that is gone or elsewhere; the next refresh lists its section again."""
         with write(self._db):
             self._db.execute(
                 "UPDATE sections SET marks = ''"
@@ -83,12 +87,12 @@ class FileIndex:
             self._db.execute("DELETE FROM files WHERE rating_key = ?", (rating_key,))
 
     def age(self) -> float:
-        """Seconds since the last refresh by this object; without end where the clock was set back since."""
+        """Return seconds since the last refresh; infinite if the clock was set back since."""
         age = self._now() - self._refreshed_at
         return age if age >= 0 else float("inf")
 
     def knows(self, section_ids: Iterable[int]) -> bool:
-        """Whether all these sections were listed before."""
+        """Return whether all these sections were listed before."""
         listed = {row[0] for row in self._db.execute("SELECT section_id FROM sections")}
         return listed.issuperset(section_ids)
 
@@ -110,9 +114,6 @@ class FileIndex:
         """Bring the sections up to date, asking only for what changed; return whether anything had.
 
         Costs one request when nothing changed.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         wanted = set(section_ids)
         changed, asked_at = False, self._now()
@@ -137,8 +138,8 @@ class FileIndex:
         return True
 
     def _list_all(self, client: PlexClient, section_id: int, marks: str) -> None:
-        """List every item. What the listing does not show any more is dropped at its end, not before."""
-        # of the files themselves: a listing that broke off has left some of its round
+        """List every item; drop items that are gone at the end, not before."""
+        # from the files: an incomplete listing has left some of its round
         last = self._db.execute(
             "SELECT max(round) FROM files WHERE section_id = ?", (section_id,)
         ).fetchone()[0]
@@ -151,7 +152,7 @@ class FileIndex:
                 newest, self._store(section_id, [element for element, _ in page], this_round)
             )
             totals.update(total for _, total in page)
-        if len(totals) > 1:  # items came or went between two pages, and others moved past us
+        if len(totals) > 1:  # items came or went between two pages, so that others were skipped
             listed_at = 0.0
         with write(self._db):
             self._db.execute(
@@ -163,7 +164,7 @@ class FileIndex:
             )
 
     def _list_changed(self, client: PlexClient, section_id: int, marks: str, newest: int) -> bool:
-        """List what was updated since; return whether the index is whole again (else items are gone or unseen)."""
+        """List what was updated since; return whether the index is complete again."""
         path = f"/library/sections/{section_id}/all?type={MOVIE}&sort=updatedAt:desc&{_LEAN}"
         this_round = self._db.execute(
             "SELECT round FROM sections WHERE section_id = ?", (section_id,)
@@ -187,7 +188,7 @@ class FileIndex:
         return True
 
     def _store(self, section_id: int, elements: list[Element], this_round: int) -> int:
-        """Replace what is known of these items; return the newest `updatedAt` among them."""
+        """Replace the rows of these items; return the newest `updatedAt` among them."""
         newest = 0
         with write(self._db):
             for element in elements:
@@ -203,14 +204,15 @@ class FileIndex:
     def _find(self, where: str, value: str, section_ids: Iterable[int]) -> list[IndexedFile]:
         wanted = set(section_ids)
         rows = self._db.execute(
-            f"SELECT rating_key, section_id, path, normal, size FROM files WHERE {where} ORDER BY rating_key",
+            f"SELECT rating_key, section_id, path, normal, size FROM files WHERE {where}"
+            " ORDER BY rating_key",
             (value,),
         )
         return [file for file in (IndexedFile(*row) for row in rows) if file.section_id in wanted]
 
 
 def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:
-    """An item without files has a row as well, so that items can be counted."""
+    """Return the rows of an item; one without files has a row too, so that items can be counted."""
     parts = [part for part in element.iter("Part") if part.get("file")]
     return [_row(part.get("file") or "", int_attribute(part, "size")) for part in parts] or [
         _row("", 0)

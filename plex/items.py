@@ -108,7 +108,7 @@ def parse_item(data: Element, container: Element | None = None) -> PlexItem:
 
 
 def read_item(item: Any) -> PlexItem:
-    """Make a record of a plexapi item; a listing's item, whose tags are cut short, is read whole first.
+    """Make a record of a plexapi item; read it whole first, as a listing cuts tags short.
 
     Raises:
         PlexTemporaryError, PlexPermanentError, PlexNotFound

@@ -1,7 +1,7 @@
 """Find the Plex item of a scene: by path, then by file name, then by file name ignoring case.
 
-`choose` decides, a pure function of what the index knows. An index may be stale, so the chosen items are
-read from Plex and checked for the file before anything is written.
+`choose` decides, a pure function of what the index knows. An index may be stale, so the chosen
+items are read from Plex and checked for the file before anything is written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MatchConfidence(enum.Enum):
 
 
 class AmbiguousMatch(PermanentError):
-    """Several Plex items may be this scene: a person must choose. `details` holds the candidates."""
+    """Several Plex items may be this scene; `details` holds the candidates."""
 
     def __init__(self, message: str, candidates: list[dict[str, Any]]) -> None:
         super().__init__(message)
@@ -81,7 +81,8 @@ def find_items(
     by_path = True
     items = _read(client, index, _by_path(index, files, mappings, library_keys), known)
     if not items:
-        # A name decides only among all that Plex has by now: a better candidate may have come since.
+        # A name decides only among all that Plex has by now: a better candidate may have come
+        # since.
         if items is None or index.age() >= fresh_for:
             index.refresh(client, library_keys)
         for _ in range(_ATTEMPTS):

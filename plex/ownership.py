@@ -1,6 +1,7 @@
 """Decide whether an item that was found by file name belongs to this scene or to another one.
 
-The matcher looks at Plex alone. Another scene with a file of that name and size may fit the item better.
+The matcher looks at Plex alone. Another scene with a file of that name and size may fit the item
+better.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _SAME = 1_000_000
 
 
 def found_by_path(item: PlexItem, files: Iterable[MediaFile], mappings: Mappings) -> bool:
-    """Return whether the item has one of the scene's files at the very path that the mappings say."""
+    """Return whether the item has one of the scene's files at its mapped path."""
     paths = {normalize(file.path) for file in item.files}
     return any(map_path(file.path, mappings)[0] in paths for file in files)
 
@@ -58,7 +59,7 @@ def check_ownership(
 
 
 def _closeness(item: PlexItem, files: Sequence[MediaFile], mappings: Mappings) -> int:
-    """Return how many folders an item's file shares with a scene's of that name; -1: no such file."""
+    """Return how many folders an item's and a scene's file share; -1: no common name."""
     best = -1
     for plex_file in item.files:
         normal = normalize(plex_file.path)

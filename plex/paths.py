@@ -1,4 +1,4 @@
-"""Paths as two programs on different machines write them. Pure functions on strings, for comparing only."""
+"""Compare paths that two programs on different machines write. Pure functions on strings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def map_path(path: str, mappings: Iterable[tuple[str, str]]) -> tuple[str, bool]
 
 
 def shared_folders(one: str, other: str) -> int:
-    """Return how many folders above the file name two normalized paths share, counted from the file up."""
+    """Return how many folders two normalized paths share, counted from the file up."""
     count = 0
     for left, right in zip(
         reversed(one.split("/")[:-1]), reversed(other.split("/")[:-1]), strict=False

@@ -1,4 +1,4 @@
-"""The Plex server that the settings name: its client, the chosen libraries, and the index of their files."""
+"""The Plex server of the settings: its client, the chosen libraries, and their file index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ SCAN_AGAIN = 3600.0
 
 
 class PlexSession:
-    """One conversation with Plex. Threads may write distinct items side by side, nothing else."""
+    """One conversation with Plex. Threads may write distinct items side by side, nothing else.
+
+    Every request may raise PlexTemporaryError, PlexPermanentError or PlexNotFound.
+    """
 
     def __init__(
         self, index: FileIndex, env: Env, *, client_class: type[PlexClient] = PlexClient
@@ -149,20 +152,12 @@ class PlexSession:
         return match
 
     def write(self, item: PlexItem, edits: Edits) -> None:
-        """Send edits of an item's texts and lists: one request, or more where that would be too long.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Send edits of an item's texts and lists, in as few requests as possible."""
         for parameters in split_requests(edits.parameters):
             self.client().edit(item, parameters)
 
     def request_scan(self, file: MediaFile) -> None:
-        """Ask Plex to scan the folder of a file that it lacks, if the user wants that, once an hour.
-
-        Raises:
-            PlexTemporaryError, PlexPermanentError, PlexNotFound
-        """
+        """Ask Plex to scan the folder of a missing file, if the settings say so, once an hour."""
         if not self.config.trigger_plex_scan:
             return
         folder = map_path(file.path, self.config.path_mappings)[0].rpartition("/")[0]

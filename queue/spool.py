@@ -11,7 +11,8 @@ import os
 import time
 from contextlib import suppress
 
-from common.files import make_private_dir, quarantine, replace_private
+from common.files import make_private_dir, open_private, quarantine, replace_private
+from common.locks import try_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from queue.models import SyncJob
 
 FOLDER = "spool"
+LOCK_FILE = "spool.lock"
+#: Seconds to wait for another import. It takes milliseconds, unless its process is stopped.
+LOCK_TIMEOUT = 3.0
 _ENDING = ".json"
 
 
@@ -48,7 +52,7 @@ def spooled(queue_dir: str) -> list[str]:
 def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     """Put the spooled jobs into the queue, oldest first, and remove their files.
 
-    Two processes at once: one waits for the other, so that each file is imported once, and in order.
+    Of two processes one waits for the other, so that each file is imported once, and in order.
     After a kill between put and removal a job is put again; the queue merges it.
 
     Returns:
@@ -59,13 +63,27 @@ def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     """
     if not spooled(queue_dir):
         return 0
-    from queue.spool_lock import exclusive  # a hook never imports the spool
+    lock = open_private(os.path.join(queue_dir, LOCK_FILE), os.O_RDWR | os.O_CREAT)
+    try:
+        return _import_files(queue_dir, put) if _lock(lock) else 0
+    finally:
+        os.close(lock)  # which also unlocks
 
-    with exclusive(queue_dir) as is_ours:
-        return _import(queue_dir, put) if is_ours else 0
+
+def _lock(descriptor: int) -> bool:
+    """Wait for another import to end, but not for a stopped process; return whether it has."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    try:
+        while not try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+    except OSError:  # the file system has no locks; a file that another process imported is skipped
+        pass
+    return True
 
 
-def _import(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
+def _import_files(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
     taken = 0
     for name in spooled(queue_dir):
         file = os.path.join(queue_dir, FOLDER, name)

@@ -149,7 +149,8 @@ def count(connection: sqlite3.Connection, *, due_at: float | None = None) -> dic
     # One statement: between two, a job that goes back to wait would be in neither count.
     started = dict(
         connection.execute(
-            f"SELECT {READY}, count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ? UNION ALL"
+            f"SELECT {READY}, count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?"
+            " UNION ALL"
             " SELECT status, count(*) FROM ack_queue_default WHERE status >= 2 GROUP BY status",
             (limit,),
         )

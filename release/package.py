@@ -140,7 +140,7 @@ def belongs(name: str) -> bool:
 
 
 def index_name(folder: Path, root: Path) -> str:
-    """Return the index's file name in `folder`: never one that Stash loads in the repository `root`."""
+    """Return the index's file name in `folder`; in the repository `root` one that Stash ignores."""
     return "index.yaml" if folder.resolve().is_relative_to(root.resolve()) else "index.yml"
 
 

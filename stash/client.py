@@ -18,8 +18,8 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
-from common.http import send
 from common.media import MediaFile
+from common.redaction import Redactor
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, read_scene
 from stash.settings import PLUGIN_ID
@@ -100,14 +100,16 @@ class StashQueryError(PermanentError):
 
 
 class StashClient:
-    """Query Stash. Thread-safe; sends one request at a time."""
+    """Query Stash. Thread-safe; sends one request at a time.
+
+    Every query may raise StashUnavailable, StashRefused or StashQueryError.
+    """
 
     def __init__(
         self,
         connection: Callable[[], StashConnection | None],
         *,
-        learn_secret: Callable[[str | None], object] = lambda secret: None,
-        learn_cookie: Callable[[str | None], object] = lambda cookie: None,
+        redactor: Redactor | None = None,
         session: requests.Session | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,18 +118,17 @@ class StashClient:
         Args:
             connection: returns the connection that the last hook saved, or None. Called again when
                 Stash rejects the current session.
-            learn_secret: called with the API key, to redact it from logs.
-            learn_cookie: called with each session cookie, to redact it from logs.
+            redactor: learns the API key and each session cookie.
             clock: monotonic seconds.
         """
         # A certificate on a loopback address can't be verified (README, "Limits"). Without this,
         # every request would log a warning.
         urllib3.disable_warnings(InsecureRequestWarning)
         self._latest_connection = connection
-        self._learn_secret = learn_secret
-        self._learn_cookie = learn_cookie
+        self._redactor = redactor or Redactor()
         self._session = session or requests.Session()
-        # `_cookie` holds the only cookie; the session's own jar stays empty.
+        # No proxy, no .netrc. `_cookie` holds the only cookie; the session's own jar stays empty.
+        self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._clock = clock
         self._lock = threading.Lock()
@@ -136,11 +137,7 @@ class StashClient:
         self._address = ""  # of the connection in use; empty before the first
 
     def find_scene(self, scene_id: int) -> Scene | None:
-        """Return the scene's current state, or None if it does not exist.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Return the scene's current state, or None if it does not exist."""
         data = self.query(_FIND_SCENE, {"id": str(scene_id)})
         with _parsing_response():
             return None if data["findScene"] is None else read_scene(data["findScene"])
@@ -162,9 +159,6 @@ class StashClient:
         Stash compares times as text, each with the UTC offset of the moment when it was written.
         So the query covers more than a day before `moment`, lest another time zone or a clock
         change hide a scene. The caller filters out scenes that are too old.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
         """
         newest = self.newest_update()
         if newest is None:
@@ -183,11 +177,7 @@ class StashClient:
             yield from found
 
     def all_scenes(self) -> Iterator[list[tuple[int, str]]]:
-        """Yield (id, updated_at) of all scenes by id, in pages of some thousands.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Yield (id, updated_at) of all scenes by id, in pages of some thousands."""
         for scenes in self._pages(_ALL, {}, _LARGE_PAGE_SIZE):
             with _parsing_response():
                 found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
@@ -198,9 +188,6 @@ class StashClient:
 
         Args:
             kind: one of `RELATED_KINDS`.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
         """
         scene_filter = {RELATED_KINDS[kind]: {"value": [str(object_id)], "modifier": "INCLUDES"}}
         for scenes in self._pages(_SCENES_OF, scene_filter, _LARGE_PAGE_SIZE):
@@ -209,11 +196,7 @@ class StashClient:
             yield found
 
     def sample(self, count: int, seed: int) -> list[Scene]:
-        """Return `count` random scenes.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Return `count` random scenes."""
         data = self.query(_SAMPLE, {"sort": f"random_{seed}", "per_page": count})
         with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
@@ -222,9 +205,6 @@ class StashClient:
         """Return (id, files) of the scenes with a file named like one of `paths`.
 
         Folders and upper or lower case do not matter.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
         """
         found: list[tuple[int, list[MediaFile]]] = []
         scene_filter = {"path": {"value": _file_name_regex(paths), "modifier": "MATCHES_REGEX"}}
@@ -240,51 +220,31 @@ class StashClient:
         return found
 
     def newest_update(self) -> str | None:
-        """Return `updated_at` of the scene changed last, or None if there is no scene.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Return `updated_at` of the scene changed last, or None if there is no scene."""
         data = self.query(_NEWEST)
         with _parsing_response():
             scenes = data["findScenes"]["scenes"]
             return str(scenes[0]["updated_at"]) if scenes else None
 
     def scene_count(self) -> int:
-        """Return the number of scenes.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Return the number of scenes."""
         data = self.query(_COUNT)
         with _parsing_response():
             return int(data["findScenes"]["count"])
 
     def scene_ids(self) -> Iterator[int]:
-        """Yield the ids of all scenes.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Yield the ids of all scenes."""
         for page in self.all_scenes():
             yield from (scene_id for scene_id, _ in page)
 
     def plugin_settings(self, plugin_id: str = PLUGIN_ID) -> dict[str, Any]:
-        """Return the plugin's settings; a setting that was never changed is absent.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Return the plugin's settings; a setting that was never changed is absent."""
         data = self.query(_SETTINGS, {"ids": [plugin_id]})
         with _parsing_response():
             return dict((data["configuration"]["plugins"] or {}).get(plugin_id) or {})
 
     def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
-        """Replace all of the plugin's settings; Stash can't change a single one.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Replace all of the plugin's settings; Stash can't change a single one."""
         self.query(_CONFIGURE, {"id": plugin_id, "settings": settings})
 
     def fetch_cover(self, scene: Scene) -> Cover:
@@ -307,11 +267,7 @@ class StashClient:
         return Cover(content if is_cover else None, _date_of(response) if response.ok else None)
 
     def check(self) -> str:
-        """Return Stash's version: the cheapest health check of address and session.
-
-        Raises:
-            StashUnavailable, StashRefused, StashQueryError
-        """
+        """Return Stash's version: the cheapest health check of address and session."""
         data = self.query(_VERSION)
         with _parsing_response():
             return str(data["version"]["version"])
@@ -392,12 +348,12 @@ class StashClient:
         if self._cookie:
             headers["Cookie"] = "=".join(self._cookie)
         try:
-            response = send(
-                self._session,
+            response = self._session.request(
                 method,
                 self._address + path,
                 headers=headers,
                 timeout=TIMEOUT,
+                allow_redirects=False,
                 # Stash's certificate never names the loopback address that we connect to.
                 verify=not self._is_loopback,
                 **arguments,
@@ -428,7 +384,7 @@ class StashClient:
         self._cookie = cookie
         self._renew_at = self._clock() + _COOKIE_RENEWAL_INTERVAL
         if cookie:
-            self._learn_cookie(cookie[1])
+            self._redactor.add_passing(cookie[1])
 
     def _log_in(self) -> None:
         """Switch to the latest connection and fetch the API key, which does not expire."""
@@ -442,7 +398,7 @@ class StashClient:
         if response.ok:
             key = _api_key(response)
             if key:
-                self._learn_secret(key)
+                self._redactor.add(key)
                 self._session.headers["ApiKey"] = key
 
     @property

@@ -1,1 +1,1 @@
-"""Tasks of Stash and commands of the shell. May import every package of PlexSync."""
+"""Tasks of Stash and commands of the shell. Imports every other package of PlexSync."""

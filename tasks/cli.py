@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from common.files import make_private_dir
 from hooks.plugin import explain, explain_import, how_to_install, missing_packages
-from stash.connection import load_connection
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
@@ -163,16 +162,12 @@ def _operate(chosen: argparse.Namespace) -> int:
 
 def _context(chosen: argparse.Namespace) -> Context:
     from common.redaction import Redactor
-    from stash.client import StashClient
     from tasks.context import Context
+    from worker.bootstrap import open_stash
 
     data_dir, console, redactor = _data_dir(chosen), Console(), Redactor()
     redactor.add(os.environ.get("PLEX_TOKEN"))
-    stash = StashClient(
-        lambda: load_connection(data_dir),
-        learn_secret=redactor.add,
-        learn_cookie=redactor.add_passing,
-    )
+    stash = open_stash(data_dir, redactor)
     return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.notify)
 
 

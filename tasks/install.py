@@ -24,13 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from common.data_dir import HERE
+from common.locks import try_lock
 from stash.log import log, progress
 from stash.plugin_input import write_response
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 _MODULES = "persistqueue, plexapi, requests, pydantic"
 _PYTHON = f"Python {platform.python_version()} on {sysconfig.get_platform()}"
@@ -164,19 +160,13 @@ def install_dependencies(plugin_dir: str, report: Callable[[str, float], None]) 
 
 def _lock(file: IO[bytes]) -> None:
     """Lock an open file until it is closed, or until the process ends."""
-    try:
-        if sys.platform == "win32":
-            file.seek(1 << 30)  # beyond the end: on Windows, pip can't read a locked byte
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        folder = os.path.dirname(file.name)
-        raise InstallError(
-            f"Another installation is at work in {folder}: wait until it is done"
-        ) from None
-    except OSError:  # the file system has no locks
-        pass
+    file.seek(1 << 30)  # beyond the end: on Windows, pip can't read a locked byte
+    with contextlib.suppress(OSError):  # the file system has no locks
+        if not try_lock(file.fileno()):
+            folder = os.path.dirname(file.name)
+            raise InstallError(
+                f"Another installation is at work in {folder}: wait until it is done"
+            )
 
 
 def _clean_up(current: str) -> None:

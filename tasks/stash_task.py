@@ -60,9 +60,7 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     save_connection(data_dir, connection)
     for level, text in take_deferred_lines(data_dir):
         log(level, text)
-    stash = StashClient(
-        lambda: connection, learn_secret=redactor.add, learn_cookie=redactor.add_passing
-    )
+    stash = StashClient(lambda: connection, redactor=redactor)
     result = operation(Context(data_dir, entry.SCRIPT, stash, redactor, _report, log), arguments)
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))

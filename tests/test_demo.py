@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 import PlexSync
 from tests.demo import run_demo
 from tests.demo.catalogue import FIRST
-from tests.demo.processes import worker_pids
+from tests.harness.processes import wait_until, worker_pids
 from tests.simulators.httpd import Answer
 from tests.simulators.plex import PlexSimulator
 
@@ -30,7 +29,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def nothing_is_left(tmp_path: Path) -> bool:
-    return not worker_pids(str(tmp_path)) and not list(tmp_path.glob("plexsync-demo-*"))
+    return not worker_pids(tmp_path) and not list(tmp_path.glob("plexsync-demo-*"))
 
 
 def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -94,10 +93,7 @@ def test_interrupted_demo_leaves_nothing_behind(
         encoding="utf-8",
     )
     try:
-        deadline = time.monotonic() + 240
-        while not worker_pids(str(tmp_path)):
-            assert time.monotonic() < deadline and demo.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: worker_pids(tmp_path) or demo.poll() is not None, "a worker")
         demo.send_signal(signal.SIGINT)
         said, _ = demo.communicate(timeout=240)
     finally:

@@ -1,5 +1,5 @@
-"""The worker: takes jobs from the queue and syncs their scenes; one process per data directory.
+"""The worker: claims jobs from the queue and syncs their scenes; one process per data directory.
 
-Imports every room but `tasks`. Its module `process` (the lock, the start of the process) is also loaded by the
-hook, so that one imports next to nothing.
+Imports `common`, `plex`, `queue`, `stash` and `validation`. The hook loads `process` (the lock and
+the start of the worker's process), so that module imports only a few cheap standard modules.
 """

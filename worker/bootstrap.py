@@ -101,8 +101,8 @@ def build_worker(
 def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[JobRunner]:
     """Yield what matches scenes as the worker does, for previews; it writes nothing.
 
-    A worker may be at work meanwhile. The index of Plex's files is shared with it; the write history
-    is a copy.
+    A worker may be at work meanwhile. The index of Plex's files is shared with it; the write
+    history is a copy.
 
     Raises:
         OSError, sqlite3.Error: a file in the data directory can't be used.
@@ -123,11 +123,7 @@ def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> 
 
 def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
     """Return a client for the Stash that the last hook or task came from."""
-    return StashClient(
-        lambda: load_connection(data_dir),
-        learn_secret=redactor.add,
-        learn_cookie=redactor.add_passing,
-    )
+    return StashClient(lambda: load_connection(data_dir), redactor=redactor)
 
 
 def _clean_up(data_dir: str) -> None:

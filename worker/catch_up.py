@@ -1,7 +1,7 @@
-"""Finds the edits of which no hook told: killed ones, bulk tasks without hooks, times when nothing ran.
+"""Find edits that never reached a hook: killed hooks, Auto Tag, times when nothing ran.
 
-The worker asks Stash for the scenes that were changed since its last look and queues those not synced since. How
-far it has looked, the watermark, is a time of Stash's own clock, kept beside the queue's database.
+The worker asks Stash for the scenes that were changed since its last scan and queues those not
+synced since. The watermark, up to which it has scanned, is a time of Stash's own clock.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from queue.operations import Putter
 
 FILE = "catch_up.json"
-#: Seconds after which nobody can change a scene within a past second any more, clocks being what they are.
-_SETTLED = 5.0
+#: Clock-skew allowance, in seconds.
+_CLOCK_SKEW = 5.0
 _DAY = 86_400.0
 
 
 class CatchUp:
-    """Looks for missed edits of one Stash, for one queue."""
+    """Scans one Stash for missed edits, for one queue."""
 
     def __init__(
         self, data_dir: str, stash: StashClient, queue: Putter, *, now: Callable[[], float]
@@ -43,10 +43,10 @@ class CatchUp:
         self._queue = queue
         self._now = now
 
-    def look(self, synced: Mapping[int, float]) -> int:
-        """Queue what was missed since the last look; return how many scenes.
+    def scan(self, synced: Mapping[int, float]) -> int:
+        """Queue the scenes that were missed since the last scan; return how many.
 
-        The first look ever only notes where Stash stands: an installation pushes no library unasked.
+        The first run only records a watermark; a fresh install does not sync the whole library.
 
         Args:
             synced: scene id → epoch seconds of its last sync.
@@ -71,13 +71,13 @@ class CatchUp:
         if moment is None or moment <= since:
             return False
         if (
-            synced_at is not None and moment > self._now() + _SETTLED
-        ):  # by a wrong clock; that is no new change
+            synced_at is not None and moment > self._now() + _CLOCK_SKEW
+        ):  # dated by a wrong clock: not a new change
             return False
         return not is_synced(updated_at, synced_at)
 
     def vanished(self, synced: Mapping[int, float]) -> set[int]:
-        """Return the scenes that Stash no longer has. Asks for all ids once a day, or when there must be some.
+        """Return the scenes that Stash no longer has; read all ids daily, or if counts differ.
 
         Raises:
             StashUnavailable, StashRefused, StashQueryError
@@ -103,7 +103,7 @@ class CatchUp:
         replace_private(self._file, json.dumps({**known, **moments}))
 
     def _seen_until(self, newest: str | None) -> float:
-        """How far we have looked: the newest change, its second included once that is over."""
+        """Return the watermark: the newest change, rounded up to its second once that is over."""
         now = self._now()
         end = (parse_time(newest) if newest else None) or now
-        return end if now - end > _SETTLED else min(end, now) - 1.0
+        return end if now - end > _CLOCK_SKEW else min(end, now) - 1.0

@@ -1,4 +1,4 @@
-"""The circuit breaker (M. Nygard, "Release It!"): a server that is down is left alone, then asked once."""
+"""The circuit breaker (M. Nygard, "Release It!"): spare a server that is down, then probe."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 
 class CircuitState(enum.Enum):
-    """Where the breaker stands."""
+    """The states of a circuit breaker."""
 
-    #: all is well
+    #: calls go out
     CLOSED = "closed"
-    #: nobody may call until the recovery time is over
+    #: no call goes out until the recovery time is over
     OPEN = "open"
-    #: one call may find out whether the server is back
+    #: one call may probe whether the server is back
     HALF_OPEN = "half_open"
 
 
@@ -56,22 +56,22 @@ class CircuitBreaker:
 
     @property
     def failures(self) -> int:
-        """Consecutive failures so far."""
+        """The number of consecutive failures so far."""
         return self._failures
 
     def can_execute(self) -> bool:
-        """Whether a call may go out now."""
+        """Return whether a call may go out now."""
         return self.state is not CircuitState.OPEN
 
     def retry_in(self) -> float:
-        """Seconds until a call may go out; 0 when one may now."""
+        """Return seconds until a call may go out; 0: now."""
         with self._lock:
             if self._current() is not CircuitState.OPEN:
                 return 0.0
             return max(0.0, self._opened_at + self.recovery_timeout - self._clock())
 
     def record_success(self) -> None:
-        """A call went through."""
+        """Count a call that went through."""
         with self._lock:
             self._failures = 0
             if self._current() is CircuitState.HALF_OPEN:
@@ -80,7 +80,7 @@ class CircuitBreaker:
                     self._state = CircuitState.CLOSED
 
     def record_failure(self) -> None:
-        """A call failed by the server's fault."""
+        """Count a call that failed by the server's fault."""
         with self._lock:
             self._failures += 1
             if (

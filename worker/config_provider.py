@@ -66,7 +66,7 @@ class ConfigProvider:
         return self.config
 
     def reject(self, reason: str) -> None:
-        """Remember that Plex rejects the settings in effect: while they stay, they are tried seldom."""
+        """Remember that Plex rejects these settings; while they stay, they are tried seldom."""
         if self.config is not None and self._rejected != self.config:
             self._rejected, self._rejected_at = self.config, self._env.monotonic()
         self._rejected_because = reason

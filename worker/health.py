@@ -55,7 +55,7 @@ class Health:
         self._not_before = float("-inf")
 
     def ready(self) -> bool:
-        """Refresh settings and probe recovering servers where due; return whether a job may start."""
+        """Refresh settings and probe recovering servers; return whether a job may start."""
         if (self.failing or self.problem) and self.retry_after() > 0:
             return False
         if not self.attempt(self._prepare):

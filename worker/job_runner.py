@@ -270,7 +270,7 @@ class JobRunner:
 
 
 def desired(scene: Scene | None, job: SyncJob | None = None) -> SyncMetadata:
-    """Return a scene's validated metadata; what was read from Stash goes before what the job carries.
+    """Return a scene's validated metadata; Stash's values override the job's.
 
     Raises:
         PermanentError: they are not valid.

@@ -1,4 +1,4 @@
-"""The worker's log file: rotating, private, one line a record but for tracebacks, without secrets."""
+"""The worker's log file: rotating, private, without secrets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 class _PrivateRotatingHandler(logging.handlers.RotatingFileHandler):
-    """Opens each new file with mode 0600, never through a link."""
+    """Create each new file with mode 0600, never through a link."""
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
-        """Whether the file is full. The library's own way formats each record a second time to find out."""
+        """Return whether the file is full; the base class would format each record twice."""
         return self.stream is not None and self.stream.tell() >= self.maxBytes
 
     def _open(self):  # type: ignore[no-untyped-def]
@@ -51,7 +51,7 @@ def open_log(data_dir: str, redactor: Redactor) -> logging.Handler:
 
 
 def tail(path: str, lines: int) -> list[str]:
-    """Return the last lines of a log, the one before the last rotation included; nothing where there is none."""
+    """Return the last lines of a log, also from before its last rotation."""
     found: list[str] = []
     for name in (f"{path}.1", path):
         try:

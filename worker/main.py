@@ -1,4 +1,4 @@
-"""The worker process: from the lock to the last look at the queue."""
+"""The worker process: from taking the lock to the last check of the queue."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from worker.process import WorkerLock, mark_disabled, mark_enabled
 from worker.processor import SyncWorker
 
 log = logging.getLogger("plexsync")
-#: Seconds between two looks at whether the worker's thread still lives.
+#: Seconds between two checks whether the worker's thread is alive.
 _LOOK = 0.5
-#: Damaged databases after which the worker leaves: something else is wrong with the disk.
+#: Damaged databases after which the worker leaves: the disk itself must be faulty.
 _MOST_DAMAGES = 3
 
 
@@ -27,12 +27,12 @@ def run_worker(
     idle_timeout: float | None = None,
     rest: float = 0.0,
 ) -> int:
-    """Be the worker of a data directory until there was nothing to do for a while, or SIGTERM.
+    """Run the worker of a data directory until it was idle for a while, or SIGTERM.
 
     Args:
-        inherited_lock: descriptor of the lock that whoever started us has taken for us.
+        inherited_lock: descriptor of the lock, taken by the process that started this one.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
-        rest: seconds to wait first, holding the lock: the plugin was found switched off a moment ago.
+        rest: seconds to wait first, with the lock held, as the plugin was switched off just now.
 
     Returns:
         The exit status: 0, also when another worker is there already.
@@ -56,7 +56,7 @@ def run_worker(
         damages += worker.damage is not None
         if asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES:
             break
-        # A hook that saw the lock held has put its job before: so look once more, now that it is free.
+        # A hook that saw the lock held wrote its job before: check once more, now that it is free.
         if worker.damage is None and not _anything_waits(data_dir):
             break
     return 0
@@ -65,7 +65,7 @@ def run_worker(
 def _anything_waits(data_dir: str) -> bool:
     try:
         return get_stats(data_dir)["pending"] > 0
-    except sqlite3.Error:  # damaged: opening it again will set it aside
+    except sqlite3.Error:  # damaged: opening it again quarantines it
         return True
 
 

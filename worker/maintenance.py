@@ -1,4 +1,4 @@
-"""Clean-ups and checks that are due while no job is: missed edits, files that Plex has by now, old rows."""
+"""Idle-time maintenance: find edits that missed their hook, retry files not in Plex."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from worker.recheck import RecheckList
 from worker.reporter import Reporter
 
 log = logging.getLogger("plexsync")
-#: Jobs between two status lines while there are dead letters, and between two clean-ups of the queue.
+#: Jobs between two status lines while there are dead letters, and between two clean-ups of the
+#: queue.
 STATUS_EVERY = 10
 COMPACT_EVERY = 500
 _NOT_FOUND = "PlexNotFound"
@@ -129,7 +130,7 @@ class Maintenance:
     def _find_missed_edits(self) -> None:
         assert self._catch_up is not None
         synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
-        missed = self._catch_up.look({**synced, **self._dlq.failed_scenes()})
+        missed = self._catch_up.scan({**synced, **self._dlq.failed_scenes()})
         if missed:
             text = f"{missed} scenes were changed without PlexSync being told; queued"
             self._reporter.log("info", text)

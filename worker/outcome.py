@@ -1,8 +1,9 @@
 """Decide a job's fate after a failed sync: retry, dead-letter or keep. A job is never dropped.
 
-Whose fault is an error? A job that fails because Plex or Stash is down loses nothing. So after a passing error
-the server itself is asked one cheap question. If it answers, the job was at fault and goes its way through
-retries to the dead letters. If not, it is an outage: the job keeps its place, and the circuit breaker counts.
+Whose fault is an error? A job that fails because Plex or Stash is down loses nothing. So after a
+passing error the server itself is asked one cheap question. If it answers, the job was at fault and
+goes its way through retries to the dead letters. If not, it is an outage: the job keeps its place,
+and the circuit breaker counts.
 """
 
 from __future__ import annotations

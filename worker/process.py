@@ -1,8 +1,9 @@
-"""One worker per data directory: its lock, its heartbeat and how a hook starts it. Loaded by the hook.
+"""The worker's process: its lock, its heartbeat and its start by a hook. Loaded by the hook.
 
-The lock belongs to the operating system, which releases it when the process dies, however it dies. Where it
-can be inherited, the hook that finds it free takes it and hands it to the worker that it starts: fifty hooks
-at once start one.
+The operating system releases the lock when the process dies, however it dies. Where a lock can be
+inherited, the hook that finds it free takes it and hands it to the worker that it starts: fifty
+    hooks
+at once start one worker.
 """
 
 from __future__ import annotations
@@ -12,24 +13,20 @@ import sys
 import time
 
 from common.files import open_private
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from common.locks import try_lock
 
 LOCK_FILE = "worker.lock"
 ERRORS_FILE = "worker.stderr"
-#: Left, and touched, by a worker that found the plugin switched off.
+#: Marker of a worker that found the plugin switched off; its time is that of the last check.
 DISABLED_FILE = "disabled"
-#: Seconds for which no worker looks again whether the plugin is on, after one found it switched off.
+#: Seconds between two checks whether a plugin that is switched off is on again.
 _REST = 30.0
-#: Seconds without a heartbeat after which a worker that holds the lock counts as hanging. Its longest
-#: step is one request to Plex or Stash (120 s to read, at most) and its retries.
+#: Seconds without a heartbeat after which a worker counts as hanging. Its longest step is one
+#: request to Plex or Stash (120 s to read, at most) with its quick retries.
 SILENT_AFTER = 600.0
 
 ALIVE, STARTED, SILENT = "alive", "started", "silent"
-#: Attempts at a lock that somebody only looks at.
+#: Attempts at a lock that another process holds shared, for a moment, to look at it.
 _LOOKS = 20
 
 
@@ -40,7 +37,7 @@ class WorkerLock:
         """Prepare the lock; nothing is held yet.
 
         Args:
-            inherited: descriptor of the lock file with the lock already held, from the process that started us.
+            inherited: descriptor of the lock file, locked by the process that started this one.
         """
         self.path = os.path.join(data_dir, LOCK_FILE)
         self.descriptor = inherited
@@ -64,7 +61,7 @@ class WorkerLock:
         return True
 
     def sign(self) -> None:
-        """Write our process id into the lock file, for people; who is alive is told by the lock alone."""
+        """Write our process id into the lock file, for people; only the lock says who is alive."""
         assert self.descriptor is not None
         if sys.platform != "win32":  # there, the locked bytes are the file's first
             os.ftruncate(self.descriptor, 0)
@@ -91,8 +88,8 @@ class WorkerLock:
 def ensure_worker(data_dir: str, entry: str) -> str:
     """Start a worker if none is alive, and don't wait for it.
 
-    Call it after the job is on disk: a worker that is about to leave gives up the lock first and then looks
-    at the queue once more, so one of the two sees the job.
+    Call it after the job is on disk. The exiting worker unlocks, then re-checks the queue; the hook
+    writes, then checks the lock. One of them sees the job.
 
     Args:
         entry: path of `PlexSync.py`.
@@ -114,7 +111,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
 
 
 def worker_alive(data_dir: str) -> bool:
-    """Whether some process holds the lock."""
+    """Return whether some process holds the lock."""
     try:
         descriptor = open_private(os.path.join(data_dir, LOCK_FILE), os.O_RDWR)
     except FileNotFoundError:
@@ -135,14 +132,14 @@ def worker_pid(data_dir: str) -> int | None:
 
 
 def mark_disabled(data_dir: str) -> None:
-    """Remember that the plugin is switched off, so that not every save starts a worker that leaves again."""
+    """Mark the plugin as switched off, so that not every save starts a worker that leaves again."""
     path = os.path.join(data_dir, DISABLED_FILE)
     os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
     os.utime(path)
 
 
 def mark_enabled(data_dir: str) -> None:
-    """Forget `mark_disabled`."""
+    """Remove the mark of `mark_disabled`."""
     try:
         os.unlink(os.path.join(data_dir, DISABLED_FILE))
     except FileNotFoundError:
@@ -150,7 +147,7 @@ def mark_enabled(data_dir: str) -> None:
 
 
 def _rest_left(data_dir: str) -> float:
-    """Seconds that a worker waits before it looks whether the plugin is on again; it keeps others from starting."""
+    """Return seconds until the next check whether the plugin is on again; 0: now."""
     try:
         since = time.time() - os.stat(os.path.join(data_dir, DISABLED_FILE)).st_mtime
     except OSError:
@@ -159,7 +156,7 @@ def _rest_left(data_dir: str) -> float:
 
 
 def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
-    """Start a worker with no handle on our stdin, stdout and stderr: Stash waits until stdout is closed."""
+    """Start a worker without our stdin, stdout and stderr: Stash waits until stdout is closed."""
     import functools
     import subprocess  # only the hook that starts a worker pays for it
 
@@ -178,7 +175,7 @@ def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
             stderr=errors,
         )
         if sys.platform == "win32":
-            # A lock can't be inherited there: of several workers that start, all but one leave again.
+            # Locks are not inherited there: of several workers that start, all but one leave.
             lock.release()
             start(
                 command,
@@ -192,37 +189,24 @@ def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
         os.close(errors)
 
 
-if sys.platform == "win32":
-
-    def _lock(descriptor: int) -> bool:
-        """Take the lock, if nobody holds it."""
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
+def _lock(descriptor: int) -> bool:
+    """Take the lock if it is free; processes that only look at it are waited for."""
+    for _ in range(_LOOKS):
+        if _try(descriptor):
+            return True
+        if sys.platform == "win32" or not _look(descriptor):
             return False
-        return True
+        time.sleep(0.001)
+    return False
 
-    _look = _lock  # there are no shared locks: a look is a short hold
 
-else:
+def _look(descriptor: int) -> bool:
+    """Return whether the lock is free: any number of processes may share a look."""
+    return _try(descriptor, shared=True)
 
-    def _lock(descriptor: int) -> bool:
-        """Take the lock, if nobody holds it; who only looks does not count."""
-        for _ in range(_LOOKS):
-            if _try(descriptor, fcntl.LOCK_EX):
-                return True
-            if not _look(descriptor):
-                return False
-            time.sleep(0.001)
+
+def _try(descriptor: int, *, shared: bool = False) -> bool:
+    try:
+        return try_lock(descriptor, shared=shared)
+    except OSError:  # the file system has no locks
         return False
-
-    def _look(descriptor: int) -> bool:
-        """Whether nobody holds the lock: any number of processes may share a look."""
-        return _try(descriptor, fcntl.LOCK_SH)
-
-    def _try(descriptor: int, kind: int) -> bool:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

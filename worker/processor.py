@@ -1,4 +1,4 @@
-"""`SyncWorker`: claims jobs, has their scenes synced, and acknowledges them or decides what follows an error."""
+"""`SyncWorker`: claim jobs, sync their scenes, acknowledge them."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class SyncWorker:
         return due is not None and due <= self._env.time()
 
     def _wait_for_work(self, seen: object, due: float | None) -> None:
-        """Wait until a job is due or another process has put one; a waiting retry costs no queries."""
+        """Wait until a job is due or another process has put one."""
         timing = self._env.timing
         if due is not None:
             seconds = due - self._env.time()
@@ -304,7 +304,7 @@ class SyncWorker:
     # --- jobs ---
 
     def _run_batch(self) -> bool:
-        """Run the next few jobs as far as may be, requeue the others; return whether any finished."""
+        """Run the next few jobs and requeue the rest; return whether any finished."""
         if not self._may_start():
             return False
         before = self.done
@@ -346,7 +346,7 @@ class SyncWorker:
         return True
 
     def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:
-        """Read the scenes of several jobs in one query, and their items. What fails is read later."""
+        """Read several jobs' scenes in one query, and their items; the rest is read later."""
         scene_ids = [job["scene_id"] for job in jobs if job["update_type"] == METADATA]
         if self._stash is None or len(scene_ids) < 2:
             return {}

@@ -1,4 +1,4 @@
-"""The worker's messages: all go to its log, and those that a user must act on also to Stash's log."""
+"""The worker's messages: all to its log, those for the user also to Stash's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How things are with the worker, left in a file for whoever asks: breakers, and what keeps it from working."""
+"""The worker's state in a file, for *Status*."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE = "worker_state.json"
 
 
 def save_state(data_dir: str, state: dict[str, Any]) -> None:
-    """Leave the state; an unwritable folder loses only this."""
+    """Write the state; in an unwritable folder only this is lost."""
     with contextlib.suppress(OSError):
         replace_private(os.path.join(data_dir, FILE), json.dumps(state))
 

@@ -45,7 +45,7 @@ class WritePool:
         return same, same or any(new & other.names for other in others)
 
     def write(self, targets: Sequence[SyncTarget]) -> list[Edits | Exception]:
-        """Write targets that don't conflict; return what was written, or what went wrong, of each."""
+        """Write targets that don't conflict; return each one's edits or error."""
         if len(targets) == 1:
             start = self._env.monotonic()
             results = [self._attempt(targets[0])]

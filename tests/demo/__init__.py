@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tests.demo.harness import Prepare, open_harness
 from tests.demo.stage import Stage
 from tests.demo.story import tell
 from tests.demo.summary import judge, show
-from tests.demo.world import Prepare, open_world
 from tests.isolation import private_home
 
 __all__ = ["run_demo"]
@@ -27,11 +27,11 @@ def run_demo(prepare: Prepare = lambda plex: None) -> int:
         prepare: called with the simulated Plex before the first save: a test breaks it here.
     """
     try:
-        with _ended_by_signals(), private_home(), open_world(prepare) as world:
-            with Stage(world.snapshot) as stage:
-                tell(world, stage)
-            result = judge(world)
-            show(stage, result, world)
+        with _ended_by_signals(), private_home(), open_harness(prepare) as harness:
+            with Stage(harness.snapshot) as stage:
+                tell(harness, stage)
+            result = judge(harness)
+            show(stage, result, harness)
             return 0 if result.good else 1
     except KeyboardInterrupt:
         print("\nStopped. No process and no file is left behind.")

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from tests.demo.world import Snapshot, State
+from tests.demo.harness import Snapshot, State
 
 T = TypeVar("T")
 

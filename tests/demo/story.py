@@ -8,10 +8,10 @@ from functools import partial
 
 from tests.demo import catalogue
 from tests.demo.catalogue import ALL, PLEX_FOLDER, STASH_FOLDER, TWIN, UNSCANNED, Sample
-from tests.demo.compare import in_plex, readable
-from tests.demo.processes import kill_workers, worker_pids
+from tests.demo.harness import DemoHarness, State, blocked
 from tests.demo.stage import Stage
-from tests.demo.world import State, World, blocked
+from tests.harness.compare import in_plex, readable
+from tests.harness.processes import kill_workers, worker_pids
 from tests.simulators.httpd import Delay
 from tests.simulators.stash import SaveResult
 from worker.process import worker_alive
@@ -24,15 +24,15 @@ _PATIENCE = 60.0
 _GRACE = 1.0
 
 
-def tell(world: World, stage: Stage) -> None:
+def tell(harness: DemoHarness, stage: Stage) -> None:
     """The whole story."""
     for chapter in (_opening, _one_save, _many_at_once, _outage, _unclear, _yours, _killed):
-        chapter(world, stage)
+        chapter(harness, stage)
         stage.standing()
     stage.pause(1.0)
 
 
-def _opening(world: World, stage: Stage) -> None:
+def _opening(harness: DemoHarness, stage: Stage) -> None:
     stage.chapter(
         "PlexSync: what you save in Stash reaches Plex",
         f"A simulated Stash with {len(ALL)} scenes, a simulated Plex with the same files. Stash sees them below"
@@ -42,18 +42,18 @@ def _opening(world: World, stage: Stage) -> None:
     )
 
 
-def _one_save(world: World, stage: Stage) -> None:
+def _one_save(harness: DemoHarness, stage: Stage) -> None:
     stage.chapter(
         "1. You save a scene", "A file that Plex knows only by its name gets its metadata in Stash."
     )
     sample = catalogue.FIRST
-    item = world.item(sample)
+    item = harness.item_at(sample)
     assert item is not None
     before = in_plex(item)
     start = time.monotonic()
-    _record(world, [world.save(sample)])
+    _record(harness, [harness.save_sample(sample)])
     saved = time.monotonic() - start
-    _settle(world, stage, [sample])
+    _settle(harness, stage, [sample])
     after = in_plex(item)
     names = ("title", "studio", "date", "genres", "actors", "collections")
     shown = [(name, readable(before[name]), readable(after[name])) for name in names]
@@ -61,183 +61,195 @@ def _one_save(world: World, stage: Stage) -> None:
     stage.fact(
         f"The save took {saved * 1000:.0f} ms. Plex had it {time.monotonic() - start:.1f} s after the click,"
         " sent by a worker in the background that this first save has started.",
-        world.in_sync(sample),
+        harness.in_sync(sample),
     )
 
 
-def _many_at_once(world: World, stage: Stage) -> None:
+def _many_at_once(harness: DemoHarness, stage: Stage) -> None:
     singles, tagged = catalogue.SINGLES, catalogue.TAGGED
     stage.chapter(
         "2. You are in a hurry",
         f"{len(singles)} scenes saved in several browser tabs at once, {len(tagged)} more by the tagger, and right"
         " after that a bulk edit gives half of them one more tag.",
     )
-    hooks, writes = len(world.hooks), len(world.plex.writes)
-    saves = [partial(world.save, sample) for sample in singles]
-    _record(world, stage.at_once([partial(world.save_tagged, tagged), *saves]))
-    _record(world, stage.at_once([partial(world.add_tag, singles[:4] + tagged[:2], "Remastered")]))
-    good = _settle(world, stage, singles + tagged)
-    _fact_of_saves(world, stage, hooks)
+    hooks, writes = len(harness.hooks), len(harness.plex.writes)
+    saves = [partial(harness.save_sample, sample) for sample in singles]
+    _record(harness, stage.at_once([partial(harness.save_tagged, tagged), *saves]))
+    _record(
+        harness, stage.at_once([partial(harness.add_tag, singles[:4] + tagged[:2], "Remastered")])
+    )
+    good = _settle(harness, stage, singles + tagged)
+    _fact_of_saves(harness, stage, hooks)
     stage.fact(
-        f"{len(world.plex.writes) - writes} requests brought all of it to Plex, {len(singles + tagged)} scenes: each"
+        f"{len(harness.plex.writes) - writes} requests brought all of it to Plex, {len(singles + tagged)} scenes: each"
         " carries every field that changed.",
         good,
     )
 
 
-def _outage(world: World, stage: Stage) -> None:
+def _outage(harness: DemoHarness, stage: Stage) -> None:
     samples = catalogue.DURING_OUTAGE
     stage.chapter(
         "3. Plex goes down",
         f"The machine with Plex is off. You notice nothing in Stash: {len(samples)} scenes are saved, and one from"
         " before is given another title, and then a better one.",
     )
-    hooks = len(world.hooks)
-    world.plex.stop()
-    saves = [partial(world.save, sample) for sample in samples]
-    _record(world, stage.at_once([partial(world.save, catalogue.FIRST, title="A Heron"), *saves]))
+    hooks = len(harness.hooks)
+    harness.plex.stop()
+    saves = [partial(harness.save_sample, sample) for sample in samples]
+    _record(
+        harness,
+        stage.at_once([partial(harness.save_sample, catalogue.FIRST, title="A Heron"), *saves]),
+    )
     better = "A Heron at Dawn (Director's Cut)"
-    _record(world, stage.at_once([partial(world.save, catalogue.FIRST, title=better)]))
-    _fact_of_saves(world, stage, hooks)
+    _record(harness, stage.at_once([partial(harness.save_sample, catalogue.FIRST, title=better)]))
+    _fact_of_saves(harness, stage, hooks)
     stage.let_pass(1.5)
     stage.fact(
-        f"{_waiting(world)} scenes wait on disk (two edits of one scene count as one). Plex starts ...",
-        world.queued() >= _waiting(world),
+        f"{_waiting(harness)} scenes wait on disk (two edits of one scene count as one). Plex starts ...",
+        harness.queued() >= _waiting(harness),
     )
-    world.plex.starting_up = True
-    world.plex.start()
+    harness.plex.starting_up = True
+    harness.plex.start()
     stage.let_pass(1.5)
     stage.fact(
-        f'... and answers "503, starting up" for a while: {_waiting(world)} go on waiting,'
-        f" {len(world.letters())} were given up.",
-        world.queued() >= _waiting(world) and not world.letters(),
+        f'... and answers "503, starting up" for a while: {_waiting(harness)} go on waiting,'
+        f" {len(harness.letters())} were given up.",
+        harness.queued() >= _waiting(harness) and not harness.letters(),
     )
-    world.plex.starting_up = False
+    harness.plex.starting_up = False
     start = time.monotonic()
-    good = _settle(world, stage, (*samples, catalogue.FIRST))
+    good = _settle(harness, stage, (*samples, catalogue.FIRST))
     stage.fact(
         f"Plex was back, and {time.monotonic() - start:.1f} s later it had every edit.", good
     )
 
 
-def _unclear(world: World, stage: Stage) -> None:
+def _unclear(harness: DemoHarness, stage: Stage) -> None:
     stage.chapter(
         "4. Not everything is clear",
         f'"{TWIN.title}" lies in two libraries of Plex; "{UNSCANNED.title}" is so new that Plex has not scanned it.',
     )
-    before = len(world.plex.writes)
-    _record(world, stage.at_once([partial(world.save, TWIN), partial(world.save, UNSCANNED)]))
-    stage.wait_until(lambda: bool(world.letters()), _PATIENCE)
+    before = len(harness.plex.writes)
+    _record(
+        harness,
+        stage.at_once(
+            [partial(harness.save_sample, TWIN), partial(harness.save_sample, UNSCANNED)]
+        ),
+    )
+    stage.wait_until(lambda: bool(harness.letters()), _PATIENCE)
     stage.fact(
         f'"{TWIN.title}" may be either of two items. PlexSync does not guess: nothing was written, and it is'
         " reported for review.",
-        bool(world.letters()) and len(world.plex.writes) == before,
+        bool(harness.letters()) and len(harness.plex.writes) == before,
     )
     stage.let_pass(1.0)
     stage.fact(
         f'"{UNSCANNED.title}" waits and is tried again, now and then. Nothing else waits for it.',
-        world.queued() > 0,
+        harness.queued() > 0,
     )
-    world.plex.add_file(UNSCANNED.plex_path, UNSCANNED.size)
-    world.plex.scan(world.films)
+    harness.plex.add_file(UNSCANNED.plex_path, UNSCANNED.size)
+    harness.plex.scan(harness.library)
     start = time.monotonic()
-    good = _settle(world, stage, [UNSCANNED])
+    good = _settle(harness, stage, [UNSCANNED])
     stage.fact(
         f"Plex scans its folder. {time.monotonic() - start:.1f} s later the scene is in sync, by itself.",
         good,
     )
 
 
-def _yours(world: World, stage: Stage) -> None:
+def _yours(harness: DemoHarness, stage: Stage) -> None:
     first = catalogue.FIRST
     stage.chapter(
         "5. What is yours in Plex stays yours",
         f'You tag "{first.title}" with "{OWN_TAG}" in Plex. In Stash you replace its tags. Then you let Plex refresh'
         " the metadata of the whole library.",
     )
-    world.tag_in_plex(first, OWN_TAG)
-    _record(world, stage.at_once([partial(world.save, first, tags=("Birds", "Morning"))]))
-    _settle(world, stage, [first])
-    item = world.item(first)
+    harness.tag_in_plex(first, OWN_TAG)
+    _record(
+        harness, stage.at_once([partial(harness.save_sample, first, tags=("Birds", "Morning"))])
+    )
+    _settle(harness, stage, [first])
+    item = harness.item_at(first)
     assert item is not None
     genres = ", ".join(item.genres)
     stage.fact(
         f"Plex shows {genres}: your tag stayed, the one you removed in Stash is gone.",
-        world.in_sync(first),
+        harness.in_sync(first),
     )
-    saved = [sample for sample in EXPECTED if sample in world.saved]
+    saved = [sample for sample in EXPECTED if sample in harness.saved]
     for sample in saved:
-        if (item := world.item(sample)) is not None:
-            world.plex.refresh_item(item.rating_key)
-    kept = sum(map(world.in_sync, saved))
+        if (item := harness.item_at(sample)) is not None:
+            harness.plex.refresh_item(item.rating_key)
+    kept = sum(map(harness.in_sync, saved))
     stage.fact(
         f"After the refresh {kept} of {len(saved)} scenes show what they showed.",
         kept == len(saved),
     )
 
 
-def _killed(world: World, stage: Stage) -> None:
+def _killed(harness: DemoHarness, stage: Stage) -> None:
     samples = catalogue.BEFORE_KILL
     stage.chapter(
         "6. The worker is killed",
         f"{len(samples)} scenes are saved while Plex is slow. In the middle of the first write the worker is ended"
         " the hard way (kill -9), as by a crash or a power cut.",
     )
-    slow = world.plex.faults.add(Delay(1.0), method="PUT")
-    writes = _puts(world)
-    _record(world, stage.at_once([partial(world.save, sample) for sample in samples]))
-    stage.wait_until(lambda: _puts(world) > writes, _PATIENCE)
-    victims = kill_workers(world.data_dir)
+    slow = harness.plex.faults.add(Delay(1.0), method="PUT")
+    writes = _puts(harness)
+    _record(harness, stage.at_once([partial(harness.save_sample, sample) for sample in samples]))
+    stage.wait_until(lambda: _puts(harness) > writes, _PATIENCE)
+    victims = kill_workers(harness.data_dir)
     if victims:
-        gone = stage.wait_until(lambda: not worker_alive(world.data_dir), _PATIENCE)
-        stage.fact(f"Worker {victims[0]} is dead. {world.queued()} edits wait on disk.", gone)
+        gone = stage.wait_until(lambda: not worker_alive(str(harness.data_dir)), _PATIENCE)
+        stage.fact(f"Worker {victims[0]} is dead. {harness.queued()} edits wait on disk.", gone)
     else:
         stage.fact("The worker's process can't be found on this system, so it lives on.", False)
     slow.remove()
     stage.pause(0.8)
-    _record(world, stage.at_once([partial(world.save, catalogue.AFTER_KILL)]))
-    good = _settle(world, stage, (*samples, catalogue.AFTER_KILL))
-    now = worker_pids(world.data_dir)
+    _record(harness, stage.at_once([partial(harness.save_sample, catalogue.AFTER_KILL)]))
+    good = _settle(harness, stage, (*samples, catalogue.AFTER_KILL))
+    now = worker_pids(harness.data_dir)
     stage.fact(
         f"The next save started {f'worker {now[0]}' if now else 'another'}, which took up all of them.",
         good,
     )
 
 
-def _record(world: World, results: Sequence[SaveResult]) -> None:
-    world.hooks += [run for result in results for run in result.hooks]
+def _record(harness: DemoHarness, results: Sequence[SaveResult]) -> None:
+    harness.hooks += [run for result in results for run in result.hooks]
 
 
-def _fact_of_saves(world: World, stage: Stage, since: int) -> None:
-    runs = world.hooks[since:]
+def _fact_of_saves(harness: DemoHarness, stage: Stage, since: int) -> None:
+    runs = harness.hooks[since:]
     median, worst = blocked(runs)
     stage.fact(
         f"{len(runs)} saves; each waited {median:.0f} ms for PlexSync, {worst:.0f} ms at most."
     )
 
 
-def _settle(world: World, stage: Stage, samples: Sequence[Sample]) -> bool:
+def _settle(harness: DemoHarness, stage: Stage, samples: Sequence[Sample]) -> bool:
     """Wait until these are in sync; not for ever, and not where nothing more is under way."""
     idle_since: float | None = None
 
     def over() -> bool:
         nonlocal idle_since
         now = time.monotonic()
-        idle_since = None if world.queued() else idle_since or now
-        return all(map(world.in_sync, samples)) or (
+        idle_since = None if harness.queued() else idle_since or now
+        return all(map(harness.in_sync, samples)) or (
             idle_since is not None and now - idle_since > _GRACE
         )
 
     stage.wait_until(over, _PATIENCE)
-    return all(map(world.in_sync, samples))
+    return all(map(harness.in_sync, samples))
 
 
-def _waiting(world: World) -> int:
-    return world.snapshot().count(State.WAITING)
+def _waiting(harness: DemoHarness) -> int:
+    return harness.snapshot().count(State.WAITING)
 
 
-def _puts(world: World) -> int:
-    return world.plex.log.count("PUT")
+def _puts(harness: DemoHarness) -> int:
+    return harness.plex.log.count("PUT")
 
 
 __all__ = ["EXPECTED", "tell"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.demo.catalogue import ALL, TWIN, Sample
+from tests.demo.harness import DemoHarness, blocked
 from tests.demo.stage import Stage
 from tests.demo.story import EXPECTED
-from tests.demo.world import World, blocked
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,27 @@ class Result:
         return not self.differing and not self.problems
 
 
-def judge(world: World) -> Result:
+def judge(harness: DemoHarness) -> Result:
     differing = {
-        sample: world.differences(sample) if sample in world.saved else ["it was never saved"]
+        sample: harness.differences_of(sample)
+        if sample in harness.saved
+        else ["it was never saved"]
         for sample in EXPECTED
-        if not world.in_sync(sample)
+        if not harness.in_sync(sample)
     }
     # The header tells PlexSync's requests from those of the user's own Plex app.
     requests = [
         one.request
-        for one in world.plex.log.all()
+        for one in harness.plex.log.all()
         if one.request.headers.get("X-Plex-Product") == "PlexSync"
     ]
-    median, worst = blocked(world.hooks)
+    median, worst = blocked(harness.hooks)
     return Result(
         in_sync=len(EXPECTED) - len(differing),
         differing=differing,
-        letters=world.letters(),
-        problems=_problems(world),
-        saves=len(world.hooks),
+        letters=harness.letters(),
+        problems=_problems(harness),
+        saves=len(harness.hooks),
         median=median,
         worst=worst,
         requests=len(requests),
@@ -56,24 +58,26 @@ def judge(world: World) -> Result:
     )
 
 
-def _problems(world: World) -> list[str]:
+def _problems(harness: DemoHarness) -> list[str]:
     """What must not happen, whatever is in sync."""
-    found = [f"a hook failed: {run.error}" for run in world.hooks if run.error is not None]
-    meant = {item.rating_key for sample in EXPECTED if (item := world.item(sample)) is not None}
-    touched = {write.rating_key for write in world.plex.writes} - meant
+    found = [f"a hook failed: {run.error}" for run in harness.hooks if run.error is not None]
+    meant = {
+        item.rating_key for sample in EXPECTED if (item := harness.item_at(sample)) is not None
+    }
+    touched = {write.rating_key for write in harness.plex.writes} - meant
     found += [
-        f'"{world.plex.item(key).title}" in Plex was edited, which nobody asked for'
+        f'"{harness.plex.item(key).title}" in Plex was edited, which nobody asked for'
         for key in sorted(touched)
     ]
-    for_review = {letter["scene_id"] for letter in world.letters()}
-    if world.ids[TWIN] not in for_review:
+    for_review = {letter["scene_id"] for letter in harness.letters()}
+    if harness.ids[TWIN] not in for_review:
         found.append(f'"{TWIN.title}" is in Plex twice and was not reported for review')
-    given_up = for_review - {world.ids[TWIN]}
+    given_up = for_review - {harness.ids[TWIN]}
     found += [f"scene {scene_id} was given up" for scene_id in sorted(map(str, given_up))]
     return found
 
 
-def show(stage: Stage, result: Result, world: World) -> None:
+def show(stage: Stage, result: Result, harness: DemoHarness) -> None:
     stage.heading("Summary")
     stage.say(
         f"In sync      {result.in_sync} of {len(EXPECTED)} expected scenes",
@@ -87,11 +91,13 @@ def show(stage: Stage, result: Result, world: World) -> None:
     stage.say(
         f"Requests     {result.requests} to Plex, {each:.1f} per synced scene; {result.writes} of them edits"
     )
-    titles = {scene_id: sample.name for sample, scene_id in world.ids.items()}
+    titles = {scene_id: sample.name for sample, scene_id in harness.ids.items()}
     for letter in result.letters:
         _show_letter(stage, letter, titles[letter["scene_id"]])
     for sample, lines in result.differing.items():
-        _show_block(stage, f'Not in sync: scene {world.ids[sample]} "{sample.name}"', lines, "red")
+        _show_block(
+            stage, f'Not in sync: scene {harness.ids[sample]} "{sample.name}"', lines, "red"
+        )
     if result.problems:
         _show_block(stage, "Went wrong:", result.problems, "red")
     stage.console.print()

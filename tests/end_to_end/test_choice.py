@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from queue.dlq import DeadLetterQueue
-from tests.end_to_end.conftest import SCALE, World
-from tests.entry.processes import end_workers, until
+from tests.harness.installation import SCALE, ProcessHarness
+from tests.harness.processes import stop_workers, wait_until
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.tasks import refused_task, run_command, run_task
 
 
 def ambiguous(
-    world: World, folders: tuple[str, ...] = ("one", "two"), **scene: Any
+    harness: ProcessHarness, folders: tuple[str, ...] = ("one", "two"), **scene: Any
 ) -> tuple[Scene, list[PlexItem]]:
     """A scene with a file name that several items of Plex have."""
-    items = [
-        world.plex.add_item(world.library, f"/media/{folder}/same.mp4", size=7)
-        for folder in folders
-    ]
-    return world.stash.add_scene(files=[("/elsewhere/same.mp4", 7)], **scene), items
+    items = [harness.add_item(f"{folder}/same", size=7) for folder in folders]
+    return harness.stash.add_scene(files=[("/elsewhere/same.mp4", 7)], **scene), items
 
 
-def failed(world: World) -> list[int]:
-    with closing(DeadLetterQueue(world.data_dir)) as dlq:
-        return [letter["scene_id"] for letter in dlq.get_recent(100)]
+def failed(harness: ProcessHarness) -> list[int]:
+    return [letter["scene_id"] for letter in harness.letters()]
 
 
 def titles(items: list[PlexItem]) -> list[str]:
     return [item.title for item in items]
 
 
-def test_an_ambiguous_scene_is_shown_with_the_rating_keys_to_choose_from(world: World) -> None:
-    scene, items = ambiguous(world, title="Mine")
-    run_task(world, "Sync all scenes")
-    assert world.plex.writes == []
-    done = run_task(world, "Show failed and ambiguous")
+def test_an_ambiguous_scene_is_shown_with_the_rating_keys_to_choose_from(
+    harness: ProcessHarness,
+) -> None:
+    scene, items = ambiguous(harness, title="Mine")
+    run_task(harness, "Sync all scenes")
+    assert harness.plex.writes == []
+    done = run_task(harness, "Show failed and ambiguous")
     (letter,) = done.output["failed"]
     assert letter["scene_id"] == scene.id
     assert {one["rating_key"] for one in letter["details"]["candidates"]} == {
@@ -50,135 +46,147 @@ def test_an_ambiguous_scene_is_shown_with_the_rating_keys_to_choose_from(world: 
     assert "Re-sync scene" in line
 
 
-def test_the_chosen_item_is_written_now_and_by_every_later_edit(world: World) -> None:
-    scene, (other, chosen) = ambiguous(world, title="Mine")
-    run_task(world, "Sync all scenes")
-    done = run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=chosen.rating_key)
+def test_the_chosen_item_is_written_now_and_by_every_later_edit(harness: ProcessHarness) -> None:
+    scene, (other, chosen) = ambiguous(harness, title="Mine")
+    run_task(harness, "Sync all scenes")
+    done = run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=chosen.rating_key)
     assert done.summary == f"Scene {scene.id} is in sync"
     assert (chosen.title, other.title) == ("Mine", "same")
-    assert failed(world) == [], "it is no longer shown as failed"
+    assert failed(harness) == [], "it is no longer shown as failed"
     for title in ("Second", "Third"):
-        world.save(scene, title=title)
-        world.shows(chosen, title)
-    world.drained()
-    run_task(world, "Re-sync scene", scene_id=scene.id)
+        harness.save(scene, title=title)
+        harness.wait_for_title(chosen, title)
+    harness.wait_for_empty_queue()
+    run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert (chosen.title, other.title) == ("Third", "same")
-    assert failed(world) == []
+    assert failed(harness) == []
 
 
-def test_a_choice_can_be_changed(world: World) -> None:
-    scene, (first, second) = ambiguous(world, title="Mine")
-    run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
-    run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=second.rating_key)
+def test_a_choice_can_be_changed(harness: ProcessHarness) -> None:
+    scene, (first, second) = ambiguous(harness, title="Mine")
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=second.rating_key)
     assert second.title == "Mine"
-    assert len(world.plex.writes) == 2
+    assert len(harness.plex.writes) == 2
 
 
-def test_the_same_choice_twice_is_fine(world: World) -> None:
-    scene, (first, _) = ambiguous(world, title="Mine")
+def test_the_same_choice_twice_is_fine(harness: ProcessHarness) -> None:
+    scene, (first, _) = ambiguous(harness, title="Mine")
     for _ in range(2):
-        done = run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
+        done = run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
         assert done.summary == f"Scene {scene.id} is in sync"
 
 
-def test_an_item_that_is_no_candidate_is_refused_with_the_candidates_named(world: World) -> None:
-    scene, items = ambiguous(world, title="Mine")
-    _, stranger = world.pair("stranger")
+def test_an_item_that_is_no_candidate_is_refused_with_the_candidates_named(
+    harness: ProcessHarness,
+) -> None:
+    scene, items = ambiguous(harness, title="Mine")
+    _, stranger = harness.pair("stranger")
     for key in (stranger.rating_key, 999_999):
-        error = refused_task(world, "Re-sync scene", scene_id=scene.id, rating_key=key)
+        error = refused_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=key)
         assert str(key) in error
         assert all(str(item.rating_key) in error and item.path in error for item in items), error
-    assert world.plex.writes == []
+    assert harness.plex.writes == []
 
 
-def test_a_choice_for_a_certain_scene_is_its_item_or_refused(world: World) -> None:
-    scene, item = world.pair(title="Mine")
-    _, stranger = world.pair("stranger")
-    error = refused_task(world, "Re-sync scene", scene_id=scene.id, rating_key=stranger.rating_key)
+def test_a_choice_for_a_certain_scene_is_its_item_or_refused(harness: ProcessHarness) -> None:
+    scene, item = harness.pair(title="Mine")
+    _, stranger = harness.pair("stranger")
+    error = refused_task(
+        harness, "Re-sync scene", scene_id=scene.id, rating_key=stranger.rating_key
+    )
     assert str(item.rating_key) in error or "certain" in error
     assert stranger.title == "stranger"
     assert (
-        run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=item.rating_key).level
+        run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=item.rating_key).level
         == "info"
     )
     assert item.title == "Mine"
 
 
 @pytest.mark.parametrize("key", ["x", "0"])
-def test_a_rating_key_that_is_no_number_is_refused(world: World, key: str) -> None:
-    scene, _ = ambiguous(world)
-    assert "rating_key" in refused_task(world, "Re-sync scene", scene_id=scene.id, rating_key=key)
+def test_a_rating_key_that_is_no_number_is_refused(harness: ProcessHarness, key: str) -> None:
+    scene, _ = ambiguous(harness)
+    assert "rating_key" in refused_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=key)
 
 
 @pytest.mark.parametrize("how", ["gone", "another file"])
-def test_a_choice_whose_item_or_file_has_gone_is_dropped_and_said(world: World, how: str) -> None:
-    scene, (first, second, third) = ambiguous(world, ("one", "two", "three"), title="Mine")
-    run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
+def test_a_choice_whose_item_or_file_has_gone_is_dropped_and_said(
+    harness: ProcessHarness, how: str
+) -> None:
+    scene, (first, second, third) = ambiguous(harness, ("one", "two", "three"), title="Mine")
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
     if how == "gone":
-        world.plex.remove_item(first.rating_key)
+        harness.plex.remove_item(first.rating_key)
     else:
-        world.plex.move_file(first.rating_key, "/media/one/renamed.mp4")
-    world.stash.change_silently(scene.id, title="Later")
-    done = run_task(world, "Re-sync scene", scene_id=scene.id)
+        harness.plex.move_file(first.rating_key, "/media/one/renamed.mp4")
+    harness.stash.change_silently(scene.id, title="Later")
+    done = run_task(harness, "Re-sync scene", scene_id=scene.id)
     said = [
         text for level, text in done.log if level == "warning" and str(first.rating_key) in text
     ]
     assert said, done.log
     assert "chosen" in said[0]
     assert titles([second, third]) == ["same", "same"]
-    assert failed(world) == [scene.id], "it is ambiguous again"
-    again = run_task(world, "Re-sync scene", scene_id=scene.id)
+    assert failed(harness) == [scene.id], "it is ambiguous again"
+    again = run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert not any("chosen" in text for text in again.texts), "said once"
 
 
 def test_a_choice_whose_item_plex_replaced_is_not_taken_for_the_new_one_unasked(
-    world: World,
+    harness: ProcessHarness,
 ) -> None:
-    scene, (first, second) = ambiguous(world, title="Mine")
-    run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
-    new = world.plex.replace_item(first.path)
-    world.stash.change_silently(scene.id, title="Later")
-    run_task(world, "Re-sync scene", scene_id=scene.id)
+    scene, (first, second) = ambiguous(harness, title="Mine")
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
+    new = harness.plex.replace_item(first.path)
+    harness.stash.change_silently(scene.id, title="Later")
+    run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert titles([new, second]) == ["same", "same"]
-    assert failed(world) == [scene.id]
+    assert failed(harness) == [scene.id]
 
 
-def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(world: World) -> None:
+def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(
+    harness: ProcessHarness,
+) -> None:
     """Two scenes, one item: neither has the better claim until somebody says so."""
-    item = world.plex.add_item(world.library, "/media/one/same.mp4", size=7)
+    item = harness.add_item("one/same", size=7)
     mine, other = (
-        world.stash.add_scene(title=title, files=[(f"/elsewhere/{title}/same.mp4", 7)])
+        harness.stash.add_scene(title=title, files=[(f"/elsewhere/{title}/same.mp4", 7)])
         for title in ("Mine", "Other")
     )
-    run_task(world, "Sync all scenes")
+    run_task(harness, "Sync all scenes")
     assert item.title == "same"
-    assert sorted(failed(world)) == [mine.id, other.id]
-    run_task(world, "Re-sync scene", scene_id=mine.id, rating_key=item.rating_key)
+    assert sorted(failed(harness)) == [mine.id, other.id]
+    run_task(harness, "Re-sync scene", scene_id=mine.id, rating_key=item.rating_key)
     assert item.title == "Mine"
-    run_task(world, "Re-sync scene", scene_id=other.id)
+    run_task(harness, "Re-sync scene", scene_id=other.id)
     assert item.title == "Mine"
 
 
-def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(world: World) -> None:
-    scene, (first, second) = ambiguous(world, title="Mine")
-    world.save(scene, title="Saved")
-    until(lambda: failed(world) == [scene.id])
-    assert len(world.workers()) == 1
+def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(
+    harness: ProcessHarness,
+) -> None:
+    scene, (first, second) = ambiguous(harness, title="Mine")
+    harness.save(scene, title="Saved")
+    wait_until(lambda: failed(harness) == [scene.id])
+    assert len(harness.workers()) == 1
     resync = ("resync", str(scene.id), "--rating-key", str(second.rating_key))
-    shown = run_command(world.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})
+    shown = run_command(harness.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})
     assert (shown.exit_code, shown.stdout.strip()) == (0, f"Scene {scene.id} is in sync"), shown
     assert titles([first, second]) == ["same", "Saved"]
-    end_workers(world.data_dir)  # it would find the change, and leave the preview nothing to show
-    world.stash.change_silently(scene.id, title="Later")
-    done = run_task(world, "Preview", scene_id=scene.id)
+    stop_workers(
+        harness.data_dir
+    )  # it would find the change, and leave the preview nothing to show
+    harness.stash.change_silently(scene.id, title="Later")
+    done = run_task(harness, "Preview", scene_id=scene.id)
     assert (done.output["changed"], done.output["ambiguous"]) == (1, 0)
 
 
-def test_a_choice_goes_with_its_scene(world: World) -> None:
-    scene, (first, _) = ambiguous(world, title="Mine")
-    run_task(world, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
-    world.stash.destroy_scene(scene.id)
-    until(lambda: "gone from Stash" in world.worker_log())
-    world.drained()
+def test_a_choice_goes_with_its_scene(harness: ProcessHarness) -> None:
+    scene, (first, _) = ambiguous(harness, title="Mine")
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
+    harness.stash.destroy_scene(scene.id)
+    wait_until(lambda: "gone from Stash" in harness.worker_log())
+    harness.wait_for_empty_queue()
     assert first.title == "Mine"
-    assert "no scene" in refused_task(world, "Re-sync scene", scene_id=scene.id)
+    assert "no scene" in refused_task(harness, "Re-sync scene", scene_id=scene.id)

@@ -22,8 +22,11 @@ from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.models import create_sync_job
 from tasks.cli import run_command as run_in_this_process
-from tests.end_to_end.conftest import SCALE, TOKEN, World
-from tests.entry.processes import ENTRY, environment, queued, until
+from tests.harness.base import TOKEN
+from tests.harness.installation import SCALE, ProcessHarness
+from tests.harness.plugin import ENTRY, environment
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.httpd import Delay
 from tests.tasks import Shown, run_command, run_task
 
@@ -69,18 +72,18 @@ ACTING: dict[str, tuple[str, ...]] = {
 }
 
 
-def command(world: World, *arguments: str, **options: Any) -> Shown:
-    shown = run_command(world.data_dir, *arguments, env={"PLEXSYNC_TIME_SCALE": SCALE, **options})
+def command(harness: ProcessHarness, *arguments: str, **options: Any) -> Shown:
+    shown = run_command(harness.data_dir, *arguments, env={"PLEXSYNC_TIME_SCALE": SCALE, **options})
     assert "\x01" not in shown.stderr, "Stash's marks are not for a shell"
     return shown
 
 
 @pytest.fixture
-def known(world: World) -> World:
+def known(harness: ProcessHarness) -> ProcessHarness:
     """Stash has run a task once, so that the command line knows where it is."""
-    world.pair(title="Title", details="Text")
-    run_task(world, "Status")
-    return world
+    harness.pair(title="Title", details="Text")
+    run_task(harness, "Status")
+    return harness
 
 
 # --- help, and what is not understood
@@ -133,7 +136,7 @@ def test_what_is_not_understood_ends_the_process_with_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "-1"])
-def test_a_number_that_is_none_is_one_line(known: World, value: str) -> None:
+def test_a_number_that_is_none_is_one_line(known: ProcessHarness, value: str) -> None:
     asked = (
         ("resync", "--", value),
         ("resync", f"--rating-key={value}", "1"),
@@ -151,7 +154,9 @@ def test_a_number_that_is_none_is_one_line(known: World, value: str) -> None:
 # --- all commands
 
 
-def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(known: World) -> None:
+def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(
+    known: ProcessHarness,
+) -> None:
     with ThreadPoolExecutor(3) as pool:
         answers = dict(
             zip(
@@ -171,7 +176,9 @@ def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(known: W
 
 
 @pytest.mark.parametrize("what", ["status", "check", "preview"])
-def test_without_json_a_command_answers_in_lines_for_people(known: World, what: str) -> None:
+def test_without_json_a_command_answers_in_lines_for_people(
+    known: ProcessHarness, what: str
+) -> None:
     shown = command(known, *ASKING[what])
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert len(shown.stdout.splitlines()) > 1
@@ -180,12 +187,12 @@ def test_without_json_a_command_answers_in_lines_for_people(known: World, what: 
 
 @pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
 def test_every_command_that_acts_ends_with_0_and_one_document(
-    known: World, with_worker: bool
+    known: ProcessHarness, with_worker: bool
 ) -> None:
     if with_worker:
         scene, item = known.pair("other")
         known.save(scene, title="First")
-        known.shows(item, "First")
+        known.wait_for_title(item, "First")
     for what, arguments in list(ACTING.items())[:5] if with_worker else ACTING.items():
         shown = command(known, *arguments, "--json")
         assert (shown.exit_code, shown.stderr, shown.stdout.count("\n")) == (0, "", 1), (
@@ -197,7 +204,7 @@ def test_every_command_that_acts_ends_with_0_and_one_document(
     assert len(known.workers()) == with_worker
 
 
-def test_a_dry_run_shows_what_the_run_then_does(known: World) -> None:
+def test_a_dry_run_shows_what_the_run_then_does(known: ProcessHarness) -> None:
     promised = command(known, "sync", "--dry-run").stdout
     assert "'a' -> 'Title'" in promised
     assert "Text" in promised
@@ -231,14 +238,16 @@ def test_what_needs_no_stash_works_before_the_first_save(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("what", ["check", "preview"])
-def test_with_plex_away_a_command_ends_with_1_and_says_why(known: World, what: str) -> None:
+def test_with_plex_away_a_command_ends_with_1_and_says_why(
+    known: ProcessHarness, what: str
+) -> None:
     known.plex.stop()
     shown = command(known, *{**ACTING, **ASKING}[what])
     assert shown.exit_code == 1
     assert "Plex" in shown.stdout + shown.stderr
 
 
-def test_with_plex_away_json_is_still_one_document(known: World) -> None:
+def test_with_plex_away_json_is_still_one_document(known: ProcessHarness) -> None:
     known.plex.stop()
     shown = command(known, "sync", "--json")
     assert shown.exit_code == 1
@@ -246,8 +255,8 @@ def test_with_plex_away_json_is_still_one_document(known: World) -> None:
     assert "Plex is down" in shown.document["summary"]
 
 
-def test_a_wrong_token_is_named_and_not_shown(known: World) -> None:
-    known.settings(plex_token="another-token-0123456789")
+def test_a_wrong_token_is_named_and_not_shown(known: ProcessHarness) -> None:
+    known.configure(plex_token="another-token-0123456789")
     for what in ("check", "preview", "sync"):
         shown = command(known, *{**ACTING, **ASKING}[what])
         assert shown.exit_code == 1
@@ -256,13 +265,13 @@ def test_a_wrong_token_is_named_and_not_shown(known: World) -> None:
 
 
 def test_a_session_that_ran_out_is_one_line_with_what_to_do(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., ProcessHarness],
 ) -> None:
     """The command line has nothing but the session of the last save or task."""
-    world = make_world(username="user", password="secret-of-the-user")
-    run_task(world, "Status")
-    world.stash.invalidate_sessions()
-    shown = command(world, "preview")
+    harness = make_harness(username="user", password="secret-of-the-user")
+    run_task(harness, "Status")
+    harness.stash.invalidate_sessions()
+    shown = command(harness, "preview")
     assert shown.exit_code == 1
     assert len(shown.stderr.splitlines()) == 1
     assert "save any scene" in shown.stderr
@@ -343,7 +352,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a terminal of its own is POSIX's")
-def test_progress_is_shown_on_a_terminal_and_nowhere_else(known: World) -> None:
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(known: ProcessHarness) -> None:
     for number in range(5):
         known.pair(f"more{number}", title=f"More {number}")
     ours, theirs = os.openpty()
@@ -364,7 +373,7 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(known: World) -> None:
 # --- the worker
 
 
-def test_the_worker_command_works_off_the_queue_and_leaves(known: World) -> None:
+def test_the_worker_command_works_off_the_queue_and_leaves(known: ProcessHarness) -> None:
     with closing(Inbox(str(known.data_dir))) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
     shown = command(known, "worker", "--idle-timeout", "0.2")
@@ -373,46 +382,48 @@ def test_the_worker_command_works_off_the_queue_and_leaves(known: World) -> None
     assert queued(known.data_dir) == []
 
 
-def test_a_second_worker_leaves_at_once(known: World) -> None:
+def test_a_second_worker_leaves_at_once(known: ProcessHarness) -> None:
     scene, item = known.pair("other")
     known.save(scene, title="T")
-    known.shows(item, "T")
+    known.wait_for_title(item, "T")
     assert command(known, "worker").exit_code == 0
     assert len(known.workers()) == 1
 
 
-def test_the_data_directory_can_be_named(known: World, tmp_path: Path) -> None:
+def test_the_data_directory_can_be_named(known: ProcessHarness, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     shown = run_command(known.data_dir, "status", "--data-dir", str(elsewhere), "--json")
     assert shown.document["log"] == str(elsewhere / "worker.log")
     assert shown.document["waiting"] == 0
 
 
-def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(world: World) -> None:
+def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(
+    harness: ProcessHarness,
+) -> None:
     for number in range(30):
-        world.pair(f"file{number}", title=f"T{number}", updated_at=time.time())
-    run_task(world, "Status")
-    world.plex.faults.add(Delay(1.0), method="PUT")
+        harness.pair(f"file{number}", title=f"T{number}", updated_at=time.time())
+    run_task(harness, "Status")
+    harness.plex.faults.add(Delay(1.0), method="PUT")
     process = subprocess.Popen(
         [sys.executable, str(ENTRY), "sync"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(world.data_dir, {"PLEXSYNC_TIME_SCALE": SCALE}),
+        env=environment(harness.data_dir, {"PLEXSYNC_TIME_SCALE": SCALE}),
         text=True,
         # a shell's background job ignores it, and so would its children
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until(lambda: len(world.plex.writes) >= 3)
+    wait_until(lambda: len(harness.plex.writes) >= 3)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "stopped" in stderr
     assert "Traceback" not in stdout + stderr
     assert TOKEN not in stdout + stderr
-    world.plex.faults.clear()
-    assert command(world, "sync").exit_code == 0
-    assert {item.title for item in world.plex.items(world.library)} == {
+    harness.plex.faults.clear()
+    assert command(harness, "sync").exit_code == 0
+    assert {item.title for item in harness.plex.items(harness.library)} == {
         f"T{number}" for number in range(30)
     }
-    assert len(world.plex.writes) == 30
+    assert len(harness.plex.writes) == 30

@@ -20,8 +20,10 @@ from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.models import create_bulk_job, create_sync_job
 from queue.operations import load_sync_timestamps
-from tests.end_to_end.conftest import TOKEN, World
-from tests.entry.processes import queued, until
+from tests.harness.base import TOKEN
+from tests.harness.installation import ProcessHarness
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexItem
@@ -50,43 +52,38 @@ OPERATIONS = (
 SCENES = int(os.environ.get("PLEXSYNC_SCENES", "300"))
 
 
-def alive(world: World) -> None:
+def alive(harness: ProcessHarness) -> None:
     """A worker that has worked off its first edit, and waits for more."""
-    scene, item = world.pair("first")
-    world.save(scene, title="First")
-    world.shows(item, "First")
-    world.drained()
-    assert len(world.workers()) == 1
+    scene, item = harness.pair("first")
+    harness.save(scene, title="First")
+    harness.wait_for_title(item, "First")
+    harness.wait_for_empty_queue()
+    assert len(harness.workers()) == 1
 
 
-def library(world: World, count: int) -> list[tuple[Scene, PlexItem]]:
+def library(harness: ProcessHarness, count: int) -> list[tuple[Scene, PlexItem]]:
     """Scenes that nobody has synced yet, changed long ago."""
     return [
-        world.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - 40 * HOUR)
+        harness.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - 40 * HOUR)
         for number in range(count)
     ]
 
 
-def puts(world: World) -> Counter[str | None]:
+def puts(harness: ProcessHarness) -> Counter[str | None]:
     """How many edits each item got."""
-    return Counter(exchange.request.first("id") for exchange in world.plex.log.matching("PUT"))
+    return Counter(exchange.request.first("id") for exchange in harness.plex.log.matching("PUT"))
 
 
-def writing_requests(world: World) -> list[str]:
+def writing_requests(harness: ProcessHarness) -> list[str]:
     return [
         f"{exchange.request.method} {exchange.request.path}"
-        for exchange in world.plex.log.all()
+        for exchange in harness.plex.log.all()
         if exchange.request.method not in ("GET", "HEAD")
     ]
 
 
-def letters(world: World) -> list[dict[str, Any]]:
-    with closing(DeadLetterQueue(world.data_dir)) as dlq:
-        return dlq.get_recent(10_000)
-
-
-def write_letters(world: World, error: Exception, scene_ids: range | list[int]) -> None:
-    with closing(DeadLetterQueue(world.data_dir)) as dlq:
+def write_letters(harness: ProcessHarness, error: Exception, scene_ids: range | list[int]) -> None:
+    with closing(DeadLetterQueue(harness.data_dir)) as dlq:
         for scene_id in scene_ids:
             dlq.add(create_sync_job(scene_id, "metadata", {"title": "T"}), error, 0)
 
@@ -96,35 +93,37 @@ def write_letters(world: World, error: Exception, scene_ids: range | list[int]) 
 
 @pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
 def test_every_task_of_the_manifest_ends_well_with_progress_and_one_line(
-    world: World, with_worker: bool
+    harness: ProcessHarness, with_worker: bool
 ) -> None:
     if with_worker:
-        alive(world)
-    scene, _ = world.pair(title="T", updated_at=time.time() - HOUR)
-    names = [task.name for task in world.stash.plugins.manifests["PlexSync"].tasks]
+        alive(harness)
+    scene, _ = harness.pair(title="T", updated_at=time.time() - HOUR)
+    names = [task.name for task in harness.stash.plugins.manifests["PlexSync"].tasks]
     assert {*OPERATIONS, "Install dependencies"} == set(names)
     for name in OPERATIONS:
-        done = run_task(world, name, **({"scene_id": scene.id} if name == "Re-sync scene" else {}))
+        done = run_task(
+            harness, name, **({"scene_id": scene.id} if name == "Re-sync scene" else {})
+        )
         assert done.level == "info", (name, done.log)
         assert done.progress[-1:] == [1.0], name
         assert done.progress == sorted(done.progress), name
         assert done.output, name
-    assert len(world.workers()) == with_worker
+    assert len(harness.workers()) == with_worker
 
 
 @pytest.mark.parametrize("name", ["Sync all scenes", "Clear failed"])
-def test_the_one_line_result_is_in_the_answer_too(world: World, name: str) -> None:
-    done = run_task(world, name)
+def test_the_one_line_result_is_in_the_answer_too(harness: ProcessHarness, name: str) -> None:
+    done = run_task(harness, name)
     assert done.summary in json.dumps(done.output, ensure_ascii=False)
 
 
 def test_a_task_with_a_retry_that_waits_does_not_call_that_a_problem_while_a_worker_is_alive(
-    world: World,
+    harness: ProcessHarness,
 ) -> None:
     """A scene whose file Plex does not have waits for minutes; nothing that is due is left."""
-    alive(world)
-    lost = world.stash.add_scene(files=[("/data/not-in-plex.mp4", 1)])
-    with closing(Inbox(str(world.data_dir))) as inbox:
+    alive(harness)
+    lost = harness.stash.add_scene(files=[("/data/not-in-plex.mp4", 1)])
+    with closing(Inbox(str(harness.data_dir))) as inbox:
         job = create_sync_job(lost.id, "metadata", {"title": "T"})
         job.update(
             {
@@ -134,31 +133,31 @@ def test_a_task_with_a_retry_that_waits_does_not_call_that_a_problem_while_a_wor
             }
         )
         inbox.put(job)
-    done = run_task(world, "Process queue now")
+    done = run_task(harness, "Process queue now")
     assert (done.level, done.output.get("waiting")) == ("info", None), done.log
 
 
-def test_with_a_worker_alive_a_wrong_token_is_named_all_the_same(world: World) -> None:
-    world.settings(plex_token="a-token-that-plex-rejects")
-    scene, _ = world.pair(title="T")
-    world.save(scene, title="T")
-    until(lambda: "plex_token" in world.worker_log())
-    assert len(world.workers()) == 1
-    done = run_task(world, "Sync all scenes")
+def test_with_a_worker_alive_a_wrong_token_is_named_all_the_same(harness: ProcessHarness) -> None:
+    harness.configure(plex_token="a-token-that-plex-rejects")
+    scene, _ = harness.pair(title="T")
+    harness.save(scene, title="T")
+    wait_until(lambda: "plex_token" in harness.worker_log())
+    assert len(harness.workers()) == 1
+    done = run_task(harness, "Sync all scenes")
     assert "plex_token" in done.summary, done.log
 
 
 # --- Check setup
 
 
-def samples(world: World, count: int = 6) -> None:
+def samples(harness: ProcessHarness, count: int = 6) -> None:
     for number in range(count):
-        world.pair(f"deep/folder{number}/file{number}", title=f"Title {number}")
+        harness.pair(f"deep/folder{number}/file{number}", title=f"Title {number}")
 
 
-def test_check_setup_says_that_all_is_well_and_what_is_there(world: World) -> None:
-    samples(world)
-    done = run_task(world, "Check setup")
+def test_check_setup_says_that_all_is_well_and_what_is_there(harness: ProcessHarness) -> None:
+    samples(harness)
+    done = run_task(harness, "Check setup")
     assert done.summary == "Check setup: all is well"
     assert done.output["problem"] is None
     assert done.output["libraries"] == ["Scenes"]
@@ -169,7 +168,7 @@ def test_check_setup_says_that_all_is_well_and_what_is_there(world: World) -> No
     }
     assert "suggested_path_mappings" not in done.output
     assert set(done.output["packages"]) == {"persist-queue", "plexapi", "requests", "pydantic"}
-    assert writing_requests(world) == []
+    assert writing_requests(harness) == []
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
@@ -190,33 +189,33 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", PROBLEMS)
-def test_check_setup_names_what_is_wrong(world: World, what: str) -> None:
+def test_check_setup_names_what_is_wrong(harness: ProcessHarness, what: str) -> None:
     wrong, names = PROBLEMS[what]
-    world.settings(
+    harness.configure(
         **{
-            key: value and str(value).replace("{stash}", world.stash.url)
+            key: value and str(value).replace("{stash}", harness.stash.url)
             for key, value in wrong.items()
         }
     )
-    samples(world, 2)
-    done = run_task(world, "Check setup")
+    samples(harness, 2)
+    done = run_task(harness, "Check setup")
     assert done.level == "warning"
     assert all(name in done.summary for name in names), done.summary
     assert done.output["problem"]
     assert "another-token-0123456789" not in json.dumps(done.output) + " ".join(done.texts)
 
 
-def test_check_setup_without_any_library_says_what_to_do(world: World) -> None:
-    world.plex._state.libraries.clear()
-    done = run_task(world, "Check setup")
+def test_check_setup_without_any_library_says_what_to_do(harness: ProcessHarness) -> None:
+    harness.plex._state.libraries.clear()
+    done = run_task(harness, "Check setup")
     assert done.level == "warning"
     assert "no video library" in done.summary
 
 
-def test_check_setup_says_when_plexsync_is_switched_off(world: World) -> None:
-    world.settings(enabled=False)
-    samples(world, 2)
-    assert any("switched off" in text for text in run_task(world, "Check setup").texts)
+def test_check_setup_says_when_plexsync_is_switched_off(harness: ProcessHarness) -> None:
+    harness.configure(enabled=False)
+    samples(harness, 2)
+    assert any("switched off" in text for text in run_task(harness, "Check setup").texts)
 
 
 @pytest.mark.parametrize(
@@ -224,10 +223,10 @@ def test_check_setup_says_when_plexsync_is_switched_off(world: World) -> None:
     ["/data => /media", "/data/ => /media/", "/data/deep => /media/deep"],
     ids=["as it is", "with slashes", "deeper"],
 )
-def test_mappings_that_work_bring_no_suggestion(world: World, mappings: str) -> None:
-    world.settings(path_mappings=mappings)
-    samples(world)
-    done = run_task(world, "Check setup")
+def test_mappings_that_work_bring_no_suggestion(harness: ProcessHarness, mappings: str) -> None:
+    harness.configure(path_mappings=mappings)
+    samples(harness)
+    done = run_task(harness, "Check setup")
     assert done.output["matching"]["high"] == 6
     assert "suggested_path_mappings" not in done.output, done.log
 
@@ -236,42 +235,44 @@ def test_mappings_that_work_bring_no_suggestion(world: World, mappings: str) -> 
     "mappings", [None, "/media => /data", "/elsewhere => /media"], ids=["none", "swapped", "wrong"]
 )
 def test_the_suggested_mapping_is_right_and_makes_all_certain_by_path(
-    world: World, mappings: str | None
+    harness: ProcessHarness, mappings: str | None
 ) -> None:
-    world.settings(path_mappings=mappings)
-    samples(world)
-    done = run_task(world, "Check setup")
+    harness.configure(path_mappings=mappings)
+    samples(harness)
+    done = run_task(harness, "Check setup")
     assert done.output["suggested_path_mappings"] == "/data => /media", done.log
-    world.settings(path_mappings=done.output["suggested_path_mappings"])
-    again = run_task(world, "Check setup")
+    harness.configure(path_mappings=done.output["suggested_path_mappings"])
+    again = run_task(harness, "Check setup")
     assert again.output["matching"]["high"] == 6
     assert "suggested_path_mappings" not in again.output
 
 
-def test_a_mapping_that_hides_ambiguity_is_suggested_where_names_repeat(world: World) -> None:
+def test_a_mapping_that_hides_ambiguity_is_suggested_where_names_repeat(
+    harness: ProcessHarness,
+) -> None:
     """Equal file names in many folders: by name alone all of them are ambiguous or matched by their folders."""
-    world.settings(path_mappings=None)
+    harness.configure(path_mappings=None)
     for folder in ("one", "two", "three"):
-        world.pair(f"{folder}/scene")
-    done = run_task(world, "Check setup")
+        harness.pair(f"{folder}/scene")
+    done = run_task(harness, "Check setup")
     assert done.output.get("suggested_path_mappings") == "/data => /media", done.log
 
 
 def test_no_secret_leaves_by_a_task_when_a_server_shouts_it(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., ProcessHarness],
 ) -> None:
     key = "api-key-of-stash-0123456789abcdef"
-    world = make_world(username="user", password="secret-of-the-user", api_key=key)
+    harness = make_harness(username="user", password="secret-of-the-user", api_key=key)
     body = json.dumps({"errors": [{"message": f"no such key {key}"}], "data": None}).encode()
-    world.stash.faults.add(
+    harness.stash.faults.add(
         Answer(500, body), when=lambda request: b"PlexSyncVersion" in request.body
     )
-    done = run_task(world, "Check setup")
+    done = run_task(harness, "Check setup")
     assert done.level == "warning"
     assert key not in json.dumps(done.output) + " ".join(done.texts)
-    world.stash.faults.add(Answer(500, body), when=lambda request: b"PlexSyncIds" in request.body)
-    error = refused_task(world, "Sync all scenes")
-    assert key not in error + " ".join(line.text for line in world.stash.plugin_log)
+    harness.stash.faults.add(Answer(500, body), when=lambda request: b"PlexSyncIds" in request.body)
+    error = refused_task(harness, "Sync all scenes")
+    assert key not in error + " ".join(line.text for line in harness.stash.plugin_log)
 
 
 # --- defaults on the settings page
@@ -280,22 +281,24 @@ PAGE = {"plex_url": "{plex}", "plex_token": TOKEN}
 
 
 @pytest.mark.parametrize("how", ["Check setup", "Status", "a save"])
-def test_the_first_task_or_worker_run_shows_every_default(world: World, how: str) -> None:
-    given = {"plex_url": world.plex.url, "plex_token": TOKEN}
-    world.stash.set_plugin_settings("PlexSync", given)
-    scene, item = world.pair(title="T")
+def test_the_first_task_or_worker_run_shows_every_default(
+    harness: ProcessHarness, how: str
+) -> None:
+    given = {"plex_url": harness.plex.url, "plex_token": TOKEN}
+    harness.stash.set_plugin_settings("PlexSync", given)
+    scene, item = harness.pair(title="T")
     if how == "a save":
-        world.save(scene, title="Saved")
-        world.shows(item, "Saved")
+        harness.save(scene, title="Saved")
+        harness.wait_for_title(item, "Saved")
     else:
-        run_task(world, how)
-    assert world.stash.plugin_settings("PlexSync") == {**default_settings(), **given}
+        run_task(harness, how)
+    assert harness.stash.plugin_settings("PlexSync") == {**default_settings(), **given}
 
 
-def test_nothing_that_is_set_is_overwritten_by_a_default(world: World) -> None:
+def test_nothing_that_is_set_is_overwritten_by_a_default(harness: ProcessHarness) -> None:
     given: dict[str, Any] = {
         "plexHost": "127.0.0.1",
-        "plexPort": str(world.plex.server.port),
+        "plexPort": str(harness.plex.server.port),
         "plexToken": TOKEN,
         "plex_url": "",
         "plex_token": "",
@@ -308,31 +311,33 @@ def test_nothing_that_is_set_is_overwritten_by_a_default(world: World) -> None:
         "dlq_retention_days": "7",
         "something_else": "of a newer version",
     }
-    world.stash.set_plugin_settings("PlexSync", given)
-    world.pair(title="T")
-    assert run_task(world, "Check setup").level == "info"
-    page = world.stash.plugin_settings("PlexSync")
+    harness.stash.set_plugin_settings("PlexSync", given)
+    harness.pair(title="T")
+    assert run_task(harness, "Check setup").level == "info"
+    page = harness.stash.plugin_settings("PlexSync")
     assert page == {**default_settings(), **given}
 
 
-def test_a_page_that_has_everything_is_not_written(world: World) -> None:
-    world.settings(**{**default_settings(), "sync_title": False})
-    world.pair(title="T")
-    run_task(world, "Check setup")
-    run_task(world, "Sync all scenes")
+def test_a_page_that_has_everything_is_not_written(harness: ProcessHarness) -> None:
+    harness.configure(**{**default_settings(), "sync_title": False})
+    harness.pair(title="T")
+    run_task(harness, "Check setup")
+    run_task(harness, "Sync all scenes")
     assert not any(
-        b"configurePlugin" in exchange.request.body for exchange in world.stash.log.all()
+        b"configurePlugin" in exchange.request.body for exchange in harness.stash.log.all()
     )
 
 
 # --- Sync all
 
 
-def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(world: World) -> None:
-    pairs = library(world, SCENES)
-    slow = world.plex.faults.add(Delay(0.01), method="PUT")
-    job = world.stash.run_task("PlexSync", "Sync all scenes")
-    until(lambda: len(world.plex.writes) >= SCENES * 2 // 5, "some are written", deadline=280)
+def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(
+    harness: ProcessHarness,
+) -> None:
+    pairs = library(harness, SCENES)
+    slow = harness.plex.faults.add(Delay(0.01), method="PUT")
+    job = harness.stash.run_task("PlexSync", "Sync all scenes")
+    wait_until(lambda: len(harness.plex.writes) >= SCENES * 2 // 5, "some are written", timeout=280)
     job.stop()
     assert job.wait(240)
     assert job.status == "CANCELLED"
@@ -340,111 +345,112 @@ def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(world: 
     assert len(set(moved)) > 50
     assert moved == sorted(moved)
     slow.remove()
-    before = len(world.plex.writes)
+    before = len(harness.plex.writes)
     assert before < SCENES
-    done = run_task(world, "Sync all scenes")
+    done = run_task(harness, "Sync all scenes")
     assert done.output["queued"] <= SCENES - before + 20
     assert done.output["queued"] + done.output["in_sync"] == SCENES
     assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs]
-    assert set(puts(world).values()) == {1}
-    assert len(puts(world)) == SCENES
-    assert run_task(world, "Sync all scenes").output["in_sync"] == SCENES
-    assert len(world.plex.writes) == SCENES
+    assert set(puts(harness).values()) == {1}
+    assert len(puts(harness)) == SCENES
+    assert run_task(harness, "Sync all scenes").output["in_sync"] == SCENES
+    assert len(harness.plex.writes) == SCENES
 
 
-def test_a_save_overtakes_a_sync_all_under_way(world: World) -> None:
-    library(world, 150)
-    scene, item = world.pair("mine", title="", updated_at=time.time() - 40 * HOUR)
-    slow = world.plex.faults.add(Delay(0.03), method="PUT")
-    job = world.stash.run_task("PlexSync", "Sync all scenes")
-    until(lambda: len(world.plex.writes) >= 10)
-    world.save(scene, title="Mine")
-    already = len(world.plex.writes)
-    world.shows(item, "Mine")
-    behind = len(world.plex.writes) - already
+def test_a_save_overtakes_a_sync_all_under_way(harness: ProcessHarness) -> None:
+    library(harness, 150)
+    scene, item = harness.pair("mine", title="", updated_at=time.time() - 40 * HOUR)
+    slow = harness.plex.faults.add(Delay(0.03), method="PUT")
+    job = harness.stash.run_task("PlexSync", "Sync all scenes")
+    wait_until(lambda: len(harness.plex.writes) >= 10)
+    harness.save(scene, title="Mine")
+    already = len(harness.plex.writes)
+    harness.wait_for_title(item, "Mine")
+    behind = len(harness.plex.writes) - already
     slow.remove()
     assert job.wait(240)
     assert behind <= 45, "at most what was taken together goes before it"
 
 
 def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., ProcessHarness],
 ) -> None:
-    world = make_world(env={"PLEXSYNC_TIME_SCALE": "0.002"})
-    alive(world)
+    harness = make_harness(env={"PLEXSYNC_TIME_SCALE": "0.002"})
+    alive(harness)
     long_ago = time.time() - 40 * HOUR  # else the worker's own look may find them first
     lost = [
-        world.stash.add_scene(
+        harness.stash.add_scene(
             title=f"Lost {number}", files=[(f"/data/lost{number}.mp4", 1000)], updated_at=long_ago
         )
         for number in range(5)
     ]
-    done = run_task(world, "Sync all scenes")
+    done = run_task(harness, "Sync all scenes")
     assert "waiting" not in done.output
-    found = letters(world)
+    found = harness.letters()
     assert {letter["scene_id"] for letter in found} == {scene.id for scene in lost}
     assert {(letter["error_type"], letter["retry_count"]) for letter in found} == {
         ("PlexNotFound", 0)
     }
-    items = [
-        world.plex.add_item(world.library, f"/media/lost{number}.mp4", size=1000)
-        for number in range(len(lost))
-    ]
+    items = [harness.add_item(f"lost{number}", size=1000) for number in range(len(lost))]
     for scene, item in zip(lost, items, strict=True):
-        world.shows(item, scene.title)
-    until(lambda: not letters(world))
+        harness.wait_for_title(item, scene.title)
+    wait_until(lambda: not harness.letters())
 
 
 # --- Re-sync
 
 
 @pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
-def test_resync_repairs_what_was_changed_in_plex(world: World, with_worker: bool) -> None:
+def test_resync_repairs_what_was_changed_in_plex(
+    harness: ProcessHarness, with_worker: bool
+) -> None:
     if with_worker:
-        alive(world)
-    scene, item = world.pair(title="Right", cover=PNG, updated_at=time.time() - 40 * HOUR)
+        alive(harness)
+    scene, item = harness.pair(title="Right", cover=PNG, updated_at=time.time() - 40 * HOUR)
     for number in (1, 2):
         item.values["title"] = "Changed in Plex"
         item.rendered = None
-        done = run_task(world, "Re-sync scene", scene_id=scene.id)
+        done = run_task(harness, "Re-sync scene", scene_id=scene.id)
         assert done.summary == f"Scene {scene.id} is in sync", done.log
         assert item.title == "Right"
-        assert len(world.plex.uploads) == number, "its cover too"
-    assert run_task(world, "Sync all scenes").output["queued"] == 0
+        assert len(harness.plex.uploads) == number, "its cover too"
+    assert run_task(harness, "Sync all scenes").output["queued"] == 0
 
 
-def test_a_resync_under_preserve_plex_edits_keeps_the_cover_ours(world: World) -> None:
+def test_a_resync_under_preserve_plex_edits_keeps_the_cover_ours(harness: ProcessHarness) -> None:
     """PlexSync uploaded the poster; what a re-sync does must not make it the user's own."""
-    scene, _ = world.pair(title="T", cover=PNG)
-    run_task(world, "Sync all scenes")
-    assert len(world.plex.uploads) == 1
-    world.settings(preserve_plex_edits=True)
-    run_task(world, "Re-sync scene", scene_id=scene.id)
-    world.stash.set_cover(scene.id, PNG + b"another")
-    run_task(world, "Re-sync scene", scene_id=scene.id)
-    assert world.plex.uploads[-1].data == PNG + b"another"
+    scene, _ = harness.pair(title="T", cover=PNG)
+    run_task(harness, "Sync all scenes")
+    assert len(harness.plex.uploads) == 1
+    harness.configure(preserve_plex_edits=True)
+    run_task(harness, "Re-sync scene", scene_id=scene.id)
+    harness.stash.set_cover(scene.id, PNG + b"another")
+    run_task(harness, "Re-sync scene", scene_id=scene.id)
+    assert harness.plex.uploads[-1].data == PNG + b"another"
 
 
-def test_resync_of_no_scene_says_what_it_wants(world: World) -> None:
+def test_resync_of_no_scene_says_what_it_wants(harness: ProcessHarness) -> None:
     for scene_id in ("", "-3", "1 2"):
-        assert "scene_id" in refused_task(world, "Re-sync scene", scene_id=scene_id)
+        assert "scene_id" in refused_task(harness, "Re-sync scene", scene_id=scene_id)
 
 
-def test_resync_of_an_unknown_scene_or_one_without_file_or_item_says_so(world: World) -> None:
-    assert "no scene 12345" in refused_task(world, "Re-sync scene", scene_id=12345)
-    bare = world.stash.add_scene(title="No file")
-    lost = world.stash.add_scene(title="Not in Plex", files=[("/data/lost.mp4", 1)])
+def test_resync_of_an_unknown_scene_or_one_without_file_or_item_says_so(
+    harness: ProcessHarness,
+) -> None:
+    assert "no scene 12345" in refused_task(harness, "Re-sync scene", scene_id=12345)
+    bare = harness.stash.add_scene(title="No file")
+    lost = harness.stash.add_scene(title="Not in Plex", files=[("/data/lost.mp4", 1)])
     for scene, why in ((bare, "no file"), (lost, "Plex")):
-        done = run_task(world, "Re-sync scene", scene_id=scene.id)
+        done = run_task(harness, "Re-sync scene", scene_id=scene.id)
         assert done.level == "warning"
         assert f"Scene {scene.id} could not be synced" in done.summary
         assert why in done.summary, done.summary
 
 
-def test_resync_of_a_scene_that_is_not_organized_says_that(world: World) -> None:
-    world.settings(only_organized=True)
-    scene, item = world.pair(title="T")
-    done = run_task(world, "Re-sync scene", scene_id=scene.id)
+def test_resync_of_a_scene_that_is_not_organized_says_that(harness: ProcessHarness) -> None:
+    harness.configure(only_organized=True)
+    scene, item = harness.pair(title="T")
+    done = run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert done.level == "warning"
     assert item.title == "a"
 
@@ -452,8 +458,10 @@ def test_resync_of_a_scene_that_is_not_organized_says_that(world: World) -> None
 # --- Status
 
 
-def test_status_counts_what_waits_what_is_tried_again_and_what_failed(world: World) -> None:
-    with closing(Inbox(str(world.data_dir))) as inbox:
+def test_status_counts_what_waits_what_is_tried_again_and_what_failed(
+    harness: ProcessHarness,
+) -> None:
+    with closing(Inbox(str(harness.data_dir))) as inbox:
         for scene_id in (1, 2, 3):
             inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
         later = create_sync_job(4, "metadata", {"title": "T"})
@@ -466,9 +474,9 @@ def test_status_counts_what_waits_what_is_tried_again_and_what_failed(world: Wor
         )
         inbox.put(later)
         inbox.put(create_bulk_job(5))
-    write_letters(world, PlexNotFound("nowhere"), range(10, 17))
-    write_letters(world, AmbiguousMatch("any of", []), range(20, 22))
-    done = run_task(world, "Status")
+    write_letters(harness, PlexNotFound("nowhere"), range(10, 17))
+    write_letters(harness, AmbiguousMatch("any of", []), range(20, 22))
+    done = run_task(harness, "Status")
     assert (done.output["waiting"], done.output["in_progress"], done.output["retrying"]) == (
         5,
         0,
@@ -478,21 +486,23 @@ def test_status_counts_what_waits_what_is_tried_again_and_what_failed(world: Wor
     assert done.output["failed"] == {"PlexNotFound": 7, "AmbiguousMatch": 2}
     assert done.output["worker"] == {"alive": False, "pid": None, "silent": False}
     assert done.output["last_synced_at"] is None
-    assert any(str(world.data_dir / "worker.log") in text for text in done.texts)
+    assert any(str(harness.data_dir / "worker.log") in text for text in done.texts)
     assert any("7 not in Plex, 2 ambiguous" in text for text in done.texts)
     assert not any("PlexNotFound" in text or "breaker" in text for text in done.texts)
     assert "Plex: not tried yet" in done.texts
     assert any(re.search(r"the next in 3[56]\d\d s", text) for text in done.texts), done.texts
-    assert world.workers() == [], "it starts nothing"
+    assert harness.workers() == [], "it starts nothing"
 
 
-def test_status_knows_the_worker_the_last_sync_the_index_and_the_hooks(world: World) -> None:
+def test_status_knows_the_worker_the_last_sync_the_index_and_the_hooks(
+    harness: ProcessHarness,
+) -> None:
     before = time.time()
-    alive(world)
-    done = run_task(world, "Status")
+    alive(harness)
+    done = run_task(harness, "Status")
     assert (done.output["worker"]["alive"], done.output["worker"]["pid"]) == (
         True,
-        world.workers()[0],
+        harness.workers()[0],
     )
     assert before - 1 <= done.output["last_synced_at"] <= time.time()
     assert (done.output["synced"], done.output["index"]["files"]) == (1, 1)
@@ -507,39 +517,43 @@ def test_status_knows_the_worker_the_last_sync_the_index_and_the_hooks(world: Wo
     )
 
 
-def test_status_shows_the_open_breaker_of_an_outage_and_that_it_is_over(world: World) -> None:
-    alive(world)
-    scene, item = world.pair()
-    world.plex.stop()
-    world.save(scene, title="T")
-    until(lambda: "Plex is down" in world.worker_log())
-    done = run_task(world, "Status")
+def test_status_shows_the_open_breaker_of_an_outage_and_that_it_is_over(
+    harness: ProcessHarness,
+) -> None:
+    alive(harness)
+    scene, item = harness.pair()
+    harness.plex.stop()
+    harness.save(scene, title="T")
+    wait_until(lambda: "Plex is down" in harness.worker_log())
+    done = run_task(harness, "Status")
     assert done.output["plex"] in ("open", "half_open")
     assert done.output["waiting"] + done.output["in_progress"] == 1
-    world.plex.start()
-    world.shows(item, "T")
-    world.drained()
-    until(lambda: run_task(world, "Status").output["plex"] == "closed")
+    harness.plex.start()
+    harness.wait_for_title(item, "T")
+    harness.wait_for_empty_queue()
+    wait_until(lambda: run_task(harness, "Status").output["plex"] == "closed")
 
 
-def test_status_names_the_problem_that_keeps_the_worker_from_working(world: World) -> None:
-    world.settings(plex_token="another-token-0123456789")
-    scene, _ = world.pair()
-    world.save(scene, title="T")
-    until(lambda: "plex_token" in world.worker_log())
-    done = run_task(world, "Status")
+def test_status_names_the_problem_that_keeps_the_worker_from_working(
+    harness: ProcessHarness,
+) -> None:
+    harness.configure(plex_token="another-token-0123456789")
+    scene, _ = harness.pair()
+    harness.save(scene, title="T")
+    wait_until(lambda: "plex_token" in harness.worker_log())
+    done = run_task(harness, "Status")
     assert done.level == "warning"
     assert "plex_token" in done.output["problem"]
     assert "plex_token" in done.summary
 
 
-def test_status_says_that_plexsync_is_switched_off(world: World) -> None:
-    world.settings(enabled=False)
-    scene, _ = world.pair()
-    world.save(scene, title="T")
-    until(lambda: "switched off" in world.worker_log())
-    until(lambda: not world.workers())
-    done = run_task(world, "Status")
+def test_status_says_that_plexsync_is_switched_off(harness: ProcessHarness) -> None:
+    harness.configure(enabled=False)
+    scene, _ = harness.pair()
+    harness.save(scene, title="T")
+    wait_until(lambda: "switched off" in harness.worker_log())
+    harness.wait_for_exit()
+    done = run_task(harness, "Status")
     assert any("switched off" in text for text in done.texts), done.texts
 
 
@@ -547,82 +561,84 @@ def test_status_says_that_plexsync_is_switched_off(world: World) -> None:
 
 
 def test_show_failed_finds_the_ambiguous_ones_behind_thousands_that_plex_does_not_have(
-    world: World,
+    harness: ProcessHarness,
 ) -> None:
-    write_letters(world, AmbiguousMatch("may be any of two", []), [1])
-    write_letters(world, PlexNotFound("nowhere"), range(2, 300))
-    done = run_task(world, "Show failed and ambiguous", reason="AmbiguousMatch")
+    write_letters(harness, AmbiguousMatch("may be any of two", []), [1])
+    write_letters(harness, PlexNotFound("nowhere"), range(2, 300))
+    done = run_task(harness, "Show failed and ambiguous", reason="AmbiguousMatch")
     assert done.output["counts"] == {"PlexNotFound": 298, "AmbiguousMatch": 1}
     assert [letter["scene_id"] for letter in done.output["failed"]] == [1]
 
 
-def test_show_failed_names_each_scene_with_its_reason(world: World) -> None:
-    assert run_task(world, "Show failed and ambiguous").summary == "Failed: none"
-    write_letters(world, PlexNotFound("no Plex item has the file /data/x.mp4"), [7])
-    done = run_task(world, "Show failed and ambiguous")
+def test_show_failed_names_each_scene_with_its_reason(harness: ProcessHarness) -> None:
+    assert run_task(harness, "Show failed and ambiguous").summary == "Failed: none"
+    write_letters(harness, PlexNotFound("no Plex item has the file /data/x.mp4"), [7])
+    done = run_task(harness, "Show failed and ambiguous")
     assert any("scene 7" in text and "/data/x.mp4" in text for text in done.texts)
     assert "1 not in Plex" in done.summary
 
 
-def test_retry_and_clear_take_only_those_with_the_reason(world: World) -> None:
-    pairs = world.pairs(2, title="T")
-    write_letters(world, ValueError("by a bug"), [pairs[0][0].id])
-    write_letters(world, AmbiguousMatch("may be any", []), [pairs[1][0].id])
-    done = run_task(world, "Retry failed", reason="ValueError")
+def test_retry_and_clear_take_only_those_with_the_reason(harness: ProcessHarness) -> None:
+    pairs = harness.pairs(2, title="T")
+    write_letters(harness, ValueError("by a bug"), [pairs[0][0].id])
+    write_letters(harness, AmbiguousMatch("may be any", []), [pairs[1][0].id])
+    done = run_task(harness, "Retry failed", reason="ValueError")
     assert done.output["retried"] == 1
     assert [item.title for _, item in pairs] == ["T", "file1"]
-    assert [letter["error_type"] for letter in letters(world)] == ["AmbiguousMatch"]
-    assert run_task(world, "Clear failed", reason="ValueError").output["dropped"] == 0
-    assert run_task(world, "Clear failed", reason="AmbiguousMatch").output["dropped"] == 1
-    assert letters(world) == []
+    assert [letter["error_type"] for letter in harness.letters()] == ["AmbiguousMatch"]
+    assert run_task(harness, "Clear failed", reason="ValueError").output["dropped"] == 0
+    assert run_task(harness, "Clear failed", reason="AmbiguousMatch").output["dropped"] == 1
+    assert harness.letters() == []
 
 
-def test_retry_failed_tries_all_and_says_how_many_fail_again(world: World) -> None:
-    scene, item = world.pair(title="T")
-    bare = world.stash.add_scene(title="No file")
-    write_letters(world, ValueError("by a bug"), [scene.id, bare.id])
-    done = run_task(world, "Retry failed")
+def test_retry_failed_tries_all_and_says_how_many_fail_again(harness: ProcessHarness) -> None:
+    scene, item = harness.pair(title="T")
+    bare = harness.stash.add_scene(title="No file")
+    write_letters(harness, ValueError("by a bug"), [scene.id, bare.id])
+    done = run_task(harness, "Retry failed")
     assert (done.output["retried"], done.output["failed"]) == (2, 1)
     assert item.title == "T"
-    assert [letter["scene_id"] for letter in letters(world)] == [bare.id]
+    assert [letter["scene_id"] for letter in harness.letters()] == [bare.id]
 
 
-def test_clear_queue_drops_nothing_unless_confirmed(world: World) -> None:
-    with closing(Inbox(str(world.data_dir))) as inbox:
+def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> None:
+    with closing(Inbox(str(harness.data_dir))) as inbox:
         for scene_id in range(1, 8):
             inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
     for arguments in ({}, {"confirm": "false"}, {"confirm": ""}, {"confirm": "0"}):
-        done = run_task(world, "Clear queue", **arguments)
+        done = run_task(harness, "Clear queue", **arguments)
         assert done.output["would_drop"] == 7
         assert "7 queued" in done.summary
-        assert len(queued(world.data_dir)) == 7
-    done = run_task(world, "Clear queue", confirm="true")
+        assert len(queued(harness.data_dir)) == 7
+    done = run_task(harness, "Clear queue", confirm="true")
     assert done.output["dropped"] == 7
-    assert queued(world.data_dir) == []
-    assert writing_requests(world) == []
+    assert queued(harness.data_dir) == []
+    assert writing_requests(harness) == []
 
 
-def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(world: World) -> None:
-    hang = world.plex.faults.add(Hang(), method="PUT")
-    pairs = world.pairs(4)
+def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(
+    harness: ProcessHarness,
+) -> None:
+    hang = harness.plex.faults.add(Hang(), method="PUT")
+    pairs = harness.pairs(4)
     for scene, _ in pairs:
-        world.save(scene, title=f"Title {scene.id}")
-    assert world.plex.log.wait_for(method="PUT", timeout=240)
-    run_task(world, "Clear queue", confirm="true")
+        harness.save(scene, title=f"Title {scene.id}")
+    assert harness.plex.log.wait_for(method="PUT", timeout=240)
+    run_task(harness, "Clear queue", confirm="true")
     hang.remove()
-    world.drained()
-    until(lambda: not queued(world.data_dir))
+    harness.wait_for_empty_queue()
+    wait_until(lambda: not queued(harness.data_dir))
     scene, item = pairs[0]
-    world.save(scene, title="Later")
-    world.shows(item, "Later")
+    harness.save(scene, title="Later")
+    harness.wait_for_title(item, "Later")
 
 
 # --- Preview
 
 
-def memory_of(world: World) -> bytes | None:
+def memory_of(harness: ProcessHarness) -> bytes | None:
     """What is stored, whatever the file's pages look like."""
-    file = world.data_dir / "memory.db"
+    file = harness.data_dir / "memory.db"
     if not file.exists():
         return None
     with closing(sqlite3.connect(file)) as connection:
@@ -631,7 +647,7 @@ def memory_of(world: World) -> bytes | None:
         ).encode()
 
 
-def test_preview_writes_nothing_and_shows_what_the_sync_then_does(world: World) -> None:
+def test_preview_writes_nothing_and_shows_what_the_sync_then_does(harness: ProcessHarness) -> None:
     rich: dict[str, Any] = {
         "details": "Text",
         "date": "2024-05-06",
@@ -639,18 +655,18 @@ def test_preview_writes_nothing_and_shows_what_the_sync_then_does(world: World) 
         "tags": ["A", "B"],
     }
     pairs = [
-        world.pair(f"file{number}", title=f"New {number}", performers=["Ann"], **rich)
+        harness.pair(f"file{number}", title=f"New {number}", performers=["Ann"], **rich)
         for number in range(3)
     ]
-    world.plex.add_item(world.library, "/media/twice/c.mp4", size=7)
-    world.plex.add_item(world.library, "/media/again/c.mp4", size=7)
-    world.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
-    world.stash.add_scene(title="Lost", files=[("/data/lost.mp4", 7)])
-    done = run_task(world, "Preview", scope="all")
-    assert writing_requests(world) == []
-    assert not memory_of(world)
-    assert not load_sync_timestamps(world.data_dir)
-    assert queued(world.data_dir) == []
+    harness.add_item("twice/c", size=7)
+    harness.add_item("again/c", size=7)
+    harness.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
+    harness.stash.add_scene(title="Lost", files=[("/data/lost.mp4", 7)])
+    done = run_task(harness, "Preview", scope="all")
+    assert writing_requests(harness) == []
+    assert not memory_of(harness)
+    assert not load_sync_timestamps(harness.data_dir)
+    assert queued(harness.data_dir) == []
     counts = {
         key: value
         for key, value in done.output.items()
@@ -659,88 +675,88 @@ def test_preview_writes_nothing_and_shows_what_the_sync_then_does(world: World) 
     assert counts == {"changed": 3, "ambiguous": 1, "not_found": 1}
     promised = {one["scene_id"]: set(one["changes"]["fields"]) for one in done.output["scenes"]}
     assert any("'file0' -> 'New 0'" in text for text in done.texts), done.texts
-    run_task(world, "Sync all scenes")
+    run_task(harness, "Sync all scenes")
     for scene, item in pairs:
         written = next(
-            write.parameters for write in world.plex.writes if write.rating_key == item.rating_key
+            write.parameters for write in harness.plex.writes if write.rating_key == item.rating_key
         )
         assert {re.split(r"[.\[]", name)[0] for name in written} == promised[scene.id]
-    again = run_task(world, "Preview", scope="all")
+    again = run_task(harness, "Preview", scope="all")
     assert (again.output["changed"], again.output["in_sync"]) == (0, 3)
 
 
-def test_preview_shows_a_cover_that_the_sync_would_upload(world: World) -> None:
-    _, item = world.pair(title="T", cover=PNG)
+def test_preview_shows_a_cover_that_the_sync_would_upload(harness: ProcessHarness) -> None:
+    _, item = harness.pair(title="T", cover=PNG)
     item.values["title"] = "T"
-    done = run_task(world, "Preview", scope="all")
-    run_task(world, "Sync all scenes")
-    assert len(world.plex.uploads) == 1
+    done = run_task(harness, "Preview", scope="all")
+    run_task(harness, "Sync all scenes")
+    assert len(harness.plex.uploads) == 1
     assert done.output["changed"] == 1, done.output
 
 
-def test_preview_of_recent_ones_or_one_leaves_the_others_out(world: World) -> None:
-    old, _ = world.pair("old", title="Old", updated_at=time.time() - 40 * HOUR)
-    new, _ = world.pair("new", title="New")
-    recent = run_task(world, "Preview")
+def test_preview_of_recent_ones_or_one_leaves_the_others_out(harness: ProcessHarness) -> None:
+    old, _ = harness.pair("old", title="Old", updated_at=time.time() - 40 * HOUR)
+    new, _ = harness.pair("new", title="New")
+    recent = run_task(harness, "Preview")
     assert [one["scene_id"] for one in recent.output["scenes"]] == [new.id]
-    one = run_task(world, "Preview", scene_id=old.id)
+    one = run_task(harness, "Preview", scene_id=old.id)
     assert [one["scene_id"] for one in one.output["scenes"]] == [old.id]
 
 
-def test_preview_of_nothing_that_is_there_says_so(world: World) -> None:
+def test_preview_of_nothing_that_is_there_says_so(harness: ProcessHarness) -> None:
     for arguments in (
         {"scope": "everything"},
         {"scope": "scene"},
         {"scene_id": "x"},
         {"scene_id": 99},
     ):
-        assert refused_task(world, "Preview", **arguments)
+        assert refused_task(harness, "Preview", **arguments)
 
 
-def test_a_preview_says_nothing_about_a_sync_that_it_does_not_do(world: World) -> None:
+def test_a_preview_says_nothing_about_a_sync_that_it_does_not_do(harness: ProcessHarness) -> None:
     """With strict matching off the first candidate is what would be written; nothing was synced to it yet."""
-    world.settings(strict_matching=False)
+    harness.configure(strict_matching=False)
     for folder in ("one", "two"):
-        world.plex.add_item(world.library, f"/media/{folder}/c.mp4", size=7)
-    world.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
-    done = run_task(world, "Preview", scope="all")
+        harness.add_item(f"{folder}/c", size=7)
+    harness.stash.add_scene(title="Ambiguous", files=[("/nowhere/c.mp4", 7)])
+    done = run_task(harness, "Preview", scope="all")
     assert not any("Synced" in text for text in done.texts), done.log
     assert not [text for level, text in done.log if level == "error"], "a line without Stash's mark"
 
 
-def test_a_preview_while_a_worker_is_at_work_disturbs_nobody(world: World) -> None:
-    alive(world)
-    pairs = library(world, 60)
-    world.plex.faults.add(Delay(0.01), method="PUT")
-    world.stash.bulk_save([scene.id for scene, _ in pairs[:5]], details="Text")
-    run_task(world, "Preview", scope="all")
-    run_task(world, "Check setup")
-    run_task(world, "Sync all scenes")
+def test_a_preview_while_a_worker_is_at_work_disturbs_nobody(harness: ProcessHarness) -> None:
+    alive(harness)
+    pairs = library(harness, 60)
+    harness.plex.faults.add(Delay(0.01), method="PUT")
+    harness.stash.bulk_save([scene.id for scene, _ in pairs[:5]], details="Text")
+    run_task(harness, "Preview", scope="all")
+    run_task(harness, "Check setup")
+    run_task(harness, "Sync all scenes")
     assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs]
-    assert max(puts(world).values()) == 1
+    assert max(puts(harness).values()) == 1
 
 
 # --- Report
 
 
-def report_of(world: World, **arguments: Any) -> str:
-    done = run_task(world, "Report", **arguments)
+def report_of(harness: ProcessHarness, **arguments: Any) -> str:
+    done = run_task(harness, "Report", **arguments)
     with open(done.output["path"], encoding="utf-8") as file:
         return file.read()
 
 
 def test_a_report_holds_versions_settings_status_and_log_but_no_secret(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., ProcessHarness],
 ) -> None:
     key = "api-key-of-stash-0123456789abcdef"
-    world = make_world(username="user", password="secret-of-the-user", api_key=key)
-    world.pair(title="T")
+    harness = make_harness(username="user", password="secret-of-the-user", api_key=key)
+    harness.pair(title="T")
     for secret in (TOKEN, key):
-        world.plex.add_item(world.library, f"/media/{secret[:5]}/c.mp4", size=7)
-        world.stash.add_scene(title=f"Title {secret}", files=[("/elsewhere/c.mp4", 7)])
-    run_task(world, "Sync all scenes")
-    assert len(letters(world)) >= 1
-    text = report_of(world)
+        harness.add_item(f"{secret[:5]}/c", size=7)
+        harness.stash.add_scene(title=f"Title {secret}", files=[("/elsewhere/c.mp4", 7)])
+    run_task(harness, "Sync all scenes")
+    assert len(harness.letters()) >= 1
+    text = report_of(harness)
     for word in (
         "plexapi",
         "Stash v",
@@ -753,7 +769,7 @@ def test_a_report_holds_versions_settings_status_and_log_but_no_secret(
         assert word in text, word
     cookies = {
         run.stdin["server_connection"]["SessionCookie"]["Value"]
-        for run in world.stash.plugins.runs()
+        for run in harness.stash.plugins.runs()
     }
     for secret in (TOKEN, key, "secret-of-the-user", *cookies):
         assert secret not in text
@@ -771,30 +787,30 @@ PRIVATE = (
 )
 
 
-def test_an_anonymous_report_holds_no_path_title_or_name(world: World) -> None:
-    library_ = world.plex.add_library("PrivateLibrary", ["/media"])
-    other = world.plex.add_library("SecondLibrary", ["/media"])
-    alive(world)
+def test_an_anonymous_report_holds_no_path_title_or_name(harness: ProcessHarness) -> None:
+    library_ = harness.plex.add_library("PrivateLibrary", ["/media"])
+    other = harness.plex.add_library("SecondLibrary", ["/media"])
+    alive(harness)
     for where, name in (
         (library_, "Ann's Private Film"),
         (other, "Plain Title Of Mine"),
         (other, "x"),
     ):
         for folder in ("private-folder", "private-folder-2"):
-            world.plex.add_item(where, f"/media/{folder}/c.mp4", size=7, title=name)
-    long_ago = time.time() - 40 * HOUR  # else the worker's own look may find them first
+            harness.plex.add_item(where, f"/media/{folder}/c.mp4", size=7, title=name)
     scenes = [
-        world.stash.add_scene(title=title, files=[(path, size)], updated_at=long_ago)
-        for title, path, size in (
-            ("Plain Title Of Mine", "/elsewhere/c.mp4", 7),
-            ("Ann's Private Film", "/elsewhere/c.mp4", 7),
-            ("Zoe's", "/data/private-folder/it's one; and: two.mp4", 9),
-            ("X", "/data/private-folder/Ann's Private Film.mp4", 9),
-        )
+        harness.stash.add_scene(title="Plain Title Of Mine", files=[("/elsewhere/c.mp4", 7)]),
+        harness.stash.add_scene(title="Ann's Private Film", files=[("/elsewhere/c.mp4", 7)]),
+        harness.stash.add_scene(
+            title="Zoe's", files=[("/data/private-folder/it's one; and: two.mp4", 9)]
+        ),
+        harness.stash.add_scene(
+            title="X", files=[("/data/private-folder/Ann's Private Film.mp4", 9)]
+        ),
     ]
-    run_task(world, "Sync all scenes")
-    assert len(letters(world)) == len(scenes)
-    text = report_of(world, anonymous="true")
+    run_task(harness, "Sync all scenes")
+    assert len(harness.letters()) == len(scenes)
+    text = report_of(harness, anonymous="true")
     assert "AmbiguousMatch" in text
     leaked = [line for line in text.splitlines() if any(private in line for private in PRIVATE)]
     assert leaked == []
@@ -802,13 +818,13 @@ def test_an_anonymous_report_holds_no_path_title_or_name(world: World) -> None:
     assert "two.mp4" not in text
 
 
-def test_an_anonymous_report_can_still_be_read(world: World) -> None:
-    alive(world)
-    text = report_of(world, anonymous="true")
+def test_an_anonymous_report_can_still_be_read(harness: ProcessHarness) -> None:
+    alive(harness)
+    text = report_of(harness, anonymous="true")
     for word in ("plexapi", "max_retries = 5", "waiting", "Worker started", "wrote title"):
         assert word in text, f"{word} in {text}"
 
 
-def test_a_report_is_written_also_where_nothing_works(world: World) -> None:
-    world.settings(plex_url=None, plex_token=None)
-    assert "plex_url is not set" in report_of(world)
+def test_a_report_is_written_also_where_nothing_works(harness: ProcessHarness) -> None:
+    harness.configure(plex_url=None, plex_token=None)
+    assert "plex_url is not set" in report_of(harness)

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.models import create_related_job
-from tests.end_to_end.conftest import World
-from tests.entry.processes import queued, run, until
 from tests.entry.test_hook_process import HEAVY, LIGHTER, modules_of_a_hook
+from tests.harness.installation import ProcessHarness
+from tests.harness.plugin import run
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.simulators.stash.events import (
@@ -43,58 +44,67 @@ KINDS: dict[str, tuple[str, Callable[[PlexItem], object], object]] = {
 }
 
 
-def having(world: World, kind: str, name: str, value: str = "Old") -> tuple[Scene, PlexItem]:
+def having(
+    harness: ProcessHarness, kind: str, name: str, value: str = "Old"
+) -> tuple[Scene, PlexItem]:
     field = KINDS[kind][0]
-    return world.pair(
+    return harness.pair(
         name, **{field: value if field == "studio" else [value]}, updated_at=time.time() - 90_000
     )
 
 
-def synced(world: World, pairs: list[tuple[Scene, PlexItem]]) -> None:
+def synced(harness: ProcessHarness, pairs: list[tuple[Scene, PlexItem]]) -> None:
     for scene, item in pairs:
-        world.save(scene, title=f"Saved {scene.id}")
-        world.shows(item, f"Saved {scene.id}")
-    world.drained()
+        harness.save(scene, title=f"Saved {scene.id}")
+        harness.wait_for_title(item, f"Saved {scene.id}")
+    harness.wait_for_empty_queue()
 
 
-def mutate(world: World, mutation: str, type_name: str, **input_: Any) -> list[dict[str, Any]]:
+def mutate(
+    harness: ProcessHarness, mutation: str, type_name: str, **input_: Any
+) -> list[dict[str, Any]]:
     """A mutation as Stash's own page sends it; what its hooks of ours answered."""
-    before = len(world.stash.plugins.runs())
-    world.stash.graphql(
+    before = len(harness.stash.plugins.runs())
+    harness.stash.graphql(
         f"mutation M($input: {type_name}!) {{ {mutation}(input: $input) {{ id }} }}",
         {"input": input_},
     )
-    return [json.loads(hook.stdout)["output"] for hook in world.stash.plugins.runs()[before:]]
+    return [json.loads(hook.stdout)["output"] for hook in harness.stash.plugins.runs()[before:]]
 
 
 # --- renames
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: str) -> None:
+def test_a_new_name_reaches_all_synced_scenes_and_no_other(
+    harness: ProcessHarness, kind: str
+) -> None:
     _, shown, new = KINDS[kind]
-    pairs = [having(world, kind, f"synced{number}") for number in range(4)]
-    synced(world, pairs)
-    never, never_item = having(world, kind, "never")
-    _, without_item = without = world.pair("without")
-    synced(world, [without])
-    writes = len(world.plex.writes)
-    entity = {"performer": world.stash.rename_performer, "studio": world.stash.rename_studio}
+    pairs = [having(harness, kind, f"synced{number}") for number in range(4)]
+    synced(harness, pairs)
+    never, never_item = having(harness, kind, "never")
+    _, without_item = without = harness.pair("without")
+    synced(harness, [without])
+    writes = len(harness.plex.writes)
+    entity = {"performer": harness.stash.rename_performer, "studio": harness.stash.rename_studio}
     rename = (
-        entity.get(kind) or {"tag": world.stash.rename_tag, "group": world.stash.rename_group}[kind]
+        entity.get(kind)
+        or {"tag": harness.stash.rename_tag, "group": harness.stash.rename_group}[kind]
     )
     runs = rename("Old", "New").hooks
     assert [(run.error, run.output["queued"]) for run in runs] == [(None, True)], (
         "one hook, even where events come twice"
     )
-    for _, item in pairs:
-        until(lambda item=item: shown(item) == new, f"{shown(item)}; {world.worker_log()[-1500:]}")  # type: ignore[misc]
-    world.drained()
+    wait_until(
+        lambda: all(shown(item) == new for _, item in pairs),
+        lambda: f"{[shown(item) for _, item in pairs]}; {harness.worker_log()[-1500:]}",
+    )
+    harness.wait_for_empty_queue()
     assert never_item.title == "never", f"scene {never.id} was never synced"
-    assert {write.rating_key for write in world.plex.writes[writes:]} == {
+    assert {write.rating_key for write in harness.plex.writes[writes:]} == {
         item.rating_key for _, item in pairs
     }
-    assert len(world.plex.writes) == writes + len(pairs)
+    assert len(harness.plex.writes) == writes + len(pairs)
     assert without_item.title.startswith("Saved")
 
 
@@ -108,157 +118,158 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(world: World, kind: s
     ],
 )
 def test_an_update_without_a_new_name_queues_nothing(
-    world: World, mutation: str, type_name: str, change: dict[str, Any]
+    harness: ProcessHarness, mutation: str, type_name: str, change: dict[str, Any]
 ) -> None:
     for add in (
-        world.stash.add_performer,
-        world.stash.add_studio,
-        world.stash.add_tag,
-        world.stash.add_group,
+        harness.stash.add_performer,
+        harness.stash.add_studio,
+        harness.stash.add_tag,
+        harness.stash.add_group,
     ):
         add("Old")
-    answers = mutate(world, mutation, type_name, id="1", **change)
+    answers = mutate(harness, mutation, type_name, id="1", **change)
     assert [answer["queued"] for answer in answers] == [False]
-    assert queued(world.data_dir) == []
-    assert world.workers() == []
+    assert queued(harness.data_dir) == []
+    assert harness.workers() == []
 
 
-def test_renames_while_plex_is_down_arrive_when_it_is_back(world: World) -> None:
-    pair = having(world, "performer", "a")
-    synced(world, [pair])
-    world.plex.stop()
-    world.stash.rename_performer("Old", "Between")
-    world.stash.rename_performer("Between", "New")
-    until(lambda: "Plex" in world.worker_log().rpartition("changed; ")[2])
-    world.plex.start()
-    until(lambda: pair[1].actors == ["New"])
-    world.drained()
-    assert not dead_letters(world)
+def test_renames_while_plex_is_down_arrive_when_it_is_back(harness: ProcessHarness) -> None:
+    pair = having(harness, "performer", "a")
+    synced(harness, [pair])
+    harness.plex.stop()
+    harness.stash.rename_performer("Old", "Between")
+    harness.stash.rename_performer("Between", "New")
+    wait_until(lambda: "Plex" in harness.worker_log().rpartition("changed; ")[2])
+    harness.plex.start()
+    wait_until(lambda: pair[1].actors == ["New"])
+    harness.wait_for_empty_queue()
+    assert not harness.letters()
 
 
-def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(world: World) -> None:
-    world.stash.add_tag("Old")
-    world.stash.rename_tag("Old", "New")
-    until(lambda: "0 scenes that show it" in world.worker_log())
-    world.drained()
-    assert world.plex.writes == []
+def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(harness: ProcessHarness) -> None:
+    harness.stash.add_tag("Old")
+    harness.stash.rename_tag("Old", "New")
+    wait_until(lambda: "0 scenes that show it" in harness.worker_log())
+    harness.wait_for_empty_queue()
+    assert harness.plex.writes == []
 
 
-def test_a_renamed_thing_that_is_gone_by_then_costs_nothing(world: World) -> None:
-    with closing(Inbox(str(world.data_dir))) as inbox:
+def test_a_renamed_thing_that_is_gone_by_then_costs_nothing(harness: ProcessHarness) -> None:
+    with closing(Inbox(str(harness.data_dir))) as inbox:
         for kind in KINDS:
             inbox.put(create_related_job(kind, 4711))
-    done = run_task(world, "Process queue now")
+    done = run_task(harness, "Process queue now")
     assert done.level == "info"
-    assert queued(world.data_dir) == []
-    assert not dead_letters(world)
+    assert queued(harness.data_dir) == []
+    assert not harness.letters()
 
 
-def dead_letters(world: World) -> list[dict[str, Any]]:
-    with closing(DeadLetterQueue(world.data_dir)) as dlq:
-        return dlq.get_recent(100)
-
-
-def test_renames_that_fail_are_kept_one_by_one(world: World) -> None:
-    with closing(Inbox(str(world.data_dir))) as inbox:
+def test_renames_that_fail_are_kept_one_by_one(harness: ProcessHarness) -> None:
+    with closing(Inbox(str(harness.data_dir))) as inbox:
         for kind in KINDS:
             inbox.put({**create_related_job(kind, 5), "data": {"id": "of another version"}})
-    run_task(world, "Process queue now")
-    assert sorted(letter["job"]["job_key"] for letter in dead_letters(world)) == [
+    run_task(harness, "Process queue now")
+    assert sorted(letter["job"]["job_key"] for letter in harness.letters()) == [
         f"{kind}_5" for kind in sorted(KINDS)
     ]
-    shown = run_task(world, "Show failed and ambiguous")
+    shown = run_task(harness, "Show failed and ambiguous")
     assert not any("scene 0" in text for text in shown.texts), "there is no scene 0"
 
 
 # --- merges
 
 
-def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(world: World) -> None:
-    source, target = world.stash.add_tag("Source"), world.stash.add_tag("Target")
-    pairs = [world.pair(f"file{number}", tags=["Source"]) for number in range(3)]
-    synced(world, pairs)
+def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(harness: ProcessHarness) -> None:
+    source, target = harness.stash.add_tag("Source"), harness.stash.add_tag("Target")
+    pairs = [harness.pair(f"file{number}", tags=["Source"]) for number in range(3)]
+    synced(harness, pairs)
     assert [item.genres for _, item in pairs] == [["Source"]] * 3
     answers = mutate(
-        world, "tagsMerge", "TagsMergeInput", source=[str(source)], destination=str(target)
+        harness, "tagsMerge", "TagsMergeInput", source=[str(source)], destination=str(target)
     )
     assert [answer["queued"] for answer in answers] == [True]
-    for _, item in pairs:
-        until(lambda item=item: item.genres == ["Target"], f"{item.genres}")  # type: ignore[misc]
+    wait_until(
+        lambda: all(item.genres == ["Target"] for _, item in pairs),
+        lambda: [item.genres for _, item in pairs],
+    )
 
 
-def test_a_merged_scene_never_writes_its_title_to_the_sources_item(world: World) -> None:
+def test_a_merged_scene_never_writes_its_title_to_the_sources_item(harness: ProcessHarness) -> None:
     """Stash fires no hook for it. The target has both files now, and each is an item of its own in Plex."""
-    (target, target_item), (source, source_item) = pairs = world.pairs(2)
-    synced(world, pairs)
+    (target, target_item), (source, source_item) = pairs = harness.pairs(2)
+    synced(harness, pairs)
     merge = "mutation M($input: SceneMergeInput!) { sceneMerge(input: $input) { id } }"
     values = {"id": str(target.id), "title": "Merged"}
-    world.stash.graphql(
+    harness.stash.graphql(
         merge,
         {"input": {"source": [str(source.id)], "destination": str(target.id), "values": values}},
     )
-    run_task(world, "Sync recent scenes")
+    run_task(harness, "Sync recent scenes")
     assert source_item.title == f"Saved {source.id}"
     if target_item.title != "Merged":  # then it is shown as ambiguous, and can be decided
-        assert [letter["scene_id"] for letter in dead_letters(world)] == [target.id]
-        run_task(world, "Re-sync scene", scene_id=target.id, rating_key=target_item.rating_key)
+        assert [letter["scene_id"] for letter in harness.letters()] == [target.id]
+        run_task(harness, "Re-sync scene", scene_id=target.id, rating_key=target_item.rating_key)
     assert (target_item.title, source_item.title) == ("Merged", f"Saved {source.id}")
 
 
 # --- new scenes
 
 
-def test_a_scene_created_with_metadata_is_synced(world: World) -> None:
-    item = world.plex.add_item(world.library, "/media/new.mp4", size=7)
-    _, result = world.stash.scan_create(title="Created", files=[("/data/new.mp4", 7)])
+def test_a_scene_created_with_metadata_is_synced(harness: ProcessHarness) -> None:
+    item = harness.add_item("new", size=7)
+    _, result = harness.stash.scan_create(title="Created", files=[("/data/new.mp4", 7)])
     assert [hook.output["queued"] for hook in result.hooks] == [True]
-    world.shows(item, "Created")
+    harness.wait_for_title(item, "Created")
 
 
-def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(world: World) -> None:
-    item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
-    scene, _ = world.stash.scan_create(files=[("/data/new.mp4", 7)])
-    until(lambda: "nothing is known of it yet" in world.worker_log())
-    world.drained()
-    assert (item.title, world.plex.writes) == ("By hand in Plex", [])
-    world.save(scene, details="Text")
-    until(lambda: item.summary == "Text")
+def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(
+    harness: ProcessHarness,
+) -> None:
+    item = harness.add_item("new", size=7, title="By hand in Plex")
+    scene, _ = harness.stash.scan_create(files=[("/data/new.mp4", 7)])
+    wait_until(lambda: "nothing is known of it yet" in harness.worker_log())
+    harness.wait_for_empty_queue()
+    assert (item.title, harness.plex.writes) == ("By hand in Plex", [])
+    harness.save(scene, details="Text")
+    wait_until(lambda: item.summary == "Text")
 
 
-def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(world: World) -> None:
-    item = world.plex.add_item(world.library, "/media/new.mp4", size=7)
-    world.settings(enabled=False)
-    scene, _ = world.stash.scan_create(files=[("/data/new.mp4", 7)])
-    world.save(scene, title="Saved")
-    until(lambda: not world.workers())
-    world.settings()
-    run_task(world, "Process queue now")
-    world.shows(item, "Saved")
+def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(
+    harness: ProcessHarness,
+) -> None:
+    item = harness.add_item("new", size=7)
+    harness.configure(enabled=False)
+    scene, _ = harness.stash.scan_create(files=[("/data/new.mp4", 7)])
+    harness.save(scene, title="Saved")
+    harness.wait_for_exit()
+    harness.configure()
+    run_task(harness, "Process queue now")
+    harness.wait_for_title(item, "Saved")
 
 
 def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., ProcessHarness],
 ) -> None:
     """The worker looks for edits of which no hook told every few minutes; here several times a second."""
-    world = make_world(env={"PLEXSYNC_TIME_SCALE": "0.0003"})
-    synced(world, [world.pair("first")])
-    looks = world.stash.log.count()
-    item = world.plex.add_item(world.library, "/media/new.mp4", size=7, title="By hand in Plex")
-    world.stash.scan_create(files=[("/data/new.mp4", 7)])
-    until(lambda: "nothing is known of it yet" in world.worker_log())
+    harness = make_harness(env={"PLEXSYNC_TIME_SCALE": "0.0003"})
+    synced(harness, [harness.pair("first")])
+    looks = harness.stash.log.count()
+    item = harness.add_item("new", size=7, title="By hand in Plex")
+    harness.stash.scan_create(files=[("/data/new.mp4", 7)])
+    wait_until(lambda: "nothing is known of it yet" in harness.worker_log())
     asked = [
-        b"PlexSyncUpdated" in exchange.request.body for exchange in world.stash.log.all()[looks:]
+        b"PlexSyncUpdated" in exchange.request.body for exchange in harness.stash.log.all()[looks:]
     ].count(True)
 
     def looked_often() -> bool:
         return (
-            sum(b"PlexSyncUpdated" in one.request.body for one in world.stash.log.all()[looks:])
+            sum(b"PlexSyncUpdated" in one.request.body for one in harness.stash.log.all()[looks:])
             >= asked + 3
         )
 
-    until(looked_often, "it looks for missed edits")
-    world.drained()
-    assert item.title == "By hand in Plex", world.worker_log()[-800:]
+    wait_until(looked_often, "it looks for missed edits")
+    harness.wait_for_empty_queue()
+    assert item.title == "By hand in Plex", harness.worker_log()[-800:]
 
 
 # --- what these hooks cost

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.end_to_end.conftest import TASK, World
-from tests.entry.processes import queued, until
+from tests.end_to_end.conftest import TASK
+from tests.harness.installation import ProcessHarness
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.simulators.httpd import Delay, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Job, Scene
@@ -17,13 +19,13 @@ from tests.simulators.stash import Job, Scene
 HOUR = 3600.0
 
 
-def start(world: World) -> Job:
-    return world.stash.run_task("PlexSync", TASK)
+def start(harness: ProcessHarness) -> Job:
+    return harness.stash.run_task("PlexSync", TASK)
 
 
-def run(world: World) -> dict[str, Any]:
+def run(harness: ProcessHarness) -> dict[str, Any]:
     """Run the task to its end; it must not fail."""
-    job = start(world)
+    job = start(harness)
     assert job.wait(240)
     assert job.run is not None
     assert (job.status, job.run.exit_code, job.run.error) == ("FINISHED", 0, None), job.run
@@ -41,23 +43,27 @@ def counts(output: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in output.items() if key not in ("summary", "ok")}
 
 
-def changed(world: World, count: int, *, ago: float = HOUR) -> list[tuple[Scene, PlexItem]]:
+def changed(
+    harness: ProcessHarness, count: int, *, ago: float = HOUR
+) -> list[tuple[Scene, PlexItem]]:
     """Scenes that were changed without a hook, as Auto Tag does."""
     return [
-        world.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - ago)
+        harness.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - ago)
         for number in range(count)
     ]
 
 
-def assert_all_show(world: World, pairs: list[tuple[Scene, PlexItem]]) -> None:
+def assert_all_show(harness: ProcessHarness, pairs: list[tuple[Scene, PlexItem]]) -> None:
     for scene, item in pairs:
-        world.shows(item, scene.title)
+        harness.wait_for_title(item, scene.title)
 
 
-def test_without_a_worker_the_task_does_it_all_itself_with_progress(world: World) -> None:
-    pairs = changed(world, 12)
-    _, old_item = world.pair("old", title="Changed long ago", updated_at=time.time() - 30 * HOUR)
-    job = start(world)
+def test_without_a_worker_the_task_does_it_all_itself_with_progress(
+    harness: ProcessHarness,
+) -> None:
+    pairs = changed(harness, 12)
+    _, old_item = harness.pair("old", title="Changed long ago", updated_at=time.time() - 30 * HOUR)
+    job = start(harness)
     assert job.wait(240)
     assert job.run is not None
     assert counts(job.run.output) == {"queued": 12, "in_sync": 0}
@@ -67,138 +73,146 @@ def test_without_a_worker_the_task_does_it_all_itself_with_progress(world: World
     assert old_item.title == "old"
     assert any(0.0 < fraction < 1.0 for fraction in job.progress)
     assert len(set(job.progress)) > 5
-    assert not world.workers()
+    assert not harness.workers()
     assert [line.level for line in job.run.log] == ["info"]
 
 
-def test_what_is_in_sync_is_left_out_and_nothing_to_do_is_fine(world: World) -> None:
-    assert counts(run(world)) == {"queued": 0, "in_sync": 0}
-    pairs = changed(world, 3)
-    assert run(world)["queued"] == 3
-    assert counts(run(world)) == {"queued": 0, "in_sync": 3}
-    assert len(world.plex.writes) == 3
-    world.stash.change_silently(pairs[0][0].id, title="Newer", updated_at=time.time())
-    assert counts(run(world)) == {"queued": 1, "in_sync": 2}
+def test_what_is_in_sync_is_left_out_and_nothing_to_do_is_fine(harness: ProcessHarness) -> None:
+    assert counts(run(harness)) == {"queued": 0, "in_sync": 0}
+    pairs = changed(harness, 3)
+    assert run(harness)["queued"] == 3
+    assert counts(run(harness)) == {"queued": 0, "in_sync": 3}
+    assert len(harness.plex.writes) == 3
+    harness.stash.change_silently(pairs[0][0].id, title="Newer", updated_at=time.time())
+    assert counts(run(harness)) == {"queued": 1, "in_sync": 2}
     assert pairs[0][1].title == "Newer"
 
 
-def test_with_a_worker_alive_the_task_leaves_the_work_to_it(world: World) -> None:
-    first, item = world.pair()
-    world.save(first, title="Saved")
-    world.shows(item, "Saved")
-    workers = world.workers()
+def test_with_a_worker_alive_the_task_leaves_the_work_to_it(harness: ProcessHarness) -> None:
+    first, item = harness.pair()
+    harness.save(first, title="Saved")
+    harness.wait_for_title(item, "Saved")
+    workers = harness.workers()
     assert len(workers) == 1
-    pairs = changed(world, 8)
-    world.plex.faults.add(Delay(0.05), method="PUT")
-    output = run(world)
+    pairs = changed(harness, 8)
+    harness.plex.faults.add(Delay(0.05), method="PUT")
+    output = run(harness)
     assert "waiting" not in output
     assert [item.title for _, item in pairs] == [scene.title for scene, _ in pairs]
-    assert world.workers() == workers
+    assert harness.workers() == workers
 
 
 def test_with_plex_down_the_task_says_so_and_the_scenes_arrive_when_it_is_back(
-    world: World,
+    harness: ProcessHarness,
 ) -> None:
-    pairs = changed(world, 3)
-    world.plex.stop()
-    output = run(world)
+    pairs = changed(harness, 3)
+    harness.plex.stop()
+    output = run(harness)
     assert output["queued"] == 3
     assert "Plex is down" in output["waiting"]
-    assert any("Plex is down" in text for text in world.errors_in_stash())
-    world.plex.start()
-    assert_all_show(world, pairs)
+    assert any("Plex is down" in text for text in harness.errors_in_stash())
+    harness.plex.start()
+    assert_all_show(harness, pairs)
 
 
-def test_with_a_wrong_setting_the_task_names_it_and_correcting_it_is_enough(world: World) -> None:
-    world.settings(plex_token="a-token-that-plex-rejects")
-    pairs = changed(world, 3)
-    output = run(world)
+def test_with_a_wrong_setting_the_task_names_it_and_correcting_it_is_enough(
+    harness: ProcessHarness,
+) -> None:
+    harness.configure(plex_token="a-token-that-plex-rejects")
+    pairs = changed(harness, 3)
+    output = run(harness)
     assert "plex_token" in output["waiting"]
-    assert any("plex_token" in text for text in world.errors_in_stash())
-    assert world.plex.writes == []
-    world.settings()
-    assert_all_show(world, pairs)
+    assert any("plex_token" in text for text in harness.errors_in_stash())
+    assert harness.plex.writes == []
+    harness.configure()
+    assert_all_show(harness, pairs)
 
 
-def test_switched_off_the_task_queues_and_says_so(world: World) -> None:
-    world.settings(enabled=False)
-    changed(world, 2)
-    assert "switched off" in run(world)["waiting"]
-    assert world.plex.writes == []
-    assert len(queued(world.data_dir)) == 2
+def test_switched_off_the_task_queues_and_says_so(harness: ProcessHarness) -> None:
+    harness.configure(enabled=False)
+    changed(harness, 2)
+    assert "switched off" in run(harness)["waiting"]
+    assert harness.plex.writes == []
+    assert len(queued(harness.data_dir)) == 2
 
 
-def test_stopped_halfway_and_started_again_it_brings_the_rest(world: World) -> None:
-    pairs = changed(world, 12)
-    slow = world.plex.faults.add(Delay(0.1), method="PUT")
-    job = start(world)
-    until(lambda: len(world.plex.writes) >= 3, "some are written")
+def test_stopped_halfway_and_started_again_it_brings_the_rest(harness: ProcessHarness) -> None:
+    pairs = changed(harness, 12)
+    slow = harness.plex.faults.add(Delay(0.1), method="PUT")
+    job = start(harness)
+    wait_until(lambda: len(harness.plex.writes) >= 3, "some are written")
     job.stop()
     assert job.wait(240)
     assert job.status == "CANCELLED"
     slow.remove()
-    assert len(world.plex.writes) < 12
-    run(world)
-    assert_all_show(world, pairs)
-    world.drained()
+    assert len(harness.plex.writes) < 12
+    run(harness)
+    assert_all_show(harness, pairs)
+    harness.wait_for_empty_queue()
 
 
-def test_stopped_halfway_the_rest_comes_with_the_next_save(world: World) -> None:
-    pairs = changed(world, 6)
-    slow = world.plex.faults.add(Delay(0.1), method="PUT")
-    job = start(world)
-    until(lambda: len(world.plex.writes) >= 2)
+def test_stopped_halfway_the_rest_comes_with_the_next_save(harness: ProcessHarness) -> None:
+    pairs = changed(harness, 6)
+    slow = harness.plex.faults.add(Delay(0.1), method="PUT")
+    job = start(harness)
+    wait_until(lambda: len(harness.plex.writes) >= 2)
     job.stop()
     assert job.wait(240)
     slow.remove()
-    other, item = world.pair("other")
-    world.save(other, title="Another save")
-    world.shows(item, "Another save")
-    assert_all_show(world, pairs)
+    other, item = harness.pair("other")
+    harness.save(other, title="Another save")
+    harness.wait_for_title(item, "Another save")
+    assert_all_show(harness, pairs)
 
 
-def test_a_save_while_the_task_is_at_work_is_synced_too(world: World) -> None:
-    changed(world, 8)
-    slow = world.plex.faults.add(Delay(0.1), method="PUT")
-    job = start(world)
-    until(lambda: len(world.plex.writes) >= 2)
-    other, item = world.pair("other")
-    world.save(other, title="In between")
+def test_a_save_while_the_task_is_at_work_is_synced_too(harness: ProcessHarness) -> None:
+    changed(harness, 8)
+    slow = harness.plex.faults.add(Delay(0.1), method="PUT")
+    job = start(harness)
+    wait_until(lambda: len(harness.plex.writes) >= 2)
+    other, item = harness.pair("other")
+    harness.save(other, title="In between")
     slow.remove()
     assert job.wait(240)
-    world.shows(item, "In between")
+    harness.wait_for_title(item, "In between")
 
 
-def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(world: World) -> None:
+def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(
+    harness: ProcessHarness,
+) -> None:
     """The task found a worker alive and left the work to it; then that one is killed. No other event comes."""
-    first, item = world.pair()
-    world.save(first, title="Saved")
-    world.shows(item, "Saved")
-    pairs = changed(world, 3)
-    hang = world.plex.faults.add(Hang(), method="PUT")
-    requests_before = world.plex.log.count(method="PUT")
-    job = start(world)
-    assert world.plex.log.wait_for(requests_before + 1, method="PUT", timeout=240)
-    (pid,) = world.workers()
+    first, item = harness.pair()
+    harness.save(first, title="Saved")
+    harness.wait_for_title(item, "Saved")
+    pairs = changed(harness, 3)
+    hang = harness.plex.faults.add(Hang(), method="PUT")
+    requests_before = harness.plex.log.count(method="PUT")
+    job = start(harness)
+    assert harness.plex.log.wait_for(requests_before + 1, method="PUT", timeout=240)
+    (pid,) = harness.workers()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: pid not in world.workers())
+    wait_until(lambda: pid not in harness.workers())
     hang.remove()
     assert job.wait(240)
-    for scene, item in pairs:
-        until(lambda scene=scene, item=item: item.title == scene.title, scene.title)  # type: ignore[misc]
+    wait_until(
+        lambda: all(item.title == scene.title for scene, item in pairs),
+        lambda: [item.title for _, item in pairs],
+    )
 
 
-def test_a_stash_that_asks_for_a_login_answers_a_task(make_world: Callable[..., World]) -> None:
-    world = make_world(
+def test_a_stash_that_asks_for_a_login_answers_a_task(
+    make_harness: Callable[..., ProcessHarness],
+) -> None:
+    harness = make_harness(
         username="user", password="secret-of-the-user", api_key="api-key-0123456789abcdef"
     )
-    pairs = changed(world, 2)
-    assert run(world)["queued"] == 2
-    assert_all_show(world, pairs)
+    pairs = changed(harness, 2)
+    assert run(harness)["queued"] == 2
+    assert_all_show(harness, pairs)
 
 
-def test_an_operation_without_a_known_mode_is_an_error(world: World) -> None:
-    job = world.stash.run_task("PlexSync", None, {"mode": "dance"})
+def test_an_operation_without_a_known_mode_is_an_error(harness: ProcessHarness) -> None:
+    job = harness.stash.run_task("PlexSync", None, {"mode": "dance"})
     assert job.wait(240)
     assert job.run is not None
     assert "dance" in (job.run.error or "")

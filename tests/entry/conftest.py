@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import end_workers
+from tests.harness.processes import stop_workers
 from worker.process import WorkerLock
 
 
@@ -26,7 +26,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir(mode=0o700)
     yield folder
     if any(tmp_path.rglob("worker.stderr")):  # one was started
-        end_workers(tmp_path)
+        stop_workers(tmp_path)
 
 
 @pytest.fixture

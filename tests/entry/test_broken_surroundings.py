@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from queue.operations import get_stats
-from tests.entry.processes import Answer, queued, run, save, until, worker_log, worker_pids
+from tests.harness.plugin import Answer, run, save
+from tests.harness.processes import wait_until, worker_pids
+from tests.harness.results import queued, worker_log
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and links of POSIX")
 
@@ -177,7 +179,7 @@ def test_many_hooks_that_find_the_damage_at_once_lose_nothing(busy: Path) -> Non
 def test_another_damaged_file_stops_neither_hook_nor_worker(data_dir: Path, name: str) -> None:
     (data_dir / name).write_bytes(b"this is not what it should be\n" * 500)
     assert run(save(1), data_dir).output["queued"] is True
-    until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
+    wait_until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
     assert len(worker_pids(data_dir)) == 1
     assert (data_dir / "worker.stderr").read_bytes() == b""
     answer = run(save(2), data_dir)
@@ -199,7 +201,7 @@ def test_no_save_waits_for_a_process_that_holds_the_queue_locked_for_good(busy: 
 
 def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir: Path) -> None:
     run(save(1), data_dir)
-    until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
+    wait_until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
     with closing(
         sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=240)
     ) as frozen:
@@ -207,7 +209,7 @@ def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir
         assert run(save(2), data_dir).output["queued"] is True
         assert os.listdir(data_dir / "queue" / "spool") != []
         frozen.execute("ROLLBACK")
-    until(
+    wait_until(
         lambda: os.listdir(data_dir / "queue" / "spool") == [],
         "the worker takes in what was spooled",
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import Answer, make_plugin, queued, run, save
+from tests.harness.plugin import Answer, install_plugin, run, save
+from tests.harness.results import queued
 from worker.process import WorkerLock
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and modes of POSIX")
@@ -25,7 +26,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def entry(tmp_path: Path) -> Path:
-    return make_plugin(tmp_path / "plugins" / "PlexSync")
+    return install_plugin(tmp_path / "plugins" / "PlexSync")
 
 
 def keep_workers_out(*folders: Path) -> list[WorkerLock]:

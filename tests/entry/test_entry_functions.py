@@ -15,7 +15,8 @@ import pytest
 import PlexSync
 from hooks.events import EventError
 from queue.operations import save_sync_timestamp
-from tests.entry.processes import ENTRY, ROOT, environment, queued, save
+from tests.harness.plugin import ENTRY, ROOT, environment, save
+from tests.harness.results import queued
 
 UPDATE = {"id": 7, "type": "Scene.Update.Post", "input": {"title": "T"}, "inputFields": ["title"]}
 

@@ -14,17 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import (
-    ENTRY,
-    Answer,
-    environment,
-    queued,
-    run,
-    save,
-    until,
-    worker_log,
-    worker_pids,
-)
+from tests.harness.plugin import ENTRY, Answer, environment, run, save
+from tests.harness.processes import wait_until, worker_pids
+from tests.harness.results import queued, worker_log
 from tests.isolation import search_path
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
@@ -143,8 +135,8 @@ def test_a_save_leaves_the_connection_for_the_worker(busy: Path) -> None:
 def test_all_files_are_the_owners_alone_whatever_the_umask(data_dir: Path) -> None:
     inner = data_dir / "made"
     assert run(save(), inner, umask=0).output["queued"] is True
-    until(lambda: (inner / "worker.log").exists(), "the worker logs")
-    until(lambda: (inner / "memory.db").exists(), "the worker has opened everything")
+    wait_until(lambda: (inner / "worker.log").exists(), "the worker logs")
+    wait_until(lambda: (inner / "memory.db").exists(), "the worker has opened everything")
     for folder, _, files in os.walk(inner):
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700, folder
         for name in files:
@@ -185,8 +177,8 @@ def test_fifty_hooks_at_once_start_one_worker_and_lose_nothing(data_dir: Path) -
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda scene_id: run(save(scene_id), data_dir), range(1, 51)))
     assert [answer.output["queued"] for answer in answers] == [True] * 50
-    until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
-    until(lambda: len(worker_pids(data_dir)) == 1, "one worker is alive")
+    wait_until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
+    wait_until(lambda: len(worker_pids(data_dir)) == 1, "one worker is alive")
     assert worker_log(data_dir).count("Worker started") == 1
     assert {job["scene_id"] for job in queued(data_dir)} == set(range(1, 51))
 
@@ -242,7 +234,7 @@ def test_hooks_killed_while_they_start_a_worker_leave_the_next_one_able_to(data_
         killed_hook(save(scene_id), data_dir, rng.uniform(0.03, 0.08))
     answer = run(save(1000), data_dir)
     assert answer.output["queued"] is True
-    until(lambda: len(worker_pids(data_dir)) == 1, "one worker is alive")
+    wait_until(lambda: len(worker_pids(data_dir)) == 1, "one worker is alive")
     assert 1000 in {job["scene_id"] for job in queued(data_dir)}
 
 

@@ -1,17 +1,18 @@
-"""Arrows between the rooms run one way: which room imports which, read from the source."""
+"""Packages depend on each other in one direction; read from the imports in the source."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import ROOT
+from tests.harness.plugin import ROOT
 
-ROOMS = ("common", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks")
-#: What each room may import of ours, besides itself: rooms, or single modules of them.
+PACKAGES = ("common", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks")
+#: What each package may import of ours, besides itself: packages, or single modules of them.
 ALLOWED: dict[str, set[str]] = {
     "common": set(),
     "queue": {"common"},
@@ -19,8 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "validation": {"common"},
     "plex": {"common", "validation"},
     "hooks": {"queue", "stash", "worker.process", "common"},
-    "worker": {"common", "queue", "stash", "validation", "plex", "hooks"},
-    "tasks": {*ROOMS},
+    "worker": {"common", "queue", "stash", "validation", "plex"},
+    "tasks": {*PACKAGES},
 }
 #: Loaded by a save in Stash: of the standard library only what is cheap.
 LIGHT = (
@@ -45,7 +46,8 @@ LIGHT = (
         "queue/table.py",
         "queue/timestamps.py",
     ),
-    *("common/files.py", "common/data_dir.py", "common/sqlite.py", "PlexSync.py"),
+    *("common/files.py", "common/data_dir.py", "common/locks.py", "common/hook_times.py"),
+    *("common/sqlite.py", "queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {
     "typing",
@@ -59,7 +61,7 @@ HEAVY = {
     "datetime",
 }
 
-MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 def imports(path: Path, *, later: bool = True) -> set[str]:
@@ -76,7 +78,7 @@ def _imports(body: list[ast.stmt], later: bool) -> Iterator[str]:
             assert node.module is not None
             # `from worker import process` is an import of worker.process
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (names if node.module in ROOMS else [node.module])
+            yield from (names if node.module in PACKAGES else [node.module])
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             yield from _imports(node.orelse, later)
         elif later or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -98,10 +100,10 @@ def is_within(module: str, places: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_from_the_rooms_below(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    ours = {module for module in imports(path) if module.split(".")[0] in ROOMS}
-    upward = {module for module in ours if not is_within(module, {room, *ALLOWED[room]})}
+def test_a_module_imports_only_from_the_packages_below(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    ours = {module for module in imports(path) if module.split(".")[0] in PACKAGES}
+    upward = {module for module in ours if not is_within(module, {package, *ALLOWED[package]})}
     assert upward == set()
 
 
@@ -111,24 +113,41 @@ def test_nothing_but_the_entry_imports_tasks() -> None:
     assert is_within_any(imports(ROOT / "PlexSync.py"), "tasks")
 
 
-def is_within_any(modules: set[str], room: str) -> bool:
-    return any(is_within(module, {room}) for module in modules)
+def is_within_any(modules: set[str], package: str) -> bool:
+    return any(is_within(module, {package}) for module in modules)
 
 
-def test_nobody_imports_the_entry() -> None:
+def test_no_module_imports_the_entry() -> None:
     assert [name_of(path) for path in MODULES if "PlexSync" in imports(path)] == []
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_what_a_hook_loads_imports_nothing_dear_at_once(name: str) -> None:
+def test_what_a_hook_loads_imports_only_cheap_modules(name: str) -> None:
     tops = {module.split(".")[0] for module in imports(ROOT / name, later=False)}
     assert tops & HEAVY == set()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_says_what_it_may_touch(room: str) -> None:
-    docstring = ast.get_docstring(
-        ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8"))
-    )
-    assert docstring
-    assert "import" in docstring.lower()
+def packages_imported_by(package: str) -> set[str]:
+    """The other packages of ours that the modules of a package import."""
+    modules = (module for path in (ROOT / package).rglob("*.py") for module in imports(path))
+    return {module.split(".")[0] for module in modules} & set(PACKAGES) - {package}
+
+
+def test_no_package_imports_one_that_imports_it() -> None:
+    left = {package: packages_imported_by(package) for package in PACKAGES}
+    while free := [package for package, needed in left.items() if not needed & left.keys()]:
+        for package in free:
+            del left[package]
+    assert left == {}, "a cycle"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_docstring_of_a_package_names_what_it_imports(package: str) -> None:
+    source = (ROOT / package / "__init__.py").read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    sentence = docstring[docstring.index("Imports ") :].replace("\n", " ").split(". ")[0]
+    if "every other package" in sentence:
+        named = {*PACKAGES} - {package}
+    else:
+        named = {name.split(".")[0] for name in re.findall(r"`([a-z_.]+)`", sentence)}
+    assert named & {*PACKAGES} == packages_imported_by(package)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hooks.events import RELATED, SCENE_CREATE, SCENE_DESTROY, SCENE_UPDATE
-from tests.entry.processes import ROOT, run
+from tests.harness.plugin import ROOT, run
 from tests.simulators.stash import Manifest, load_manifest, load_plugins
 
 BOOLEANS = (

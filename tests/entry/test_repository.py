@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.entry.processes import ROOT
+from tests.harness.plugin import ROOT
 from tests.simulators.stash import Manifest, load_manifest
 
 GITHUB = ROOT / ".github"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.entry.processes import Answer, hook, queued, run, save
+from tests.harness.plugin import Answer, hook, run, save
+from tests.harness.results import queued
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
 UPDATE = {"type": "Scene.Update.Post", "input": {"title": "T"}, "inputFields": ["title"]}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import ENTRY, environment, run, until, worker_log
+from tests.harness.plugin import ENTRY, environment, run
+from tests.harness.processes import wait_until
+from tests.harness.results import worker_log
 from tests.isolation import FOLDER, VARIABLE, closed_port, register, search_path, unregister
 from tests.simulators.httpd import Response, SimulatedServer
 from tests.simulators.stash.events import encode, hook_input, scene_update, server_connection
@@ -111,7 +113,7 @@ def test_a_worker_that_a_hook_started_is_guarded(
         )
     )
     assert run(stdin, data_dir, env=session).output["queued"] is True
-    until(lambda: str(foreign) in notes(session), f"it is noted; {worker_log(data_dir)}")
+    wait_until(lambda: str(foreign) in notes(session), f"it is noted; {worker_log(data_dir)}")
     assert "'worker'" in notes(session)
 
 

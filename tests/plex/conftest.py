@@ -1,4 +1,4 @@
-"""The world of the tests of `plex`: a simulated Plex and what speaks to it, all of it closed again."""
+"""Fixtures: a simulated Plex, and what the worker uses to talk to it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from common.sqlite import IN_MEMORY, connect
 from plex.client import PlexClient
 from plex.history import WriteHistory
 from plex.index import FileIndex
-from tests.plex.support import TOKEN, Clock, Naps, Scribe, World, open_index
+from tests.harness.clock import FakeClock
+from tests.harness.plex_only import PlexHarness
+from tests.plex.support import TOKEN, Naps, open_index
 from tests.simulators.plex import PlexSimulator
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock(1_700_000_000.0)
 
 
 @pytest.fixture
@@ -25,8 +27,8 @@ def naps() -> Naps:
 
 
 @pytest.fixture
-def plex(clock: Clock) -> Iterator[PlexSimulator]:
-    with PlexSimulator(token=TOKEN, clock=clock, scan_delay=0.01) as plex:
+def plex(clock: FakeClock) -> Iterator[PlexSimulator]:
+    with PlexSimulator(token=TOKEN, clock=clock.time, scan_delay=0.01) as plex:
         yield plex
     assert plex.server.errors == []
 
@@ -52,10 +54,11 @@ def memory() -> Iterator[WriteHistory]:
 
 
 @pytest.fixture
-def world(plex: PlexSimulator, clock: Clock, client: PlexClient, index: FileIndex) -> World:
-    return World(plex, clock, client, index)
-
-
-@pytest.fixture
-def scribe(world: World, memory: WriteHistory) -> Scribe:
-    return Scribe(world, memory)
+def harness(
+    plex: PlexSimulator,
+    clock: FakeClock,
+    client: PlexClient,
+    index: FileIndex,
+    memory: WriteHistory,
+) -> PlexHarness:
+    return PlexHarness(plex, clock, client, index, memory)

@@ -20,8 +20,9 @@ from plex.exceptions import (
 )
 from plex.index import FileIndex
 from plex.items import read_item
+from tests.harness.plex_only import PlexHarness
 from tests.isolation import closed_url
-from tests.plex.support import TOKEN, Naps, World, requests_of
+from tests.plex.support import TOKEN, Naps, requests_of
 from tests.simulators.httpd import (
     Answer,
     Fault,
@@ -198,11 +199,11 @@ def test_an_answer_is_no_reason_for_another_attempt(
 
 
 def test_an_edit_whose_answer_was_lost_is_sent_again_and_does_no_harm(
-    world: World, naps: Naps
+    harness: PlexHarness, naps: Naps
 ) -> None:
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", genres=["Old"])
-    rule = world.plex.faults.add(ResetAfter(), method="PUT", times=1)
-    world.item(item.rating_key).edit(
+    item = harness.plex.add_item(harness.library, "/media/a/One.mp4", genres=["Old"])
+    rule = harness.plex.faults.add(ResetAfter(), method="PUT", times=1)
+    harness.item(item.rating_key).edit(
         **{"title.value": "New", "genre[0].tag.tag": "Fresh", "genre[].tag.tag-": "Old"}
     )
     rule.remove()
@@ -216,13 +217,15 @@ def test_an_edit_whose_answer_was_lost_is_sent_again_and_does_no_harm(
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 def test_a_redirect_is_not_followed_to_another_host(
-    world: World, stranger: SimulatedServer, method: str, status: int
+    harness: PlexHarness, stranger: SimulatedServer, method: str, status: int
 ) -> None:
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
-    plex_item = world.item(item.rating_key)
-    world.plex.faults.add(Answer(status, b"", {"Location": f"{stranger.url}/steal"}), method=method)
+    item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
+    plex_item = harness.item(item.rating_key)
+    harness.plex.faults.add(
+        Answer(status, b"", {"Location": f"{stranger.url}/steal"}), method=method
+    )
     calls: dict[str, Callable[[], object]] = {
-        "GET": world.client.probe,
+        "GET": harness.client.probe,
         "PUT": lambda: _translated(lambda: plex_item.edit(**{"title.value": "x"})),
         "POST": lambda: _translated(lambda: plex_item.uploadPoster(filepath=b"picture")),
     }
@@ -240,15 +243,15 @@ def test_a_redirect_at_the_first_request_is_not_followed(
     assert len(stranger.log) == 0
 
 
-def test_the_token_is_in_no_address(world: World) -> None:
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
-    world.refresh()
-    world.item(item.rating_key).edit(**{"title.value": "x"})
-    world.item(item.rating_key).uploadPoster(filepath=b"picture")
-    assert not [exchange for exchange in world.plex.log.all() if TOKEN in exchange.request.target]
-    assert {exchange.request.headers.get("X-Plex-Token") for exchange in world.plex.log.all()} == {
-        TOKEN
-    }
+def test_the_token_is_in_no_address(harness: PlexHarness) -> None:
+    item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
+    harness.refresh()
+    harness.item(item.rating_key).edit(**{"title.value": "x"})
+    harness.item(item.rating_key).uploadPoster(filepath=b"picture")
+    assert not [exchange for exchange in harness.plex.log.all() if TOKEN in exchange.request.target]
+    assert {
+        exchange.request.headers.get("X-Plex-Token") for exchange in harness.plex.log.all()
+    } == {TOKEN}
 
 
 # --- identity -----------------------------------------------------------------------------------------------

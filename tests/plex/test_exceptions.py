@@ -27,7 +27,8 @@ from plex.exceptions import (
     translated,
 )
 from plex.index import FileIndex
-from tests.plex.support import TOKEN, Naps, Scribe, World
+from tests.harness.plex_only import PlexHarness
+from tests.plex.support import TOKEN, Naps
 from tests.simulators.httpd import Answer, Fault, Hang, Reset, ResetAfter, Truncate
 from tests.simulators.plex import PlexSimulator
 from validation.errors import PermanentError, TransientError
@@ -196,18 +197,18 @@ def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int
 
 
 def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_written(
-    world: World, scribe: Scribe
+    harness: PlexHarness,
 ) -> None:
     """The write says 403 either way; the probe that follows says whether it is the token."""
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4")
-    found = world.read(item.rating_key)
-    world.plex.valid_tokens.clear()
-    world.plex.shared_tokens.add(TOKEN)
+    item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
+    found = harness.read(item.rating_key)
+    harness.plex.valid_tokens.clear()
+    harness.plex.shared_tokens.add(TOKEN)
     with pytest.raises(PlexPermanentError) as caught:
-        scribe.write(found, title="New")
+        harness.write(found, title="New")
     assert caught.value.status == 403
     with pytest.raises(PlexRejected, match="owner"):
-        world.client.probe()
+        harness.client.probe()
 
 
 BROKEN: dict[str, Fault] = {
@@ -239,28 +240,28 @@ BROKEN: dict[str, Fault] = {
 
 
 def _steps(
-    world: World, scribe: Scribe, rating_key: int
+    harness: PlexHarness, rating_key: int
 ) -> dict[str, tuple[str, str, Callable[[], object]]]:
     """Step → (method, path to break, what is called); everything before the step went well."""
-    found = world.read(rating_key)
-    world.refresh()
+    found = harness.read(rating_key)
+    harness.refresh()
 
     def listed() -> object:
-        world.clock.tick()
-        world.plex.add_item(world.scenes, f"/media/new/{world.clock.now}.mp4")
-        return world.refresh()
+        harness.clock.advance(10)
+        harness.plex.add_item(harness.library, f"/media/new/{harness.clock.now}.mp4")
+        return harness.refresh()
 
     return {
-        "sections": ("GET", "/library", world.client.libraries),
-        "marks": ("GET", "/library/sections$", world.refresh),
+        "sections": ("GET", "/library", harness.client.libraries),
+        "marks": ("GET", "/library/sections$", harness.refresh),
         "listing": ("GET", "/library/sections/1/all", listed),
-        "item": ("GET", "/library/metadata", lambda: world.find("/data/a/One.mp4")),
+        "item": ("GET", "/library/metadata", lambda: harness.find("/data/a/One.mp4")),
         "edit": (
             "PUT",
             "/",
-            lambda: scribe.write(found, title="New"),
+            lambda: harness.write(found, title="New"),
         ),
-        "poster": ("POST", "/", lambda: world.client.upload_poster(found, b"picture")),
+        "poster": ("POST", "/", lambda: harness.client.upload_poster(found, b"picture")),
     }
 
 
@@ -281,11 +282,11 @@ HARMLESS = {
 @pytest.mark.parametrize("step", ["sections", "marks", "listing", "item", "edit", "poster"])
 @pytest.mark.parametrize("broken", BROKEN)
 def test_no_foreign_exception_leaves_the_room(
-    plex: PlexSimulator, world: World, naps: Naps, scribe: Scribe, broken: str, step: str
+    plex: PlexSimulator, harness: PlexHarness, naps: Naps, broken: str, step: str
 ) -> None:
-    item = plex.add_item(world.scenes, "/media/a/One.mp4")
-    world.client._session._limits = (2.0, 0.15)
-    method, path, call = _steps(world, scribe, item.rating_key)[step]
+    item = plex.add_item(harness.library, "/media/a/One.mp4")
+    harness.client._session._limits = (2.0, 0.15)
+    method, path, call = _steps(harness, item.rating_key)[step]
     rule = plex.faults.add(BROKEN[broken], method=method, path=path)
     try:
         call()
@@ -305,13 +306,13 @@ def test_no_foreign_exception_leaves_the_room(
 
 @pytest.mark.parametrize("broken", [name for name in BROKEN if name not in ("hang", "bad numbers")])
 def test_a_broken_answer_at_any_step_leaves_the_index_usable(
-    plex: PlexSimulator, world: World, scribe: Scribe, index: FileIndex, broken: str
+    plex: PlexSimulator, harness: PlexHarness, index: FileIndex, broken: str
 ) -> None:
-    item = plex.add_item(world.scenes, "/media/a/One.mp4", size=5)
-    plex.add_item(world.scenes, "/media/b/One.mp4", size=5)
-    for method, path, call in list(_steps(world, scribe, item.rating_key).values())[:4]:
+    item = plex.add_item(harness.library, "/media/a/One.mp4", size=5)
+    plex.add_item(harness.library, "/media/b/One.mp4", size=5)
+    for method, path, call in list(_steps(harness, item.rating_key).values())[:4]:
         rule = plex.faults.add(BROKEN[broken], method=method, path=path)
         with pytest.raises(PLEX_ERRORS):
             call()
         rule.remove()
-    assert world.find("/data/a/One.mp4", 5)[1] == item.rating_key
+    assert harness.find("/data/a/One.mp4", 5)[1] == item.rating_key

@@ -11,7 +11,9 @@ from plex.client import PAGE
 from plex.exceptions import PlexTemporaryError
 from plex.index import FileIndex
 from plex.paths import normalize
-from tests.plex.support import Clock, World, open_index
+from tests.harness.clock import FakeClock
+from tests.harness.plex_only import PlexHarness
+from tests.plex.support import open_index
 from tests.simulators.httpd import Answer, Reset
 from tests.simulators.plex import PlexLibrary, PlexSimulator
 
@@ -39,107 +41,113 @@ def known(
     }
 
 
-def fill(world: World, count: int, folder: str = "/media/many") -> None:
+def fill(harness: PlexHarness, count: int, folder: str = "/media/many") -> None:
     """Items that Plex found over a while, fifty a second."""
     for start in range(0, count, 50):
         numbers = range(start, min(count, start + 50))
-        world.plex.add_items(world.scenes, [f"{folder}/{number:05d}.mp4" for number in numbers])
-        world.clock.tick(1)
+        harness.plex.add_items(
+            harness.library, [f"{folder}/{number:05d}.mp4" for number in numbers]
+        )
+        harness.clock.advance(1)
 
 
-def assert_complete(world: World) -> None:
-    assert known(world.index, world.plex, world.scenes) == truth(world.plex, world.scenes)
-    assert world.index.count() == len(truth(world.plex, world.scenes))
+def assert_complete(harness: PlexHarness) -> None:
+    assert known(harness.index, harness.plex, harness.library) == truth(
+        harness.plex, harness.library
+    )
+    assert harness.index.count() == len(truth(harness.plex, harness.library))
 
 
 # --- building -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2000])
-def test_a_library_of_any_size_is_listed_whole(world: World, count: int) -> None:
-    fill(world, count)
-    world.refresh()
-    assert_complete(world)
-    pages = world.plex.log.count("GET", "/library/sections/1/all")
+def test_a_library_of_any_size_is_listed_whole(harness: PlexHarness, count: int) -> None:
+    fill(harness, count)
+    harness.refresh()
+    assert_complete(harness)
+    pages = harness.plex.log.count("GET", "/library/sections/1/all")
     assert pages == max(1, -(-count // PAGE))
 
 
 @pytest.mark.parametrize(("count", "page"), [(10, 3), (9, 3), (25, 7), (1005, 400)])
 def test_pages_that_hold_fewer_items_than_asked_for_lose_none(
-    world: World, count: int, page: int
+    harness: PlexHarness, count: int, page: int
 ) -> None:
-    world.plex.settings.max_page = page
-    fill(world, count)
-    world.refresh()
-    assert_complete(world)
+    harness.plex.settings.max_page = page
+    fill(harness, count)
+    harness.refresh()
+    assert_complete(harness)
 
 
-def test_twenty_thousand_items_are_listed_in_pages(world: World) -> None:
-    fill(world, 20_000)
-    world.refresh()
-    assert world.index.count() == 20_000
-    assert world.plex.log.count("GET", "/library/sections/1/all") == 20
+def test_twenty_thousand_items_are_listed_in_pages(harness: PlexHarness) -> None:
+    fill(harness, 20_000)
+    harness.refresh()
+    assert harness.index.count() == 20_000
+    assert harness.plex.log.count("GET", "/library/sections/1/all") == 20
     sizes = {
         one.request.headers.get("X-Plex-Container-Size")
-        for one in world.plex.log.matching("GET", r".*/all")
+        for one in harness.plex.log.matching("GET", r".*/all")
     }
     assert sizes == {"1000"}
-    assert [one.path for one in world.index.by_name("12345.MP4", [1])] == ["/media/many/12345.mp4"]
-    world.plex.log.clear()
-    world.clock.tick()
-    world.plex.add_item(world.scenes, "/media/new.mp4")
-    assert world.refresh()
-    assert world.index.by_path("/media/new.mp4", [1])
-    assert len(world.plex.log) == 2
+    assert [one.path for one in harness.index.by_name("12345.MP4", [1])] == [
+        "/media/many/12345.mp4"
+    ]
+    harness.plex.log.clear()
+    harness.clock.advance(10)
+    harness.plex.add_item(harness.library, "/media/new.mp4")
+    assert harness.refresh()
+    assert harness.index.by_path("/media/new.mp4", [1])
+    assert len(harness.plex.log) == 2
 
 
-def test_every_part_of_every_version_is_known(world: World) -> None:
-    item = world.plex.add_item(
-        world.scenes, "/media/CD1.avi", parts=["/media/CD2.avi"], versions=["/media/4k.mkv"]
+def test_every_part_of_every_version_is_known(harness: PlexHarness) -> None:
+    item = harness.plex.add_item(
+        harness.library, "/media/CD1.avi", parts=["/media/CD2.avi"], versions=["/media/4k.mkv"]
     )
-    world.refresh()
+    harness.refresh()
     for path in ("/media/CD1.avi", "/media/CD2.avi", "/media/4k.mkv"):
-        assert [one.rating_key for one in world.index.by_path(path, [1])] == [item.rating_key]
+        assert [one.rating_key for one in harness.index.by_path(path, [1])] == [item.rating_key]
 
 
-def test_no_request_is_made_for_a_single_item(world: World) -> None:
-    fill(world, 50)
-    world.refresh()
-    assert world.plex.log.count("GET", "/library/metadata") == 0
+def test_no_request_is_made_for_a_single_item(harness: PlexHarness) -> None:
+    fill(harness, 50)
+    harness.refresh()
+    assert harness.plex.log.count("GET", "/library/metadata") == 0
 
 
-def test_an_item_without_a_file_costs_no_full_listing_at_every_change(world: World) -> None:
-    fill(world, 2500)
-    world.plex.add_item(world.scenes, "/media/ghost.mp4").parts[0].file = ""
-    world.refresh()
-    world.plex.log.clear()
-    world.clock.tick()
-    world.plex.add_item(world.scenes, "/media/new.mp4")
-    world.refresh()
-    assert len(world.plex.log) <= 3
+def test_an_item_without_a_file_costs_no_full_listing_at_every_change(harness: PlexHarness) -> None:
+    fill(harness, 2500)
+    harness.plex.add_item(harness.library, "/media/ghost.mp4").parts[0].file = ""
+    harness.refresh()
+    harness.plex.log.clear()
+    harness.clock.advance(10)
+    harness.plex.add_item(harness.library, "/media/new.mp4")
+    harness.refresh()
+    assert len(harness.plex.log) <= 3
 
 
-def test_only_the_sections_asked_for_are_searched(world: World) -> None:
-    other = world.plex.add_library("Other", ["/other"])
-    world.plex.add_item(world.scenes, "/media/a.mp4")
-    world.plex.add_item(other, "/other/a.mp4")
-    world.refresh()
-    assert len(world.index.by_name("a.mp4", [world.scenes.key, other.key])) == 2
-    assert [one.path for one in world.index.by_name("a.mp4", [other.key])] == ["/other/a.mp4"]
-    assert world.index.by_name("a.mp4", []) == []
-    assert world.index.knows([world.scenes.key, other.key])
-    assert not world.index.knows([world.scenes.key, 99])
+def test_only_the_sections_asked_for_are_searched(harness: PlexHarness) -> None:
+    other = harness.plex.add_library("Other", ["/other"])
+    harness.plex.add_item(harness.library, "/media/a.mp4")
+    harness.plex.add_item(other, "/other/a.mp4")
+    harness.refresh()
+    assert len(harness.index.by_name("a.mp4", [harness.library.key, other.key])) == 2
+    assert [one.path for one in harness.index.by_name("a.mp4", [other.key])] == ["/other/a.mp4"]
+    assert harness.index.by_name("a.mp4", []) == []
+    assert harness.index.knows([harness.library.key, other.key])
+    assert not harness.index.knows([harness.library.key, 99])
 
 
 # --- staying up to date -------------------------------------------------------------------------------------
 
 
-def test_nothing_changed_is_one_request(world: World) -> None:
-    fill(world, 30)
-    world.refresh()
-    world.plex.log.clear()
-    assert not world.refresh()
-    assert [one.request.path for one in world.plex.log.all()] == ["/library/sections"]
+def test_nothing_changed_is_one_request(harness: PlexHarness) -> None:
+    fill(harness, 30)
+    harness.refresh()
+    harness.plex.log.clear()
+    assert not harness.refresh()
+    assert [one.request.path for one in harness.plex.log.all()] == ["/library/sections"]
 
 
 CHANGES = [
@@ -155,8 +163,8 @@ CHANGES = [
 ]
 
 
-def _change(world: World, kind: str) -> None:
-    plex, library = world.plex, world.scenes
+def _change(harness: PlexHarness, kind: str) -> None:
+    plex, library = harness.plex, harness.library
     items = plex.items(library)
     if kind in ("add", "add and remove"):
         plex.add_item(library, "/media/new/new.mp4", size=77)
@@ -183,140 +191,144 @@ def _change(world: World, kind: str) -> None:
 
 @pytest.mark.parametrize("later", [0.0, 10.0], ids=["same second", "later"])
 @pytest.mark.parametrize("kind", CHANGES)
-def test_after_any_change_the_index_is_complete(world: World, kind: str, later: float) -> None:
-    fill(world, 40)
-    world.refresh()
-    before = {path for _, path, _ in truth(world.plex, world.scenes)}
-    world.clock.tick(later)
-    _change(world, kind)
-    assert world.refresh()
-    assert_complete(world)
-    gone = before - {path for _, path, _ in truth(world.plex, world.scenes)}
-    assert not [path for path in gone if world.index.by_path(path, [world.scenes.key])]
-    assert not world.refresh()
+def test_after_any_change_the_index_is_complete(
+    harness: PlexHarness, kind: str, later: float
+) -> None:
+    fill(harness, 40)
+    harness.refresh()
+    before = {path for _, path, _ in truth(harness.plex, harness.library)}
+    harness.clock.advance(later)
+    _change(harness, kind)
+    assert harness.refresh()
+    assert_complete(harness)
+    gone = before - {path for _, path, _ in truth(harness.plex, harness.library)}
+    assert not [path for path in gone if harness.index.by_path(path, [harness.library.key])]
+    assert not harness.refresh()
 
 
-def test_a_few_changes_in_a_large_library_cost_few_requests(world: World) -> None:
-    fill(world, 5000)
-    world.refresh()
-    world.plex.log.clear()
+def test_a_few_changes_in_a_large_library_cost_few_requests(harness: PlexHarness) -> None:
+    fill(harness, 5000)
+    harness.refresh()
+    harness.plex.log.clear()
     for number in range(3):
-        world.clock.tick()
-        world.plex.add_item(world.scenes, f"/media/new/{number}.mp4")
-        world.refresh()
-    assert len(world.plex.log) == 6
-    assert_complete(world)
+        harness.clock.advance(10)
+        harness.plex.add_item(harness.library, f"/media/new/{number}.mp4")
+        harness.refresh()
+    assert len(harness.plex.log) == 6
+    assert_complete(harness)
 
 
-def test_a_change_in_one_library_costs_the_other_nothing(world: World) -> None:
-    other = world.plex.add_library("Other", ["/other"])
-    world.plex.add_item(other, "/other/a.mp4")
-    fill(world, 5)
-    world.refresh()
-    world.plex.log.clear()
-    world.clock.tick()
-    world.plex.add_item(world.scenes, "/media/new.mp4")
-    world.refresh()
-    assert world.plex.log.count("GET", f"/library/sections/{other.key}/all") == 0
+def test_a_change_in_one_library_costs_the_other_nothing(harness: PlexHarness) -> None:
+    other = harness.plex.add_library("Other", ["/other"])
+    harness.plex.add_item(other, "/other/a.mp4")
+    fill(harness, 5)
+    harness.refresh()
+    harness.plex.log.clear()
+    harness.clock.advance(10)
+    harness.plex.add_item(harness.library, "/media/new.mp4")
+    harness.refresh()
+    assert harness.plex.log.count("GET", f"/library/sections/{other.key}/all") == 0
 
 
-def test_an_item_that_was_forgotten_comes_back_with_the_next_refresh(world: World) -> None:
+def test_an_item_that_was_forgotten_comes_back_with_the_next_refresh(harness: PlexHarness) -> None:
     """Whoever drops an item by mistake must not lose it for ever."""
-    fill(world, 5)
-    world.refresh()
-    world.index.forget(world.plex.items(world.scenes)[2].rating_key)
-    world.refresh()
-    assert_complete(world)
+    fill(harness, 5)
+    harness.refresh()
+    harness.index.forget(harness.plex.items(harness.library)[2].rating_key)
+    harness.refresh()
+    assert_complete(harness)
 
 
-def test_an_index_is_stale_after_the_clock_was_set_back(world: World, clock: Clock) -> None:
+def test_an_index_is_stale_after_the_clock_was_set_back(
+    harness: PlexHarness, clock: FakeClock
+) -> None:
     """Whoever asks for its age must not take the time that was lost for freshness."""
     connection = connect(IN_MEMORY)
-    index = FileIndex(connection, now=clock)
-    index.refresh(world.client, world.section_ids)
+    index = FileIndex(connection, now=clock.time)
+    index.refresh(harness.client, harness.section_ids)
     assert index.age() == 0
-    clock.tick(-3600)
+    clock.now -= 3600
     assert not index.age() < 0
     connection.close()
 
 
-def test_a_listing_that_broke_off_leaves_no_ghosts(world: World) -> None:
-    fill(world, 2500)
-    gone = world.plex.items(world.scenes)[10]
-    rule = world.plex.faults.add(
+def test_a_listing_that_broke_off_leaves_no_ghosts(harness: PlexHarness) -> None:
+    fill(harness, 2500)
+    gone = harness.plex.items(harness.library)[10]
+    rule = harness.plex.faults.add(
         Answer(503),
         path="/library/sections/1/all",
         when=lambda request: request.headers.get("X-Plex-Container-Start") == "1000",
     )
     with pytest.raises(PlexTemporaryError):
-        world.refresh()
+        harness.refresh()
     rule.remove()
-    world.plex.remove_item(gone.rating_key)
-    world.refresh()
-    assert world.index.by_path(gone.path, [1]) == []
-    assert_complete(world)
+    harness.plex.remove_item(gone.rating_key)
+    harness.refresh()
+    assert harness.index.by_path(gone.path, [1]) == []
+    assert_complete(harness)
 
 
-def test_a_refresh_that_breaks_off_is_made_up_for(world: World) -> None:
-    fill(world, 20)
-    world.refresh()
-    world.clock.tick()
-    _change(world, "move and remove")
-    rule = world.plex.faults.add(Reset(), path="/library/sections/1/all")
+def test_a_refresh_that_breaks_off_is_made_up_for(harness: PlexHarness) -> None:
+    fill(harness, 20)
+    harness.refresh()
+    harness.clock.advance(10)
+    _change(harness, "move and remove")
+    rule = harness.plex.faults.add(Reset(), path="/library/sections/1/all")
     with pytest.raises(PlexTemporaryError):
-        world.refresh()
+        harness.refresh()
     rule.remove()
-    world.refresh()
-    assert_complete(world)
+    harness.refresh()
+    assert_complete(harness)
 
 
-def test_a_listing_that_ends_early_is_no_complete_one(world: World) -> None:
-    fill(world, 20)
-    world.refresh()
-    world.clock.tick()
-    _change(world, "replace")
+def test_a_listing_that_ends_early_is_no_complete_one(harness: PlexHarness) -> None:
+    fill(harness, 20)
+    harness.refresh()
+    harness.clock.advance(10)
+    _change(harness, "replace")
     body = b'<MediaContainer size="0" totalSize="20" offset="0"/>'
-    rule = world.plex.faults.add(Answer(200, body), path="/library/sections/1/all")
+    rule = harness.plex.faults.add(Answer(200, body), path="/library/sections/1/all")
     with pytest.raises(PlexTemporaryError):
-        world.refresh()
+        harness.refresh()
     rule.remove()
-    world.refresh()
-    assert_complete(world)
+    harness.refresh()
+    assert_complete(harness)
 
 
-def test_items_that_go_while_the_pages_are_read_are_made_up_for(world: World) -> None:
-    fill(world, 3000)
-    first = world.plex.items(world.scenes)[0]
+def test_items_that_go_while_the_pages_are_read_are_made_up_for(harness: PlexHarness) -> None:
+    fill(harness, 3000)
+    first = harness.plex.items(harness.library)[0]
 
     def remove_one(request: object) -> bool:
         if (
-            first.rating_key in world.scenes.items
-            and world.plex.log.count("GET", "/library/sections/1/all") == 2
+            first.rating_key in harness.library.items
+            and harness.plex.log.count("GET", "/library/sections/1/all") == 2
         ):
-            world.plex.remove_item(first.rating_key)
+            harness.plex.remove_item(first.rating_key)
         return False
 
-    world.plex.faults.add(Answer(500), path="/library/sections/1/all", when=remove_one)
-    world.refresh()
-    world.refresh()
-    assert_complete(world)
+    harness.plex.faults.add(Answer(500), path="/library/sections/1/all", when=remove_one)
+    harness.refresh()
+    harness.refresh()
+    assert_complete(harness)
 
 
 # --- on disk ------------------------------------------------------------------------------------------------
 
 
-def test_an_index_on_disk_is_as_warm_after_a_restart(world: World, tmp_path: Path) -> None:
-    fill(world, 30)
+def test_an_index_on_disk_is_as_warm_after_a_restart(harness: PlexHarness, tmp_path: Path) -> None:
+    fill(harness, 30)
     with open_index(tmp_path / "index.db") as index:
-        index.refresh(world.client, world.section_ids)
-    world.plex.log.clear()
+        index.refresh(harness.client, harness.section_ids)
+    harness.plex.log.clear()
     with open_index(tmp_path / "index.db") as index:
-        assert index.knows(world.section_ids)
+        assert index.knows(harness.section_ids)
         assert index.count() == 30
-        assert not index.refresh(world.client, world.section_ids)
-        assert len(world.plex.log) == 1
-        world.clock.tick()
-        _change(world, "add and remove")
-        index.refresh(world.client, world.section_ids)
-        assert known(index, world.plex, world.scenes) == truth(world.plex, world.scenes)
+        assert not index.refresh(harness.client, harness.section_ids)
+        assert len(harness.plex.log) == 1
+        harness.clock.advance(10)
+        _change(harness, "add and remove")
+        index.refresh(harness.client, harness.section_ids)
+        assert known(index, harness.plex, harness.library) == truth(harness.plex, harness.library)
         assert index.count() == 30

@@ -16,7 +16,7 @@ import pytest
 
 from plex.exceptions import PlexNotFound
 from plex.matcher import MatchConfidence
-from tests.plex.support import World
+from tests.harness.plex_only import PlexHarness
 from tests.simulators.plex import PlexItem, PlexLibrary
 
 NAMES = [
@@ -51,11 +51,11 @@ class Scene:
 class Generated:
     """The two libraries and the truth about them."""
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, harness: PlexHarness, seed: int) -> None:
         self.random = random.Random(seed)
-        self.world = world
+        self.harness = harness
         self.libraries: list[PlexLibrary] = [
-            world.plex.add_library(f"Library {number}", [root])
+            harness.plex.add_library(f"Library {number}", [root])
             for number, root in enumerate(PLEX_ROOTS, 1)
         ]
         self.scenes: list[Scene] = []
@@ -81,18 +81,18 @@ class Generated:
         plex_path = f"{PLEX_ROOTS[root]}/{folders}/{name}"
         key = None
         if not absent:
-            key = self.world.plex.add_item(self.libraries[root], plex_path, size=size).rating_key
+            key = self.harness.plex.add_item(self.libraries[root], plex_path, size=size).rating_key
         if root == 2:
             path = path.replace("/", "\\")
         self.scenes.append(Scene(path, size, plex_path, key))
 
     def item(self, scene: Scene) -> PlexItem:
         assert scene.key is not None
-        return self.world.plex.item(scene.key)
+        return self.harness.plex.item(scene.key)
 
     def mislead(self) -> None:
         """What happens in Plex behind the index's back; the scenes in Stash follow where a user would."""
-        self.world.clock.tick()
+        self.harness.clock.advance(10)
         present = [scene for scene in self.scenes if scene.key is not None]
         absent = [scene for scene in self.scenes if scene.key is None]
         self.random.shuffle(present)
@@ -105,17 +105,17 @@ class Generated:
         for scene in absent[:20]:  # Plex has found them by now
             root = PLEX_ROOTS.index(scene.plex_path[: len(PLEX_ROOTS[0])])
             scene.size = self.random.choice(SIZES)
-            scene.key = self.world.plex.add_item(
+            scene.key = self.harness.plex.add_item(
                 self.libraries[root], scene.plex_path, size=scene.size
             ).rating_key
 
     def _replace(self, scenes: Sequence[Scene]) -> None:
         for scene in scenes:
-            scene.key = self.world.plex.replace_item(scene.plex_path).rating_key
+            scene.key = self.harness.plex.replace_item(scene.plex_path).rating_key
 
     def _remove(self, scenes: Sequence[Scene]) -> None:
         for scene in scenes:
-            self.world.plex.remove_item(self.item(scene).rating_key)
+            self.harness.plex.remove_item(self.item(scene).rating_key)
             scene.key, scene.size = None, self.new_size()
 
     def _move(self, scenes: Sequence[Scene]) -> None:
@@ -125,15 +125,15 @@ class Generated:
             name = scene.plex_path.rpartition("/")[2]
             scene.plex_path = f"/plex1/moved/{number}/{name}"
             scene.path = f"/data/one/moved/{number}/{name}"
-            self.world.plex.move_file(self.item(scene).rating_key, scene.plex_path)
+            self.harness.plex.move_file(self.item(scene).rating_key, scene.plex_path)
 
     def _exchange(self, scenes: Sequence[Scene]) -> None:
         """Pairs of files take each other's place; the scenes keep their paths, so their items are exchanged."""
         for one, other in zip(scenes[::2], scenes[1::2], strict=True):
             first, second = self.item(one), self.item(other)
-            self.world.plex.move_file(first.rating_key, f"/plex1/aside/{first.rating_key}.tmp")
-            self.world.plex.move_file(second.rating_key, one.plex_path)
-            self.world.plex.move_file(first.rating_key, other.plex_path)
+            self.harness.plex.move_file(first.rating_key, f"/plex1/aside/{first.rating_key}.tmp")
+            self.harness.plex.move_file(second.rating_key, one.plex_path)
+            self.harness.plex.move_file(first.rating_key, other.plex_path)
             one.key, other.key = second.rating_key, first.rating_key
             one.size, other.size = second.parts[0].size, first.parts[0].size
 
@@ -141,22 +141,22 @@ class Generated:
         """Removed and found again later, with other items in between."""
         gone = [(scene, self.item(scene)) for scene in scenes]
         for _, item in gone:
-            self.world.plex.remove_item(item.rating_key)
-        self.world.clock.tick()
+            self.harness.plex.remove_item(item.rating_key)
+        self.harness.clock.advance(10)
         for scene, item in gone:
             number = self.new_size()
-            self.world.plex.add_item(item.library, f"/plex1/filler/{number}.mp4", size=number)
-            scene.key = self.world.plex.add_item(
+            self.harness.plex.add_item(item.library, f"/plex1/filler/{number}.mp4", size=number)
+            scene.key = self.harness.plex.add_item(
                 item.library, scene.plex_path, size=scene.size
             ).rating_key
 
     def check(self, *, mapped: bool, indexed: bool = True, every: int = 1) -> Counter[str]:
         """Look up the scenes; no wrong item is sure. Return how often each answer came."""
         answers: Counter[str] = Counter()
-        self.world._sections = None
+        self.harness._sections = None
         for scene in self.scenes[::every]:
             try:
-                confidence, key, candidates = self.world.find(
+                confidence, key, candidates = self.harness.find(
                     scene.path, scene.size, mappings=MAPPINGS if mapped else (), indexed=indexed
                 )
             except PlexNotFound:
@@ -177,10 +177,10 @@ class Generated:
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
 def test_no_wrong_item_is_sure_before_and_after_plex_has_moved_on(
-    world: World, seed: int, mapped: bool
+    harness: PlexHarness, seed: int, mapped: bool
 ) -> None:
-    generated = Generated(world, seed)
-    world.refresh()
+    generated = Generated(harness, seed)
+    harness.refresh()
     before = generated.check(mapped=mapped)
     assert before["high"] > COUNT * 0.6
     generated.mislead()
@@ -190,16 +190,16 @@ def test_no_wrong_item_is_sure_before_and_after_plex_has_moved_on(
 
 
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
-def test_without_an_index_the_answers_are_the_same(world: World, mapped: bool) -> None:
-    generated = Generated(world, 99)
+def test_without_an_index_the_answers_are_the_same(harness: PlexHarness, mapped: bool) -> None:
+    generated = Generated(harness, 99)
     generated.mislead()
     assert generated.check(mapped=mapped, indexed=False, every=12)["high"] > 15
 
 
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
-def test_a_life_of_many_small_changes_misleads_nobody(world: World, mapped: bool) -> None:
-    generated = Generated(world, 7)
-    world.refresh()
+def test_a_life_of_many_small_changes_misleads_nobody(harness: PlexHarness, mapped: bool) -> None:
+    generated = Generated(harness, 7)
+    harness.refresh()
     for _ in range(2):
         generated.mislead()
         generated.check(mapped=mapped, every=3)

@@ -15,11 +15,12 @@ from plex.history import WriteHistory, Written
 from plex.items import read_item
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
-from tests.plex.support import TOKEN, Scribe, World, scene
+from tests.harness.in_process import make_worker
+from tests.harness.plex_only import PlexHarness, metadata_of
+from tests.plex.support import TOKEN
 from tests.simulators.httpd import Answer, ResetAfter
 from tests.simulators.plex import PlexItem, PlexSimulator
 from validation.config import validate_config
-from worker.processor import SyncWorker
 
 EVERYTHING: dict[str, Any] = {
     "title": "Ein „Titel“ & mehr <b> 100%",
@@ -55,28 +56,28 @@ def indexed_tags(request: pytest.FixtureRequest, plex: PlexSimulator) -> str:
 
 
 @pytest.fixture
-def item(world: World) -> PlexItem:
-    return world.plex.add_item(world.scenes, "/media/a/One.mp4", agent_metadata=AGENT)
+def item(harness: PlexHarness) -> PlexItem:
+    return harness.plex.add_item(harness.library, "/media/a/One.mp4", agent_metadata=AGENT)
 
 
 @pytest.fixture
-def bystander(world: World) -> Iterator[PlexItem]:
+def bystander(harness: PlexHarness) -> Iterator[PlexItem]:
     """An item that nobody means."""
-    other = world.plex.add_item(
-        world.scenes, "/media/b/One.mp4", title="Mine", genres=["Own"], actors=["Own"]
+    other = harness.plex.add_item(
+        harness.library, "/media/b/One.mp4", title="Mine", genres=["Own"], actors=["Own"]
     )
     before = (dict(other.values), dict(other.tags), set(other.locked))
     yield other
     assert (dict(other.values), dict(other.tags), set(other.locked)) == before
-    assert other.rating_key not in {write.rating_key for write in world.plex.writes}
+    assert other.rating_key not in {write.rating_key for write in harness.plex.writes}
 
 
-def puts(world: World) -> int:
-    return world.plex.log.count("PUT")
+def puts(harness: PlexHarness) -> int:
+    return harness.plex.log.count("PUT")
 
 
-def assert_everything(world: World, item: PlexItem, *, locked: bool = True) -> None:
-    read = world.read(item.rating_key)
+def assert_everything(harness: PlexHarness, item: PlexItem, *, locked: bool = True) -> None:
+    read = harness.read(item.rating_key)
     assert read.title == 'Ein "Titel" & mehr <b> 100%'
     assert read.summary == EVERYTHING["details"]
     assert (read.date, read.year, read.studio, read.rating) == (
@@ -93,47 +94,45 @@ def assert_everything(world: World, item: PlexItem, *, locked: bool = True) -> N
 
 
 def test_every_field_and_lock_is_read_back(
-    world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem
+    harness: PlexHarness, item: PlexItem, bystander: PlexItem
 ) -> None:
-    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    assert_everything(world, item)
+    harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    assert_everything(harness, item)
 
 
 def test_a_refresh_in_plex_changes_nothing(
-    world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem
+    harness: PlexHarness, item: PlexItem, bystander: PlexItem
 ) -> None:
-    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    world.plex.refresh_item(item.rating_key)
-    assert_everything(world, item)
+    harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    harness.plex.refresh_item(item.rating_key)
+    assert_everything(harness, item)
 
 
-def test_all_of_it_is_one_read_and_one_write(world: World, scribe: Scribe, item: PlexItem) -> None:
-    assert world.sections
-    world.plex.log.clear()
-    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    assert [(one.request.method, one.request.path) for one in world.plex.log.all()] == [
+def test_all_of_it_is_one_read_and_one_write(harness: PlexHarness, item: PlexItem) -> None:
+    assert harness.sections
+    harness.plex.log.clear()
+    harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    assert [(one.request.method, one.request.path) for one in harness.plex.log.all()] == [
         ("GET", f"/library/metadata/{item.rating_key}"),
-        ("PUT", f"/library/sections/{world.scenes.key}/all"),
+        ("PUT", f"/library/sections/{harness.library.key}/all"),
     ]
-    assert [write.rating_key for write in world.plex.writes] == [item.rating_key]
+    assert [write.rating_key for write in harness.plex.writes] == [item.rating_key]
 
 
-def test_the_second_run_writes_nothing(world: World, scribe: Scribe, item: PlexItem) -> None:
-    scribe.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
-    world.plex.log.clear()
-    edits = scribe.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
+def test_the_second_run_writes_nothing(harness: PlexHarness, item: PlexItem) -> None:
+    harness.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
+    harness.plex.log.clear()
+    edits = harness.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
     assert dict(edits.parameters) == {}
-    assert [one.request.method for one in world.plex.log.all()] == ["GET"]
+    assert [one.request.method for one in harness.plex.log.all()] == ["GET"]
 
 
-def test_a_run_without_memory_writes_nothing_either(
-    world: World, scribe: Scribe, item: PlexItem
-) -> None:
-    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    scribe.history.delete(1)
-    world.plex.log.clear()
-    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    assert puts(world) == 0
+def test_a_run_without_memory_writes_nothing_either(harness: PlexHarness, item: PlexItem) -> None:
+    harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    harness.history.delete(1)
+    harness.plex.log.clear()
+    harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    assert puts(harness) == 0
 
 
 @pytest.mark.parametrize(
@@ -152,79 +151,85 @@ def test_a_run_without_memory_writes_nothing_either(
     ids=lambda change: next(iter(change)),
 )
 def test_a_change_of_one_field_is_one_put_of_that_field(
-    world: World, scribe: Scribe, item: PlexItem, change: dict[str, Any]
+    harness: PlexHarness, item: PlexItem, change: dict[str, Any]
 ) -> None:
-    scribe.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    world.plex.log.clear()
-    edits = scribe.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
-    assert puts(world) == 1
+    harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
+    harness.plex.log.clear()
+    edits = harness.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
+    assert puts(harness) == 1
     assert len(edits.changes) == (
         2 if change.keys() & {"date", "studio"} else 1
     )  # two fields of Plex
-    world.plex.log.clear()
-    scribe.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
-    assert puts(world) == 0
+    harness.plex.log.clear()
+    harness.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
+    assert puts(harness) == 0
 
 
-def test_removals_arrive_and_the_users_own_names_stay(
-    world: World, scribe: Scribe, item: PlexItem
-) -> None:
-    scribe.sync(item.rating_key, performers=["Ann, A", "Bob"], tags=["X, Y", "Z"], groups=["G"])
-    world.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
-    scribe.sync(item.rating_key, performers=["Bob"], tags=["Z", "W"], groups=[])
-    read = world.read(item.rating_key)
+def test_removals_arrive_and_the_users_own_names_stay(harness: PlexHarness, item: PlexItem) -> None:
+    harness.sync(item.rating_key, performers=["Ann, A", "Bob"], tags=["X, Y", "Z"], groups=["G"])
+    harness.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
+    harness.sync(item.rating_key, performers=["Bob"], tags=["Z", "W"], groups=[])
+    read = harness.read(item.rating_key)
     assert read.actors == ("Bob",)
     assert sorted(read.genres) == ["Own, one", "W", "Z"]
     assert read.collections == ("My own",)
 
 
-def test_without_a_memory_the_list_becomes_what_stash_says(world: World, scribe: Scribe) -> None:
-    item = world.plex.add_item(
-        world.scenes, "/media/a/One.mp4", genres=["Old, one", "Both"], actors=["Old"]
+def test_without_a_memory_the_list_becomes_what_stash_says(
+    harness: PlexHarness,
+) -> None:
+    item = harness.plex.add_item(
+        harness.library, "/media/a/One.mp4", genres=["Old, one", "Both"], actors=["Old"]
     )
-    scribe.sync(item.rating_key, tags=["both", "New"], performers=[])
+    harness.sync(item.rating_key, tags=["both", "New"], performers=[])
     assert sorted(item.genres) == ["Both", "New"]
     assert item.actors == ["Old"]
 
 
 def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(
-    world: World, scribe: Scribe, item: PlexItem
+    harness: PlexHarness, item: PlexItem
 ) -> None:
-    world.plex.add_item(world.scenes, "/media/c.mp4", genres=["Drama"], actors=["ANN"])
-    scribe.sync(item.rating_key, tags=["drama"], performers=["Ann"])
+    harness.plex.add_item(harness.library, "/media/c.mp4", genres=["Drama"], actors=["ANN"])
+    harness.sync(item.rating_key, tags=["drama"], performers=["Ann"])
     assert (item.genres, item.actors) == (["Drama"], ["ANN"])
-    world.plex.log.clear()
-    scribe.sync(item.rating_key, tags=["drama"], performers=["Ann"])
-    assert puts(world) == 0
+    harness.plex.log.clear()
+    harness.sync(item.rating_key, tags=["drama"], performers=["Ann"])
+    assert puts(harness) == 0
 
 
-def test_what_was_written_is_emptied_and_the_rest_is_not(world: World, scribe: Scribe) -> None:
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", studio="Theirs")
-    scribe.sync(
+def test_what_was_written_is_emptied_and_the_rest_is_not(
+    harness: PlexHarness,
+) -> None:
+    item = harness.plex.add_item(harness.library, "/media/a/One.mp4", studio="Theirs")
+    harness.sync(
         item.rating_key, title="T", details="Ours", date="2024-05-06", rating100=50, switches=ALL_ON
     )
-    scribe.sync(item.rating_key, title="", details="", date=None, rating100=None, switches=ALL_ON)
-    read = world.read(item.rating_key)
+    harness.sync(item.rating_key, title="", details="", date=None, rating100=None, switches=ALL_ON)
+    read = harness.read(item.rating_key)
     assert (read.title, read.summary, read.date, read.year, read.rating) == ("One", "", "", "", "")
     assert read.studio == "Theirs"
 
 
-def test_drift_is_repaired(world: World, scribe: Scribe, item: PlexItem) -> None:
+def test_drift_is_repaired(harness: PlexHarness, item: PlexItem) -> None:
     unlocked = dataclasses.replace(ALL_ON, lock=False)
-    scribe.sync(item.rating_key, switches=unlocked, **EVERYTHING)
-    world.plex.refresh_item(item.rating_key)
+    harness.sync(item.rating_key, switches=unlocked, **EVERYTHING)
+    harness.plex.refresh_item(item.rating_key)
     assert item.title == "Agent"
-    scribe.sync(item.rating_key, switches=unlocked, **EVERYTHING)
-    read = world.read(item.rating_key)
+    harness.sync(item.rating_key, switches=unlocked, **EVERYTHING)
+    read = harness.read(item.rating_key)
     assert read.title == 'Ein "Titel" & mehr <b> 100%'
     assert set(EVERYTHING["tags"]) <= set(read.genres)
     assert not item.locked & {"title", "genre"}
 
 
-def test_under_preserve_only_our_own_is_kept_up_to_date(world: World, scribe: Scribe) -> None:
-    item = world.plex.add_item(world.scenes, "/media/a/One.mp4", title="Theirs", genres=["Own"])
+def test_under_preserve_only_our_own_is_kept_up_to_date(
+    harness: PlexHarness,
+) -> None:
+    item = harness.plex.add_item(
+        harness.library, "/media/a/One.mp4", title="Theirs", genres=["Own"]
+    )
     preserve = Switches(preserve=True)
-    scribe.sync(
+    harness.sync(
         item.rating_key,
         switches=preserve,
         title="New",
@@ -238,7 +243,7 @@ def test_under_preserve_only_our_own_is_kept_up_to_date(world: World, scribe: Sc
         ["Own"],
         ["Ann"],
     )
-    scribe.sync(
+    harness.sync(
         item.rating_key,
         switches=preserve,
         title="New",
@@ -252,77 +257,71 @@ def test_under_preserve_only_our_own_is_kept_up_to_date(world: World, scribe: Sc
         ["Own"],
         ["Bob"],
     )
-    world.item(item.rating_key).editSummary("User's")
-    scribe.sync(
+    harness.item(item.rating_key).editSummary("User's")
+    harness.sync(
         item.rating_key, switches=preserve, title="New", details="Even later", performers=["Bob"]
     )
     assert item.summary == "User's"
 
 
-def test_a_characters_name_survives(world: World, scribe: Scribe, item: PlexItem) -> None:
-    world.item(item.rating_key).edit(
+def test_a_characters_name_survives(harness: PlexHarness, item: PlexItem) -> None:
+    harness.item(item.rating_key).edit(
         **{"actor[0].tag.tag": "Ann", "actor[0].tagging.text": "The Queen"}
     )
-    scribe.sync(item.rating_key, performers=["Bob", "Ann"])
-    assert world.read(item.rating_key).characters == {"Ann": "The Queen"}
+    harness.sync(item.rating_key, performers=["Bob", "Ann"])
+    assert harness.read(item.rating_key).characters == {"Ann": "The Queen"}
 
 
 @pytest.mark.parametrize("letter", ["あ", "word ", "👩‍👩‍👧", "line\n"])
 def test_a_very_long_summary_goes_through_and_stays(
-    world: World, scribe: Scribe, item: PlexItem, letter: str
+    harness: PlexHarness, item: PlexItem, letter: str
 ) -> None:
     text = (letter * 10_000)[:10_000]
-    scribe.sync(item.rating_key, title="T", details=text)
+    harness.sync(item.rating_key, title="T", details=text)
     assert item.summary
     assert text.startswith(item.summary)
-    world.plex.log.clear()
-    scribe.sync(item.rating_key, title="T", details=text)
-    assert puts(world) == 0
+    harness.plex.log.clear()
+    harness.sync(item.rating_key, title="T", details=text)
+    assert puts(harness) == 0
 
 
-def test_a_scene_with_very_much_to_say_goes_through(
-    world: World, scribe: Scribe, item: PlexItem
-) -> None:
+def test_a_scene_with_very_much_to_say_goes_through(harness: PlexHarness, item: PlexItem) -> None:
     fields: dict[str, Any] = {
         "title": "題" * 255,
         "details": "あ" * 10_000,
         "tags": [f"タグの名前{number:03d}" for number in range(200)],
         "performers": [f"出演者{number:02d}" for number in range(30)],
     }
-    scribe.sync(item.rating_key, **fields)
+    harness.sync(item.rating_key, **fields)
     assert len(item.genres) == 200
     assert item.summary
-    world.plex.log.clear()
-    scribe.sync(item.rating_key, **fields)
-    assert puts(world) == 0
+    harness.plex.log.clear()
+    harness.sync(item.rating_key, **fields)
+    assert puts(harness) == 0
 
 
 # --- posters ------------------------------------------------------------------------------------------------
 
 
-def test_a_poster_goes_up_once_per_changed_cover(
-    world: World, scribe: Scribe, item: PlexItem
-) -> None:
+def test_a_poster_goes_up_once_per_changed_cover(harness: PlexHarness, item: PlexItem) -> None:
     for cover in (b"one", b"one", b"two", b"two", None, b"two", b"one"):
-        scribe.sync(item.rating_key, title="T", cover=cover)
-    assert [upload.data for upload in world.plex.uploads] == [b"one", b"two", b"one"]
-    assert {upload.rating_key for upload in world.plex.uploads} == {item.rating_key}
-    assert {upload.url for upload in world.plex.uploads} == {None}
-    assert puts(world) == 1
+        harness.sync(item.rating_key, title="T", cover=cover)
+    assert [upload.data for upload in harness.plex.uploads] == [b"one", b"two", b"one"]
+    assert {upload.rating_key for upload in harness.plex.uploads} == {item.rating_key}
+    assert {upload.url for upload in harness.plex.uploads} == {None}
+    assert puts(harness) == 1
 
 
-def test_a_poster_stays_after_a_refresh(world: World, scribe: Scribe, item: PlexItem) -> None:
-    scribe.sync(item.rating_key, title="T", cover=b"one")
-    world.plex.refresh_item(item.rating_key)
+def test_a_poster_stays_after_a_refresh(harness: PlexHarness, item: PlexItem) -> None:
+    harness.sync(item.rating_key, title="T", cover=b"one")
+    harness.plex.refresh_item(item.rating_key)
     assert item.poster is not None
     assert item.poster.data == b"one"
 
 
-def test_no_poster_goes_up_when_the_switch_is_off(
-    world: World, scribe: Scribe, item: PlexItem
-) -> None:
-    scribe.sync(item.rating_key, title="T", cover=b"one", switches=Switches(poster=False))
-    assert world.plex.uploads == []
+def test_no_poster_goes_up_when_the_switch_is_off(harness: PlexHarness, item: PlexItem) -> None:
+    harness.sync(item.rating_key, title="T", cover=b"one", switches=Switches(poster=False))
+    assert harness.plex.uploads == []
 
 
 # --- errors at each step ------------------------------------------------------------------------------------
@@ -331,34 +330,34 @@ def test_no_poster_goes_up_when_the_switch_is_off(
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_errors_take_the_contracts_way(
-    world: World, scribe: Scribe, item: PlexItem, method: str, status: int
+    harness: PlexHarness, item: PlexItem, method: str, status: int
 ) -> None:
     expected = {400: PlexPermanentError, 404: PlexNotFound}.get(status, PlexTemporaryError)
-    world.plex.faults.add(Answer(status), method=method)
+    harness.plex.faults.add(Answer(status), method=method)
     with pytest.raises(expected) as caught:
-        scribe.sync(item.rating_key, title="Secret", cover=b"picture")
+        harness.sync(item.rating_key, title="Secret", cover=b"picture")
     assert "Secret" not in str(caught.value)
 
 
 def test_an_item_that_goes_before_the_write_is_not_found(
-    world: World, scribe: Scribe, item: PlexItem, bystander: PlexItem
+    harness: PlexHarness, item: PlexItem, bystander: PlexItem
 ) -> None:
-    found = world.read(item.rating_key)
-    world.plex.remove_item(item.rating_key)
+    found = harness.read(item.rating_key)
+    harness.plex.remove_item(item.rating_key)
     with pytest.raises(PlexNotFound):
-        scribe.write(found, title="New")
-    assert world.plex.writes == []
+        harness.write(found, title="New")
+    assert harness.plex.writes == []
 
 
 def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(
-    world: World, scribe: Scribe
+    harness: PlexHarness,
 ) -> None:
     """A listing cuts lists short: what it leaves out would not be removed, or would be lost."""
-    item = world.plex.add_item(
-        world.scenes, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ")
+    item = harness.plex.add_item(
+        harness.library, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ")
     )
-    listed = world.client.get_library("Scenes").all()[0]
-    scribe.write(read_item(listed), title="T", tags=["A", "New"], performers=["V"])
+    listed = harness.client.get_library("Scenes").all()[0]
+    harness.write(read_item(listed), title="T", tags=["A", "New"], performers=["V"])
     assert sorted(item.genres) == ["A", "New"]
     assert item.actors == ["V"]
 
@@ -371,62 +370,62 @@ SECOND: dict[str, Any] = {"details": "Second", "performers": ["Bob"]}
 
 
 def test_a_poster_that_fails_does_not_make_us_forget_what_was_written(
-    world: World, scribe: Scribe, item: PlexItem
+    harness: PlexHarness, item: PlexItem
 ) -> None:
     """Otherwise our own text is the user's under preserve_plex_edits, and later edits never arrive."""
-    scribe.history.save(1, Written(item.rating_key, cover="an older cover"))
-    rule = world.plex.faults.add(Answer(500), method="POST")
+    harness.history.save(1, Written(item.rating_key, cover="an older cover"))
+    rule = harness.plex.faults.add(Answer(500), method="POST")
     with pytest.raises(PlexTemporaryError):
-        scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
+        harness.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
     rule.remove()
     assert item.summary == "First"
-    scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
-    scribe.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **SECOND)
+    harness.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
+    harness.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **SECOND)
     assert (item.summary, item.actors) == ("Second", ["Bob"])
-    assert [upload.data for upload in world.plex.uploads] == [b"picture"]
+    assert [upload.data for upload in harness.plex.uploads] == [b"picture"]
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["the same again", "changed meanwhile"])
 def test_a_write_whose_answer_was_lost_is_still_known_as_ours(
-    world: World, scribe: Scribe, item: PlexItem, again: bool
+    harness: PlexHarness, item: PlexItem, again: bool
 ) -> None:
-    rule = world.plex.faults.add(ResetAfter(), method="PUT")
+    rule = harness.plex.faults.add(ResetAfter(), method="PUT")
     with pytest.raises(PlexTemporaryError):
-        scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
+        harness.sync(item.rating_key, switches=PRESERVE, **FIRST)
     rule.remove()
     assert item.summary == "First"
     if again:
-        scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
-    scribe.sync(item.rating_key, switches=PRESERVE, **SECOND)
+        harness.sync(item.rating_key, switches=PRESERVE, **FIRST)
+    harness.sync(item.rating_key, switches=PRESERVE, **SECOND)
     assert (item.summary, item.actors) == ("Second", ["Bob"])
 
 
 def test_a_write_that_never_arrived_leaves_what_was_ours(
-    world: World, scribe: Scribe, item: PlexItem
+    harness: PlexHarness, item: PlexItem
 ) -> None:
-    scribe.sync(item.rating_key, switches=PRESERVE, **FIRST)
-    rule = world.plex.faults.add(Answer(500), method="PUT")
+    harness.sync(item.rating_key, switches=PRESERVE, **FIRST)
+    rule = harness.plex.faults.add(Answer(500), method="PUT")
     with pytest.raises(PlexTemporaryError):
-        scribe.sync(item.rating_key, switches=PRESERVE, **SECOND)
+        harness.sync(item.rating_key, switches=PRESERVE, **SECOND)
     rule.remove()
-    scribe.sync(item.rating_key, switches=PRESERVE, details="", performers=[])
+    harness.sync(item.rating_key, switches=PRESERVE, details="", performers=[])
     assert (item.summary, item.actors) == ("", [])
 
 
 def test_the_workers_own_step_writes_and_remembers(
-    world: World, memory: WriteHistory, item: PlexItem, tmp_path: Path
+    harness: PlexHarness, memory: WriteHistory, item: PlexItem, tmp_path: Path
 ) -> None:
     manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
     config, problem = validate_config(
-        {"plex_url": world.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True}
+        {"plex_url": harness.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True}
     )
     assert problem is None
-    worker = SyncWorker(manager.get_queue(), dlq, config, str(tmp_path), history=memory)
+    worker = make_worker(manager.get_queue(), dlq, config, str(tmp_path), history=memory)
     try:
         for fields in (FIRST, SECOND, SECOND):
-            worker._update_metadata(world.item(item.rating_key), scene(**fields))
+            worker._update_metadata(harness.item(item.rating_key), metadata_of(**fields))
     finally:
         manager.shutdown()
         dlq.close()
     assert (item.summary, item.actors) == ("Second", ["Bob"])
-    assert len(world.plex.writes) == 2
+    assert len(harness.plex.writes) == 2

@@ -152,13 +152,14 @@ def test_a_process_that_dies_in_its_import_hinders_no_other_and_loses_nothing(
 def test_an_import_that_is_held_up_for_long_leaves_the_files_to_the_other(
     queue_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queue.spool_lock.PATIENCE", 0.05)
+    monkeypatch.setattr("queue.spool.LOCK_TIMEOUT", 0.05)
     held = (
-        "import sys\n"
-        "from queue.spool_lock import exclusive\n"
-        "with exclusive(sys.argv[1]):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.readline()\n"
+        "import os, sys\n"
+        "from common.locks import try_lock\n"
+        "lock = os.open(os.path.join(sys.argv[1], 'spool.lock'), os.O_RDWR | os.O_CREAT, 0o600)\n"
+        "assert try_lock(lock)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.readline()\n"
     )
     with python("-c", held, queue_dir) as process:
         assert process.stdout is not None

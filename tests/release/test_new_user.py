@@ -6,129 +6,116 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.entry.processes import end_workers, queued, until
+from tests.harness.installation import ProcessHarness
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
 from tests.release.conftest import Python
 from tests.release.wheels import MODULES
-from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
-from tests.simulators.stash import Job, Scene, StashSimulator
+from tests.simulators.stash import Job
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes of POSIX")
 
 TASK = "Install dependencies"
-TOKEN = "plex-token-0123456789abcdef"
 
 
-@dataclass(frozen=True)
-class Site:
-    stash: StashSimulator
-    plex: PlexSimulator
-    library: PlexLibrary
-    plugin: Path
-    data_dir: Path
+class NewUserHarness(ProcessHarness):
+    """A Stash whose Python has nothing, with the package unpacked and its settings filled in."""
 
-    def pair(self, name: str) -> tuple[Scene, PlexItem]:
-        item = self.plex.add_item(self.library, f"/media/{name}.mp4", size=100)
-        return self.stash.add_scene(title="Old", files=[(f"/data/{name}.mp4", 100)]), item
-
-    def shows(self, item: PlexItem, title: str) -> None:
-        until(lambda: item.title == title, f"Plex shows {title!r}\n{self.log()}")
-
-    def log(self) -> str:
-        files = [self.data_dir / name for name in ("worker.log", "worker.stderr")]
-        return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())[
-            -3000:
-        ]
+    def __init__(self, folder: Path, plugin: Path, python: Python) -> None:
+        self.plugin = plugin
+        super().__init__(
+            folder,
+            plugins=plugin.parents[1],
+            env=dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), ""),
+            stash_options={"python_path": python.path},
+        )
 
     def install(self) -> Job:
         job = self.stash.run_task("PlexSync", TASK)
         assert job.wait(240)
         return job
 
+    def worker_log(self) -> str:
+        stderr = self.data_dir / "worker.stderr"
+        said = stderr.read_text(encoding="utf-8") if stderr.exists() else ""
+        return f"{super().worker_log()}\n{said}"
+
 
 @pytest.fixture
-def site(plugin: Path, bare: Python, tmp_path: Path) -> Iterator[Site]:
-    """A Stash whose Python has nothing, with the package unpacked and its settings filled in, and a Plex."""
-    data_dir = tmp_path / "data"
-    environment = {
-        "STASH_PLUGIN_DATA": str(data_dir),
-        "PLEXSYNC_IDLE_TIMEOUT": "60",
-        "PLEXSYNC_TIME_SCALE": "0.02",
-        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), ""),
-    }
-    stash = StashSimulator(plugin.parents[1], python_path=bare.path, env=environment)
-    with PlexSimulator(token=TOKEN) as plex, stash:
-        settings = {"plex_url": plex.url, "plex_token": TOKEN, "path_mappings": "/data => /media"}
-        stash.set_plugin_settings("PlexSync", {**settings, "poll_interval": "0.1"})
-        try:
-            yield Site(stash, plex, plex.add_library("Scenes", ["/media"]), plugin, data_dir)
-        finally:
-            end_workers(data_dir)
+def harness(plugin: Path, bare: Python, tmp_path: Path) -> Iterator[NewUserHarness]:
+    with NewUserHarness(tmp_path, plugin, bare) as harness:
+        yield harness
 
 
 def test_from_the_package_to_the_first_scene_in_plex(
-    site: Site, real_wheels: Path, monkeypatch: pytest.MonkeyPatch
+    harness: NewUserHarness, real_wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(real_wheels))
-    (early, early_item), (late, late_item) = site.pair("early"), site.pair("late")
+    (early, early_item), (late, late_item) = harness.pair("early"), harness.pair("late")
 
-    (run,) = site.stash.save_scene(early.id, title="Saved before").hooks
+    (run,) = harness.stash.save_scene(early.id, title="Saved before").hooks
     assert run.error is not None
     assert all(module in run.error for module in MODULES.values())
     assert TASK in run.error, "it says which button to press"
-    assert [job["scene_id"] for job in queued_with_these_packages(site)] == [early.id]
+    assert [job["scene_id"] for job in queued_with_these_packages(harness)] == [early.id]
 
-    job = site.install()
+    job = harness.install()
     assert job.run is not None
     assert job.run.error is None, job.run
     assert "pydantic" in job.run.output["result"]
     assert job.run.progress[-1] == 1.0
-    assert (site.plugin / "dependencies" / "pydantic").is_dir()
+    assert (harness.plugin / "dependencies" / "pydantic").is_dir()
 
-    (run,) = site.stash.save_scene(late.id, title="Saved after").hooks
-    assert (run.error, run.output) == (None, {"scene_id": late.id, "queued": True}), site.log()
-    site.shows(late_item, "Saved after")
-    site.shows(early_item, "Saved before")
-    assert "Traceback" not in site.log()
-    yml = [path.name for path in site.plugin.rglob("*") if path.suffix.lower() == ".yml"]
+    (run,) = harness.stash.save_scene(late.id, title="Saved after").hooks
+    assert (run.error, run.output) == (None, {"scene_id": late.id, "queued": True}), (
+        harness.worker_log()
+    )
+    harness.wait_for_title(late_item, "Saved after")
+    harness.wait_for_title(early_item, "Saved before")
+    assert "Traceback" not in harness.worker_log()
+    yml = [path.name for path in harness.plugin.rglob("*") if path.suffix.lower() == ".yml"]
     assert yml == ["PlexSync.yml"], "Stash would take any other for a plugin"
-    site.stash.plugins.reload()
-    assert [line.text for line in site.stash.plugin_log if "Error loading" in line.text] == []
+    harness.stash.plugins.reload()
+    assert [line.text for line in harness.stash.plugin_log if "Error loading" in line.text] == []
 
 
-def queued_with_these_packages(site: Site) -> list[dict[str, object]]:
+def queued_with_these_packages(harness: NewUserHarness) -> list[dict[str, object]]:
     """The tests have persist-queue, even where the plugin has not."""
-    return queued(site.data_dir)
+    return queued(harness.data_dir)
 
 
-def test_the_task_says_in_stash_what_is_wrong(site: Site) -> None:
-    job = site.install()  # there is no index
+def test_the_task_says_in_stash_what_is_wrong(harness: NewUserHarness) -> None:
+    job = harness.install()  # there is no index
     assert job.run is not None
     assert "ready-made package of persist-queue" in (job.run.error or "")
     errors = [line.text for line in job.run.log if line.level == "error"]
     assert errors == [job.run.error]
-    assert not (site.plugin / "dependencies").exists()
+    assert not (harness.plugin / "dependencies").exists()
 
 
-def test_packages_of_another_python_are_told_at_the_next_save(site: Site, wheels: Path) -> None:
+def test_packages_of_another_python_are_told_at_the_next_save(
+    harness: NewUserHarness, wheels: Path
+) -> None:
     """Stash got a newer Python: the folders are there, and what was compiled in them can't be loaded."""
-    assert (job := site.install()).run is not None and job.run.error is None
-    broken = site.plugin / "dependencies" / "pydantic" / "__init__.py"
+    assert (job := harness.install()).run is not None and job.run.error is None
+    broken = harness.plugin / "dependencies" / "pydantic" / "__init__.py"
     broken.write_text("raise ImportError('compiled for another Python')", encoding="utf-8")
-    scene, _ = site.pair("a")
+    scene, _ = harness.pair("a")
 
     def told() -> bool:
-        (run,) = site.stash.save_scene(scene.id, title="New").hooks
+        (run,) = harness.stash.save_scene(scene.id, title="New").hooks
         return any(line.level == "error" and TASK in line.text for line in run.log)
 
-    until(
-        told, f"a save says that the packages must be installed again\n{site.log()}", deadline=240
+    wait_until(
+        told,
+        f"a save says that the packages must be installed again\n{harness.worker_log()}",
+        timeout=240,
     )
-    assert [job["scene_id"] for job in queued_with_these_packages(site)] == [scene.id]
+    assert [job["scene_id"] for job in queued_with_these_packages(harness)] == [scene.id]
 
 
 def test_in_a_shell_the_same_is_one_word(

@@ -7,17 +7,16 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from queue.operations import load_sync_timestamps
-from tests.demo.processes import worker_pids
+from tests.harness.base import PLUGIN, TOKEN
+from tests.harness.processes import stop_workers, wait_until, worker_pids
+from tests.soak.harness import IDLE, PASSWORD, SoakHarness, mark, open_harness
 from tests.soak.plan import Round, make_plan
 from tests.soak.trouble import Trouble
-from tests.soak.world import IDLE, PASSWORD, PLUGIN, TOKEN, World, mark, open_world
 
-#: Seconds that a quiet world gets to come right; retries that wait are due within 6 s.
+#: Seconds that a quiet harness gets to come right; retries that wait are due within 6 s.
 PATIENCE = 240.0
-_LOOK = 0.1
 #: What no log may say. The last one: no fault here lasts for all retries of one job, so none may be given up,
 #: not even one that the catch-up would find again.
 _FORBIDDEN = ("database is locked", "Traceback", "Please report this", "could not be synced")
@@ -65,122 +64,122 @@ def run_campaign(
     """
     started = time.monotonic()
     tally = Tally(seed)
-    with open_world(blind=bool(seed % 2)) as world:
-        _first_sync(world)
+    with open_harness(blind=bool(seed % 2)) as harness:
+        _first_sync(harness)
         for round_ in make_plan(seed, rounds, kills):
             try:
-                _live_through(world, round_)
+                _live_through(harness, round_)
             except Exception as error:
-                raise Lost(_report(world, seed, round_, error)) from error
+                raise Lost(_report(harness, seed, round_, error)) from error
             tally.rounds += 1
-            _count(world, tally)
+            _count(harness, tally)
             tally.seconds = time.monotonic() - started
             say(f"{tally}; round {round_.number} ended {round_.ending}")
         try:
-            _leave_nothing(world)
+            _leave_nothing(harness)
         except Exception as error:
-            raise Lost(f"seed {seed}, at the end: {error}\n{_logs(world)}") from error
+            raise Lost(f"seed {seed}, at the end: {error}\n{_logs(harness)}") from error
     tally.seconds = time.monotonic() - started
     return tally
 
 
-def _first_sync(world: World) -> None:
+def _first_sync(harness: SoakHarness) -> None:
     """Everything is saved once, so that the catch-up knows from where on it has to look."""
-    world.bulk(list(world.scene_ids), {"tags": ["Tag 0"]})
-    _wait(world.unfinished)
+    harness.bulk(list(harness.scene_ids), {"tags": ["Tag 0"]})
+    _wait(harness.unfinished)
     _wait(
-        lambda: [] if Path(world.data_dir, "queue", "catch_up.json").exists() else ["no watermark"]
+        lambda: [] if (harness.data_dir / "queue" / "catch_up.json").exists() else ["no watermark"]
     )
 
 
-def _live_through(world: World, round_: Round) -> None:
-    Trouble(world).run(round_)
+def _live_through(harness: SoakHarness, round_: Round) -> None:
+    Trouble(harness).run(round_)
     if (
-        round_.ending != "alive" or world.trap.armed
+        round_.ending != "alive" or harness.trap.armed
     ):  # a worker that took a trap with it would still die by it
-        _assert(world.end_workers(), "a worker could not be ended")
-    last = round_.last_saved if round_.last_saved in world.scene_ids else min(world.scene_ids)
+        _assert(stop_workers(harness.data_dir), "a worker could not be ended")
+    last = round_.last_saved if round_.last_saved in harness.scene_ids else min(harness.scene_ids)
     # An item that Plex made anew comes to what Stash shows with the next save of its scene, not before.
     # Where the catch-up is blind, whoever saw the hook fail saves again.
-    again = world.replaced | (world.untold if world.blind else set())
-    slots = sorted({last, *(again & world.scene_ids.keys())})
-    world.untold.clear()
-    world.tagger(
+    again = harness.replaced | (harness.untold if harness.blind else set())
+    slots = sorted({last, *(again & harness.scene_ids.keys())})
+    harness.untold.clear()
+    harness.tagger(
         [(slot, {"title": f"Last of {{slot}} in round {round_.number}"}) for slot in slots]
     )
-    world.replaced.clear()
+    harness.replaced.clear()
     if round_.ending == "task":
-        world.stash.run_task(PLUGIN, "Sync recent scenes").wait(PATIENCE)
-    _wait(world.unfinished)
-    _check(world)
+        harness.stash.run_task(PLUGIN, "Sync recent scenes").wait(PATIENCE)
+    _wait(harness.unfinished)
+    _check(harness)
 
 
-def _check(world: World) -> None:
+def _check(harness: SoakHarness) -> None:
     letters = [
         f"scene {one['scene_id']}: {one['error_type']}: {one['error_message']}"
-        for one in world.letters()
+        for one in harness.letters()
     ]
     _assert(not letters, f"dead letters that do not belong there: {letters}")
-    _assert(not (wrong := _wrong_writes(world)), f"writes to wrong items: {wrong}")
-    world.read_stderr()
-    _assert(not world.stderr, f"a worker wrote to stderr: {world.stderr}")
-    said = [line.text for line in world.stash.plugin_log]
+    _assert(not (wrong := _wrong_writes(harness)), f"writes to wrong items: {wrong}")
+    harness.read_stderr()
+    _assert(not harness.stderr, f"a worker wrote to stderr: {harness.stderr}")
+    said = [line.text for line in harness.stash.plugin_log]
     texts = [
         *said,
-        *(path.read_text(errors="replace") for path in Path(world.data_dir).glob("worker.log*")),
+        *(path.read_text(errors="replace") for path in harness.data_dir.glob("worker.log*")),
     ]
     for sign in _FORBIDDEN:
         _assert(not any(sign in text for text in texts), f"{sign!r} in a log")
     _assert(
-        not (errors := world.plex.server.errors + world.stash.server.errors),
+        not (errors := harness.plex.server.errors + harness.stash.server.errors),
         f"a simulator failed: {errors}",
     )
 
 
-def _wrong_writes(world: World) -> list[str]:
+def _wrong_writes(harness: SoakHarness) -> list[str]:
     """Edits of an item that is no scene's, or with another scene's texts."""
     wrong = []
-    for write in world.plex.writes:
-        slot = world.keys.get(write.rating_key)
+    for write in harness.plex.writes:
+        slot = harness.keys.get(write.rating_key)
         texts = [write.parameters.get(f"{name}.value") for name in ("title", "summary")]
         if slot is None or any(text and mark(slot) not in text for text in texts):
             wrong.append(f"item {write.rating_key} (slot {slot}): {write.parameters}")
-    for upload in world.plex.uploads:
-        slot = world.keys.get(upload.rating_key)
+    for upload in harness.plex.uploads:
+        slot = harness.keys.get(upload.rating_key)
         if slot is None or mark(slot).encode() not in upload.data:
             wrong.append(f"poster of item {upload.rating_key} (slot {slot})")
     return wrong
 
 
-def _leave_nothing(world: World) -> None:
+def _leave_nothing(harness: SoakHarness) -> None:
     """A new worker tidies up, and leaves by itself; then look at what is on the disk."""
-    _assert(world.end_workers(), "a worker could not be ended")
-    world.save(min(world.scene_ids), {"title": "{slot} at the end"})
-    _wait(world.unfinished)
-    _wait(lambda: _forgotten(world))
+    _assert(stop_workers(harness.data_dir), "a worker could not be ended")
+    harness.save_film(min(harness.scene_ids), {"title": "{slot} at the end"})
+    _wait(harness.unfinished)
+    _wait(lambda: _forgotten(harness))
     _wait(
-        lambda: [f"process {pid} is left" for pid in worker_pids(world.data_dir)], IDLE + PATIENCE
+        lambda: [f"process {pid} is left" for pid in worker_pids(harness.data_dir)], IDLE + PATIENCE
     )
-    names = sorted(path.name for path in Path(world.data_dir).rglob("*") if path.is_file())
+    names = sorted(path.name for path in harness.data_dir.rglob("*") if path.is_file())
     _assert(
         not [name for name in names if name.endswith((".tmp", ".rescue"))], f"left behind: {names}"
     )
     _assert(not [name for name in names if ".broken-" in name], f"a file broke: {names}")
-    _check_privacy(world)
+    _check_privacy(harness)
 
 
-def _forgotten(world: World) -> list[str]:
-    known, alive = set(load_sync_timestamps(world.data_dir)), set(world.scene_ids.values())
+def _forgotten(harness: SoakHarness) -> list[str]:
+    known, alive = set(load_sync_timestamps(harness.data_dir)), set(harness.scene_ids.values())
     return [f"timestamps of scenes that are gone: {known - alive}"] if known - alive else []
 
 
-def _check_privacy(world: World) -> None:
+def _check_privacy(harness: SoakHarness) -> None:
     cookies = {
         run.stdin["server_connection"]["SessionCookie"]["Value"]
-        for run in world.stash.plugins.runs()
+        for run in harness.stash.plugins.runs()
     }
     secrets = [TOKEN.encode(), PASSWORD.encode(), *(cookie.encode() for cookie in cookies)]
-    for path in Path(world.data_dir).rglob("*"):
+    for path in harness.data_dir.rglob("*"):
         if path.is_file():
             _assert(
                 path.stat().st_mode & 0o077 == 0 or os.name == "nt",
@@ -189,25 +188,22 @@ def _check_privacy(world: World) -> None:
             content = path.read_bytes()
             leaked = path.name != "connection.json" and any(secret in content for secret in secrets)
             _assert(not leaked, f"a secret in {path.name}")
-    said = "\n".join(line.text for line in world.stash.plugin_log)
+    said = "\n".join(line.text for line in harness.stash.plugin_log)
     _assert(not any(secret.decode() in said for secret in secrets), "a secret in Stash's log")
 
 
-def _count(world: World, tally: Tally) -> None:
-    tally.edits = world.edits
-    tally.killed_workers = world.killed_workers
-    points = len(world.trap.sprung())
-    killed_runs = sum(run.exit_code == -signal.SIGKILL for run in world.stash.plugins.runs())
+def _count(harness: SoakHarness, tally: Tally) -> None:
+    tally.edits = harness.edits
+    tally.killed_workers = harness.killed_workers
+    points = len(harness.trap.sprung())
+    killed_runs = sum(run.exit_code == -signal.SIGKILL for run in harness.stash.plugins.runs())
     # A hook that died at a named point is a run that was killed as well: it counts once.
     tally.killed_at_points = points
-    tally.killed_hooks = killed_runs - world.trap.sprung_in_hooks()
+    tally.killed_hooks = killed_runs - harness.trap.sprung_in_hooks()
 
 
 def _wait(unfinished: Callable[[], list[str]], patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
-    while (left := unfinished()) and time.monotonic() < deadline:
-        time.sleep(_LOOK)
-    _assert(not left, "; ".join(left))
+    wait_until(lambda: not unfinished(), lambda: "; ".join(unfinished()), patience)
 
 
 def _assert(is_well: object, text: str) -> None:
@@ -215,17 +211,17 @@ def _assert(is_well: object, text: str) -> None:
         raise AssertionError(text)
 
 
-def _report(world: World, seed: int, round_: Round, error: BaseException) -> str:
+def _report(harness: SoakHarness, seed: int, round_: Round, error: BaseException) -> str:
     plan = "\n".join(map(str, round_.events))
     return (
         f"seed {seed}, round {round_.number} (ending {round_.ending}): {type(error).__name__}: {error}\n"
-        f"The plan of the round:\n{plan}\nKilled at: {world.trap.sprung()[-12:]}\n{_logs(world)}"
+        f"The plan of the round:\n{plan}\nKilled at: {harness.trap.sprung()[-12:]}\n{_logs(harness)}"
     )
 
 
-def _logs(world: World) -> str:
-    said = "\n".join(f"{line.level} {line.text}" for line in world.stash.plugin_log[-40:])
-    logs = sorted(Path(world.data_dir).glob("worker.log"))
+def _logs(harness: SoakHarness) -> str:
+    said = "\n".join(f"{line.level} {line.text}" for line in harness.stash.plugin_log[-40:])
+    logs = sorted(harness.data_dir.glob("worker.log"))
     return f"Stash's log:\n{said}\nThe worker's log:\n" + "".join(
         "\n".join(path.read_text(errors="replace").splitlines()[-250:]) for path in logs
     )

@@ -96,8 +96,8 @@ WORKER_POINTS = (
     *_around("a timestamp is forgotten", "gone", "queue/timestamps.py", "forget_sync_timestamp"),
     *_around("the memory of a scene is dropped", "gone", "plex/history.py", "forget"),
     # catching up
-    *_around("a missed scene is queued", "missed", "queue/operations.py", "enqueue", within="look"),
-    _commit("a missed scene", "missed", "look"),
+    *_around("a missed scene is queued", "missed", "queue/operations.py", "enqueue", within="scan"),
+    _commit("a missed scene", "missed", "scan"),
     *_around("the watermark is noted", "missed", "worker/catch_up.py", "_note"),
     _replace("the watermark", "missed", "_note"),
     # a damaged database

@@ -1,4 +1,4 @@
-"""A process is killed at every named point of its work; the next one must bring everything to its end."""
+"""A process is killed at every named point of its work; the next one must finish it."""
 
 from __future__ import annotations
 
@@ -16,75 +16,60 @@ from typing import Any
 
 import pytest
 
-import PlexSync
 from plex.exceptions import PlexNotFound
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
-from queue.operations import enqueue, get_stats, load_sync_timestamps, save_sync_timestamp
+from queue.operations import enqueue, load_sync_timestamps, save_sync_timestamp
 from stash.connection import StashConnection, save_connection
-from tests.demo.compare import differences, in_stash
-from tests.demo.processes import stop_workers
-from tests.demo.world import install_plugin
+from tests.harness.installation import ProcessHarness
+from tests.harness.plugin import ENTRY, run
+from tests.harness.processes import wait_until
+from tests.harness.results import jobs_left
 from tests.simulators.httpd import ResetAfter
-from tests.simulators.plex import PlexItem, PlexSimulator
-from tests.simulators.stash import Scene, StashSimulator, events
+from tests.simulators.stash import Scene, events
 from tests.soak.points import POINTS, Point, Trap
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a matter of POSIX")
 
-TOKEN = "kill-point-token-0123456789"
 PATIENCE = 240.0
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
 _RECENTLY = 3_600.0
 
 
-class Site:
-    """Stash, Plex, a data directory, and the worker processes that were started on it."""
+class KillPointHarness(ProcessHarness):
+    """Workers and hooks that are killed at a point, and those that come after them."""
 
-    def __init__(
-        self,
-        folder: Path,
-        plex: PlexSimulator,
-        stash: StashSimulator,
-        trap: Trap,
-        environ: dict[str, str],
-    ):
-        self.folder = folder
-        self.data_dir = str(folder / "data")
-        self.plex, self.stash, self.trap = plex, stash, trap
-        self.environ = environ
-        self.library = plex.add_library("Films", locations=["/media"])
-        self.started_at = time.time()
-        #: when scenes were changed: so the catch-up does not see it, and can't make up for a job that was lost
-        self.long_ago = self.started_at - 7 * 86_400.0
-        self._processes: list[subprocess.Popen[bytes]] = []
-        stash.set_plugin_settings(
-            "PlexSync",
-            {
-                "plex_url": plex.url,
-                "plex_token": TOKEN,
-                "path_mappings": "/data => /media",
-                "poll_interval": "0.1",
+    def __init__(self, folder: Path) -> None:
+        self.trap = Trap(folder)
+        super().__init__(
+            folder,
+            env={
+                **self.trap.environment,
+                "PLEXSYNC_TIME_SCALE": "0.01",
+                "PLEXSYNC_IDLE_TIMEOUT": "5",
             },
         )
+        self.started_at = time.time()
+        #: when scenes were changed: the catch-up does not see it, and can't make up for a lost job
+        self.long_ago = self.started_at - 7 * 86_400.0
+        self._stderr = folder / "stderr"
+        self._processes: list[subprocess.Popen[bytes]] = []
         os.makedirs(self.data_dir, mode=0o700)
         save_connection(
-            self.data_dir,
-            StashConnection(events.server_connection(port=stash.server.port, cookie="")),
+            str(self.data_dir),
+            StashConnection(events.server_connection(port=self.stash.server.port, cookie="")),
         )
 
-    def add(self, name: str = "a", *, in_plex: bool = True, **fields: Any) -> Scene:
+    def add_scene(self, name: str = "a", **scene: Any) -> Scene:
         usual: dict[str, Any] = {
-            "title": f"Title of {name}", "details": "Some details", "date": "2024-05-06", "studio": "Studio",
-            "performers": ["Ann", "Bob"], "tags": ["One", "Two"], "groups": ["Series"], "cover": PNG,
-            "files": [(f"/data/{name}.mp4", 100)], "updated_at": self.long_ago,
+            "details": "Some details", "date": "2024-05-06", "studio": "Studio",
+            "performers": ["Ann", "Bob"], "tags": ["One", "Two"], "groups": ["Series"],
+            "cover": PNG, "updated_at": self.long_ago,
         }  # fmt: skip
-        if in_plex:
-            self.plex.add_item(self.library, f"/media/{name}.mp4", size=100)
-        return self.stash.add_scene(**{**usual, **fields})
+        return super().add_scene(name, **{**usual, **scene})
 
     def enqueue(self, scene_id: int) -> None:
-        inbox = Inbox(self.data_dir)
+        inbox = Inbox(str(self.data_dir))
         enqueue(inbox, scene_id, "metadata", {"title": True, "cover_image": True})
         inbox.close()
 
@@ -93,122 +78,78 @@ class Site:
         self.enqueue(scene.id)
 
     def watch_from(self, moment: float) -> None:
-        """The catch-up has looked until then."""
-        folder = Path(self.data_dir, "queue")
+        """Leave the watermark of a catch-up that has looked until then."""
+        folder = self.data_dir / "queue"
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / "catch_up.json").write_text(json.dumps({"seen_until": moment}))
 
-    # -- processes --
-
     def start_worker(self, idle: float) -> subprocess.Popen[bytes]:
-        command = [
-            PlexSync.SCRIPT,
-            "worker",
-            "--data-dir",
-            self.data_dir,
-            "--idle-timeout",
-            str(idle),
-        ]
-        with open(self.folder / "stderr", "ab") as stderr:
+        options = ["--data-dir", str(self.data_dir), "--idle-timeout", str(idle)]
+        with self._stderr.open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, *command],
-                env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-            )  # fmt: skip
+                [sys.executable, str(ENTRY), "worker", *options],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
         self._processes.append(process)
         return process
 
-    def killed_at(self, point: Point) -> None:
+    def kill_worker_at(self, point: Point) -> None:
         """Run a worker that dies there."""
         self.trap.lay(point)
         # What a worker does without a job it does only until it is idle for so long.
         idle = 10.0 if point.situation in ("missed", "revive") else 0.2
-        assert self.start_worker(idle).wait(PATIENCE) == -signal.SIGKILL, self.log()
+        assert self.start_worker(idle).wait(PATIENCE) == -signal.SIGKILL, self.worker_log()
         assert self.trap.sprung()[-1:] == [point.name]
 
     def run_hook(self, scene: Scene) -> int:
-        """A hook as Stash runs it, for a save that has just been committed."""
+        """Run a hook as Stash does for a save that has just been committed."""
         context = events.scene_update({"id": str(scene.id), "title": scene.title}, random.Random(0))
         stdin = json.dumps(self.stash.hook_input(context)).encode()
-        return subprocess.run(
-            [sys.executable, PlexSync.SCRIPT],
-            input=stdin,
-            env=self.environ,
-            capture_output=True,
-            timeout=PATIENCE,
-        ).returncode
-
-    def stop(self) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in self._processes:
-            process.wait(PATIENCE)
-        assert stop_workers(self.data_dir)
-
-    # -- what became of it --
-
-    def item(self, scene: Scene) -> PlexItem:
-        item = self.plex.find(scene.path.replace("/data/", "/media/"))
-        assert item is not None
-        return item
-
-    def differences(self, scene: Scene) -> list[str]:
-        return differences(in_stash(self.stash, scene.id), self.item(scene))
+        return run(stdin, env=self.environment).exit_code
 
     def unfinished(self, scene: Scene) -> list[str]:
-        """What is still to be done for a scene: nothing, when Plex shows it, on disk it is said, and no job is left."""
+        """Return what is missing: in Plex, the timestamp, jobs that are left."""
         found = self.differences(scene)
-        if load_sync_timestamps(self.data_dir).get(scene.id, 0.0) < self.started_at:
+        if (self.synced_at(scene) or 0.0) < self.started_at:
             found.append("its timestamp is not saved")
         return found + self.jobs_left()
 
     def jobs_left(self) -> list[str]:
         try:
-            stats = get_stats(self.data_dir)
-        except sqlite3.DatabaseError as error:  # nobody has set it aside yet
+            left = jobs_left(self.data_dir)
+        except sqlite3.DatabaseError as error:  # it is not yet in quarantine
             return [str(error)]
-        left = stats["pending"] + stats["in_progress"]
         return [f"{left} jobs are left"] if left else []
 
-    def letters(self) -> list[dict[str, Any]]:
-        dlq = DeadLetterQueue(self.data_dir)
-        try:
-            return dlq.get_recent(100)
-        finally:
-            dlq.close()
+    def finish(self, scene: Scene) -> None:
+        """Start a worker and wait until the scene is in sync."""
+        self.start_worker(idle=30)
+        self.wait(lambda: self.unfinished(scene))
 
     def wait(self, unfinished: Callable[[], list[str]]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while (left := unfinished()) and time.monotonic() < deadline:
-            time.sleep(0.03)
-        assert left == [], self.log()  # it was so at one moment; the worker may look again later
-
-    def log(self) -> str:
-        return "".join(
-            path.read_text(errors="replace")
-            for path in (Path(self.data_dir, "worker.log"), self.folder / "stderr")
-            if path.exists()
+        wait_until(
+            lambda: not unfinished(), lambda: f"{unfinished()}; {self.worker_log()}", PATIENCE
         )
+
+    def worker_log(self) -> str:
+        stderr = self._stderr.read_text(errors="replace") if self._stderr.exists() else ""
+        return super().worker_log() + stderr
+
+    def close(self) -> None:
+        super().close()
+        for process in self._processes:
+            process.wait(PATIENCE)
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    trap = Trap(tmp_path)
-    environ = {
-        **os.environ, **trap.environment, "STASH_PLUGIN_DATA": str(tmp_path / "data"),
-        "PLEXSYNC_TIME_SCALE": "0.01", "PLEXSYNC_IDLE_TIMEOUT": "5", "NO_PROXY": "127.0.0.1",
-    }  # fmt: skip
-    plugins = tmp_path / "plugins"
-    install_plugin(plugins / "PlexSync")
-    with PlexSimulator(token=TOKEN) as plex, StashSimulator(plugins) as stash:
-        site = Site(tmp_path, plex, stash, trap, environ)
-        try:
-            yield site
-        finally:
-            site.stop()
-        log = site.log()
-        assert "Traceback" not in log and "database is locked" not in log, log
-        assert plex.server.errors == [] and stash.server.errors == []
+def harness(tmp_path: Path) -> Iterator[KillPointHarness]:
+    with KillPointHarness(tmp_path) as harness:
+        yield harness
+    harness.check()
+    assert "database is locked" not in harness.worker_log()
 
 
 def _points(situation: str) -> pytest.MarkDecorator:
@@ -217,22 +158,21 @@ def _points(situation: str) -> pytest.MarkDecorator:
 
 
 @_points("sync")
-def test_a_scene_ends_in_plex_as_stash_shows_it(site: Site, point: Point) -> None:
-    scene = site.add()
-    site.enqueue(scene.id)
-    site.killed_at(point)
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
-    assert site.letters() == []
-    item = site.item(scene)
+def test_a_scene_ends_in_plex_as_stash_shows_it(harness: KillPointHarness, point: Point) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.kill_worker_at(point)
+    harness.finish(scene)
+    assert harness.letters() == []
+    item = harness.item_of(scene)
     assert [poster.data for poster in item.posters] == [PNG]
-    assert {write.rating_key for write in site.plex.writes} == {item.rating_key}
-    assert len(site.plex.writes) == 1, "what Plex has already is not written again"
+    assert {write.rating_key for write in harness.plex.writes} == {item.rating_key}
+    assert len(harness.plex.writes) == 1, "what Plex has already is not written again"
     # What was written is known to be ours: so it also goes again.
-    site.edit(
+    harness.edit(
         scene, details="", studio=None, date=None, tags=["Two"], performers=["Bob"], groups=[]
     )
-    site.wait(lambda: site.unfinished(scene))
+    harness.wait(lambda: harness.unfinished(scene))
 
 
 @pytest.mark.parametrize(
@@ -242,135 +182,143 @@ def test_a_scene_ends_in_plex_as_stash_shows_it(site: Site, point: Point) -> Non
      "after what was written is remembered"],
 )  # fmt: skip
 def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(
-    site: Site, name: str
+    harness: KillPointHarness, name: str
 ) -> None:
-    scene = site.add()
-    site.enqueue(scene.id)
-    site.killed_at(POINTS[name])
-    site.edit(scene, details="", studio=None, tags=["Two"], performers=["Bob"], groups=[])
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.kill_worker_at(POINTS[name])
+    harness.edit(scene, details="", studio=None, tags=["Two"], performers=["Bob"], groups=[])
+    harness.finish(scene)
 
 
 @pytest.mark.parametrize(
     "name", ["after the edit went to Plex", "before what was written is remembered"]
 )
-def test_a_second_edit_that_was_cut_short_is_known_to_be_ours(site: Site, name: str) -> None:
-    scene = site.add()
-    site.enqueue(scene.id)
-    site.start_worker(idle=0.2).wait(PATIENCE)
-    site.edit(scene, details="Others", tags=["Two", "Three"])
-    site.killed_at(POINTS[name])
-    site.edit(scene, details="", tags=["Two"])
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
+def test_a_second_edit_that_was_cut_short_is_known_to_be_ours(
+    harness: KillPointHarness, name: str
+) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.start_worker(idle=0.2).wait(PATIENCE)
+    harness.edit(scene, details="Others", tags=["Two", "Three"])
+    harness.kill_worker_at(POINTS[name])
+    harness.edit(scene, details="", tags=["Two"])
+    harness.finish(scene)
 
 
-def test_two_deaths_in_a_row_leave_nothing_that_is_taken_for_the_users_own(site: Site) -> None:
-    scene = site.add()
-    site.enqueue(scene.id)
-    site.killed_at(POINTS["after the edit went to Plex"])
-    site.edit(scene, details="Others", studio="Another", tags=["Two", "Three"], performers=["Cleo"])
-    site.killed_at(POINTS["before the edit goes to Plex"])
-    site.edit(scene, details="", studio=None, tags=["Two"], performers=[])
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
+def test_two_deaths_in_a_row_leave_nothing_that_is_taken_for_the_users_own(
+    harness: KillPointHarness,
+) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.kill_worker_at(POINTS["after the edit went to Plex"])
+    harness.edit(
+        scene, details="Others", studio="Another", tags=["Two", "Three"], performers=["Cleo"]
+    )
+    harness.kill_worker_at(POINTS["before the edit goes to Plex"])
+    harness.edit(scene, details="", studio=None, tags=["Two"], performers=[])
+    harness.finish(scene)
 
 
-def test_an_edit_whose_answer_was_lost_is_known_to_be_ours(site: Site) -> None:
-    scene = site.add()
-    site.enqueue(scene.id)
-    site.plex.faults.add(ResetAfter(), method="PUT", times=3)  # all of the client's quick attempts
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
-    site.edit(scene, details="", studio=None, tags=["Two"])
-    site.wait(lambda: site.unfinished(scene))
+def test_an_edit_whose_answer_was_lost_is_known_to_be_ours(harness: KillPointHarness) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.plex.faults.add(
+        ResetAfter(), method="PUT", times=3
+    )  # all of the client's quick attempts
+    harness.finish(scene)
+    harness.edit(scene, details="", studio=None, tags=["Two"])
+    harness.wait(lambda: harness.unfinished(scene))
 
 
 @_points("retry")
-def test_a_retry_is_not_lost(site: Site, point: Point) -> None:
-    scene = site.add(in_plex=False)
-    site.enqueue(scene.id)
-    site.killed_at(point)
-    site.plex.add_item(site.library, "/media/a.mp4", size=100)
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
-    assert site.letters() == []
+def test_a_retry_is_not_lost(harness: KillPointHarness, point: Point) -> None:
+    scene = harness.add_scene()
+    harness.enqueue(scene.id)
+    harness.kill_worker_at(point)
+    harness.add_item("a")
+    harness.finish(scene)
+    assert harness.letters() == []
 
 
 @_points("dead")
-def test_a_job_that_fails_for_good_leaves_one_letter(site: Site, point: Point) -> None:
-    scene = site.add(files=[])
-    site.enqueue(scene.id)
-    site.killed_at(point)
-    assert site.letters() or site.jobs_left(), "it must be in one of the two"
-    site.start_worker(idle=30)
-    site.wait(lambda: site.jobs_left() or [] if site.letters() else ["no letter"])
-    assert [(letter["scene_id"], letter["error_type"]) for letter in site.letters()] == [
+def test_a_job_that_fails_for_good_leaves_one_letter(
+    harness: KillPointHarness, point: Point
+) -> None:
+    scene, _ = harness.pair(files=[])
+    harness.enqueue(scene.id)
+    harness.kill_worker_at(point)
+    assert harness.letters() or harness.jobs_left(), "it must be in one of the two"
+    harness.start_worker(idle=30)
+    harness.wait(lambda: harness.jobs_left() or [] if harness.letters() else ["no letter"])
+    assert [(letter["scene_id"], letter["error_type"]) for letter in harness.letters()] == [
         (scene.id, "PermanentError")
     ]
 
 
 @_points("revive")
-def test_a_letter_that_is_taken_up_again_is_not_lost(site: Site, point: Point) -> None:
-    scene = site.add()
+def test_a_letter_that_is_taken_up_again_is_not_lost(
+    harness: KillPointHarness, point: Point
+) -> None:
+    scene, _ = harness.pair()
     error = PlexNotFound("no Plex item has the file")
     error.details = {"files": [["/data/a.mp4", 100]]}
-    dlq = DeadLetterQueue(site.data_dir)
+    dlq = DeadLetterQueue(harness.data_dir)
     dlq.add({"scene_id": scene.id, "update_type": "metadata", "data": {}, "enqueued_at": 1.0,
              "job_key": f"scene_{scene.id}"}, error, 12)  # fmt: skip
     dlq.close()
-    site.killed_at(point)
-    assert site.letters() or site.jobs_left(), "it must be in one of the two"
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
-    assert site.letters() == []
+    harness.kill_worker_at(point)
+    assert harness.letters() or harness.jobs_left(), "it must be in one of the two"
+    harness.finish(scene)
+    assert harness.letters() == []
 
 
 @_points("gone")
-def test_a_scene_that_is_gone_is_forgotten(site: Site, point: Point) -> None:
-    save_sync_timestamp(site.data_dir, 77, time.time())
-    site.enqueue(77)
-    site.killed_at(point)
-    site.start_worker(idle=30)
-    site.wait(site.jobs_left)
-    assert load_sync_timestamps(site.data_dir) == {}
-    assert site.letters() == [] and site.plex.writes == []
+def test_a_scene_that_is_gone_is_forgotten(harness: KillPointHarness, point: Point) -> None:
+    save_sync_timestamp(harness.data_dir, 77, time.time())
+    harness.enqueue(77)
+    harness.kill_worker_at(point)
+    harness.start_worker(idle=30)
+    harness.wait(harness.jobs_left)
+    assert load_sync_timestamps(harness.data_dir) == {}
+    assert harness.letters() == [] and harness.plex.writes == []
 
 
 @_points("missed")
-def test_a_missed_edit_is_found_again(site: Site, point: Point) -> None:
-    site.watch_from(time.time() - _RECENTLY)
-    scene = site.add(updated_at=time.time())
-    site.killed_at(point)
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
-    assert site.letters() == []
+def test_a_missed_edit_is_found_again(harness: KillPointHarness, point: Point) -> None:
+    harness.watch_from(time.time() - _RECENTLY)
+    scene, _ = harness.pair(updated_at=time.time())
+    harness.kill_worker_at(point)
+    harness.finish(scene)
+    assert harness.letters() == []
 
 
 @_points("damage")
-def test_a_job_in_a_damaged_database_is_carried_over(site: Site, point: Point) -> None:
-    scene = site.add()
-    site.enqueue(scene.id)
-    _damage(Path(site.data_dir, "queue", "data.db"))
-    site.killed_at(point)
-    site.start_worker(idle=30)
-    site.wait(lambda: site.unfinished(scene))
-    assert len(list(Path(site.data_dir, "queue").glob("data.db.broken-*.carried"))) == 1
-    assert site.letters() == []
+def test_a_job_in_a_damaged_database_is_carried_over(
+    harness: KillPointHarness, point: Point
+) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    _damage(Path(harness.data_dir, "queue", "data.db"))
+    harness.kill_worker_at(point)
+    harness.finish(scene)
+    assert len(list(Path(harness.data_dir, "queue").glob("data.db.broken-*.carried"))) == 1
+    assert harness.letters() == []
 
 
 @_points("hook")
-def test_an_edit_whose_hook_was_killed_arrives_all_the_same(site: Site, point: Point) -> None:
-    site.watch_from(time.time() - _RECENTLY)
-    Path(site.data_dir, "notices.jsonl").write_text('["info", "Something to say"]\n')
-    scene, other = site.add("a", updated_at=time.time()), site.add("b", updated_at=time.time())
-    site.trap.lay(point)
-    assert site.run_hook(scene) == -signal.SIGKILL
-    assert site.trap.sprung() == [point.name]
-    assert site.run_hook(other) == 0
-    site.wait(lambda: site.unfinished(scene) + site.unfinished(other))
-    assert site.letters() == []
+def test_an_edit_whose_hook_was_killed_arrives_all_the_same(
+    harness: KillPointHarness, point: Point
+) -> None:
+    harness.watch_from(time.time() - _RECENTLY)
+    Path(harness.data_dir, "notices.jsonl").write_text('["info", "Something to say"]\n')
+    (scene, _), (other, _) = (harness.pair(name, updated_at=time.time()) for name in "ab")
+    harness.trap.lay(point)
+    assert harness.run_hook(scene) == -signal.SIGKILL
+    assert harness.trap.sprung() == [point.name]
+    assert harness.run_hook(other) == 0
+    harness.wait(lambda: harness.unfinished(scene) + harness.unfinished(other))
+    assert harness.letters() == []
 
 
 def _damage(database: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from common.redaction import Redactor
 from queue.timestamps import parse_time
 from stash.client import StashClient, StashQueryError, StashRefused, StashUnavailable, is_picture
 from stash.connection import StashConnection
@@ -88,10 +89,14 @@ def learned() -> list[str]:
 
 @pytest.fixture
 def client(saved: SavedConnection, learned: list[str], now: Now) -> Iterator[StashClient]:
-    def learn(secret: str | None) -> None:
-        learned.append(secret or "")
+    class Recorder(Redactor):
+        def add(self, *secrets: str | None) -> None:
+            learned.extend(secret or "" for secret in secrets)
 
-    client = StashClient(saved, learn_secret=learn, learn_cookie=learn, clock=now)
+        def add_passing(self, secret: str | None) -> None:
+            learned.append(secret or "")
+
+    client = StashClient(saved, redactor=Recorder(), clock=now)
     yield client
     client._session.close()
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.entry.processes import DEADLINE, ENTRY, environment
+from tests.harness.plugin import DEADLINE, ENTRY, environment
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import World
+    from tests.harness.installation import ProcessHarness
 
 PLUGIN = "PlexSync"
 
@@ -41,10 +41,12 @@ class Done:
         return [text for _, text in self.log]
 
 
-def run_task(world: World, name: str, **arguments: Any) -> Done:
+def run_task(harness: ProcessHarness, name: str, **arguments: Any) -> Done:
     """Press a task button and wait for its end; it must end well."""
-    job = world.stash.run_task(PLUGIN, name, {key: str(value) for key, value in arguments.items()})
-    assert job.wait(DEADLINE), f"{name} does not end; {world.worker_log()[-2000:]}"
+    job = harness.stash.run_task(
+        PLUGIN, name, {key: str(value) for key, value in arguments.items()}
+    )
+    assert job.wait(DEADLINE), f"{name} does not end; {harness.worker_log()[-2000:]}"
     assert job.run is not None
     assert (job.status, job.run.exit_code, job.run.error) == ("FINISHED", 0, None), job.run
     assert isinstance(job.run.output, dict), job.run.stdout
@@ -53,9 +55,11 @@ def run_task(world: World, name: str, **arguments: Any) -> Done:
     return Done(job.run.output, [(line.level, line.text) for line in job.run.log], job.progress)
 
 
-def refused_task(world: World, name: str, **arguments: Any) -> str:
+def refused_task(harness: ProcessHarness, name: str, **arguments: Any) -> str:
     """Press a task button that must answer with an error; return it."""
-    job = world.stash.run_task(PLUGIN, name, {key: str(value) for key, value in arguments.items()})
+    job = harness.stash.run_task(
+        PLUGIN, name, {key: str(value) for key, value in arguments.items()}
+    )
     assert job.wait(DEADLINE)
     assert job.run is not None
     assert job.run.error, job.run

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.context import UsageError, is_set, rating_key_of, scene_id_of
 from tasks.operations import OPERATIONS
-from tests.entry.processes import make_plugin
+from tests.harness.plugin import install_plugin
 from tests.simulators.stash.manifest import load_plugins
 
 
@@ -74,7 +74,7 @@ def test_a_switch_is_off(value: object) -> None:
 
 
 def test_every_task_button_has_its_operation_and_every_operation_its_button(tmp_path: Any) -> None:
-    make_plugin(tmp_path / "PlexSync")
+    install_plugin(tmp_path / "PlexSync")
     problems: list[str] = []
     tasks = load_plugins(tmp_path, problems.append)["PlexSync"].tasks
     assert problems == []

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.base import TOKEN
+from tests.harness.clock import FakeClock
+from tests.harness.in_process import WorkerHarness
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import StashSimulator
-from tests.worker.world import TOKEN, FakeClock, World
 
 
 @pytest.fixture
@@ -34,9 +36,9 @@ def stash(tmp_path: Path, clock: FakeClock) -> Iterator[StashSimulator]:
 
 
 @pytest.fixture
-def world(
+def harness(
     tmp_path: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock
-) -> Iterator[World]:
-    world = World(tmp_path, plex, stash, clock)
-    yield world
-    world.close()
+) -> Iterator[WorkerHarness]:
+    harness = WorkerHarness(tmp_path, plex, stash, clock)
+    yield harness
+    harness.close()

@@ -11,7 +11,7 @@ from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, Plex
 from plex.matcher import AmbiguousMatch
 from queue.models import SyncJob, create_sync_job
 from stash.client import StashUnavailable
-from tests.worker.world import FakeClock
+from tests.harness.clock import FakeClock
 from validation.errors import PermanentError, TransientError
 from worker.backoff import calculate_delay, get_retry_params
 from worker.outcome import GiveUp, Retry, decide

@@ -35,7 +35,8 @@ from queue.spool import spool
 from queue.timestamps import forget_sync_timestamp
 from stash.connection import StashConnection, save_connection
 from stash.deferred_log import defer_log_line, take_deferred_lines
-from tests.worker.world import FakeClock, World
+from tests.harness.clock import FakeClock
+from tests.harness.in_process import WorkerHarness
 from worker.bootstrap import build_worker
 from worker.logfile import close_log, open_log
 from worker.maintenance import COMPACT_EVERY
@@ -211,13 +212,13 @@ def add_letters(dlq: DeadLetterQueue, count: int, start: int = 0) -> None:
             )
 
 
-def test_one_scene_that_is_given_up_again_and_again_has_one_letter(world: World) -> None:
-    scene = world.stash.add_scene(title="no file")
+def test_one_scene_that_is_given_up_again_and_again_has_one_letter(harness: WorkerHarness) -> None:
+    scene = harness.stash.add_scene(title="no file")
     for number in range(30):
-        world.edit(scene, f"Title {number}")
-        world.run_for(1)
+        harness.edit(scene, f"Title {number}")
+        harness.run_for(1)
 
-    assert len(world.letters()) == 1
+    assert len(harness.letters()) == 1
 
 
 def test_dead_letters_that_are_gone_give_their_disk_space_back(tmp_path: Path) -> None:
@@ -401,16 +402,18 @@ def test_many_starts_of_a_worker_leave_the_same_few_files(tmp_path: Path) -> Non
     assert size_of(tmp_path) - sum(first.values()) <= 10_000, (first, after)
 
 
-def test_a_worker_that_has_done_much_leaves_no_strange_files(world: World) -> None:
+def test_a_worker_that_has_done_much_leaves_no_strange_files(harness: WorkerHarness) -> None:
     for number in range(40):
-        scene, _ = world.pair(f"s{number}", in_plex=number % 4 != 0)
-        world.edit(scene, f"New {number}")
-    world.run_for(7_200)
-    world.close()
+        scene = harness.add_scene(f"s{number}")
+        if number % 4:
+            harness.add_item(f"s{number}")
+        harness.edit(scene, f"New {number}")
+    harness.run_for(7_200)
+    harness.close()
 
     names = {
-        path.relative_to(world.data_dir).as_posix()
-        for path in Path(world.data_dir).rglob("*")
+        path.relative_to(harness.data_dir).as_posix()
+        for path in Path(harness.data_dir).rglob("*")
         if path.is_file()
     }
     assert names <= {
@@ -423,20 +426,20 @@ def test_a_worker_that_has_done_much_leaves_no_strange_files(world: World) -> No
     }
 
 
-def test_the_memory_of_scenes_that_are_gone_goes_with_them(world: World, tmp_path: Path) -> None:
+def test_the_memory_of_scenes_that_are_gone_goes_with_them(
+    harness: WorkerHarness, tmp_path: Path
+) -> None:
     database = connect(str(tmp_path / "memory.db"), any_thread=True)
-    world.use(world.make_worker(history=WriteHistory(database)))
-    scenes = [world.pair(f"s{number}")[0] for number in range(20)]
-    for scene in scenes:
-        world.edit(scene, f"New {scene.id}")
-    world.run_for(5)
+    harness.new_worker(history=WriteHistory(database))
+    scenes = harness.edited(20)
+    harness.run_for(5)
     assert database.execute("SELECT count(*) FROM written").fetchone()[0] == len(scenes)
     for scene in scenes:
-        world.stash.library.remove_scene(scene.id)
-        world.edit(scene)
-    world.run_for(5)
+        harness.stash.library.remove_scene(scene.id)
+        harness.edit(scene)
+    harness.run_for(5)
 
     left = database.execute("SELECT count(*) FROM written").fetchone()[0]
     database.close()
     assert left == 0
-    assert load_sync_timestamps(world.data_dir) == {}
+    assert load_sync_timestamps(harness.data_dir) == {}

@@ -16,10 +16,11 @@ import pytest
 from plex.edits import Edits, Switches
 from plex.history import WriteHistory, Written
 from plex.items import parse_item
+from tests.harness.clock import FakeClock
+from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Hang
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import StashSimulator
-from tests.worker.world import FakeClock, World, edited, in_sync
 from validation.metadata import SyncMetadata
 from worker.job_runner import JobRunner, SyncTarget
 from worker.write_pool import WritePool
@@ -150,185 +151,191 @@ def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
 
 
 @pytest.fixture
-def world(world: World) -> World:
+def harness(harness: WorkerHarness) -> WorkerHarness:
     """Where every Plex counts as slow."""
-    world.timing = replace(world.timing, slow_write=float("-inf"))
-    return world
+    harness.clock.timing = replace(harness.clock.timing, slow_write=float("-inf"))
+    return harness
 
 
 @contextmanager
-def at_work(world: World) -> Iterator[None]:
+def at_work(harness: WorkerHarness) -> Iterator[None]:
     """The worker drains in another thread meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        drained = pool.submit(world.worker.drain)
+        drained = pool.submit(harness.worker.drain)
         yield
-        drained.result(60)
+        drained.result(240)
 
 
 def assert_at_once(
     most: int,
-    world: World,
+    harness: WorkerHarness,
     server: PlexSimulator | StashSimulator,
     method: str,
     path: str | None = None,
 ) -> None:
     """Drain, and see that so many of these requests are on their way at once, and no more."""
     held = server.faults.add(Hang(), method=method, path=path)
-    with at_work(world):
+    with at_work(harness):
         assert server.log.wait_for(most, method, path)
         assert not server.log.wait_for(most + 1, method, path, timeout=0.3)
         held.remove()
 
 
-def test_four_writes_are_on_their_way_at_once_and_no_more(world: World) -> None:
-    scenes = edited(world, 12)
-    assert_at_once(4, world, world.plex, WRITES)
-    assert in_sync(world, scenes)
-    assert world.waiting() == 0
-    assert len(world.plex.writes) == 12
+def test_four_writes_are_on_their_way_at_once_and_no_more(harness: WorkerHarness) -> None:
+    scenes = harness.edited(12)
+    assert_at_once(4, harness, harness.plex, WRITES)
+    assert harness.in_sync(scenes)
+    assert harness.waiting() == 0
+    assert len(harness.plex.writes) == 12
 
 
-def test_a_worker_that_is_told_to_writes_one_at_a_time(world: World) -> None:
-    world.use(world.make_worker(parallel_writes=1))
-    scenes = edited(world, 3)
-    assert_at_once(1, world, world.plex, WRITES)
-    assert in_sync(world, scenes)
+def test_a_worker_that_is_told_to_writes_one_at_a_time(harness: WorkerHarness) -> None:
+    harness.new_worker(parallel_writes=1)
+    scenes = harness.edited(3)
+    assert_at_once(1, harness, harness.plex, WRITES)
+    assert harness.in_sync(scenes)
 
 
-def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(world: World) -> None:
-    world.plex.add_item(world.library, "/plex/a.mp4", parts=["/plex/b.mp4"])
-    scenes = [world.stash.add_scene(files=[(f"/data/{name}.mp4", 100)]) for name in "ab"]
+def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(
+    harness: WorkerHarness,
+) -> None:
+    harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
+    scenes = [harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)]) for name in "ab"]
     for scene in scenes:
-        world.edit(scene, f"New {scene.id}", details=f"details {scene.id}")
-    assert_at_once(1, world, world.plex, WRITES)
-    methods = [exchange.request.method for exchange in world.plex.log.all()]
+        harness.edit(scene, f"New {scene.id}", details=f"details {scene.id}")
+    assert_at_once(1, harness, harness.plex, WRITES)
+    methods = [exchange.request.method for exchange in harness.plex.log.all()]
     first, second = (place for place, method in enumerate(methods) if method == WRITES)
     assert "GET" in methods[first:second], "the second looked at what the first had written"
-    assert world.title(scenes[0]) == f"New {scenes[1].id}"
-    assert world.item_of(scenes[0]).summary == f"details {scenes[1].id}"
+    assert harness.title(scenes[0]) == f"New {scenes[1].id}"
+    assert harness.item_of(scenes[0]).summary == f"details {scenes[1].id}"
 
 
-def test_a_stop_lets_those_on_their_way_arrive_and_puts_the_others_back(world: World) -> None:
-    scenes = edited(world, 10)
-    held = world.plex.faults.add(Hang(), method=WRITES)
-    with at_work(world):
-        assert world.plex.log.wait_for(4, WRITES)
-        world.worker.stop()
+def test_a_stop_lets_those_on_their_way_arrive_and_puts_the_others_back(
+    harness: WorkerHarness,
+) -> None:
+    scenes = harness.edited(10)
+    held = harness.plex.faults.add(Hang(), method=WRITES)
+    with at_work(harness):
+        assert harness.plex.log.wait_for(4, WRITES)
+        harness.worker.stop()
         held.remove()
-    arrived = [scene for scene in scenes if world.title(scene) == f"New {scene.id}"]
+    arrived = [scene for scene in scenes if harness.title(scene) == f"New {scene.id}"]
     assert arrived == scenes[: len(arrived)]
     assert 4 <= len(arrived) < 10
-    assert [job["scene_id"] for job in world.jobs()] == [
+    assert [job["scene_id"] for job in harness.jobs()] == [
         scene.id for scene in scenes[len(arrived) :]
     ]
-    assert world.queue.counts()["in_progress"] == 0
+    assert harness.queue.counts()["in_progress"] == 0
 
-    world.run_for(10)
+    harness.run_for(10)
 
-    assert in_sync(world, scenes)
+    assert harness.in_sync(scenes)
 
 
-def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(world: World) -> None:
-    scenes = edited(world, 8)
-    refused = world.plex.faults.add(Answer(401), method=WRITES)
-    world.run_for(60)
-    assert [level for level, _ in world.notices()] == ["error"]
-    assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes]
-    assert all("retry_count" not in job for job in world.jobs())
+def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(
+    harness: WorkerHarness,
+) -> None:
+    scenes = harness.edited(8)
+    refused = harness.plex.faults.add(Answer(401), method=WRITES)
+    harness.run_for(60)
+    assert [level for level, _ in harness.notices()] == ["error"]
+    assert [job["scene_id"] for job in harness.jobs()] == [scene.id for scene in scenes]
+    assert all("retry_count" not in job for job in harness.jobs())
 
     refused.remove()
-    world.set(plex_connect_timeout=4)
-    world.run_for(60)
+    harness.configure(plex_connect_timeout=4)
+    harness.run_for(60)
 
-    assert in_sync(world, scenes)
+    assert harness.in_sync(scenes)
 
 
 def test_writes_that_fail_side_by_side_count_as_one_failure_after_one_failed_alone(
-    world: World,
+    harness: WorkerHarness,
 ) -> None:
-    scenes = edited(world, 6)
-    held = world.plex.faults.add(Hang(), method=WRITES)
-    world.plex.faults.add(Answer(503), method=WRITES)
+    scenes = harness.edited(6)
+    held = harness.plex.faults.add(Hang(), method=WRITES)
+    harness.plex.faults.add(Answer(503), method=WRITES)
     with ThreadPoolExecutor(1) as pool:
-        worked = pool.submit(world.worker._run_batch)
-        assert world.plex.log.wait_for(4, WRITES)
-        assert world.worker.health.plex.failures == 0
-        world.plex.faults.add(Answer(503))
+        worked = pool.submit(harness.worker.run_batch)
+        assert harness.plex.log.wait_for(4, WRITES)
+        assert harness.worker.health.plex.failures == 0
+        harness.plex.faults.add(Answer(503))
         held.remove()
         assert worked.result(30) is False
-    assert world.worker.health.plex.failures == 1
-    assert [job["scene_id"] for job in world.jobs()] == [scene.id for scene in scenes]
-    assert all("retry_count" not in job for job in world.jobs())
+    assert harness.worker.health.plex.failures == 1
+    assert [job["scene_id"] for job in harness.jobs()] == [scene.id for scene in scenes]
+    assert all("retry_count" not in job for job in harness.jobs())
 
 
-def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(world: World) -> None:
-    world.read_timeout = 0.5
-    world.use(world.make_worker())
-    scenes = edited(world, 6)
-    hangs = str(world.item_of(scenes[3]).rating_key)
-    world.plex.faults.add(
+def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(harness: WorkerHarness) -> None:
+    harness.read_timeout = 0.5
+    harness.new_worker()
+    scenes = harness.edited(6)
+    hangs = str(harness.item_of(scenes[3]).rating_key)
+    harness.plex.faults.add(
         Hang(), when=lambda one: one.method == WRITES and one.first("id") == hangs, times=1
     )
-    world.plex.faults.add(Answer(503), method=WRITES, times=3)
-    world.run_for(30)
-    assert in_sync(world, scenes)
-    assert world.letters() == []
-    assert not any("next attempt" in text for _, text in world.notices())
+    harness.plex.faults.add(Answer(503), method=WRITES, times=3)
+    harness.run_for(30)
+    assert harness.in_sync(scenes)
+    assert harness.letters() == []
+    assert not any("next attempt" in text for _, text in harness.notices())
 
 
-def test_a_write_with_the_old_token_is_not_held_against_the_new_one(world: World) -> None:
-    scenes = edited(world, 8)
-    held = world.plex.faults.add(Hang(), method=WRITES)
-    world.plex.faults.add(Answer(401), method=WRITES, times=4)
-    with at_work(world):
-        assert world.plex.log.wait_for(4, WRITES)
-        world.set(plex_connect_timeout=4)  # the user corrects the settings
-        world.clock.advance(6)
+def test_a_write_with_the_old_token_is_not_held_against_the_new_one(harness: WorkerHarness) -> None:
+    scenes = harness.edited(8)
+    held = harness.plex.faults.add(Hang(), method=WRITES)
+    harness.plex.faults.add(Answer(401), method=WRITES, times=4)
+    with at_work(harness):
+        assert harness.plex.log.wait_for(4, WRITES)
+        harness.configure(plex_connect_timeout=4)  # the user corrects the settings
+        harness.clock.advance(6)
         held.remove()
-    assert in_sync(world, scenes)
-    assert world.notices() == []
+    assert harness.in_sync(scenes)
+    assert harness.notices() == []
 
 
-def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(world: World) -> None:
-    world.plex.add_item(world.library, "/plex/a.mp4", parts=["/plex/b.mp4"])
+def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(harness: WorkerHarness) -> None:
+    harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
     for name in "ab":
-        scene = world.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
-        world.edit(scene, f"New {scene.id}")
-    world.plex.faults.add(Answer(401), method=WRITES)
-    world.worker._run_batch()
-    assert world.plex.log.count(WRITES) == 1
-    assert world.waiting() == 2
+        scene = harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
+        harness.edit(scene, f"New {scene.id}")
+    harness.plex.faults.add(Answer(401), method=WRITES)
+    harness.worker.run_batch()
+    assert harness.plex.log.count(WRITES) == 1
+    assert harness.waiting() == 2
 
 
-def test_one_bad_item_among_many_dies_alone(world: World) -> None:
-    scenes = edited(world, 30)
-    bad = str(world.item_of(scenes[7]).rating_key)
-    world.plex.faults.add(
+def test_one_bad_item_among_many_dies_alone(harness: WorkerHarness) -> None:
+    scenes = harness.edited(30)
+    bad = str(harness.item_of(scenes[7]).rating_key)
+    harness.plex.faults.add(
         Answer(500), when=lambda one: one.method == WRITES and one.first("id") == bad
     )
-    world.run_for(1000)
-    assert in_sync(world, scenes[:7] + scenes[8:])
-    (letter,) = world.letters()
+    harness.run_for(1000)
+    assert harness.in_sync(scenes[:7] + scenes[8:])
+    (letter,) = harness.letters()
     assert (letter["scene_id"], letter["retry_count"]) == (scenes[7].id, 5)
-    assert len(world.plex.writes) == 29
+    assert len(harness.plex.writes) == 29
 
 
-def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(world: World) -> None:
+def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(harness: WorkerHarness) -> None:
     class Full(WriteHistory):
         def save(self, scene_id: int, written: Written) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-    edited(world, 9)
-    world.use(world.make_worker(history=Full()))
-    assert world.worker.drain() is False
-    assert world.queue.counts()["in_progress"] == 0
-    assert world.waiting() == 9
-    assert "disk is full" in world.worker.health.to_dict()["problem"]
+    harness.edited(9)
+    harness.new_worker(history=Full())
+    assert harness.worker.drain() is False
+    assert harness.queue.counts()["in_progress"] == 0
+    assert harness.waiting() == 9
+    assert "disk is full" in harness.worker.health.to_dict()["problem"]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
-    world: World, at_once: int
+    harness: WorkerHarness, at_once: int
 ) -> None:
     class FullOnce(WriteHistory):
         left = 1
@@ -339,30 +346,29 @@ def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
                 raise sqlite3.OperationalError("database or disk is full")
             super().save(scene_id, written)
 
-    scenes = edited(world, 9)
-    world.use(world.make_worker(history=FullOnce(), parallel_writes=at_once))
-    world.run_for(60)
-    assert "disk is full" in world.notices()[0][1]
-    assert in_sync(world, scenes)
-    assert world.waiting() == 0
-    assert world.queue.counts()["in_progress"] == 0
-    assert world.letters() == []
+    scenes = harness.edited(9)
+    harness.new_worker(history=FullOnce(), parallel_writes=at_once)
+    harness.run_for(60)
+    assert "disk is full" in harness.notices()[0][1]
+    assert harness.in_sync(scenes)
+    assert harness.waiting() == 0
+    assert harness.queue.counts()["in_progress"] == 0
+    assert harness.letters() == []
 
 
-def test_each_cover_goes_to_its_own_item(world: World) -> None:
-    world.set(sync_poster=True)
-    scenes = [world.pair(f"s{number:03}", cover=PNG + bytes([number]))[0] for number in range(24)]
-    for scene in scenes:
-        world.edit(scene, f"New {scene.id}")
-    world.run_for(10)
-    assert in_sync(world, scenes)
+def test_each_cover_goes_to_its_own_item(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    scenes = [harness.pair(f"s{number:03}", cover=PNG + bytes([number]))[0] for number in range(24)]
+    harness.edit_all(scenes)
+    harness.run_for(10)
+    assert harness.in_sync(scenes)
     for number, scene in enumerate(scenes):
-        assert [poster.data for poster in world.item_of(scene).posters] == [PNG + bytes([number])]
-    assert world.plex.log.count("POST") == 24
+        assert [poster.data for poster in harness.item_of(scene).posters] == [PNG + bytes([number])]
+    assert harness.plex.log.count("POST") == 24
 
 
-def test_stash_is_asked_for_one_cover_at_a_time(world: World) -> None:
-    world.set(sync_poster=True)
-    scenes = edited(world, 6, cover=PNG)
-    assert_at_once(1, world, world.stash, "GET", "/scene/")
-    assert in_sync(world, scenes)
+def test_stash_is_asked_for_one_cover_at_a_time(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    scenes = harness.edited(6, cover=PNG)
+    assert_at_once(1, harness, harness.stash, "GET", "/scene/")
+    assert harness.in_sync(scenes)

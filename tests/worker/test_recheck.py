@@ -8,27 +8,29 @@ from collections.abc import Callable
 import pytest
 
 from queue.timestamps import parse_time
+from tests.harness.clock import HOUR
+from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Delay, Request
 from tests.simulators.stash import Scene
-from tests.worker.test_catch_up import make_catch_up, start_worker
-from tests.worker.world import HOUR, World
 
 
 @pytest.fixture(autouse=True)
-def _early_in_a_second(world: World) -> None:
+def _early_in_a_second(harness: WorkerHarness) -> None:
     """There is room for a second edit in the same second."""
-    world.clock.advance(math.ceil(world.clock.now) + 0.2 - world.clock.now)
+    harness.clock.advance(math.ceil(harness.clock.now) + 0.2 - harness.clock.now)
 
 
 def asks_for_scenes(request: Request) -> bool:
     return b"PlexSyncScenes" in request.body
 
 
-def asks_for_scenes_in_log(world: World) -> int:
-    return len([one for one in world.stash.log.all() if asks_for_scenes(one.request)])
+def asks_for_scenes_in_log(harness: WorkerHarness) -> int:
+    return len([one for one in harness.stash.log.all() if asks_for_scenes(one.request)])
 
 
-def once(world: World, fits: Callable[[Request], bool], action: Callable[[], object]) -> None:
+def once(
+    harness: WorkerHarness, fits: Callable[[Request], bool], action: Callable[[], object]
+) -> None:
     """Do something once, when such a request has come to Stash and is not answered yet."""
     left = [action]
 
@@ -37,23 +39,25 @@ def once(world: World, fits: Callable[[Request], bool], action: Callable[[], obj
             left.pop()()
         return False
 
-    world.stash.faults.add(Delay(0), when=when)
+    harness.stash.faults.add(Delay(0), when=when)
 
 
-def edit_and_again(world: World, scene: Scene, **second: object) -> None:
+def edit_and_again(harness: WorkerHarness, scene: Scene, **second: object) -> None:
     """An edit that is told, and half a second later one that is not: after the first was read."""
-    world.edit(scene, "First")
-    world.clock.after(0.5, lambda: world.stash.change_silently(scene.id, **second))
+    harness.edit(scene, "First")
+    harness.clock.after(0.5, lambda: harness.stash.change_silently(scene.id, **second))
 
 
-def test_an_edit_in_the_same_second_whose_hook_was_killed_reaches_plex(world: World) -> None:
-    scene, _ = world.pair("a")
-    edit_and_again(world, scene, title="Second")
+def test_an_edit_in_the_same_second_whose_hook_was_killed_reaches_plex(
+    harness: WorkerHarness,
+) -> None:
+    scene, _ = harness.pair("a")
+    edit_and_again(harness, scene, title="Second")
 
-    world.run_for(60)
+    harness.run_for(60)
 
-    assert world.title(scene) == "Second"
-    assert world.waiting() == 0
+    assert harness.title(scene) == "Second"
+    assert harness.waiting() == 0
 
 
 @pytest.mark.parametrize(
@@ -67,157 +71,166 @@ def test_an_edit_in_the_same_second_whose_hook_was_killed_reaches_plex(world: Wo
     ids=["tags", "performers", "date", "director"],
 )
 def test_whatever_the_second_edit_changed(
-    world: World, second: dict[str, object], of_item: Callable[[object], object], shown: object
+    harness: WorkerHarness,
+    second: dict[str, object],
+    of_item: Callable[[object], object],
+    shown: object,
 ) -> None:
-    scene, _ = world.pair("a")
-    edit_and_again(world, scene, **second)
+    scene, _ = harness.pair("a")
+    edit_and_again(harness, scene, **second)
 
-    world.run_for(60)
+    harness.run_for(60)
 
-    assert of_item(world.item_of(scene)) == shown
+    assert of_item(harness.item_of(scene)) == shown
 
 
-def test_a_whole_burst_in_one_second_is_read_again_in_few_queries(world: World) -> None:
-    scenes = [world.pair(f"s{number}")[0] for number in range(30)]
+def test_a_whole_burst_in_one_second_is_read_again_in_few_queries(harness: WorkerHarness) -> None:
+    scenes = [harness.pair(f"s{number}")[0] for number in range(30)]
     for scene in scenes:
-        edit_and_again(world, scene, title=f"Second {scene.id}")
-    world.run_for(0.4)
-    assert {world.title(scene) for scene in scenes} == {"First"}
-    asked = asks_for_scenes_in_log(world)
+        edit_and_again(harness, scene, title=f"Second {scene.id}")
+    harness.run_for(0.4)
+    assert {harness.title(scene) for scene in scenes} == {"First"}
+    asked = asks_for_scenes_in_log(harness)
 
-    world.run_for(60)
+    harness.run_for(60)
 
-    assert [world.title(scene) for scene in scenes] == [f"Second {scene.id}" for scene in scenes]
-    assert 1 <= asks_for_scenes_in_log(world) - asked <= 2 * asked + 2, (
+    assert [harness.title(scene) for scene in scenes] == [f"Second {scene.id}" for scene in scenes]
+    assert 1 <= asks_for_scenes_in_log(harness) - asked <= 2 * asked + 2, (
         "as few as the first time, twice"
     )
 
 
-def test_more_than_one_batch_is_read_again(world: World) -> None:
-    scenes = [world.pair(f"s{number}")[0] for number in range(105)]
+def test_more_than_one_batch_is_read_again(harness: WorkerHarness) -> None:
+    scenes = [harness.pair(f"s{number}")[0] for number in range(105)]
     for scene in scenes:
-        world.edit(scene, "First")
+        harness.edit(scene, "First")
     last = scenes[-1]
-    world.clock.after(0.5, lambda: world.stash.change_silently(last.id, title="Second"))
+    harness.clock.after(0.5, lambda: harness.stash.change_silently(last.id, title="Second"))
 
-    world.run_for(60)
+    harness.run_for(60)
 
-    assert world.title(last) == "Second"
+    assert harness.title(last) == "Second"
 
 
 def test_a_scene_that_stayed_the_same_is_read_once_more_and_then_counts_as_synced(
-    world: World,
+    harness: WorkerHarness,
 ) -> None:
-    scene, _ = world.pair("a")
-    world.edit(scene, "Only")
+    scene, _ = harness.pair("a")
+    harness.edit(scene, "Only")
 
-    world.run_for(HOUR / 2)
+    harness.run_for(HOUR / 2)
 
-    end = parse_time(world.stash.scene(scene.id).updated_at)
-    synced = world.synced_at(scene)
+    end = parse_time(harness.stash.scene(scene.id).updated_at)
+    synced = harness.synced_at(scene)
     assert end is not None
     assert synced is not None
     assert synced >= end
-    assert asks_for_scenes_in_log(world) == 1
-    assert len(world.plex.writes) == 1
+    assert asks_for_scenes_in_log(harness) == 1
+    assert len(harness.plex.writes) == 1
 
 
-def test_until_then_it_does_not_count_as_synced(world: World) -> None:
+def test_until_then_it_does_not_count_as_synced(harness: WorkerHarness) -> None:
     """A worker that is killed before it has read again leaves the rest to the next one's look."""
-    scene, _ = world.pair("a")
-    world.edit(scene, "First")
-    assert world.worker.drain()
-    end = parse_time(world.stash.scene(scene.id).updated_at)
-    synced = world.synced_at(scene)
+    scene, _ = harness.pair("a")
+    harness.edit(scene, "First")
+    assert harness.worker.drain()
+    end = parse_time(harness.stash.scene(scene.id).updated_at)
+    synced = harness.synced_at(scene)
 
     assert end is not None
     assert synced is not None
     assert synced < end
 
 
-def test_a_worker_killed_before_it_has_read_again_leaves_it_to_the_next_one(world: World) -> None:
-    scene, _ = world.pair("a")
-    make_catch_up(world).look({})
-    world.clock.advance(HOUR)
-    world.edit(scene, "First")
-    assert world.worker.drain()
-    world.clock.advance(0.5)
-    world.stash.change_silently(scene.id, title="Second")
-    start_worker(world)
+def test_a_worker_killed_before_it_has_read_again_leaves_it_to_the_next_one(
+    harness: WorkerHarness,
+) -> None:
+    scene, _ = harness.pair("a")
+    harness.make_catch_up().scan({})
+    harness.clock.advance(HOUR)
+    harness.edit(scene, "First")
+    assert harness.worker.drain()
+    harness.clock.advance(0.5)
+    harness.stash.change_silently(scene.id, title="Second")
+    harness.new_worker(catch_up=True)
 
-    world.run()
+    harness.run()
 
-    assert world.title(scene) == "Second"
+    assert harness.title(scene) == "Second"
 
 
-def test_an_edit_made_while_it_is_read_again_is_not_lost(world: World) -> None:
-    scene, _ = world.pair("a")
-    world.edit(scene, "First")
-    once(world, asks_for_scenes, lambda: world.edit(scene, "Third"))
+def test_an_edit_made_while_it_is_read_again_is_not_lost(harness: WorkerHarness) -> None:
+    scene, _ = harness.pair("a")
+    harness.edit(scene, "First")
+    once(harness, asks_for_scenes, lambda: harness.edit(scene, "Third"))
 
-    world.run_for(60)
+    harness.run_for(60)
 
-    assert world.title(scene) == "Third"
+    assert harness.title(scene) == "Third"
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(
-    world: World, status: int
+    harness: WorkerHarness, status: int
 ) -> None:
-    scene, _ = world.pair("a")
-    make_catch_up(world).look({})
-    world.clock.advance(HOUR)
-    start_worker(world)
-    world.stash.faults.add(Answer(status), when=asks_for_scenes, times=1)
-    edit_and_again(world, scene, title="Second")
+    scene, _ = harness.pair("a")
+    harness.make_catch_up().scan({})
+    harness.clock.advance(HOUR)
+    harness.new_worker(catch_up=True)
+    harness.stash.faults.add(Answer(status), when=asks_for_scenes, times=1)
+    edit_and_again(harness, scene, title="Second")
 
-    world.run_for(HOUR)
+    harness.run_for(HOUR)
 
-    assert world.title(scene) == "Second"
+    assert harness.title(scene) == "Second"
 
 
-def test_a_neighbour_destroyed_meanwhile_does_not_hide_the_second_edit(world: World) -> None:
+def test_a_neighbour_destroyed_meanwhile_does_not_hide_the_second_edit(
+    harness: WorkerHarness,
+) -> None:
     """Stash answers for no scene at all when one of those asked for is gone."""
-    scene, _ = world.pair("a")
-    gone, _ = world.pair("b")
-    make_catch_up(world).look({})
-    world.clock.advance(HOUR)
-    start_worker(world)
-    world.edit(gone, "Soon gone")
-    edit_and_again(world, scene, title="Second")
-    world.clock.after(0.6, lambda: world.stash.library.remove_scene(gone.id))
+    scene, _ = harness.pair("a")
+    gone, _ = harness.pair("b")
+    harness.make_catch_up().scan({})
+    harness.clock.advance(HOUR)
+    harness.new_worker(catch_up=True)
+    harness.edit(gone, "Soon gone")
+    edit_and_again(harness, scene, title="Second")
+    harness.clock.after(0.6, lambda: harness.stash.library.remove_scene(gone.id))
 
-    world.run_for(HOUR)
+    harness.run_for(HOUR)
 
-    assert world.title(scene) == "Second"
-    assert world.letters() == []
+    assert harness.title(scene) == "Second"
+    assert harness.letters() == []
 
 
-def test_a_scene_whose_hook_told_of_its_end_spoils_nothing(world: World) -> None:
-    scene, _ = world.pair("a")
-    gone, _ = world.pair("b")
-    world.edit(gone, "Soon gone")
-    edit_and_again(world, scene, title="Second")
+def test_a_scene_whose_hook_told_of_its_end_spoils_nothing(harness: WorkerHarness) -> None:
+    scene, _ = harness.pair("a")
+    gone, _ = harness.pair("b")
+    harness.edit(gone, "Soon gone")
+    edit_and_again(harness, scene, title="Second")
 
     def destroy() -> None:
-        world.stash.library.remove_scene(gone.id)
-        world.edit(gone)
+        harness.stash.library.remove_scene(gone.id)
+        harness.edit(gone)
 
-    world.clock.after(0.6, destroy)
+    harness.clock.after(0.6, destroy)
 
-    world.run_for(60)
+    harness.run_for(60)
 
-    assert world.title(scene) == "Second", "it need not wait for the next look, ten minutes away"
-    assert world.synced_at(gone) is None
+    assert harness.title(scene) == "Second", "it need not wait for the next look, ten minutes away"
+    assert harness.synced_at(gone) is None
 
 
-def test_a_stash_whose_clock_is_ahead_or_behind_is_not_asked_for_ever(world: World) -> None:
-    ahead, _ = world.pair("ahead")
-    behind, _ = world.pair("behind")
-    world.edit(ahead, "Ahead", updated_at=world.clock.now + HOUR)
-    world.edit(behind, "Behind", updated_at=world.clock.now - HOUR)
+def test_a_stash_whose_clock_is_ahead_or_behind_is_not_asked_for_ever(
+    harness: WorkerHarness,
+) -> None:
+    ahead, _ = harness.pair("ahead")
+    behind, _ = harness.pair("behind")
+    harness.edit(ahead, "Ahead", updated_at=harness.clock.now + HOUR)
+    harness.edit(behind, "Behind", updated_at=harness.clock.now - HOUR)
 
-    world.run_for(HOUR / 2)
+    harness.run_for(HOUR / 2)
 
-    assert (world.title(ahead), world.title(behind)) == ("Ahead", "Behind")
-    assert asks_for_scenes_in_log(world) <= 2
+    assert (harness.title(ahead), harness.title(behind)) == ("Ahead", "Behind")
+    assert asks_for_scenes_in_log(harness) <= 2

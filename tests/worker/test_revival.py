@@ -6,45 +6,45 @@ from typing import Any
 
 import pytest
 
-from plex.index import FileIndex
+from tests.harness.clock import HOUR
+from tests.harness.in_process import WorkerHarness
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
-from tests.worker.world import HOUR, World
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 PATIENCE = 2 * HOUR
 
 
 @pytest.fixture(autouse=True)
-def _one_clock(world: World) -> None:
+def _one_clock(harness: WorkerHarness) -> None:
     """The index's age is told by the same clock as all else."""
-    world.use(world.make_worker(index=FileIndex(now=world.clock.time)))
+    harness.new_worker()
 
 
-def edit(world: World, scene: Scene, title: str, **fields: Any) -> None:
-    world.edit(scene, title, **{"updated_at": world.clock.now - 100, **fields})
+def edit(harness: WorkerHarness, scene: Scene, title: str, **fields: Any) -> None:
+    harness.edit(scene, title, **{"updated_at": harness.clock.now - 100, **fields})
 
 
-def synced(world: World, **fields: Any) -> tuple[Scene, PlexItem]:
-    scene, item = world.pair("a", **fields)
-    edit(world, scene, "First")
-    world.run_for(5)
+def synced(harness: WorkerHarness, **fields: Any) -> tuple[Scene, PlexItem]:
+    scene, item = harness.pair("a", **fields)
+    edit(harness, scene, "First")
+    harness.run_for(5)
     assert item is not None
     assert item.title == "First"
     return scene, item
 
 
-def given_up(world: World, name: str = "late") -> Scene:
+def given_up(harness: WorkerHarness, name: str = "late") -> Scene:
     """A scene whose file Plex has not, and all retries of which are over."""
-    scene, _ = world.pair(name, in_plex=False)
-    edit(world, scene, f"New {name}")
-    world.run_for(PATIENCE)
-    assert scene.id in {letter["scene_id"] for letter in world.letters()}
+    scene = harness.add_scene(name)
+    edit(harness, scene, f"New {name}")
+    harness.run_for(PATIENCE)
+    assert scene.id in {letter["scene_id"] for letter in harness.letters()}
     return scene
 
 
-def done(world: World) -> int:
-    counts = world.queue.counts()
+def done(harness: WorkerHarness) -> int:
+    counts = harness.queue.counts()
     return counts["completed"] + counts["failed"]
 
 
@@ -53,7 +53,7 @@ def done(world: World) -> int:
 
 @pytest.mark.parametrize("minutes", [0, 2, 600])
 def test_an_item_deleted_and_added_again_gets_its_fields_at_the_next_edit(
-    world: World, minutes: int
+    harness: WorkerHarness, minutes: int
 ) -> None:
     full: dict[str, Any] = {
         "details": "About",
@@ -62,99 +62,101 @@ def test_an_item_deleted_and_added_again_gets_its_fields_at_the_next_edit(
         "studio": "S",
         "date": "2020-01-02",
     }
-    scene, old = synced(world, **full)
-    world.clock.advance(minutes * 60)
-    new = world.plex.replace_item("/plex/a.mp4")
+    scene, old = synced(harness, **full)
+    harness.clock.advance(minutes * 60)
+    new = harness.plex.replace_item("/media/a.mp4")
     assert new.rating_key != old.rating_key
     assert new.title == "a"
 
-    edit(world, scene, "Second")
-    world.run_for(120)
+    edit(harness, scene, "Second")
+    harness.run_for(120)
 
     assert (new.title, new.summary, new.studio, new.year) == ("Second", "About", "S", 2020)
     assert (new.genres, new.actors) == (["T"], ["P"])
 
 
-def test_the_memory_of_the_old_item_empties_nothing_in_the_new_one(world: World) -> None:
+def test_the_memory_of_the_old_item_empties_nothing_in_the_new_one(harness: WorkerHarness) -> None:
     """A tag and a summary that PlexSync had written to the old item are the user's own in the new one."""
-    scene, _ = synced(world, details="About", tags=["Shared", "Kept"])
-    new = world.plex.replace_item("/plex/a.mp4")
+    scene, _ = synced(harness, details="About", tags=["Shared", "Kept"])
+    new = harness.plex.replace_item("/media/a.mp4")
     new.values["summary"] = "About"
     new.tags["genre"] = ["Shared", "Mine"]
 
-    edit(world, scene, "Second", details="", tags=[])
-    world.run_for(120)
+    edit(harness, scene, "Second", details="", tags=[])
+    harness.run_for(120)
 
     assert new.title == "Second"
     assert new.summary == "About"
     assert new.genres == ["Shared", "Mine"]
 
 
-def test_preserving_edits_the_new_items_own_values_are_kept(world: World) -> None:
-    world.set(preserve_plex_edits=True)
-    scene, old = world.pair("a", details="About")
+def test_preserving_edits_the_new_items_own_values_are_kept(harness: WorkerHarness) -> None:
+    harness.configure(preserve_plex_edits=True)
+    scene, old = harness.pair("a", details="About")
     assert old is not None
     old.values["title"] = ""
-    edit(world, scene, "First")
-    world.run_for(5)
+    edit(harness, scene, "First")
+    harness.run_for(5)
     assert old.title == "First"
-    new = world.plex.replace_item("/plex/a.mp4")
+    new = harness.plex.replace_item("/media/a.mp4")
     new.values["title"] = "First"
 
-    edit(world, scene, "Second")
-    world.run_for(120)
+    edit(harness, scene, "Second")
+    harness.run_for(120)
 
     assert new.title == "First", "nobody knows that it is ours, so it is the user's"
     assert new.summary == "About"
 
 
-def test_the_poster_goes_up_again_to_the_new_item(world: World) -> None:
-    world.set(sync_poster=True)
-    scene, _ = synced(world, cover=PNG)
-    assert len(world.plex.uploads) == 1
-    new = world.plex.replace_item("/plex/a.mp4")
+def test_the_poster_goes_up_again_to_the_new_item(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    scene, _ = synced(harness, cover=PNG)
+    assert len(harness.plex.uploads) == 1
+    new = harness.plex.replace_item("/media/a.mp4")
 
-    edit(world, scene, "Second")
-    world.run_for(120)
+    edit(harness, scene, "Second")
+    harness.run_for(120)
 
-    assert [upload.rating_key for upload in world.plex.uploads[1:]] == [new.rating_key]
+    assert [upload.rating_key for upload in harness.plex.uploads[1:]] == [new.rating_key]
 
 
-def test_an_item_that_is_gone_for_a_while_is_waited_for(world: World) -> None:
-    scene, old = synced(world)
-    world.plex.remove_item(old.rating_key)
-    edit(world, scene, "Second")
-    world.run_for(10)
-    assert world.waiting() == 1
-    new = world.plex.add_item(world.library, "/plex/a.mp4", size=100)
+def test_an_item_that_is_gone_for_a_while_is_waited_for(harness: WorkerHarness) -> None:
+    scene, old = synced(harness)
+    harness.plex.remove_item(old.rating_key)
+    edit(harness, scene, "Second")
+    harness.run_for(10)
+    assert harness.waiting() == 1
+    new = harness.add_item("a")
 
-    world.run_for(600)
+    harness.run_for(600)
 
     assert new.title == "Second"
-    assert world.letters() == []
+    assert harness.letters() == []
 
 
-def test_a_key_that_another_file_has_now_is_not_written_to(world: World) -> None:
+def test_a_key_that_another_file_has_now_is_not_written_to(harness: WorkerHarness) -> None:
     """The item moved on to another file: its key is no proof of anything."""
-    scene, item = synced(world)
-    world.plex.move_file(item.rating_key, "/plex/quite another.mp4")
-    writes = len(world.plex.writes)
+    scene, item = synced(harness)
+    harness.plex.move_file(item.rating_key, "/media/quite another.mp4")
+    writes = len(harness.plex.writes)
 
-    edit(world, scene, "Second")
-    world.run_for(20)
+    edit(harness, scene, "Second")
+    harness.run_for(20)
 
-    assert len(world.plex.writes) == writes
+    assert len(harness.plex.writes) == writes
     assert item.title == "First"
 
 
-def test_a_file_that_moved_in_both_places_keeps_its_item_and_its_memory(world: World) -> None:
-    scene, item = synced(world, tags=["Ours"])
+def test_a_file_that_moved_in_both_places_keeps_its_item_and_its_memory(
+    harness: WorkerHarness,
+) -> None:
+    scene, item = synced(harness, tags=["Ours"])
     item.tags["genre"] = ["Ours", "Mine"]
-    world.plex.move_file(item.rating_key, "/plex/moved/a.mp4")
-    world.stash.move_file(scene.id, "/data/moved/a.mp4")
+    harness.plex.move_file(item.rating_key, "/media/moved/a.mp4")
+    harness.stash.move_file(scene.id, "/data/moved/a.mp4")
 
-    edit(world, scene, "Second", tags=[])
-    world.run_for(120)
+    edit(harness, scene, "Second", tags=[])
+    harness.run_for(120)
 
     assert item.title == "Second"
     assert item.genres == ["Mine"]
@@ -163,158 +165,161 @@ def test_a_file_that_moved_in_both_places_keeps_its_item_and_its_memory(world: W
 # --- dead letters
 
 
-def test_a_dead_letter_is_taken_up_again_when_its_file_appears(world: World) -> None:
-    scene = given_up(world)
-    item = world.plex.add_item(world.library, "/plex/late.mp4", size=100)
+def test_a_dead_letter_is_taken_up_again_when_its_file_appears(harness: WorkerHarness) -> None:
+    scene = given_up(harness)
+    item = harness.add_item("late")
 
-    world.run_for(700)
+    harness.run_for(700)
 
     assert item.title == "New late"
-    assert world.letters() == []
-    assert world.synced_at(scene) is not None
+    assert harness.letters() == []
+    assert harness.synced_at(scene) is not None
 
 
-def test_a_dead_letter_is_taken_up_once(world: World) -> None:
-    given_up(world)
-    world.plex.add_item(world.library, "/plex/late.mp4", size=100)
-    before = done(world)
+def test_a_dead_letter_is_taken_up_once(harness: WorkerHarness) -> None:
+    given_up(harness)
+    harness.add_item("late")
+    before = done(harness)
 
-    world.run_for(3 * HOUR)
+    harness.run_for(3 * HOUR)
 
-    assert done(world) == before + 1
-    assert len(world.plex.writes) == 1
+    assert done(harness) == before + 1
+    assert len(harness.plex.writes) == 1
 
 
-def test_without_its_file_a_dead_letter_is_not_taken_up(world: World) -> None:
-    given_up(world)
-    before = done(world)
-    (letter,) = world.letters()
-    world.plex.add_item(world.library, "/plex/some other.mp4", size=100)
+def test_without_its_file_a_dead_letter_is_not_taken_up(harness: WorkerHarness) -> None:
+    given_up(harness)
+    before = done(harness)
+    (letter,) = harness.letters()
+    harness.add_item("some other")
 
     for _ in range(5):
-        world.run_for(HOUR)
+        harness.run_for(HOUR)
 
-    assert done(world) == before
-    assert [one["id"] for one in world.letters()] == [letter["id"]]
+    assert done(harness) == before
+    assert [one["id"] for one in harness.letters()] == [letter["id"]]
 
 
-def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(world: World) -> None:
-    given_up(world)
-    before = done(world)
-    item = world.plex.add_item(world.library, "/plex/elsewhere/late.mp4", size=77)
+def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(harness: WorkerHarness) -> None:
+    given_up(harness)
+    before = done(harness)
+    item = harness.add_item("elsewhere/late", size=77)
 
-    world.run_for(3 * HOUR)
+    harness.run_for(3 * HOUR)
 
-    assert done(world) == before
+    assert done(harness) == before
     assert item.title == "late"
 
 
 def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_file_appears(
-    world: World,
+    harness: WorkerHarness,
 ) -> None:
-    world.plex.add_item(world.library, "/plex/right/late.mp4", size=100)
-    world.stash.add_scene(title="owner", files=[("/data/right/late.mp4", 100)])
-    given_up(world)
-    mine = world.plex.add_item(world.library, "/plex/late.mp4", size=100)
+    harness.add_item("right/late")
+    harness.add_scene("right/late", title="owner")
+    given_up(harness)
+    mine = harness.add_item("late")
 
-    world.run_for(700)
+    harness.run_for(700)
 
     assert mine.title == "New late"
-    assert world.letters() == []
+    assert harness.letters() == []
 
 
 def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_over(
-    world: World,
+    harness: WorkerHarness,
 ) -> None:
-    world.plex.add_item(world.library, "/plex/right/late.mp4", size=100)
-    world.stash.add_scene(title="owner", files=[("/data/right/late.mp4", 100)])
-    given_up(world)
-    before = done(world)
-    (letter,) = world.letters()
+    harness.add_item("right/late")
+    harness.add_scene("right/late", title="owner")
+    given_up(harness)
+    before = done(harness)
+    (letter,) = harness.letters()
 
     for _ in range(4):
-        world.run_for(PATIENCE)
+        harness.run_for(PATIENCE)
 
-    assert done(world) == before
-    assert [one["id"] for one in world.letters()] == [letter["id"]]
-    assert world.plex.writes == []
+    assert done(harness) == before
+    assert [one["id"] for one in harness.letters()] == [letter["id"]]
+    assert harness.plex.writes == []
 
 
 def test_a_scene_that_became_ambiguous_when_its_file_appeared_twice_is_told_once(
-    world: World,
+    harness: WorkerHarness,
 ) -> None:
-    given_up(world)
+    given_up(harness)
     for folder in ("one", "two"):
-        world.plex.add_item(world.library, f"/plex/{folder}/late.mp4", size=100)
+        harness.add_item(f"{folder}/late")
 
-    world.run_for(4 * HOUR)
+    harness.run_for(4 * HOUR)
 
-    (letter,) = world.letters()
+    (letter,) = harness.letters()
     assert letter["error_type"] == "AmbiguousMatch"
-    assert len(world.notices()) == 1
-    assert world.plex.writes == []
+    assert len(harness.notices()) == 1
+    assert harness.plex.writes == []
 
 
-def test_the_scene_destroyed_meanwhile_its_letter_goes_when_the_file_appears(world: World) -> None:
-    scene = given_up(world)
-    world.stash.library.remove_scene(scene.id)
-    world.plex.add_item(world.library, "/plex/late.mp4", size=100)
+def test_the_scene_destroyed_meanwhile_its_letter_goes_when_the_file_appears(
+    harness: WorkerHarness,
+) -> None:
+    scene = given_up(harness)
+    harness.stash.library.remove_scene(scene.id)
+    harness.add_item("late")
 
-    world.run_for(700)
+    harness.run_for(700)
 
-    assert world.letters() == []
-    assert world.plex.writes == []
+    assert harness.letters() == []
+    assert harness.plex.writes == []
 
 
 def test_a_file_renamed_in_stash_is_looked_for_under_its_new_name_at_the_next_edit(
-    world: World,
+    harness: WorkerHarness,
 ) -> None:
-    scene = given_up(world)
-    item = world.plex.add_item(world.library, "/plex/renamed.mp4", size=100)
-    world.stash.move_file(scene.id, "/data/renamed.mp4")
-    edit(world, scene, "By its new name")
+    scene = given_up(harness)
+    item = harness.add_item("renamed")
+    harness.stash.move_file(scene.id, "/data/renamed.mp4")
+    edit(harness, scene, "By its new name")
 
-    world.run_for(60)
+    harness.run_for(60)
 
     assert item.title == "By its new name"
-    assert world.letters() == []
+    assert harness.letters() == []
 
 
-def test_a_mapping_that_is_corrected_takes_its_dead_letters_up_by_itself(world: World) -> None:
-    world.set(path_mappings="/data => /wrong")
-    scene = given_up(world, "same")
-    world.plex.add_item(world.library, "/plex/same.mp4", size=55)
-    world.run_for(700)
-    assert world.synced_at(scene) is None
+def test_a_mapping_that_is_corrected_takes_its_dead_letters_up_by_itself(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(path_mappings="/data => /wrong")
+    scene = given_up(harness, "same")
+    harness.add_item("same", size=55)
+    harness.run_for(700)
+    assert harness.synced_at(scene) is None
 
-    world.set()
-    world.clock.advance(HOUR)
-    other, _ = world.pair("other")
-    edit(world, other, "So that the settings are read")
-    world.run_for(1300)
+    harness.configure()
+    harness.clock.advance(HOUR)
+    other, _ = harness.pair("other")
+    edit(harness, other, "So that the settings are read")
+    harness.run_for(1300)
 
-    assert world.title(scene) == "New same"
-    assert world.letters() == []
-
-
-def test_after_a_restart_the_letters_are_looked_through_at_once(world: World) -> None:
-    scene = given_up(world)
-    world.plex.add_item(world.library, "/plex/late.mp4", size=100)
-    world.worker.close()
-    world.use(world.make_worker(index=FileIndex(now=world.clock.time)))
-
-    world.run_for(5)
-
-    assert world.title(scene) == "New late"
+    assert harness.title(scene) == "New same"
+    assert harness.letters() == []
 
 
-def test_a_busy_worker_finds_time_for_its_dead_letters(world: World) -> None:
-    scene = given_up(world)
-    world.plex.add_item(world.library, "/plex/late.mp4", size=100)
+def test_after_a_restart_the_letters_are_looked_through_at_once(harness: WorkerHarness) -> None:
+    scene = given_up(harness)
+    harness.add_item("late")
+    harness.new_worker()
+
+    harness.run_for(5)
+
+    assert harness.title(scene) == "New late"
+
+
+def test_a_busy_worker_finds_time_for_its_dead_letters(harness: WorkerHarness) -> None:
+    scene = given_up(harness)
+    harness.add_item("late")
     for number in range(30):
-        other, _ = world.pair(f"busy{number}")
-        world.clock.after(number * 40, lambda other=other: edit(world, other, "Busy"))  # type: ignore[misc]
+        other, _ = harness.pair(f"busy{number}")
+        harness.clock.after(number * 40, lambda other=other: edit(harness, other, "Busy"))  # type: ignore[misc]
 
-    world.run_for(1_250)
+    harness.run_for(1_250)
 
-    assert world.title(scene) == "New late"
+    assert harness.title(scene) == "New late"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import PurePosixPath
 
 import pytest
 
 from common.env import Timing
-from plex.index import FileIndex
+from tests.harness.clock import HOUR
+from tests.harness.in_process import WorkerHarness
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
-from tests.worker.world import HOUR, World
 
 RETRIES = 12
 PATIENCE = 2 * HOUR
@@ -20,53 +21,47 @@ PATIENCE = 2 * HOUR
 class Subset:
     """All scenes were edited once; some are in Plex."""
 
-    def __init__(self, world: World, scenes: int, in_plex: int) -> None:
-        self.world = world
-        self.use_new_worker()
-        pairs = [world.pair(f"s{number:03}", in_plex=number < in_plex) for number in range(scenes)]
-        self.scenes = [scene for scene, _ in pairs]
+    def __init__(self, harness: WorkerHarness, scenes: int, in_plex: int) -> None:
+        self.harness = harness
+        self.scenes = [harness.add_scene(f"s{number:03}") for number in range(scenes)]
+        for number in range(in_plex):
+            harness.add_item(f"s{number:03}")
         self.present, self.missing = self.scenes[:in_plex], self.scenes[in_plex:]
         for scene in self.scenes:
-            world.edit(scene, f"New {scene.id}", updated_at=world.clock.now - 100)
-
-    def use_new_worker(self) -> None:
-        if self.world._worker is not None:
-            self.world.worker.close()
-        self.world.use(self.world.make_worker(index=FileIndex(now=self.world.clock.time)))
+            harness.edit(scene, f"New {scene.id}", updated_at=harness.clock.now - 100)
 
     def appear(self, scene: Scene) -> PlexItem:
-        path = scene.files[0].path.replace("/data/", "/plex/")
-        return self.world.plex.add_item(self.world.library, path, size=100)
+        return self.harness.add_item(PurePosixPath(scene.path).stem)
 
     def settle(self) -> None:
         """Until all that are missing have become dead letters; what was logged until then is forgotten."""
-        self.world.run_for(PATIENCE)
-        assert len(self.world.letters()) == len(self.missing)
-        assert self.world.waiting() == 0
-        self.world.plex.log.clear()
-        self.world.stash.log.clear()
+        self.harness.run_for(PATIENCE)
+        assert len(self.harness.letters()) == len(self.missing)
+        assert self.harness.waiting() == 0
+        self.harness.plex.log.clear()
+        self.harness.stash.log.clear()
 
     def is_synced(self, scene: Scene) -> bool:
-        return self.world.title(scene) == f"New {scene.id}"
+        return self.harness.title(scene) == f"New {scene.id}"
 
 
 @pytest.fixture
-def large(world: World, caplog: pytest.LogCaptureFixture) -> Subset:
+def large(harness: WorkerHarness, caplog: pytest.LogCaptureFixture) -> Subset:
     caplog.set_level(logging.DEBUG, logger="plexsync")
-    return Subset(world, 300, 50)
+    return Subset(harness, 300, 50)
 
 
 @pytest.fixture
-def small(world: World) -> Subset:
-    return Subset(world, 30, 5)
+def small(harness: WorkerHarness) -> Subset:
+    return Subset(harness, 30, 5)
 
 
 def said(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= level]
 
 
-def assert_few_requests(world: World, seconds: float) -> None:
-    log, timing = world.plex.log, Timing()
+def assert_few_requests(harness: WorkerHarness, seconds: float) -> None:
+    log, timing = harness.plex.log, Timing()
     assert log.count("GET", r"/library/sections/\d+/all") <= 3, "nothing changed in Plex"
     items = log.count("GET", r"/library/metadata/")
     assert items <= log.count("PUT")
@@ -76,32 +71,32 @@ def assert_few_requests(world: World, seconds: float) -> None:
 
 
 def test_what_plex_has_is_synced_first_and_at_once(large: Subset) -> None:
-    large.world.run_for(20)
+    large.harness.run_for(20)
 
     assert all(large.is_synced(scene) for scene in large.present)
-    assert large.world.waiting() == len(large.missing)
+    assert large.harness.waiting() == len(large.missing)
 
 
 def test_what_plex_has_not_waits_without_noise_and_requests(
     large: Subset, caplog: pytest.LogCaptureFixture
 ) -> None:
-    large.world.run_for(PATIENCE)
+    large.harness.run_for(PATIENCE)
 
     assert said(caplog, logging.WARNING) == []
-    assert large.world.notices() == []
+    assert large.harness.notices() == []
     assert len(said(caplog)) <= len(large.missing) * (RETRIES + 2) + len(large.present) + 400
-    assert {letter["error_type"] for letter in large.world.letters()} == {"PlexNotFound"}
-    assert {letter["retry_count"] for letter in large.world.letters()} == {RETRIES}
-    assert_few_requests(large.world, PATIENCE)
-    assert len(large.world.stash.log) <= len(large.scenes) + len(large.missing) * RETRIES + 100
-    assert large.world.worker.health.plex.failures == 0
+    assert {letter["error_type"] for letter in large.harness.letters()} == {"PlexNotFound"}
+    assert {letter["retry_count"] for letter in large.harness.letters()} == {RETRIES}
+    assert_few_requests(large.harness, PATIENCE)
+    assert len(large.harness.stash.log) <= len(large.scenes) + len(large.missing) * RETRIES + 100
+    assert large.harness.worker.health.plex.failures == 0
 
 
 def test_a_scene_that_plex_has_not_is_a_few_lines_not_one_per_attempt(
     small: Subset, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="plexsync")
-    small.world.run_for(PATIENCE)
+    small.harness.run_for(PATIENCE)
 
     assert len(said(caplog)) <= 4 * len(small.scenes)
 
@@ -112,29 +107,29 @@ def test_while_all_of_them_are_dead_letters_the_worker_is_idle_and_leaves(
     caplog.set_level(logging.INFO, logger="plexsync")
     small.settle()
     caplog.clear()
-    start = small.world.clock.now
+    start = small.harness.clock.now
 
-    small.world.run()
+    small.harness.run()
 
-    assert small.world.clock.now - start <= Timing().idle_timeout + 60
+    assert small.harness.clock.now - start <= Timing().idle_timeout + 60
     looks = Timing().idle_timeout / Timing().revival + 1
-    assert len(small.world.plex.log) <= 6 * looks
-    assert small.world.plex.log.count("GET", r"/library/sections/\d+/all") <= 1
-    assert len(small.world.stash.log) <= 8 * looks
+    assert len(small.harness.plex.log) <= 6 * looks
+    assert small.harness.plex.log.count("GET", r"/library/sections/\d+/all") <= 1
+    assert len(small.harness.stash.log) <= 8 * looks
     assert len(said(caplog)) <= 3
 
 
 def test_one_file_that_appears_is_synced_by_itself_while_the_worker_lives(small: Subset) -> None:
     small.settle()
     scene = small.missing[7]
-    writes = len(small.world.plex.writes)
-    small.world.clock.after(100, lambda: small.appear(scene))
+    writes = len(small.harness.plex.writes)
+    small.harness.clock.after(100, lambda: small.appear(scene))
 
-    small.world.run_for(850)
+    small.harness.run_for(850)
 
     assert small.is_synced(scene)
-    assert len(small.world.plex.writes) == writes + 1
-    assert len(small.world.letters()) == len(small.missing) - 1
+    assert len(small.harness.plex.writes) == writes + 1
+    assert len(small.harness.letters()) == len(small.missing) - 1
 
 
 def test_one_file_that_appears_while_no_worker_lives_is_synced_at_the_next_start(
@@ -143,21 +138,21 @@ def test_one_file_that_appears_while_no_worker_lives_is_synced_at_the_next_start
     small.settle()
     scene = small.missing[7]
     small.appear(scene)
-    small.world.clock.advance(24 * HOUR)
-    small.use_new_worker()
+    small.harness.clock.advance(24 * HOUR)
+    small.harness.new_worker()
 
-    small.world.run_for(60)
+    small.harness.run_for(60)
 
     assert small.is_synced(scene)
-    assert len(small.world.letters()) == len(small.missing) - 1
+    assert len(small.harness.letters()) == len(small.missing) - 1
 
 
 def test_one_file_that_appears_during_the_retries_is_synced_by_the_next_one(small: Subset) -> None:
     scene = small.missing[7]
-    small.world.run_for(100)
+    small.harness.run_for(100)
     small.appear(scene)
 
-    small.world.run_for(700)
+    small.harness.run_for(700)
 
     assert small.is_synced(scene)
 
@@ -167,21 +162,21 @@ def test_all_files_that_appear_at_once_are_synced_with_few_listings(small: Subse
     for scene in small.missing:
         small.appear(scene)
 
-    small.world.run_for(850)
+    small.harness.run_for(850)
 
     assert all(small.is_synced(scene) for scene in small.scenes)
-    assert small.world.letters() == []
-    assert small.world.plex.log.count("GET", r"/library/sections/\d+/all") <= 8
+    assert small.harness.letters() == []
+    assert small.harness.plex.log.count("GET", r"/library/sections/\d+/all") <= 8
 
 
 def test_a_second_round_of_edits_leaves_one_letter_per_scene(small: Subset) -> None:
     small.settle()
     for scene in small.missing[:20]:
-        small.world.edit(scene, f"Newer {scene.id}", updated_at=small.world.clock.now - 100)
+        small.harness.edit(scene, f"Newer {scene.id}", updated_at=small.harness.clock.now - 100)
 
-    small.world.run_for(PATIENCE)
+    small.harness.run_for(PATIENCE)
 
-    assert sorted(letter["scene_id"] for letter in small.world.letters()) == [
+    assert sorted(letter["scene_id"] for letter in small.harness.letters()) == [
         one.id for one in small.missing
     ]
 
@@ -190,14 +185,14 @@ def test_a_missing_scene_whose_letter_is_too_old_is_tried_again_at_its_next_edit
     small: Subset,
 ) -> None:
     small.settle()
-    small.world.clock.advance(31 * 24 * HOUR)
-    small.use_new_worker()
+    small.harness.clock.advance(31 * 24 * HOUR)
+    small.harness.new_worker()
     scene = small.missing[0]
-    small.world.edit(scene, f"New {scene.id}", updated_at=small.world.clock.now - 100)
-    small.world.run_for(5)
-    assert small.world.letters() == []
+    small.harness.edit(scene, f"New {scene.id}", updated_at=small.harness.clock.now - 100)
+    small.harness.run_for(5)
+    assert small.harness.letters() == []
     small.appear(scene)
 
-    small.world.run_for(100)
+    small.harness.run_for(100)
 
     assert small.is_synced(scene)

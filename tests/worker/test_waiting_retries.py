@@ -11,16 +11,16 @@ import pytest
 import queue.table as table
 from queue.inbox import Inbox
 from queue.models import SyncJob, create_sync_job
-from tests.worker.world import World
+from tests.harness.in_process import WorkerHarness
 
 WAITING = 2_000
 
 
 @contextmanager
-def statements(world: World) -> Iterator[list[str]]:
+def statements(harness: WorkerHarness) -> Iterator[list[str]]:
     """Every SQL statement that the queue's connections execute."""
     seen: list[str] = []
-    connections: tuple[sqlite3.Connection, ...] = (world.queue._putter, world.queue._getter)
+    connections: tuple[sqlite3.Connection, ...] = (harness.queue._putter, harness.queue._getter)
     for connection in connections:
         connection.set_trace_callback(seen.append)
     yield seen
@@ -29,21 +29,21 @@ def statements(world: World) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def crowded(world: World) -> World:
+def crowded(harness: WorkerHarness) -> WorkerHarness:
     """Many retries that are due in an hour and later."""
     jobs: list[SyncJob] = []
     for number in range(WAITING):
         job = create_sync_job(10_000 + number, "metadata", {"title": True})
-        jobs.append({**job, "retry_count": 3, "next_retry_at": world.clock.now + 3600 + number})
-    connection = world.queue._putter
+        jobs.append({**job, "retry_count": 3, "next_retry_at": harness.clock.now + 3600 + number})
+    connection = harness.queue._putter
     connection.execute("BEGIN")
     for job in jobs:
         table._insert(connection, job)
     connection.execute("COMMIT")
-    return world
+    return harness
 
 
-def test_a_fresh_edit_overtakes_all_waiting_retries(crowded: World) -> None:
+def test_a_fresh_edit_overtakes_all_waiting_retries(crowded: WorkerHarness) -> None:
     scene, _ = crowded.pair("fresh")
     crowded.edit(scene, "Fresh")
     start = crowded.clock.now
@@ -58,11 +58,11 @@ def test_a_fresh_edit_overtakes_all_waiting_retries(crowded: World) -> None:
 
 
 def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(
-    crowded: World,
+    crowded: WorkerHarness,
 ) -> None:
     scene, _ = crowded.pair("fresh")
     crowded.stash.change_silently(scene.id, title="Fresh")
-    inbox = Inbox(crowded.data_dir)
+    inbox = Inbox(str(crowded.data_dir))
     crowded.clock.after(
         100, lambda: inbox.put(create_sync_job(scene.id, "metadata", {"title": True}))
     )
@@ -73,7 +73,7 @@ def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(
     assert crowded.title(scene) == "Fresh"
 
 
-def test_waiting_retries_are_not_read_over_and_over(crowded: World) -> None:
+def test_waiting_retries_are_not_read_over_and_over(crowded: WorkerHarness) -> None:
     with statements(crowded) as seen:
         crowded.run_for(1800)
 
@@ -84,7 +84,7 @@ def test_waiting_retries_are_not_read_over_and_over(crowded: World) -> None:
     assert len(crowded.plex.log) == 0
 
 
-def test_a_look_for_what_is_due_uses_the_index(crowded: World) -> None:
+def test_a_look_for_what_is_due_uses_the_index(crowded: WorkerHarness) -> None:
     with statements(crowded) as seen:
         assert crowded.queue.next_due() is not None
         assert crowded.queue.claim(crowded.clock.now) is None
@@ -101,21 +101,23 @@ def test_a_look_for_what_is_due_uses_the_index(crowded: World) -> None:
     ), plans
 
 
-def test_retries_start_when_they_are_due_and_in_the_order_of_their_times(world: World) -> None:
+def test_retries_start_when_they_are_due_and_in_the_order_of_their_times(
+    harness: WorkerHarness,
+) -> None:
     names = {"late": 90.0, "early": 30.0, "middle": 60.0}
     for name, seconds in names.items():
-        scene, _ = world.pair(name)
-        world.stash.change_silently(scene.id, title=f"New {name}")
+        scene, _ = harness.pair(name)
+        harness.stash.change_silently(scene.id, title=f"New {name}")
         job: SyncJob = {
             **create_sync_job(scene.id, "metadata", {}),
             "retry_count": 1,
-            "next_retry_at": world.clock.now + seconds,
+            "next_retry_at": harness.clock.now + seconds,
         }
-        world.queue.put(job)
+        harness.queue.put(job)
 
-    world.run_for(29)
-    assert world.plex.writes == []
-    world.run_for(200)
+    harness.run_for(29)
+    assert harness.plex.writes == []
+    harness.run_for(200)
 
-    titles = [world.plex.item(write.rating_key).title for write in world.plex.writes]
+    titles = [harness.plex.item(write.rating_key).title for write in harness.plex.writes]
     assert titles == ["New early", "New middle", "New late"]

@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.measure import Log, Result, Scale, ratio
-from benchmarks.remote import Remote
+from tests.benchmarks.measure import Log, Result, Scale, ratio
+from tests.benchmarks.remote import Remote
 from worker.write_pool import PARALLEL_WRITES
 
 #: The share of the bare loop's scenes per second that the worker must reach.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: how fast PlexSync is, how near to what is possible, and how its cost grows.
+"""`python -m tests.benchmarks`: how fast PlexSync is, how near to what is possible, and how its cost grows.
 
 Without options everything is measured, in under ten minutes on two cores. See docs/benchmarks.md.
 """
@@ -17,8 +17,8 @@ PlexSync.host_queue_package()
 from rich.console import Console  # noqa: E402 - after the standard queue hosts ours
 from rich.status import Status  # noqa: E402
 
-from benchmarks import bulk, burst, growth, hook, idle, index, latency, report, throughput  # noqa: E402
-from benchmarks.measure import FULL, NORMAL, QUICK, TINY, Log, Result, Scale  # noqa: E402
+from tests.benchmarks import bulk, burst, growth, hook, idle, index, latency, report, throughput  # noqa: E402
+from tests.benchmarks.measure import FULL, NORMAL, QUICK, TINY, Log, Result, Scale  # noqa: E402
 from tests.isolation import private_home  # noqa: E402
 
 MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
@@ -69,7 +69,7 @@ def _logger(status: Status, name: str) -> Log:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
         "--only", action="append", choices=MEASUREMENTS, help="just this one; may be given again"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import sys
 import time
@@ -13,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ENTRY, ROOT, Case
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE, QUEUE_DIR, Inbox
 from queue.models import create_sync_job
+from tests.benchmarks.measure import ENTRY, ROOT, Case
+from tests.harness.processes import stop_workers
 from tests.isolation import closed_port
-from worker.process import WorkerLock, worker_alive, worker_pid
+from worker.process import WorkerLock
 
 SCENE = 7
 STAMPS = "sync_timestamps.json"
@@ -140,12 +140,7 @@ def worker_held(data_dir: str) -> Iterator[None]:
 
 def end_worker(data_dir: str) -> None:
     """End the worker that a hook has just started."""
-    deadline = time.monotonic() + 30
-    while worker_alive(data_dir) and time.monotonic() < deadline:
-        pid = worker_pid(data_dir)
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-        time.sleep(0.02)
+    stop_workers(data_dir)
     Path(data_dir, "worker.lock").write_text("", encoding="ascii")
 
 

@@ -7,10 +7,10 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.hooks import event, make_data_dir, queue_database
-from benchmarks.measure import SPREAD, Case, Log, Result, Scale, floor_command, ratio, spread
-from benchmarks.remote import Remote
-from tests.demo.processes import stop_workers
+from tests.benchmarks.hooks import event, make_data_dir, queue_database
+from tests.benchmarks.measure import SPREAD, Case, Log, Result, Scale, floor_command, ratio, spread
+from tests.benchmarks.remote import Remote
+from tests.harness.processes import stop_workers
 
 AT_ONCE = 8
 

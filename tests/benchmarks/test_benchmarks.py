@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import MEASUREMENTS, main
-from benchmarks.hooks import event
-from benchmarks.measure import Log, Result, Scale
+from tests.benchmarks.__main__ import MEASUREMENTS, main
+from tests.benchmarks.hooks import event
+from tests.benchmarks.measure import Log, Result, Scale
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(
     os.name == "nt", reason="the benchmarks end processes as POSIX does"
 )
 
 
 def run(*arguments: str) -> str:
-    command = [sys.executable, "-X", "utf8", "-m", "benchmarks", "--tiny", *arguments]
+    command = [sys.executable, "-X", "utf8", "-m", "tests.benchmarks", "--tiny", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
@@ -82,7 +82,7 @@ def test_they_run_with_a_home_of_their_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_measurement_is_refused_with_the_names_there_are() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--only", "speed"],
+        [sys.executable, "-m", "tests.benchmarks", "--only", "speed"],
         cwd=ROOT,
         capture_output=True,
         text=True,

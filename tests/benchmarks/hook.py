@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks.hooks import end_worker, environ, event, hook_case, make_data_dir, worker_held
-from benchmarks.measure import (
+from tests.benchmarks.hooks import end_worker, environ, event, hook_case, make_data_dir, worker_held
+from tests.benchmarks.measure import (
     ENTRY,
     SPREAD,
     Case,

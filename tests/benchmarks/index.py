@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
-from benchmarks.measure import Log, Result, Scale
-from benchmarks.remote import Remote
+from tests.benchmarks.measure import Log, Result, Scale
+from tests.benchmarks.remote import Remote
 
 #: Share of the items that Plex changes before the refresh.
 CHANGED = 0.01

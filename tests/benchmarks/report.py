@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import Ratio, Result, Scale
+from tests.benchmarks.measure import Ratio, Result, Scale
 
 
 def machine() -> dict[str, object]:

@@ -17,14 +17,14 @@ PlexSync.host_queue_package()
 
 import requests  # noqa: E402 - after the standard queue hosts ours
 
-from benchmarks.measure import memory  # noqa: E402 - after the standard queue hosts ours
-from benchmarks.remote import serve  # noqa: E402
 from common.sqlite import connect  # noqa: E402
 from plex.client import PlexClient  # noqa: E402
 from plex.index import FileIndex  # noqa: E402
 from queue.inbox import Inbox  # noqa: E402
 from queue.operations import enqueue  # noqa: E402
 from stash.connection import StashConnection, save_connection  # noqa: E402
+from tests.benchmarks.measure import memory  # noqa: E402 - after the standard queue hosts ours
+from tests.benchmarks.remote import serve  # noqa: E402
 from worker.bootstrap import build_worker  # noqa: E402
 from worker.process import WorkerLock  # noqa: E402
 from worker.write_pool import PARALLEL_WRITES  # noqa: E402

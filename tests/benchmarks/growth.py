@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 
-from benchmarks.hooks import (
+from tests.benchmarks.hooks import (
     add_dead_letters,
     add_seen,
     add_timestamps,
@@ -15,7 +15,7 @@ from benchmarks.hooks import (
     make_data_dir,
     worker_held,
 )
-from benchmarks.measure import SPREAD, Log, Result, Scale, ratio, run_in_turn, spread
+from tests.benchmarks.measure import SPREAD, Log, Result, Scale, ratio, run_in_turn, spread
 
 #: Of the time with nothing there.
 TARGET = 1.2

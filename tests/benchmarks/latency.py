@@ -6,10 +6,10 @@ import random
 import tempfile
 import time
 
-from benchmarks.hooks import make_data_dir
-from benchmarks.measure import SPREAD, Log, Result, Scale, spread
-from benchmarks.remote import Remote
-from tests.demo.processes import stop_workers
+from tests.benchmarks.hooks import make_data_dir
+from tests.benchmarks.measure import SPREAD, Log, Result, Scale, spread
+from tests.benchmarks.remote import Remote
+from tests.harness.processes import stop_workers
 
 #: The default and the shortest.
 POLL_INTERVALS = (1.0, 0.1)

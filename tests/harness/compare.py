@@ -1,4 +1,4 @@
-"""Does Plex show what Stash has? Asked of the two simulators themselves, not of PlexSync."""
+"""Compares what Plex shows with what Stash has. It asks the simulators, not PlexSync."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shown = dict[str, object]
 
 
 def in_stash(stash: StashSimulator, scene_id: int, own_tags: Iterable[str] = ()) -> Shown:
-    """What Plex is to show for a scene; `own_tags` are those that the user gave the item in Plex."""
+    """Return what Plex is to show; the user gave the item `own_tags` in Plex."""
     scene, library = stash.scene(scene_id), stash.library
     date = scene.date or ""
     studio = library.studios.get(scene.studio_id).name if scene.studio_id else ""

@@ -7,10 +7,10 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.hooks import make_data_dir
-from benchmarks.measure import Log, Result, Scale, memory
-from benchmarks.remote import Remote
-from tests.demo.processes import stop_workers, worker_pids
+from tests.benchmarks.hooks import make_data_dir
+from tests.benchmarks.measure import Log, Result, Scale, memory
+from tests.benchmarks.remote import Remote
+from tests.harness.processes import stop_workers, worker_pids
 
 #: The default and the shortest.
 POLL_INTERVALS = (1.0, 0.1)

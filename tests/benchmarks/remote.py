@@ -13,14 +13,14 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from benchmarks.measure import ROOT
+from tests.benchmarks.measure import ROOT
 
 
 class Remote:
-    """Calls the methods of the object that `python -m benchmarks.<module>` serves; leaves with the `with` block."""
+    """Calls methods of the object that `python -m tests.benchmarks.<module>` serves."""
 
     def __init__(self, module: str) -> None:
-        command = [sys.executable, "-X", "utf8", "-m", f"benchmarks.{module}"]
+        command = [sys.executable, "-X", "utf8", "-m", f"tests.benchmarks.{module}"]
         environ = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environ, text=True

@@ -6,7 +6,6 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,14 +15,11 @@ import PlexSync
 
 PlexSync.host_queue_package()
 
-from benchmarks.remote import serve  # noqa: E402 - after the standard queue hosts ours
-from tests.demo.world import install_plugin  # noqa: E402
+from tests.benchmarks.remote import serve  # noqa: E402 - after the standard queue hosts ours
+from tests.harness.installation import ProcessHarness  # noqa: E402
+from tests.harness.processes import wait_until  # noqa: E402
 from tests.simulators.httpd import Delay, Exchange, FaultRule  # noqa: E402
-from tests.simulators.plex import PlexSimulator  # noqa: E402
-from tests.simulators.stash import StashSimulator  # noqa: E402
 
-PLUGIN = "PlexSync"
-TOKEN = "benchmark-token-of-nobody"
 _DETAILS = "A summary of ordinary length, as people write them. " * 5
 _PATIENCE = 300.0
 
@@ -43,13 +39,14 @@ class Servers:
         Args:
             data_dir: of the plugin, where its hooks are to run.
         """
-        plugins = Path(self._folder, "plugins")
-        install_plugin(plugins / PLUGIN)
-        hooks = {"STASH_PLUGIN_DATA": data_dir, "NO_PROXY": "127.0.0.1"}
-        self.plex = self._open.enter_context(PlexSimulator(token=TOKEN))
-        self.stash = self._open.enter_context(StashSimulator(plugins, env=hooks))
-        self.library = self.plex.add_library("Films", locations=["/media"])
-        self.set()
+        harness = ProcessHarness(
+            Path(self._folder),
+            data_dir=Path(data_dir) if data_dir else None,
+            env={"PLEXSYNC_IDLE_TIMEOUT": "900", "PLEXSYNC_TIME_SCALE": "1"},
+            settings={"poll_interval": None},
+        )
+        self.harness = self._open.enter_context(harness)
+        self.plex, self.stash = harness.plex, harness.stash
         cookie = {"Name": "session", "Value": self.stash.cookie()}
         return {
             "Scheme": "http",
@@ -60,8 +57,7 @@ class Servers:
 
     def set(self, **settings: Any) -> None:
         """Replace the plugin's settings; address, token and mapping are always there."""
-        known = {"plex_url": self.plex.url, "plex_token": TOKEN, "path_mappings": "/data => /media"}
-        self.stash.set_plugin_settings(PLUGIN, {**known, **settings})
+        self.harness.configure(**settings)
 
     def close(self) -> None:
         self._open.close()
@@ -94,16 +90,18 @@ class Servers:
     def _add_item(self, path: str, number: int, title: str | None = None) -> None:
         """Ten a second were added, and unchanged since, the last of them a day ago."""
         added_at = time.time() - 200_000 + number // 10
-        item = self.plex.add_item(self.library, f"/media/{path}", title=title, added_at=added_at)
+        item = self.plex.add_item(
+            self.harness.library, f"/media/{path}", title=title, added_at=added_at
+        )
         item.updated_at = item.added_at
 
     def plex_address(self) -> dict[str, Any]:
         """Return what the index is opened with."""
-        return {"url": self.plex.url, "token": TOKEN, "section": self.library.key}
+        return {"url": self.plex.url, "token": self.plex.token, "section": self.harness.library.key}
 
     def touch(self, items: int) -> None:
         """Let Plex change some items, spread over the library."""
-        everything = self.plex.items(self.library)
+        everything = self.plex.items(self.harness.library)
         for item in everything[:: max(1, len(everything) // items)][:items]:
             self.plex.refresh_item(item.rating_key)
 
@@ -150,7 +148,9 @@ class Servers:
         self._edits += 1
         scene_id, before, start = 1 + self._edits % 10, len(self.plex.writes), time.time()
         blocked = self.stash.save_scene(scene_id, title=f"Saved {self._edits}").blocked_seconds
-        _wait(lambda: len(self.plex.writes) > before and self._shown(scene_id))
+        wait_until(
+            lambda: len(self.plex.writes) > before and self._shown(scene_id), "the title", _PATIENCE
+        )
         return {"blocked": blocked, "latency": self.plex.writes[-1].at - start}
 
     def burst(self, edits: int, scenes: int, at_once: int) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Servers:
         hooks = [run for save in saves for run in save.hooks]
         failed = sum(1 for run in hooks if run.exit_code)
         distinct = set(order)
-        _wait(lambda: all(map(self._shown, distinct)))
+        wait_until(lambda: all(map(self._shown, distinct)), "all titles", _PATIENCE)
         shown = self.plex.writes[-1].at - start
         seconds = [run.seconds for run in hooks]
         return {
@@ -181,7 +181,7 @@ class Servers:
 
     def _shown(self, scene_id: int) -> bool:
         scene = self.stash.scene(scene_id)
-        item = self.plex.find(scene.path.replace("/data/", "/media/", 1))
+        item = self.harness.find_item(scene)
         return item is not None and item.title == scene.title
 
 
@@ -195,14 +195,6 @@ def _recorded(url: str, exchange: Exchange) -> dict[str, Any]:
         "body": request.body.decode("latin-1"),
         "cover": request.path.endswith("/screenshot"),
     }
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("Plex does not show what was saved")
-        time.sleep(0.005)
 
 
 def main() -> None:

@@ -1,11 +1,9 @@
-"""The campaign's world: Stash with the plugin, Plex with the same films and their decoys, a data directory."""
+"""The campaign's harness: films that both servers know, decoys in Plex, edits, kills."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import os
-import signal
 import tempfile
 import threading
 import time
@@ -14,43 +12,54 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from queue.dlq import DeadLetterQueue
-from queue.operations import get_stats, load_sync_timestamps
-from tests.demo.compare import differences, in_stash
-from tests.demo.processes import KILL, stop_workers, worker_pids
-from tests.demo.world import install_plugin
+from tests.harness.installation import ProcessHarness
+from tests.harness.processes import kill_workers
+from tests.harness.results import jobs_left
 from tests.simulators.httpd import FaultRule
-from tests.simulators.plex import PlexItem, PlexSimulator
-from tests.simulators.stash import StashSimulator
+from tests.simulators.plex import PlexItem
 from tests.simulators.stash.plugins import Caller
 from tests.soak.plan import SCENES
 from tests.soak.points import Trap
 
 TIME_SCALE = 0.01
-#: Longer than the pause between two looks of the catch-up: a worker that is alive finds what was missed.
+#: Longer than the pause between two catch-up scans: a worker that is alive finds missed edits.
 IDLE = 8.0
-PLUGIN = "PlexSync"
-TOKEN = "soak-token-0123456789-abcdef"
 USER, PASSWORD = "soak-user", "soak-password-9876543210"
 _WEEK = 7 * 86_400.0
-_LOCAL = "127.0.0.1,localhost"
 
 
-class World:
-    """Both servers and what is done to them."""
+class SoakHarness(ProcessHarness):
+    """Both servers and what is done to them. A film is known by its slot."""
 
-    def __init__(
-        self, folder: Path, plex: PlexSimulator, stash: StashSimulator, trap: Trap, *, blind: bool
-    ) -> None:
-        self.plex, self.stash, self.trap = plex, stash, trap
+    def __init__(self, folder: Path, *, blind: bool) -> None:
+        """Start the servers.
+
+        Args:
+            blind: Stash's clock stands still, long ago: no change is newer than another, so the
+                catch-up sees none and can't make up for what the queue loses.
+        """
+        self.trap = Trap(folder)
         self.blind = blind
-        self.data_dir = str(folder / "data")
-        self.films = plex.add_library("Films", locations=["/media"])
-        self.attic = plex.add_library("Attic", locations=["/attic"])
+        long_ago = time.time() - _WEEK
+        super().__init__(
+            folder,
+            env={
+                **self.trap.environment,
+                "PLEXSYNC_TIME_SCALE": str(TIME_SCALE),
+                "PLEXSYNC_IDLE_TIMEOUT": str(IDLE),
+            },
+            stash_options={
+                "username": USER,
+                "password": PASSWORD,
+                "clock": (lambda: long_ago) if blind else time.time,
+            },
+            settings={"poll_interval": "0.2", "plex_read_timeout": 5},
+        )
+        self.attic = self.plex.add_library("Attic", locations=["/attic"])
         self.scene_ids: dict[int, int] = {}
         #: rating key → slot, of every item that ever was; decoys have none
         self.keys: dict[int, int | None] = {}
-        #: slots whose item in Plex is another since the end of the last round: Stash knows of no change
+        #: slots whose item in Plex was replaced in this round; Stash knows of no change
         self.replaced: set[int] = set()
         #: slots that were changed without a hook that lived to its end
         self.untold: set[int] = set()
@@ -64,11 +73,11 @@ class World:
 
     # -- scenes --
 
-    def add_scene(
+    def add_film(
         self, slot: int, fields: dict[str, Any] | None = None, *, late: bool = False
     ) -> None:
         if not late:
-            self.add_item(slot)
+            self.add_film_item(slot)
         decoy = self.plex.add_item(self.attic, f"/attic/{_name(slot)}", size=_size(slot) + 1)
         self.keys[decoy.rating_key] = None
         values = {"title": "", **self._values(slot, fields or {})}
@@ -79,32 +88,34 @@ class World:
         self.scene_ids[slot] = scene.id
         self.untold.add(slot)
 
-    def add_item(self, slot: int) -> None:
-        item = self.plex.add_item(self.films, _plex_path(slot), size=_size(slot))
+    def add_film_item(self, slot: int) -> None:
+        item = self.plex.add_item(self.library, _plex_path(slot), size=_size(slot))
         self.keys[item.rating_key] = slot
 
     def file_appears(self, slot: int) -> None:
         """A scan of Plex finds the file."""
         if self.plex.find(_plex_path(slot)) is None:
             self.plex.add_file(_plex_path(slot), _size(slot))
-            self.plex.scan(self.films)
+            self.plex.scan(self.library)
 
     def learn_keys(self) -> None:
         """Note the items that a scan made."""
-        for item in self.plex.items(self.films):
+        for item in self.plex.items(self.library):
             self.keys.setdefault(item.rating_key, slot_of(item.path))
 
     def replace_item(self, slot: int) -> None:
-        if self.item(slot) is not None:
+        if self.item_at(slot) is not None:
             self.keys[self.plex.replace_item(_plex_path(slot)).rating_key] = slot
             self.replaced.add(slot)
 
-    def item(self, slot: int) -> PlexItem | None:
+    def item_at(self, slot: int) -> PlexItem | None:
         return self.plex.find(_plex_path(slot))
 
     # -- edits --
 
-    def save(self, slot: int, fields: dict[str, Any], killed_after: float | None = None) -> None:
+    def save_film(
+        self, slot: int, fields: dict[str, Any], killed_after: float | None = None
+    ) -> None:
         def edit(caller: Caller) -> None:
             self.stash.save_scene(self.scene_ids[slot], caller=caller, **self._values(slot, fields))
 
@@ -139,7 +150,7 @@ class World:
     def _edited(
         self, slots: list[int], edit: Callable[[Caller], object], killed_after: float | None = None
     ) -> None:
-        """Save, and wait for the hooks as a browser does; or leave early, and Stash kills the one at work."""
+        """Save and wait for the hooks as a browser does; leaving early kills the hook at work."""
         caller = Caller(USER, base_url=self.stash.url)
         timer = threading.Timer(killed_after or 0.0, caller.cancel)
         if killed_after is not None:
@@ -172,24 +183,11 @@ class World:
 
     def kill_workers(self) -> None:
         self.read_stderr()
-        pids = worker_pids(self.data_dir)
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                os.kill(pid, KILL)
-                self.killed_workers += 1
-
-    def signal_workers(self, number: int) -> None:
-        for pid in worker_pids(self.data_dir):
-            with contextlib.suppress(OSError):
-                os.kill(pid, number)
-
-    def end_workers(self) -> bool:
-        self.signal_workers(signal.SIGCONT)
-        return stop_workers(self.data_dir)
+        self.killed_workers += len(kill_workers(self.data_dir))
 
     def read_stderr(self) -> None:
         with contextlib.suppress(OSError):
-            text = Path(self.data_dir, "worker.stderr").read_text(errors="replace")
+            text = (self.data_dir / "worker.stderr").read_text(errors="replace")
             if text:
                 self.stderr.add(text)
 
@@ -199,68 +197,34 @@ class World:
         """What Plex does not show as Stash does, and what is still queued."""
         found = [f"scene {self.scene_ids[slot]} (slot {slot}): {line}" for slot in sorted(self.scene_ids)
                  for line in self._differences(slot)]  # fmt: skip
-        stats = get_stats(self.data_dir)
-        left = stats["pending"] + stats["in_progress"]
+        left = jobs_left(self.data_dir)
         return found + ([f"{left} jobs are left"] if left else [])
 
     def _differences(self, slot: int) -> list[str]:
         scene = self.stash.scene(self.scene_ids[slot])
-        item = self.item(slot)
-        lines = differences(in_stash(self.stash, scene.id), item)
+        item = self.item_at(slot)
+        lines = self.differences(scene)
         if (
             item is not None
             and scene.cover is not None
             and (item.poster is None or item.poster.data != scene.cover)
         ):
             lines.append("the poster is not the scene's cover")
-        if scene.id not in load_sync_timestamps(self.data_dir):
+        if self.synced_at(scene) is None:
             lines.append("it has no timestamp")
         return lines
 
-    def letters(self) -> list[dict[str, Any]]:
-        dlq = DeadLetterQueue(self.data_dir)
-        try:
-            return dlq.get_recent(1_000)
-        finally:
-            dlq.close()
-
 
 @contextmanager
-def open_world(*, blind: bool = False) -> Iterator[World]:
-    """Set everything up; in the end every process is stopped and the temp folder removed.
-
-    Args:
-        blind: Stash's clock stands still, long ago: no change is newer than another, so the catch-up sees none
-            and can't make up for what the queue loses.
-    """
-    with tempfile.TemporaryDirectory(prefix="plexsync-soak-") as name:
-        folder = Path(name)
-        trap = Trap(folder)
-        install_plugin(folder / "plugins" / PLUGIN)
-        environ = {
-            **trap.environment, "STASH_PLUGIN_DATA": str(folder / "data"), "PLEXSYNC_TIME_SCALE": str(TIME_SCALE),
-            "PLEXSYNC_IDLE_TIMEOUT": str(IDLE), "NO_PROXY": _LOCAL, "no_proxy": _LOCAL,
-        }  # fmt: skip
-        plex = PlexSimulator(token=TOKEN)
-        long_ago = time.time() - _WEEK
-        clock = (lambda: long_ago) if blind else time.time
-        stash = StashSimulator(
-            folder / "plugins", username=USER, password=PASSWORD, env=environ, clock=clock
-        )
-        world = World(folder, plex, stash, trap, blind=blind)
-        with plex, stash:
-            stash.set_plugin_settings(
-                PLUGIN,
-                {"plex_url": plex.url, "plex_token": TOKEN, "path_mappings": "/data => /media",
-                 "poll_interval": "0.2", "plex_read_timeout": 5},
-            )  # fmt: skip
-            for slot in range(SCENES):
-                world.add_scene(slot)
-            try:
-                yield world
-            finally:
-                stash.stop()  # first: a hook that still runs could start a worker
-                world.end_workers()
+def open_harness(*, blind: bool = False) -> Iterator[SoakHarness]:
+    """Set everything up; in the end every process is stopped and the temp folder removed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="plexsync-soak-") as name,
+        SoakHarness(Path(name), blind=blind) as harness,
+    ):
+        for slot in range(SCENES):
+            harness.add_film(slot)
+        yield harness
 
 
 def mark(slot: int) -> str:

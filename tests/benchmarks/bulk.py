@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.hooks import STAMPS, make_data_dir, stamp_scenes
-from benchmarks.measure import ENTRY, Log, Result, Scale, ratio, run_measured
-from benchmarks.remote import Remote
+from tests.benchmarks.hooks import STAMPS, make_data_dir, stamp_scenes
+from tests.benchmarks.measure import ENTRY, Log, Result, Scale, ratio, run_measured
+from tests.benchmarks.remote import Remote
 
 #: Of the smaller library's time per scene.
 FLAT = 1.2

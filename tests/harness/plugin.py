@@ -1,21 +1,17 @@
-"""Runs PlexSync.py by hand, as Stash's runner does, and looks at what it answers and leaves behind."""
+"""Installs the plugin, and runs PlexSync.py by hand as Stash's runner does."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import sqlite3
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from queue.ack_queue import JobQueue
 from tests.simulators.stash.events import encode, hook_input, scene_update, server_connection
 from tests.simulators.stash.pluginlog import decode_line
 
@@ -109,66 +105,13 @@ def hook(context: object, **arguments: Any) -> bytes:
     return json.dumps({"server_connection": server_connection(), "args": arguments}).encode()
 
 
-def queued(data_dir: str | Path) -> list[dict[str, Any]]:
-    """The jobs on disk that are not done, as the worker would find them; the database must be sound."""
-    file = Path(data_dir, "queue", "data.db")
-    if not file.exists():
-        return []
-    with closing(JobQueue(str(file.parent))) as queue:
-        queue.import_spool()
-    with closing(sqlite3.connect(file, timeout=DEADLINE)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = connection.execute(
-            "SELECT data FROM ack_queue_default WHERE status < 5 ORDER BY _id"
-        ).fetchall()
-    return [json.loads(row[0]) for row in rows]
-
-
-def make_plugin(folder: Path) -> Path:
-    """A plugin folder of links to the product; return its PlexSync.py."""
+def install_plugin(folder: Path) -> Path:
+    """Make a plugin folder of links to the product, or of copies; return its PlexSync.py."""
     folder.mkdir(parents=True)
     for name in PRODUCT:
-        (folder / name).symlink_to(ROOT / name)
+        source, target = ROOT / name, folder / name
+        try:
+            target.symlink_to(source, target_is_directory=source.is_dir())
+        except (OSError, NotImplementedError):  # Windows, without the right to make links
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     return folder / "PlexSync.py"
-
-
-def until(condition: Callable[[], Any], what: str = "", deadline: float = DEADLINE) -> None:
-    """Wait for something to come true."""
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"it did not come true: {what or condition}"
-        time.sleep(0.02)
-
-
-def worker_log(data_dir: str | Path) -> str:
-    """What the workers of a data directory have logged; nothing, before the first of them came to it."""
-    log = Path(data_dir, "worker.log")
-    return log.read_text(encoding="utf-8") if log.exists() else ""
-
-
-def worker_pids(data_dir: str | Path) -> list[int]:
-    """The worker processes of a data directory, or of one below it, that are alive."""
-    listing = subprocess.run(
-        ["ps", "axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    found = []
-    for line in listing.splitlines():
-        pid, state, arguments = line.split(None, 2)
-        if (
-            "PlexSync.py worker " in arguments
-            and f"--data-dir {data_dir}" in arguments
-            and state[0] != "Z"
-        ):
-            found.append(int(pid))
-    return found
-
-
-def end_workers(data_dir: str | Path) -> None:
-    """Have the workers of a data directory end, gently at first."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in worker_pids(data_dir):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        with suppress(AssertionError):
-            until(lambda: not worker_pids(data_dir), deadline=10)
-            return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / "PlexSync.py"
 
 Log = Callable[[str], object]
@@ -111,7 +111,7 @@ SPREAD = ("median ms", "25 %", "75 %", "95 %", "99 %")
 
 def floor_command(database: str) -> list[str]:
     """The bare floor of a hook: parse the JSON, insert one row."""
-    return [sys.executable, str(ROOT / "benchmarks" / "floor.py"), database]
+    return [sys.executable, str(ROOT / "tests" / "benchmarks" / "floor.py"), database]
 
 
 @dataclass
@@ -183,12 +183,18 @@ def run_measured(
 ) -> Usage:
     """Run a process and return what it took; POSIX only.
 
-    A small process starts it (`benchmarks/peak.py`): until its `exec`, a child counts its parent's memory as its own.
+    A small process, `peak.py`, starts it: until its `exec`, a child counts its parent's memory.
 
     Raises:
         RuntimeError: it failed.
     """
-    launcher = [sys.executable, "-S", "-E", str(ROOT / "benchmarks" / "peak.py"), *command]
+    launcher = [
+        sys.executable,
+        "-S",
+        "-E",
+        str(ROOT / "tests" / "benchmarks" / "peak.py"),
+        *command,
+    ]
     done = subprocess.run(
         launcher, input=stdin, capture_output=True, env=environ, cwd=ROOT, check=False
     )

@@ -1,0 +1,252 @@
+"""A worker in this process: the real queue, real HTTP to both simulators, a fake clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.env import Env
+from common.redaction import Redactor
+from plex.client import PlexClient
+from plex.history import WriteHistory
+from plex.index import FileIndex
+from plex.session import PlexSession
+from queue.ack_queue import JobQueue
+from queue.dlq import DeadLetterQueue
+from queue.manager import QueueManager
+from queue.models import SyncJob
+from queue.operations import enqueue
+from stash.client import StashClient
+from stash.connection import StashConnection, load_connection, save_connection
+from stash.deferred_log import take_deferred_lines
+from tests.harness.base import PLUGIN, Harness
+from tests.harness.clock import FakeClock
+from tests.simulators.httpd import Delay, Request
+from tests.simulators.plex import PlexSimulator
+from tests.simulators.stash import Scene, StashSimulator
+from tests.simulators.stash.events import server_connection
+from validation.config import PlexSyncConfig, validate_config
+from worker.catch_up import CatchUp
+from worker.config_provider import StashConfigProvider
+from worker.processor import SyncWorker
+from worker.reporter import Reporter
+
+if TYPE_CHECKING:
+    from queue.operations import Putter
+
+
+class ImmediatePlexClient(PlexClient):
+    """A client whose quick retries follow one another without a pause."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments, sleep=lambda seconds: None)
+
+
+class ShortTimeoutProvider(StashConfigProvider):
+    """The settings of Stash's page; a read timeout goes below what they allow."""
+
+    read_timeout: float | None = None
+
+    def load(self) -> PlexSyncConfig:
+        config = super().load()
+        if self.read_timeout is None:
+            return config
+        return config.model_copy(update={"plex_read_timeout": self.read_timeout})
+
+
+class WorkerInTest(SyncWorker):
+    """The worker, with the private parts that tests use."""
+
+    def run_again(self) -> None:
+        """Run, also after a stop."""
+        self._stop.clear()
+        self.run()
+
+    def run_batch(self) -> bool:
+        return self._run_batch()
+
+    def close(self) -> None:
+        self._plex.close()
+
+    @property
+    def history(self) -> WriteHistory:
+        return self._runner.history
+
+
+def make_worker(
+    queue: JobQueue,
+    dlq: DeadLetterQueue,
+    config: PlexSyncConfig | None = None,
+    data_dir: str | None = None,
+    max_retries: int = 5,
+    **parts: Any,
+) -> WorkerInTest:
+    """Construct a worker. No other test code calls the constructor."""
+    return WorkerInTest(queue, dlq, config, data_dir, max_retries, **parts)
+
+
+class WorkerHarness(Harness):
+    """One worker between both servers."""
+
+    def __init__(
+        self, folder: Path, plex: PlexSimulator, stash: StashSimulator, clock: FakeClock
+    ) -> None:
+        self.clock = clock
+        self.manager = QueueManager(folder / "data", auto_resume=True)
+        self.queue: JobQueue = self.manager.get_queue()
+        self.redactor = Redactor()
+        self.dlq = DeadLetterQueue(folder / "data", redact=self.redactor.redact, now=clock.time)
+        self.client = StashClient(
+            self._connection,
+            redactor=self.redactor,
+            clock=clock.monotonic,
+        )
+        self.read_timeout: float | None = None
+        self.asks_stash = True
+        self._worker: WorkerInTest | None = None
+        super().__init__(stash, plex, folder / "data", settings={"sync_poster": False})
+        self.log_in()
+
+    def _connection(self) -> StashConnection | None:
+        return load_connection(str(self.data_dir))
+
+    def log_in(self) -> None:
+        """Leave the latest connection, as a hook does."""
+        server = server_connection(port=self.stash.server.port, cookie=self.stash.cookie())
+        save_connection(str(self.data_dir), StashConnection(server))
+
+    def config(self, **changes: Any) -> PlexSyncConfig:
+        """Return the checked settings, without asking Stash."""
+        config, problem = validate_config({**(self.stash.plugin_settings(PLUGIN) or {}), **changes})
+        assert config is not None, problem
+        return config
+
+    def edit(self, scene: Scene, title: str | None = None, **fields: Any) -> None:
+        """Save in Stash and queue the edit, without a hook process."""
+        if title is not None:
+            fields["title"] = title
+        if fields:
+            self.stash.change_silently(scene.id, **fields)
+        enqueue(self.queue, scene.id, "metadata", dict.fromkeys(fields, True))
+
+    def edited(self, count: int, **fields: Any) -> list[Scene]:
+        """Add scenes with their items, each with an edit that waits."""
+        scenes = [self.pair(f"s{number:04}", **fields)[0] for number in range(count)]
+        self.edit_all(scenes)
+        return scenes
+
+    def edit_all(self, scenes: list[Scene]) -> None:
+        for scene in scenes:
+            self.edit(scene, f"New {scene.id}")
+
+    def in_sync(self, scenes: list[Scene]) -> bool:
+        """Return whether Plex shows those edits."""
+        return all(self.title(scene) == f"New {scene.id}" for scene in scenes)
+
+    # --- the worker
+
+    @property
+    def worker(self) -> WorkerInTest:
+        return self._worker or self.new_worker()
+
+    def new_worker(
+        self,
+        *,
+        catch_up: bool = False,
+        config: PlexSyncConfig | None = None,
+        index: FileIndex | None = None,
+        history: WriteHistory | None = None,
+        parallel_writes: int | None = None,
+        env: Env | None = None,
+    ) -> WorkerInTest:
+        """Replace the worker, as a restart does.
+
+        Args:
+            catch_up: it looks for missed edits.
+            config: the settings; default: it asks Stash.
+        """
+        if self._worker is not None:
+            self._worker.close()
+        provider = ShortTimeoutProvider(
+            self.client, str(self.data_dir), self.redactor, environ={}, env=self.clock
+        )
+        provider.read_timeout = self.read_timeout
+        index = index or FileIndex(now=self.clock.time)
+        self._worker = make_worker(
+            self.queue,
+            self.dlq,
+            config,
+            str(self.data_dir),
+            provider=provider if config is None else None,
+            stash=self.client if self.asks_stash else None,
+            plex=PlexSession(index, self.clock, client_class=ImmediatePlexClient),
+            history=history,
+            catch_up=self.make_catch_up() if catch_up else None,
+            reporter=Reporter(
+                str(self.data_dir), redactor=self.redactor, clock=self.clock.monotonic
+            ),
+            env=env or self.clock,
+        )
+        if parallel_writes is not None:
+            self._worker.pool.size = parallel_writes
+        return self._worker
+
+    def make_catch_up(self, queue: Putter | None = None) -> CatchUp:
+        """Make what finds missed edits, with the harness's queue or another."""
+        return CatchUp(str(self.data_dir), self.client, queue or self.queue, now=self.clock.time)
+
+    def run(self) -> None:
+        """Run the worker until it had nothing to do for the idle time."""
+        self.worker.run_again()
+
+    def run_for(self, seconds: float) -> None:
+        """Run the worker for so long on the fake clock, however much is left."""
+        end = self.clock.now + seconds
+        plan = self.clock.after(seconds, self.worker.stop)
+        self.worker.run_again()
+        self.clock.cancel(plan)
+        self.clock.advance(max(0.0, end - self.clock.now))
+
+    # --- results
+
+    def jobs(self) -> list[SyncJob]:
+        """Return the jobs that wait, in the order of the rows."""
+        rows = self.queue._putter.execute(
+            "SELECT data FROM ack_queue_default WHERE status < 2 ORDER BY _id"
+        )
+        return [json.loads(row[0]) for row in rows]
+
+    def waiting(self) -> int:
+        return self.queue.counts()["pending"]
+
+    def letters(self) -> list[dict[str, Any]]:
+        return self.dlq.get_recent(10_000)
+
+    def notices(self) -> list[tuple[str, str]]:
+        return list(take_deferred_lines(str(self.data_dir)))
+
+    @contextmanager
+    def request_times(self) -> Iterator[list[float]]:
+        """Note the fake time of requests to Plex. Enter it before faults are added."""
+        moments: list[float] = []
+
+        def note(_request: Request) -> bool:
+            moments.append(self.clock.now)
+            return False
+
+        rule = self.plex.faults.add(Delay(0), when=note)
+        try:
+            yield moments
+        finally:
+            rule.remove()
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker.close()
+        self.client._session.close()
+        self.dlq.close()
+        self.manager.shutdown()

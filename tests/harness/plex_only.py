@@ -1,0 +1,160 @@
+"""Plex alone: what the worker uses to find and write items, without Stash and without a worker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, cast
+
+from common.env import Env
+from common.media import MediaFile
+from plex.client import PlexClient
+from plex.edits import Edits, Switches
+from plex.history import WriteHistory
+from plex.index import FileIndex
+from plex.items import Library, PlexItem
+from plex.matcher import MatchConfidence, find_items
+from plex.session import PlexSession
+from stash.client import StashClient
+from stash.records import Cover, Scene
+from tests.harness.base import PLEX_FOLDER, STASH_FOLDER
+from tests.harness.clock import FakeClock
+from tests.simulators.plex import PlexLibrary, PlexSimulator
+from validation.config import PlexSyncConfig, validate_config
+from validation.metadata import SyncMetadata
+from worker.job_runner import JobRunner
+from worker.reporter import NullReporter
+
+
+def metadata_of(**fields: Any) -> SyncMetadata:
+    """Return a scene's metadata; by default scene 1 at /data/a/One.mp4."""
+    return SyncMetadata.model_validate({"scene_id": 1, "path": "/data/a/One.mp4", **fields})
+
+
+class Covers:
+    """Returns one cover, in place of Stash."""
+
+    def __init__(self) -> None:
+        self.picture: bytes | None = None
+
+    def fetch_cover(self, scene: Scene) -> Cover:
+        return Cover(self.picture)
+
+
+def config_for(switches: Switches, plex: PlexSimulator) -> PlexSyncConfig:
+    """Return the settings that stand for switches."""
+    values = dataclasses.asdict(switches)
+    settings: dict[str, Any] = {
+        "lock_fields": values.pop("lock"),
+        "preserve_plex_edits": values.pop("preserve"),
+        **{f"sync_{name}": value for name, value in values.items()},
+    }
+    config, problem = validate_config({"plex_url": plex.url, "plex_token": plex.token, **settings})
+    assert config is not None, problem
+    return config
+
+
+SCENE = Scene(
+    id=1,
+    title="",
+    details="",
+    date=None,
+    director="",
+    rating100=None,
+    organized=False,
+    updated_at="2026-01-01T00:00:00Z",
+    studio="",
+    performers=(),
+    tags=(),
+    groups=(),
+    files=(),
+    cover="/scene/1/screenshot?t=1",
+)
+
+
+class PlexHarness:
+    """A worker's tools without the worker: client, index and history, on one library of Plex."""
+
+    def __init__(
+        self,
+        plex: PlexSimulator,
+        clock: FakeClock,
+        client: PlexClient,
+        index: FileIndex,
+        history: WriteHistory,
+    ) -> None:
+        self.plex = plex
+        self.clock = clock
+        self.client = client
+        self.index = index
+        self.history = history
+        self.library: PlexLibrary = plex.add_library("Scenes", [PLEX_FOLDER])
+        self._sections: list[Library] | None = None
+        self._covers = Covers()
+        self._session = PlexSession(index, Env())
+        self._runner = JobRunner(
+            self._session, cast(StashClient, self._covers), history, NullReporter()
+        )
+
+    @property
+    def sections(self) -> list[Library]:
+        """The libraries, read once."""
+        if self._sections is None:
+            self._sections = self.client.libraries()
+        return self._sections
+
+    @property
+    def section_ids(self) -> list[int]:
+        return [library.key for library in self.sections]
+
+    def refresh(self) -> bool:
+        return self.index.refresh(self.client, self.section_ids)
+
+    def find(
+        self,
+        path: str,
+        size: int | None = None,
+        *,
+        mappings: Sequence[tuple[str, str]] = ((STASH_FOLDER, PLEX_FOLDER),),
+        others: Sequence[tuple[str, int | None]] = (),
+        indexed: bool = True,
+    ) -> tuple[MatchConfidence, int | None, list[int]]:
+        """Return (confidence, rating key or None, the candidates' rating keys)."""
+        files = [MediaFile(path, size), *(MediaFile(*other) for other in others)]
+        index = self.index if indexed else FileIndex()
+        found = find_items(self.client, index, self.section_ids, files, mappings)
+        keys = [item.rating_key for item in found.items]
+        certain = len(keys) == 1
+        confidence = MatchConfidence.HIGH if certain else MatchConfidence.LOW
+        return confidence, keys[0] if certain else None, keys
+
+    def item(self, rating_key: int) -> Any:
+        """A plexapi item, read anew."""
+        return self.client.server.fetchItem(rating_key)
+
+    def read(self, rating_key: int) -> PlexItem:
+        """What Plex has now."""
+        (item,) = self.client.fetch_items([rating_key])
+        return item
+
+    def sync(
+        self,
+        rating_key: int,
+        *,
+        switches: Switches | None = None,
+        cover: bytes | None = None,
+        **fields: Any,
+    ) -> Edits:
+        """Write scene 1 to an item as the worker does, with its history."""
+        item = self.read(rating_key)
+        edits = self.write(item, switches=switches, **fields)
+        if cover is not None:
+            self._covers.picture = cover
+            written = self.history.get(1, rating_key)
+            self._runner._write_poster(item, SCENE, written, switches or Switches())
+        return edits
+
+    def write(self, item: PlexItem, *, switches: Switches | None = None, **fields: Any) -> Edits:
+        self._session._config = config_for(switches or Switches(), self.plex)
+        self._session.use(self.client)
+        return self._runner.write_fields(item, metadata_of(**fields))

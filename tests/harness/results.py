@@ -1,0 +1,48 @@
+"""Reads what PlexSync left in a data directory: jobs, dead letters, the worker's log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from queue.ack_queue import JobQueue
+from queue.dlq import DeadLetterQueue
+from queue.operations import get_stats
+
+_ALL = 10_000
+
+
+def queued(data_dir: str | Path) -> list[dict[str, Any]]:
+    """Return the jobs on disk that are not done; the spool is imported and the database checked."""
+    file = Path(data_dir, "queue", "data.db")
+    if not file.exists():
+        return []
+    with closing(JobQueue(str(file.parent))) as queue:
+        queue.import_spool()
+    with closing(sqlite3.connect(file, timeout=240.0)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        rows = connection.execute(
+            "SELECT data FROM ack_queue_default WHERE status < 5 ORDER BY _id"
+        ).fetchall()
+    return [json.loads(row[0]) for row in rows]
+
+
+def jobs_left(data_dir: str | Path) -> int:
+    """Count the jobs that wait or are in progress."""
+    stats = get_stats(data_dir)
+    return stats["pending"] + stats["in_progress"]
+
+
+def letters(data_dir: str | Path) -> list[dict[str, Any]]:
+    """Return the dead letters, the newest first."""
+    with closing(DeadLetterQueue(data_dir)) as dlq:
+        return dlq.get_recent(_ALL)
+
+
+def worker_log(data_dir: str | Path) -> str:
+    """Return what the workers have logged; nothing before the first of them."""
+    log = Path(data_dir, "worker.log")
+    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
