@@ -40,7 +40,7 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=280,
+        timeout=90,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

@@ -217,7 +217,7 @@ def test_missing_packages_are_one_clear_line(options: tuple[str, ...]) -> None:
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=100,
         check=False,
     )
     assert done.returncode != 0

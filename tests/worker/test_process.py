@@ -40,7 +40,7 @@ def make_harness(tmp_path: Path, plex: PlexSimulator) -> Iterator[MakeHarness]:
     """Makes installations with durations as in production, each with its library in one Plex."""
     with ExitStack() as stack:
 
-        def make(name: str = "one", *, idle: float = 20.0) -> ProcessHarness:
+        def make(name: str = "one", *, idle: float = 300.0) -> ProcessHarness:
             harness = ProcessHarness(
                 tmp_path / name,
                 plex=plex,
