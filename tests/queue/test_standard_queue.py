@@ -136,7 +136,7 @@ with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         for _ in range(3):
             assert manager.request("GET", url).status == 200
     with requests.Session() as session:
-        assert session.get(url, timeout=30).ok
+        assert session.get(url, timeout=240).ok
         assert plexapi.server.PlexServer(url, "token", session=session).friendlyName == "P"
     server.shutdown()
     serving.join()
