@@ -72,9 +72,10 @@ def initialize(config_dict: "dict[str, Any] | None" = None) -> None:
     global _session
     host_queue_package()
     from hooks.session import HookSession
+    from queue.operations import load_sync_timestamps
 
     shutdown()
-    _session = HookSession(get_plugin_data_dir(), config_dict or {})
+    _session = HookSession(get_plugin_data_dir(), config_dict or {}, load_sync_timestamps)
 
 
 def handle_hook(hook_context: "dict[str, Any]") -> "dict[str, Any]":

@@ -6,7 +6,7 @@ from hooks.events import RELATED, SCENE_CREATE, SCENE_UPDATE, read_event
 from hooks.handlers import on_related_update, on_scene_update
 from queue.inbox import Inbox
 from queue.models import CREATED
-from queue.operations import enqueue
+from queue.operations import enqueue, load_sync_timestamps
 from queue.timestamps import LazyTimestamps
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from queue.models import SyncJob
+    from queue.timestamps import Loader
 
 
 class HookSession:
@@ -22,15 +23,21 @@ class HookSession:
     Files are opened on first use: most events of a scan need none.
     """
 
-    def __init__(self, data_dir: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        data_dir: str,
+        settings: dict[str, Any],
+        load_timestamps: Loader = load_sync_timestamps,
+    ) -> None:
         """Create a session without opening files.
 
         Args:
             settings: the settings in the input, for the worker.
+            load_timestamps: reads all sync timestamps where one can't be looked up alone.
         """
         self.data_dir = data_dir
         self.settings = settings
-        self.sync_timestamps = LazyTimestamps(data_dir)
+        self.sync_timestamps = LazyTimestamps(data_dir, load_timestamps)
         self._inbox: Inbox | None = None
 
     def handle(self, hook_context: object) -> dict[str, Any]:

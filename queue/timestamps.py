@@ -16,7 +16,9 @@ from common.files import append_private, quarantine, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    Loader = Callable[[str], Mapping[int, float]]
 
 FILE = "sync_timestamps.json"
 JOURNAL = "sync_timestamps.journal"
@@ -178,9 +180,14 @@ def _size(file: str) -> int:
 class LazyTimestamps:
     """The timestamps of a data directory, read on first use: most hooks do not need them."""
 
-    def __init__(self, data_dir: str) -> None:
-        """Read nothing yet."""
+    def __init__(self, data_dir: str, load: Loader = load_sync_timestamps) -> None:
+        """Read nothing yet.
+
+        Args:
+            load: reads all timestamps where one can't be looked up alone.
+        """
         self._data_dir = data_dir
+        self._load = load
         self._loaded: Mapping[int, float] | None = None
 
     def get(self, scene_id: int) -> float | None:
@@ -189,7 +196,7 @@ class LazyTimestamps:
             try:
                 return _look_up(self._data_dir, scene_id)
             except (*_BROKEN, OSError):
-                self._loaded = load_sync_timestamps(self._data_dir)
+                self._loaded = self._load(self._data_dir)
         return self._loaded.get(scene_id)
 
 

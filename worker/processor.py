@@ -341,8 +341,8 @@ class SyncWorker:
         if self._stop.is_set() or not self.health.ready():
             return False
         if self._provider.config is not self._config:
-            self._config = self._provider.config
             self.maintenance.configure(self._plex.config)
+            self._config = self._provider.config
         return True
 
     def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:

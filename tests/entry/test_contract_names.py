@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import PlexSync
 
 #: The contract leaves the default open: there must be one.
 SOME_DEFAULT = object()
@@ -234,3 +237,23 @@ def test_errors_are_classified_by_types() -> None:
         find("validation.errors:classify_http_error")(400), find("worker.processor:PermanentError")
     )
     assert issubclass(find("validation.errors:classify_exception")(KeyError("x")), Exception)
+
+
+def test_initialize_hands_the_loader_of_sync_timestamps_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Other programs replace that name, and read the function's source."""
+    monkeypatch.setenv("STASH_PLUGIN_DATA", str(tmp_path))
+    (tmp_path / "sync_timestamps.json").write_text('{"7":oops}', encoding="utf-8")
+    assert "load_sync_timestamps" in inspect.getsource(PlexSync.initialize)
+    monkeypatch.setattr("queue.operations.load_sync_timestamps", lambda data_dir: {7: 2e9})
+    PlexSync.initialize()
+    try:
+        hook_context = {
+            "type": "Scene.Update.Post",
+            "id": 7,
+            "input": {"id": "7", "title": "T", "updated_at": 1e9},
+        }
+        assert PlexSync.handle_hook(hook_context)["queued"] is False
+    finally:
+        PlexSync.shutdown()

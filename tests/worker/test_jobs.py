@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from common.env import Env
+from plex.client import PlexClient
 from plex.index import FileIndex, IndexedFile
 from queue.manager import QueueManager
 from queue.operations import enqueue
+from tests.harness.base import TOKEN
 from tests.harness.in_process import WorkerHarness
 from tests.harness.processes import wait_until
+from tests.isolation import closed_url
 from tests.simulators.httpd import Delay
 from tests.simulators.stash import Scene
 from worker.processor import PermanentError, TransientError
@@ -149,6 +152,25 @@ def test_process_job_raises_what_the_contract_names(harness: WorkerHarness) -> N
     no_file = harness.add_scene("b", files=[])
     with pytest.raises(PermanentError):
         worker._process_job(enqueue(harness.queue, no_file.id, "metadata", {}))
+
+
+def test_a_plex_client_replaced_on_the_instance_is_what_syncing_uses(
+    harness: WorkerHarness,
+) -> None:
+    scene, item = harness.pair("a")
+    harness.new_worker(config=harness.config(plex_url=closed_url()))
+    client = PlexClient(harness.plex.url, TOKEN)
+    harness.worker._get_plex_client = lambda: client  # type: ignore[method-assign]
+    try:
+        harness.worker._process_job(enqueue(harness.queue, scene.id, "metadata", {}))
+        assert item is not None
+        assert item.title == scene.title
+
+        harness.edit(scene, "Through the queue")
+        harness.run()
+        assert item.title == "Through the queue"
+    finally:
+        client.close()
 
 
 def test_update_metadata_takes_a_plain_dict(harness: WorkerHarness) -> None:
