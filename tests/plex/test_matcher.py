@@ -294,7 +294,7 @@ def test_a_file_that_moved_away_is_not_found_at_its_old_place(harness: PlexHarne
         harness.find("/data/a/1.mp4", 100)
 
 
-def test_files_that_swapped_paths_are_told_apart(harness: PlexHarness) -> None:
+def test_files_that_swapped_paths_are_distinguished(harness: PlexHarness) -> None:
     one, other = add(harness, "/media/a/1.mp4", "/media/b/1.mp4")
     stale(harness)
     harness.plex.move_file(one.rating_key, "/media/aside.mp4")
