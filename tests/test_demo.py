@@ -95,7 +95,7 @@ def test_interrupted_demo_leaves_nothing_behind(
     try:
         wait_until(lambda: worker_pids(tmp_path) or demo.poll() is not None, "a worker")
         demo.send_signal(signal.SIGINT)
-        said, _ = demo.communicate(timeout=60)
+        said, _ = demo.communicate(timeout=240)
     finally:
         demo.kill()
         demo.wait()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 def run(*arguments: str) -> str:
     command = [sys.executable, "-X", "utf8", "-m", "tests.benchmarks", "--tiny", *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -19,7 +19,7 @@ from worker.process import worker_alive
 #: Scenes that must be in sync at the end.
 EXPECTED = tuple(sample for sample in ALL if sample is not TWIN)
 OWN_TAG = "Watch again"
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 #: Seconds after which an empty queue has nothing more to say.
 _GRACE = 1.0
 

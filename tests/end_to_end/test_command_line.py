@@ -346,7 +346,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
     process.stdout.close()
     stderr = process.stderr.read()
     process.stderr.close()
-    process.wait(60)
+    process.wait(240)
     assert b"Traceback" not in stderr
     assert b"Exception ignored" not in stderr
 
@@ -416,7 +416,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(
     )
     wait_until(lambda: len(harness.plex.writes) >= 3)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "stopped" in stderr
     assert "Traceback" not in stdout + stderr

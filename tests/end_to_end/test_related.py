@@ -227,7 +227,7 @@ def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(
 ) -> None:
     item = harness.add_item("new", size=7, title="By hand in Plex")
     scene, _ = harness.stash.scan_create(files=[("/data/new.mp4", 7)])
-    wait_until(lambda: "nothing is known of it yet" in harness.worker_log())
+    wait_until(lambda: "without any metadata yet" in harness.worker_log())
     harness.wait_for_empty_queue()
     assert (item.title, harness.plex.writes) == ("By hand in Plex", [])
     harness.save(scene, details="Text")
@@ -256,7 +256,7 @@ def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
     looks = harness.stash.log.count()
     item = harness.add_item("new", size=7, title="By hand in Plex")
     harness.stash.scan_create(files=[("/data/new.mp4", 7)])
-    wait_until(lambda: "nothing is known of it yet" in harness.worker_log())
+    wait_until(lambda: "without any metadata yet" in harness.worker_log())
     asked = [
         b"PlexSyncUpdated" in exchange.request.body for exchange in harness.stash.log.all()[looks:]
     ].count(True)

@@ -59,7 +59,7 @@ def test_edits_of_a_scene_that_is_being_processed_win(harness: ProcessHarness) -
     scene, item = harness.pair()
     hang = harness.plex.faults.add(Hang(), method="PUT", times=1)
     harness.save(scene, title="First")
-    assert harness.plex.log.wait_for(method="PUT", timeout=60)
+    assert harness.plex.log.wait_for(method="PUT", timeout=240)
     harness.save(scene, title="Second")
     harness.save(scene, title="Third")
     hang.remove()
@@ -75,7 +75,7 @@ def test_an_edit_after_the_scene_was_read_is_not_taken_for_synced(harness: Proce
         Hang(), method="GET", path=f"/library/metadata/{item.rating_key}", times=1
     )
     harness.save(scene, title="First")
-    assert harness.plex.log.wait_for(path=f"/library/metadata/{item.rating_key}", timeout=60)
+    assert harness.plex.log.wait_for(path=f"/library/metadata/{item.rating_key}", timeout=240)
     harness.save(scene, title="Second")
     hang.remove()
     harness.wait_for_title(item, "Second")
@@ -90,13 +90,13 @@ def test_an_edit_without_a_hook_during_a_sync_is_newer_than_that_sync(
     scene, item = harness.pair()
     hang = harness.plex.faults.add(Hang(), method="PUT", times=1)
     harness.save(scene, title="First")
-    assert harness.plex.log.wait_for(method="PUT", timeout=60)
+    assert harness.plex.log.wait_for(method="PUT", timeout=240)
     harness.stash.change_silently(scene.id, title="Second")
     time.sleep(1.1)  # Stash's times are whole seconds
     hang.remove()
     harness.wait_for_empty_queue()
     job = harness.stash.run_task("PlexSync", TASK)
-    assert job.wait(60)
+    assert job.wait(240)
     harness.wait_for_title(item, "Second")
 
 
@@ -161,7 +161,7 @@ def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(
     hang = harness.plex.faults.add(Hang(), method="PUT")
     for scene, _ in pairs:
         harness.save(scene, title=f"Title {scene.id}")
-    assert harness.plex.log.wait_for(method="PUT", timeout=60)
+    assert harness.plex.log.wait_for(method="PUT", timeout=240)
     (pid,) = harness.workers()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: pid not in harness.workers())

@@ -35,7 +35,7 @@ def test_no_secret_is_seen_anywhere_however_much_goes_wrong(
     harness.save(pairs[2][0], title="At last")
     harness.wait_for_title(pairs[2][1], "At last")
     job = harness.stash.run_task("PlexSync", TASK)
-    assert job.wait(60)
+    assert job.wait(240)
 
     secrets = {TOKEN, API_KEY, PASSWORD, "rejected-token-0123456789"}
     for run in harness.stash.plugins.runs():

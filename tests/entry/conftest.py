@@ -16,7 +16,7 @@ def quiet_environment(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv("PLEXSYNC_IDLE_TIMEOUT", "30")
+    monkeypatch.setenv("PLEXSYNC_IDLE_TIMEOUT", "300")
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_the_worker_imports_jobs_spooled_while_it_was_frozen(data_dir: Path) -> 
     run(save(1), data_dir)
     wait_until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
     with closing(
-        sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=60)
+        sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None, timeout=240)
     ) as frozen:
         frozen.execute("BEGIN IMMEDIATE")
         assert run(save(2), data_dir).output["queued"] is True

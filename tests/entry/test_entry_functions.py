@@ -40,7 +40,7 @@ def python(code: str, home: Path) -> Any:
         cwd=ROOT,
         env=environment(None, {"HOME": str(home)}),
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     assert done.stderr == b""
@@ -196,7 +196,7 @@ def test_the_command_line_has_a_help_text(capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_unknown_command_is_refused_without_a_traceback(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ENTRY), "dance"], capture_output=True, timeout=60, check=False
+        [sys.executable, str(ENTRY), "dance"], capture_output=True, timeout=240, check=False
     )
     assert done.returncode == 2
     assert b"dance" in done.stderr

@@ -85,7 +85,7 @@ def modules_of_a_hook(stdin: bytes, data_dir: Path, tmp_path: Path) -> set[str]:
             data_dir, {"PYTHONPATH": search_path(str(start)), "MODULES_DIR": str(reports)}
         ),
     )
-    stdout, stderr = process.communicate(stdin, timeout=60)
+    stdout, stderr = process.communicate(stdin, timeout=240)
     assert "output" in json.loads(stdout), stderr
     return set((reports / str(process.pid)).read_text(encoding="utf-8").split())
 
@@ -212,7 +212,7 @@ def killed_hook(stdin: bytes, data_dir: Path, delay: float) -> bool:
     time.sleep(delay)
     process.kill()
     process.stdin = None
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=240)
     try:
         return bool(json.loads(stdout)["output"]["queued"])
     except ValueError:

@@ -57,7 +57,7 @@ class ProcessHarness(Harness):
             plex = plex or stack.enter_context(PlexSimulator(token=token))
             self.environment = {
                 "STASH_PLUGIN_DATA": str(data_dir),
-                "PLEXSYNC_IDLE_TIMEOUT": "60",
+                "PLEXSYNC_IDLE_TIMEOUT": "600",
                 "PLEXSYNC_TIME_SCALE": SCALE,
                 "NO_PROXY": _LOCAL,
                 "no_proxy": _LOCAL,

@@ -22,7 +22,7 @@ PRODUCT = (
     *("PlexSync.py", "PlexSync.yml", "requirements.txt"),
     *("common", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker"),
 )
-DEADLINE = 60.0
+DEADLINE = 240.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from worker.process import worker_alive
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _CONTINUE = getattr(signal, "SIGCONT", None)
 #: Seconds after which what must happen has not happened.
-PATIENCE = 60.0
+PATIENCE = 240.0
 #: Seconds that a worker gets to finish the job in hand.
 _POLITE = 5.0
 _SHORTEST_PAUSE, _PAUSE = 0.005, 0.1

@@ -22,7 +22,7 @@ def queued(data_dir: str | Path) -> list[dict[str, Any]]:
         return []
     with closing(JobQueue(str(file.parent))) as queue:
         queue.import_spool()
-    with closing(sqlite3.connect(file, timeout=60.0)) as connection:
+    with closing(sqlite3.connect(file, timeout=240.0)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rows = connection.execute(
             "SELECT data FROM ack_queue_default WHERE status < 5 ORDER BY _id"

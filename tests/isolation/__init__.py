@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.isolation.sitecustomize import NOTES, VARIABLE, file_name
+from tests.isolation.sitecustomize import GUARDED, NOTES, VARIABLE, file_name
 
 __all__ = ["VARIABLE"]
 
@@ -101,6 +101,18 @@ def private_home(folder: str | None = None) -> Iterator[str]:
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+def guard_python(folder: Path, site: Path) -> None:
+    """Have a virtual environment load the guard also where a program hides PYTHONPATH from it.
+
+    Args:
+        folder: of the environment.
+        site: its `site-packages`.
+    """
+    line = f"import sys; sys.path.insert(0, {FOLDER!r})\n"
+    site.joinpath("guard.pth").write_text(line, encoding="utf-8")
+    folder.joinpath(GUARDED).touch()
 
 
 class Guard:

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Environment variable: the folder of the session's handed out addresses, one file each, and of its notes.
-VARIABLE = "PLEXSYNC_TEST_ADDRESSES"
+VARIABLE = "TESTS_PLEXSYNC_ADDRESSES"  # not PLEX…: the installer hides those from pip
 NOTES = "refused.txt"
+#: In a virtual environment: it loads this module by itself, whatever PYTHONPATH says.
+GUARDED = "guarded"
 _SENDING = ("socket.connect", "socket.sendto", "socket.sendmsg")
 #: Options of Python that leave this module out; such processes load no more than a hook does.
 _WITHOUT = {"-S", "-I", "-E"}
@@ -93,7 +95,9 @@ def _judge_child(command: object, environ: "Any") -> None:
         return
     given = os.environ if environ is None else environ
     folders = str(given.get("PYTHONPATH", "")).split(os.pathsep)
-    if not given.get(VARIABLE) or os.path.dirname(os.path.abspath(__file__)) not in folders[:1]:
+    here = os.path.dirname(os.path.abspath(__file__))
+    by_itself = os.path.join(os.path.dirname(os.path.dirname(os.fsdecode(words[0]))), GUARDED)
+    if not given.get(VARIABLE) or (here not in folders[:1] and not os.path.exists(by_itself)):
         _note(f"unguarded child {words!r} of {sys.orig_argv}")
 
 

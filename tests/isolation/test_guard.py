@@ -50,7 +50,7 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
-        command, env=session, capture_output=True, text=True, timeout=60, check=False
+        command, env=session, capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -164,7 +164,7 @@ def test_a_test_that_connects_elsewhere_fails(tmp_path: Path, foreign: int) -> N
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tmp_path / 'inner'}")
     command = [sys.executable, "-m", "pytest", *options, "tests/test_nested.py"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
     )
     assert "3 passed, 2 errors" in done.stdout, done.stdout + done.stderr
     for name in ("test_in_process", "test_in_a_child"):

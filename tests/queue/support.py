@@ -17,7 +17,7 @@ from tests.isolation import search_path
 
 ROOT = Path(PlexSync.HERE)
 #: Seconds after which a process counts as hung; not a performance limit.
-PROCESS_TIMEOUT = 90.0
+PROCESS_TIMEOUT = 240.0
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -369,7 +369,7 @@ def test_get_pending_sees_what_another_process_puts_while_it_waits(
     with subprocess.Popen(
         [sys.executable, "-c", code, str(data_dir)], cwd=ROOT, env=environment()
     ) as process:
-        job = get_pending(jobs, timeout=60)
+        job = get_pending(jobs, timeout=240)
         process.wait()
     assert job is not None
     assert job["scene_id"] == 3

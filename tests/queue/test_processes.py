@@ -34,7 +34,7 @@ from tests.queue.support import (
 
 READY = "print('ready', flush=True); sys.stdin.readline()\n"
 
-INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], lock_timeout=60)\n"
+INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], lock_timeout=240)\n"
 JOB_QUEUE = (
     "from queue.manager import QueueManager; queue = QueueManager(sys.argv[1]).get_queue()\n"
 )
@@ -110,7 +110,7 @@ def test_eight_processes_that_edit_the_same_scenes_merge_field_by_field(data_dir
 def test_twenty_processes_may_create_a_data_directory_at_once(data_dir: Path, folders: int) -> None:
     code = writer(INBOX, "").replace(
         "Inbox(sys.argv[1], ",
-        f"[Inbox(f'{{sys.argv[1]}}/{{n}}', lock_timeout=60) for n in range({folders})] #",
+        f"[Inbox(f'{{sys.argv[1]}}/{{n}}', lock_timeout=240) for n in range({folders})] #",
     )
     code += "for inbox in queue: inbox.put(new(me, 'metadata', {}))\n"
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(20)])

@@ -55,7 +55,7 @@ def run_during_import(queue_dir: str, second: Callable[[], T]) -> tuple[list[int
 
     with ThreadPoolExecutor(1) as pool:
         import_spool(queue_dir, put)
-        return imported, late[0].result(60)
+        return imported, late[0].result(240)
 
 
 def test_each_file_is_imported_once_and_in_order(queue_dir: str) -> None:
@@ -82,13 +82,13 @@ def test_clear_queue_during_an_import_drops_the_imported_jobs(
     def put(job: SyncJob) -> None:
         if not started.is_set():
             clearing.start()
-            started.wait(60)
+            started.wait(240)
             clearing.join(TEMPTING)
         jobs.put(job)
 
     clearing = threading.Thread(target=clear)
     import_spool(queue_dir, put)
-    clearing.join(60)
+    clearing.join(240)
     assert dropped == [2]
     assert waiting(data_dir) == {}
 
@@ -148,7 +148,7 @@ def test_a_process_killed_during_its_import_blocks_and_loses_nothing(
         "import_spool(sys.argv[1], lambda job: os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     with python("-c", dies, queue_dir) as process:
-        assert process.wait(60) < 0
+        assert process.wait(240) < 0
     with closing(JobQueue(queue_dir)) as queue:
         assert queue.import_spool() == 2
     assert waiting(data_dir) == {1: {}, 2: {}}
@@ -171,7 +171,7 @@ def test_a_stalled_import_leaves_the_files_to_another_process(
         assert process.stdout.readline() == "held\n"
         assert import_spool(queue_dir, lambda job: None) == 0
         try:
-            process.communicate("go\n", timeout=60)
+            process.communicate("go\n", timeout=240)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

@@ -136,7 +136,7 @@ with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         for _ in range(3):
             assert manager.request("GET", url).status == 200
     with requests.Session() as session:
-        assert session.get(url, timeout=30).ok
+        assert session.get(url, timeout=240).ok
         assert plexapi.server.PlexServer(url, "token", session=session).friendlyName == "P"
     server.shutdown()
     serving.join()
@@ -166,7 +166,7 @@ def double(number):
 
 def answer(questions, answers):
     from queue.models import create_sync_job
-    answers.put(create_sync_job(questions.get(timeout=60), "metadata", {{}})["job_key"])
+    answers.put(create_sync_job(questions.get(timeout=240), "metadata", {{}})["job_key"])
 
 def main():
     context = multiprocessing.get_context("spawn")
@@ -174,7 +174,7 @@ def main():
     process = context.Process(target=answer, args=(questions, answers))
     process.start()
     questions.put(5)
-    assert answers.get(timeout=60) == "scene_5"
+    assert answers.get(timeout=240) == "scene_5"
     process.join()
     assert process.exitcode == 0
     try:

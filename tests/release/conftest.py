@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from release.package import FILES, FOLDERS, Package, build
-from tests.isolation import closed_url, search_path
+from tests.isolation import closed_url, guard_python, search_path
 from tests.release.wheels import make_wheels, rebuild_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,9 @@ class Python:
 
 def make_python(folder: Path) -> Python:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    return Python(folder)
+    made = Python(folder)
+    guard_python(folder, made.site)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ class NewUserHarness(ProcessHarness):
 
     def install(self) -> Job:
         job = self.stash.run_task("PlexSync", TASK)
-        assert job.wait(60)
+        assert job.wait(240)
         return job
 
     def worker_log(self) -> str:
@@ -113,7 +113,7 @@ def test_packages_of_another_python_are_told_at_the_next_save(
     wait_until(
         told,
         f"a save says that the packages must be installed again\n{harness.worker_log()}",
-        timeout=60,
+        timeout=240,
     )
     assert [job["scene_id"] for job in queued_with_these_packages(harness)] == [scene.id]
 

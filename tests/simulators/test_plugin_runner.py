@@ -541,12 +541,12 @@ def test_a_tasks_arguments_and_defaults(plugin: Plugin, stash: StashSimulator) -
     plugin()
     stash.plugins.reload()
     job = stash.run_task("Echo", "Go", {"times": 7, "more": [1]})
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.run is not None
     assert job.run.output["args"] == {"mode": "go", "times": 7, "dry": "true", "more": [1]}
     assert job.status == "FINISHED"
     bare = stash.run_task("Echo", None, {"a": 1})
-    assert bare.wait(60)
+    assert bare.wait(240)
     assert bare.run is not None
     assert bare.run.output["args"] == {"a": 1}
 
@@ -559,7 +559,7 @@ def test_how_jobs_end(plugin: Plugin, stash: StashSimulator, plugins: Path) -> N
         stash.run_task("Echo", "Go"), stash.run_task("Nobody"), stash.run_task("Echo", "Nothing"),
         stash.run_task("Bad"),
     ]  # fmt: skip
-    assert all(job.wait(60) for job in jobs)
+    assert all(job.wait(240) for job in jobs)
     assert (failing.status, failing.error) == ("FINISHED", None)
     assert unknown.status == no_task.status == unstartable.status == "FAILED"
     assert (unknown.error or "").startswith("Error creating plugin task:")
@@ -581,10 +581,10 @@ def test_one_job_at_a_time_with_progress_and_stop(
     stash.graphql('mutation { stopJob(job_id: "2") }')
     assert (waiting.status, waiting.run) == ("CANCELLED", None)
     running.stop()
-    assert running.wait(60)
+    assert running.wait(240)
     assert running.status == "CANCELLED"
     assert running.run is not None
-    assert running.run.wait(60)
+    assert running.run.wait(240)
     assert running.run.error == ("exit status 1" if os.name == "nt" else "signal: killed")
     found = stash.graphql(
         "{ findJob(input: {id: 1}) { status } missing: findJob(input: {id: 9}) { id } }"
@@ -605,11 +605,11 @@ def test_a_stopped_job_does_not_wait_for_a_child_that_holds_stdout(
     job = stash.run_task("Echo", "Go")
     assert _soon(lambda: bool(job.progress))
     job.stop()
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.run is not None
     assert not job.run.ended
     assert release(tmp_path), "the job is over while the child lives"
-    assert job.run.wait(60)
+    assert job.run.wait(240)
 
 
 def test_only_ten_finished_jobs_are_remembered(stash: StashSimulator) -> None:

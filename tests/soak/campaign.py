@@ -16,7 +16,7 @@ from tests.soak.plan import Round, make_plan
 from tests.soak.trouble import Trouble
 
 #: Seconds until everything must be in sync after the faults; all retries are due within 6 s.
-PATIENCE = 90.0
+PATIENCE = 240.0
 #: Texts that no log may contain. The last one: no fault here outlasts all retries of a job, so no
 #: job may become a dead letter, not even one that the catch-up would find again.
 _FORBIDDEN = ("database is locked", "Traceback", "Please report this", "could not be synced")

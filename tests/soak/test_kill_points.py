@@ -31,7 +31,7 @@ from tests.soak.points import POINTS, Point, Trap
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL, which only POSIX has")
 
-PATIENCE = 40.0
+PATIENCE = 240.0
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
 _RECENTLY = 3_600.0
 

@@ -163,7 +163,7 @@ def draining(harness: WorkerHarness) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(harness.worker.drain)
         yield
-        drained.result(60)
+        drained.result(240)
 
 
 def assert_at_once(

@@ -1,0 +1,1 @@
+"""Tools for maintainers, run by hand from the repository's root; not part of the package."""
