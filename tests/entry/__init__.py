@@ -1,1 +1,1 @@
-"""Tests of PlexSync.py as Stash runs it: a process, one JSON document in, one out."""
+"""Tests of PlexSync.py as Stash runs it: a process that reads and writes one JSON document."""

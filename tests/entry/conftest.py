@@ -1,4 +1,4 @@
-"""A data directory, an environment that says nothing, and the worker's lock held so that no worker starts."""
+"""Fixtures: a clean environment, a data directory, and one whose worker lock is held."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def quiet_environment(
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """Whatever worker is started there ends with the test."""
+    """Create a data directory and stop its workers after the test."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     yield folder
-    if any(tmp_path.rglob("worker.stderr")):  # one was started
+    if any(tmp_path.rglob("worker.stderr")):
         stop_workers(tmp_path)
 
 
 @pytest.fixture
 def busy(data_dir: Path) -> Iterator[Path]:
-    """The data directory, with its lock held: every hook finds a worker alive and starts none."""
+    """Hold the worker lock of the data directory, so that hooks start no worker."""
     lock = WorkerLock(str(data_dir))
     assert lock.acquire()
     yield data_dir

@@ -1,4 +1,4 @@
-"""Packages that are missing, a disk that is full, a queue that is damaged: one clear line, and no edit in vain."""
+"""Missing packages, a full disk or a damaged queue cause one clear error and lose no edit."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from tests.harness.plugin import Answer, run, save
 from tests.harness.processes import wait_until, worker_pids
 from tests.harness.results import queued, worker_log
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and links of POSIX")
+pytestmark = pytest.mark.skipif(
+    os.name != "posix", reason="needs resource limits and links of POSIX"
+)
 
 PACKAGES = ("persistqueue", "plexapi", "requests", "pydantic")
 
 
 def without_packages(tmp_path: Path, *present: str) -> dict[str, str]:
-    """An environment for `python -S` in which only these packages are found, and empty."""
-    site = tmp_path / "site"
-    site.mkdir()
+    """Return an environment for `python -S` with only these packages, all empty."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
     for name in present:
-        (site / name).mkdir()
-        (site / name / "__init__.py").write_text("", encoding="utf-8")
-    return {"PYTHONPATH": str(site)}
+        (packages / name).mkdir()
+        (packages / name / "__init__.py").write_text("", encoding="utf-8")
+    return {"PYTHONPATH": str(packages)}
 
 
 @pytest.mark.parametrize("missing", [("persistqueue",), ("plexapi", "pydantic"), PACKAGES])
-def test_missing_packages_are_named_and_the_edit_is_queued(
+def test_a_hook_without_packages_names_them_and_queues_the_edit(
     data_dir: Path, tmp_path: Path, missing: tuple[str, ...]
 ) -> None:
     present = set(PACKAGES) - set(missing)
@@ -48,7 +50,7 @@ def test_missing_packages_are_named_and_the_edit_is_queued(
     assert worker_pids(data_dir) == []
 
 
-def test_a_task_names_them_too(data_dir: Path, tmp_path: Path) -> None:
+def test_a_task_without_packages_names_them(data_dir: Path, tmp_path: Path) -> None:
     answer = run(
         b'{"args": {"mode": "sync_recent"}}', data_dir, env=without_packages(tmp_path), flags=["-S"]
     )
@@ -81,7 +83,7 @@ def test_a_file_size_limit_is_one_clear_error_and_damages_nothing(busy: Path) ->
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB; skipped where one may not be mounted."""
+    """Mount a file system of 256 KiB; skip the test without the permission to mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", str(folder)]
@@ -97,7 +99,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_clear_error_and_space_is_enough_to_go_on(small_disk: Path) -> None:
+def test_a_full_disk_is_one_clear_error_and_free_space_ends_it(small_disk: Path) -> None:
     (small_disk / "worker.lock").touch()
     with (small_disk / "worker.lock").open("rb") as lock:
         import fcntl
@@ -123,7 +125,7 @@ def test_a_full_disk_from_the_start_is_one_clear_error(small_disk: Path) -> None
 
 
 def fill(file: Path) -> None:
-    """Write until the disk is full."""
+    """Write to the file until the disk is full."""
     with file.open("wb", buffering=0) as filler:
         for size in (4_096, 1):
             try:
@@ -146,13 +148,13 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_queue_loses_no_new_edit_and_is_never_deleted(busy: Path, damage: str) -> None:
     for scene_id in (1, 2):
         run(save(scene_id), busy)
-    assert len(queued(busy)) == 2  # which also brings all of it into the one file
+    assert len(queued(busy)) == 2  # queued() also checkpoints the write-ahead log
     file = busy / "queue" / "data.db"
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     answer = run(save(40), busy)
     assert b"Traceback" not in answer.stderr
     assert sum(level == "error" for level, _ in answer.log) <= 1
-    if "error" in answer.document:  # then it says what to do, and that the edit is not queued
+    if "error" in answer.document:  # the error says what to do and that the edit is not queued
         assert_not_queued(answer)
     else:
         assert 40 in {job["scene_id"] for job in queued(busy)}
@@ -199,7 +201,7 @@ def test_no_save_waits_for_a_process_that_holds_the_queue_locked_for_good(busy: 
     assert os.listdir(busy / "queue" / "spool") == []
 
 
-def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir: Path) -> None:
+def test_the_worker_imports_jobs_spooled_while_it_was_frozen(data_dir: Path) -> None:
     run(save(1), data_dir)
     wait_until(lambda: "Worker started" in worker_log(data_dir), "the worker runs")
     with closing(
@@ -211,6 +213,6 @@ def test_what_was_spooled_while_the_worker_was_frozen_is_taken_in_by_it(data_dir
         frozen.execute("ROLLBACK")
     wait_until(
         lambda: os.listdir(data_dir / "queue" / "spool") == [],
-        "the worker takes in what was spooled",
+        "the worker imports the spooled jobs",
     )
     assert {job["scene_id"] for job in queued(data_dir)} == {1, 2}

@@ -1,4 +1,4 @@
-"""The names that others rely on: every module, class, function, parameter and default of the contract's section 4."""
+"""The public names of section 4 of the contract: modules, classes, functions, parameters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 import PlexSync
 
-#: The contract leaves the default open: there must be one.
+#: The contract requires a default but does not name its value.
 SOME_DEFAULT = object()
 REQUIRED = inspect.Parameter.empty
 
-#: name → its parameters in order, with their defaults; what comes after these must have defaults of its own
+#: name → its first parameters with their defaults; all further parameters must have a default
 SIGNATURES: dict[str, list[tuple[str, Any]]] = {
     "PlexSync:initialize": [("config_dict", None)],
     "PlexSync:main": [],
@@ -101,7 +101,8 @@ SIGNATURES: dict[str, list[tuple[str, Any]]] = {
         ("stash_path", REQUIRED),
     ],
     "validation.config:PlexSyncConfig.log_config": [("self", REQUIRED)],
-    "validation.config:validate_config": [SOME_DEFAULT],  # type: ignore[list-item]  # one argument, of any name
+    # one argument, of any name
+    "validation.config:validate_config": [SOME_DEFAULT],  # type: ignore[list-item]
     "validation.metadata:validate_metadata": [SOME_DEFAULT],  # type: ignore[list-item]
     "validation.sanitizers:sanitize_for_plex": [("text", REQUIRED), ("max_length", 255)],
     "validation.errors:classify_http_error": [("status", REQUIRED)],
@@ -117,8 +118,8 @@ CLASSES = (
     *("plex.matcher:MatchConfidence", "worker.circuit_breaker:CircuitState"),
     *("validation.config:PlexSyncConfig", "validation.metadata:SyncMetadata"),
 )
-#: (module, names that must be found in it, wherever they are defined)
-NAMED_THERE = (
+#: (module, names that must exist in it, even if another module defines them)
+REPLACEABLE = (
     (
         "worker.processor",
         ("find_plex_items_with_confidence", "save_sync_timestamp", "unmark_scene_pending"),
@@ -158,17 +159,17 @@ def test_a_function_has_the_contracts_signature(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_class_is_there(name: str) -> None:
+def test_a_class_of_the_contract_exists(name: str) -> None:
     assert isinstance(find(name), type)
 
 
-@pytest.mark.parametrize(("module", "names"), NAMED_THERE)
-def test_a_module_names_what_is_replaced_there(module: str, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("module", "names"), REPLACEABLE)
+def test_a_module_has_the_names_that_tests_replace(module: str, names: tuple[str, ...]) -> None:
     for name in names:
         assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_the_exceptions_are_related_as_promised() -> None:
+def test_the_exceptions_have_the_base_classes_of_the_contract() -> None:
     transient, permanent = (
         find("worker.processor:TransientError"),
         find("worker.processor:PermanentError"),
@@ -215,7 +216,7 @@ def test_statistics_have_their_keys(tmp_path: Any) -> None:
     }
 
 
-def test_validators_answer_in_pairs() -> None:
+def test_validators_return_pairs() -> None:
     config, error = find("validation.config:validate_config")(
         {"plex_url": "http://plex:32400", "plex_token": "t" * 20}
     )

@@ -1,4 +1,4 @@
-"""Where the data go: $STASH_PLUGIN_DATA, else the home directory, else beside PlexSync.py."""
+"""The data directory: $STASH_PLUGIN_DATA, else the home directory, else beside PlexSync.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.plugin import Answer, install_plugin, run, save
 from tests.harness.results import queued
 from worker.process import WorkerLock
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and modes of POSIX")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs links and modes of POSIX")
 
 IN_HOME = Path(".stash", "plugins", "PlexSync", "data")
 
@@ -39,7 +39,7 @@ def keep_workers_out(*folders: Path) -> list[WorkerLock]:
 
 
 def saved_at(entry: Path, home: Path, data_dir: str | Path | None, *places: Path) -> list[bool]:
-    """Save a scene; return which of the places has its job. No worker starts there."""
+    """Save a scene without starting a worker; return for each place whether it has the job."""
     locks = keep_workers_out(*places)
     try:
         assert run(save(), data_dir, env={"HOME": str(home)}, entry=entry).output["queued"] is True
@@ -49,7 +49,9 @@ def saved_at(entry: Path, home: Path, data_dir: str | Path | None, *places: Path
             lock.release()
 
 
-def test_the_environments_place_goes_first(entry: Path, home: Path, tmp_path: Path) -> None:
+def test_the_directory_from_the_environment_goes_first(
+    entry: Path, home: Path, tmp_path: Path
+) -> None:
     chosen = tmp_path / "chosen"
     assert saved_at(entry, home, chosen, chosen) == [True]
     assert not (home / ".stash").exists()
@@ -57,34 +59,36 @@ def test_the_environments_place_goes_first(entry: Path, home: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("said", [None, "", "   "])
-def test_without_it_the_home_directory_is_taken(entry: Path, home: Path, said: str | None) -> None:
+def test_without_the_variable_the_home_directory_is_used(
+    entry: Path, home: Path, said: str | None
+) -> None:
     assert saved_at(entry, home, said, home / IN_HOME) == [True]
     assert not (entry.parent / "data").exists()
 
 
 @pytest.mark.parametrize("blocked", ["file", "read-only"])
-def test_a_place_that_cannot_be_written_gives_way_to_the_home(
+def test_the_home_directory_replaces_an_unwritable_one(
     entry: Path, home: Path, tmp_path: Path, blocked: str
 ) -> None:
     place = unwritable(tmp_path, blocked)
     assert saved_at(entry, home, place, home / IN_HOME) == [True]
 
 
-def test_when_neither_can_be_written_the_folder_beside_the_script_is_taken(
-    entry: Path, home: Path
-) -> None:
+def test_the_folder_beside_the_script_is_the_last_choice(entry: Path, home: Path) -> None:
     (home / ".stash").write_text("a file in the way", encoding="utf-8")
     assert saved_at(entry, home, "/proc/no/such/place", entry.parent / "data") == [True]
 
 
-def test_when_none_can_be_written_one_line_says_so(entry: Path, home: Path, tmp_path: Path) -> None:
+def test_without_a_writable_folder_there_is_one_error_line(
+    entry: Path, home: Path, tmp_path: Path
+) -> None:
     (home / ".stash").write_text("", encoding="utf-8")
     (entry.parent / "data").write_text("", encoding="utf-8")
     answer = run(save(), unwritable(tmp_path, "file"), env={"HOME": str(home)}, entry=entry)
     assert_one_error(answer, str(entry.parent / "data"))
 
 
-def test_a_home_that_is_not_set_is_no_error(entry: Path, tmp_path: Path) -> None:
+def test_an_unset_home_is_not_an_error(entry: Path, tmp_path: Path) -> None:
     chosen = tmp_path / "chosen"
     (lock,) = keep_workers_out(chosen)
     assert run(save(), chosen, env={"HOME": ""}, entry=entry).output["queued"] is True
@@ -92,7 +96,9 @@ def test_a_home_that_is_not_set_is_no_error(entry: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["with blanks", "ünïcode", "a'b\"c", "$HOME", "%41?x=1#y"])
-def test_any_name_will_do(entry: Path, home: Path, tmp_path: Path, name: str) -> None:
+def test_the_directory_may_have_any_name(
+    entry: Path, home: Path, tmp_path: Path, name: str
+) -> None:
     assert saved_at(entry, home, tmp_path / name, tmp_path / name) == [True]
 
 
@@ -115,7 +121,7 @@ def test_the_data_directory_is_private_however_python_is_started(
 def test_a_folder_or_a_file_in_the_way_is_one_line_and_no_traceback(
     data_dir: Path, blocker: str
 ) -> None:
-    """The queue can't be written: an error. Anything else: the edit is queued, whatever else is said."""
+    """Only an unwritable queue is an error. With any other broken file the edit is queued."""
     path = data_dir / blocker
     path.parent.mkdir(exist_ok=True)
     if blocker == "queue":

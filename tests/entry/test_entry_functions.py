@@ -1,4 +1,4 @@
-"""The functions of PlexSync.py, called in this process, and what importing it does: nothing."""
+"""The functions of PlexSync.py, called in this process, and importing it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ def python(code: str, home: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def test_importing_defines_and_does_nothing_else(tmp_path: Path) -> None:
+def test_importing_has_no_side_effects(tmp_path: Path) -> None:
     before = sorted(os.listdir(ROOT))
     loaded = python(
         "import sys; before = set(sys.modules)\n"
         "import PlexSync\n"
         "new = sorted(set(sys.modules) - before)\n"
-        "import json, threading; print(json.dumps([new, threading.active_count(), PlexSync._session]))",
+        "import json, threading\n"
+        "print(json.dumps([new, threading.active_count(), PlexSync._session]))",
         tmp_path,
     )
     assert loaded == [["PlexSync"], 1, None]
@@ -63,7 +64,7 @@ def test_importing_defines_and_does_nothing_else(tmp_path: Path) -> None:
     ]
 
 
-def test_importing_leaves_a_foreign_queue_alone_until_asked(tmp_path: Path) -> None:
+def test_importing_does_not_change_an_already_imported_queue_module(tmp_path: Path) -> None:
     assert python(
         "import sys, json; sys.path.reverse(); import queue as standard; sys.path.reverse()\n"
         "import PlexSync; before = hasattr(standard, '__path__')\n"
@@ -96,7 +97,7 @@ def test_sync_timestamps_are_loaded_and_count(here: Path) -> None:
     assert PlexSync.handle_hook(new) == {"scene_id": 7, "queued": True}
 
 
-def test_shutdown_may_come_at_any_time_and_the_next_event_begins_anew(here: Path) -> None:
+def test_shutdown_works_at_any_time_and_the_next_event_starts_again(here: Path) -> None:
     PlexSync.shutdown()
     PlexSync.initialize()
     PlexSync.shutdown()
@@ -107,7 +108,7 @@ def test_shutdown_may_come_at_any_time_and_the_next_event_begins_anew(here: Path
     assert [job["scene_id"] for job in queued(here)] == [7, 8]
 
 
-def test_a_wrong_event_raises_what_the_docstring_says(here: Path) -> None:
+def test_a_wrong_event_raises_the_documented_error(here: Path) -> None:
     with pytest.raises(EventError):
         PlexSync.handle_hook({"type": "Tag.Create.Post", "id": 7})
 
@@ -151,20 +152,20 @@ def test_the_data_directory_is_made_and_absolute(
         ),
     ],
 )
-def test_settings_are_found_wherever_an_input_carries_them(input_data: Any, expected: Any) -> None:
+def test_settings_are_found_anywhere_in_the_input(input_data: Any, expected: Any) -> None:
     assert PlexSync.extract_config_from_input(input_data) == expected
 
 
-def test_stashs_own_connection_is_no_setting() -> None:
+def test_the_connection_of_stash_is_not_a_setting() -> None:
     assert PlexSync.extract_config_from_input(json.loads(save())) == {}
 
 
-def test_a_blank_value_does_not_hide_one_elsewhere() -> None:
+def test_a_blank_value_does_not_hide_another_one() -> None:
     carried = {"args": {"config": {"plex_url": ""}}, "pluginSettings": {"plex_url": "a"}}
     assert PlexSync.extract_config_from_input(carried) == {"plex_url": "a"}
 
 
-def test_the_environment_stands_in_only_where_nothing_else_speaks(
+def test_the_environment_is_used_only_for_missing_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PLEX_URL", "http://environment:32400")
@@ -179,12 +180,14 @@ def test_the_environment_stands_in_only_where_nothing_else_speaks(
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
-def test_a_blank_environment_says_nothing(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+def test_blank_environment_variables_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
     monkeypatch.setenv("PLEX_URL", blank)
     assert PlexSync.extract_config_from_input({}) == {}
 
 
-def test_the_command_line_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         PlexSync.main(["--help"])
     assert left.value.code == 0

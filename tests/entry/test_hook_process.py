@@ -1,4 +1,4 @@
-"""The hook as a process: what it loads, what it leaves behind, how it starts a worker, and what a kill does."""
+"""The hook as a process: its imports, its files, starting a worker, and kills."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.harness.results import queued, worker_log
 from tests.isolation import search_path
 from tests.simulators.stash.events import encode, hook_input, scan_update
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX processes")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX processes")
 
-#: Never in a hook process, not even in the one that starts a worker.
+#: Modules that no hook may import, not even one that starts a worker.
 HEAVY = (
     "pydantic",
     "requests",
@@ -34,7 +34,7 @@ HEAVY = (
     "logging",
     "http.client",
 )
-#: Not either where no worker has to be started.
+#: Modules that a hook may import only to start a worker.
 LIGHTER = (
     *(
         "threading",
@@ -71,18 +71,18 @@ os._exit = leave
 
 
 def modules_of_a_hook(stdin: bytes, data_dir: Path, tmp_path: Path) -> set[str]:
-    """Run a hook and return what it imported by its very end, beyond what Python itself starts with."""
-    site, reports = tmp_path / "site", tmp_path / "reports"
-    for folder in (site, reports):
+    """Run a hook and return all modules that it imported, without those of a bare Python."""
+    start, reports = tmp_path / "start", tmp_path / "reports"
+    for folder in (start, reports):
         folder.mkdir()
-    (site / "sitecustomize.py").write_text(REPORT_MODULES, encoding="utf-8")
+    (start / "sitecustomize.py").write_text(REPORT_MODULES, encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, str(ENTRY)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(
-            data_dir, {"PYTHONPATH": search_path(str(site)), "MODULES_DIR": str(reports)}
+            data_dir, {"PYTHONPATH": search_path(str(start)), "MODULES_DIR": str(reports)}
         ),
     )
     stdout, stderr = process.communicate(stdin, timeout=240)
@@ -90,7 +90,7 @@ def modules_of_a_hook(stdin: bytes, data_dir: Path, tmp_path: Path) -> set[str]:
     return set((reports / str(process.pid)).read_text(encoding="utf-8").split())
 
 
-def test_a_hook_that_finds_a_worker_loads_next_to_nothing(busy: Path, tmp_path: Path) -> None:
+def test_a_hook_that_finds_a_worker_loads_few_modules(busy: Path, tmp_path: Path) -> None:
     loaded = modules_of_a_hook(save(), busy, tmp_path)
     assert loaded & {*HEAVY, *LIGHTER} == set()
     assert {"json", "sqlite3", "hooks.handlers", "queue.operations"} <= loaded
@@ -121,18 +121,18 @@ def test_a_hook_that_starts_a_worker_loads_none_of_the_workers_libraries(
     }
 
 
-def test_a_scan_costs_no_look_at_the_queue(busy: Path, tmp_path: Path) -> None:
+def test_a_scan_does_not_open_the_queue(busy: Path, tmp_path: Path) -> None:
     modules_of_a_hook(encode(hook_input(scan_update(7))), busy, tmp_path)
     assert not (busy / "queue").exists()
 
 
-def test_a_save_leaves_the_connection_for_the_worker(busy: Path) -> None:
+def test_a_save_stores_the_connection_for_the_worker(busy: Path) -> None:
     run(save(), busy)
     left = json.loads((busy / "connection.json").read_text(encoding="utf-8"))
     assert left["server_connection"]["SessionCookie"]["Value"] == "a-session-cookie"
 
 
-def test_all_files_are_the_owners_alone_whatever_the_umask(data_dir: Path) -> None:
+def test_all_files_are_private_under_any_umask(data_dir: Path) -> None:
     inner = data_dir / "made"
     assert run(save(), inner, umask=0).output["queued"] is True
     wait_until(lambda: (inner / "worker.log").exists(), "the worker logs")
@@ -141,20 +141,20 @@ def test_all_files_are_the_owners_alone_whatever_the_umask(data_dir: Path) -> No
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700, folder
         for name in files:
             file = Path(folder, name)
-            if file.exists():  # SQLite's own come and go
+            if file.exists():  # SQLite creates and removes its own files
                 assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
-def test_no_folder_on_the_way_is_open_to_others_whatever_the_umask(busy: Path) -> None:
+def test_all_created_folders_are_private_under_any_umask(busy: Path) -> None:
     run(save(), busy / "x" / "y" / "z", umask=0)
     for folder in (busy / "x", busy / "x" / "y"):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0, "others may rename what lies in it"
 
 
-def test_the_worker_lives_on_by_itself(data_dir: Path) -> None:
+def test_the_worker_outlives_the_hook(data_dir: Path) -> None:
     answer = run(
         save(), data_dir
-    )  # it returns when stdout and stderr are closed and the process is gone
+    )  # run returns once stdout and stderr are closed and the process has exited
     assert answer.output == {"scene_id": 7, "queued": True}
     (pid,) = worker_pids(data_dir)
     assert os.getsid(pid) == os.getpgid(pid) == pid, "it must have a session of its own"
@@ -191,7 +191,11 @@ def test_fifty_hooks_of_one_scene_leave_one_job(busy: Path) -> None:
 
 
 def killed_hook(stdin: bytes, data_dir: Path, delay: float) -> bool:
-    """Start a hook and kill it after `delay` seconds; return whether it had answered that the edit is queued."""
+    """Start a hook and kill it after `delay` seconds.
+
+    Returns:
+        Whether it had reported that the edit is queued.
+    """
     process = subprocess.Popen(
         [sys.executable, str(ENTRY)],
         stdin=subprocess.PIPE,
@@ -216,19 +220,19 @@ def killed_hook(stdin: bytes, data_dir: Path, delay: float) -> bool:
         return False
 
 
-def test_hooks_killed_at_any_moment_lose_no_answered_edit(busy: Path) -> None:
+def test_hooks_killed_at_any_moment_lose_no_acknowledged_edit(busy: Path) -> None:
     rng = random.Random(20240506)
     scenes = {scene_id: rng.uniform(0.0, 0.06) for scene_id in range(1, 101)}
     with ThreadPoolExecutor(3) as pool:
         kills = pool.map(lambda scene: killed_hook(save(scene[0]), busy, scene[1]), scenes.items())
         answered = dict(zip(scenes, kills, strict=True))
     assert run(save(1000), busy).output["queued"] is True
-    jobs = {job["scene_id"]: job for job in queued(busy)}  # which checks the database
+    jobs = {job["scene_id"]: job for job in queued(busy)}  # queued() also checks the database
     assert {scene_id for scene_id, safe in answered.items() if safe} <= set(jobs)
     assert all(job["data"] == {"title": f"Title {scene_id}"} for scene_id, job in jobs.items())
 
 
-def test_hooks_killed_while_they_start_a_worker_leave_the_next_one_able_to(data_dir: Path) -> None:
+def test_hooks_killed_while_starting_a_worker_do_not_block_the_next(data_dir: Path) -> None:
     rng = random.Random(7)
     for scene_id in range(1, 13):
         killed_hook(save(scene_id), data_dir, rng.uniform(0.03, 0.08))
@@ -238,7 +242,7 @@ def test_hooks_killed_while_they_start_a_worker_leave_the_next_one_able_to(data_
     assert 1000 in {job["scene_id"] for job in queued(data_dir)}
 
 
-def test_the_same_edit_again_after_a_kill_is_one_job(busy: Path) -> None:
+def test_repeating_an_edit_after_a_kill_leaves_one_job(busy: Path) -> None:
     killed_hook(save(7), busy, 0.05)
     answers: list[Answer] = [run(save(7), busy) for _ in range(2)]
     assert all(answer.output["queued"] for answer in answers)

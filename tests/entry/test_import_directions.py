@@ -1,4 +1,4 @@
-"""Packages depend on each other in one direction; read from the imports in the source."""
+"""Packages depend on each other in one direction, according to the imports in the source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.harness.plugin import ROOT
 
 PACKAGES = ("common", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks")
-#: What each package may import of ours, besides itself: packages, or single modules of them.
+#: Our packages or modules that each package may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
     "common": set(),
     "queue": {"common"},
@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "worker": {"common", "queue", "stash", "validation", "plex"},
     "tasks": {*PACKAGES},
 }
-#: Loaded by a save in Stash: of the standard library only what is cheap.
+#: Modules that a hook loads: they may import only cheap modules of the standard library.
 LIGHT = (
     *(
         "hooks/events.py",
@@ -65,7 +65,11 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 
 def imports(path: Path, *, later: bool = True) -> set[str]:
-    """The modules that a file imports when it runs; `later`: those inside functions as well."""
+    """Return the modules that a file imports.
+
+    Args:
+        later: include imports inside functions.
+    """
     return set(_imports(ast.parse(path.read_text(encoding="utf-8")).body, later))
 
 
@@ -122,13 +126,13 @@ def test_no_module_imports_the_entry() -> None:
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_what_a_hook_loads_imports_only_cheap_modules(name: str) -> None:
+def test_modules_of_the_hook_import_only_cheap_modules(name: str) -> None:
     tops = {module.split(".")[0] for module in imports(ROOT / name, later=False)}
     assert tops & HEAVY == set()
 
 
 def packages_imported_by(package: str) -> set[str]:
-    """The other packages of ours that the modules of a package import."""
+    """Return our other packages that the modules of a package import."""
     modules = (module for path in (ROOT / package).rglob("*.py") for module in imports(path))
     return {module.split(".")[0] for module in modules} & set(PACKAGES) - {package}
 

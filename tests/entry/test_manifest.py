@@ -1,4 +1,4 @@
-"""PlexSync.yml: read by Stash's strict rules, complete, and true to what the script does."""
+"""PlexSync.yml passes Stash's strict parser, is complete and matches the script."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ BOOLEANS = (
 )
 TEXTS = ("plex_url", "plex_token", "plex_libraries", "path_mappings")
 WHOLE_NUMBERS = ("max_retries", "plex_connect_timeout", "plex_read_timeout", "dlq_retention_days")
-#: Stash's page takes whole numbers only, and 0.1 is one of its values.
+#: Stash's settings page accepts whole numbers only, and 0.1 is a valid value.
 FRACTIONS = ("poll_interval",)
-#: Folders that no clone has.
+#: Folders that are not part of a clone.
 NOT_OURS = {".venv", ".git", "dependencies", "node_modules"}
 
 
@@ -38,7 +38,7 @@ def manifest() -> Manifest:
     return load_manifest(ROOT / "PlexSync.yml")
 
 
-def test_it_is_what_stash_expects(manifest: Manifest) -> None:
+def test_it_has_the_structure_that_stash_expects(manifest: Manifest) -> None:
     assert (manifest.id, manifest.name, manifest.interface) == ("PlexSync", "PlexSync", "raw")
     assert manifest.exec == ("python3", "{pluginDir}/PlexSync.py")
     assert manifest.err_log in ("", "error", "warning", "info", "debug", "trace", "none")
@@ -48,12 +48,12 @@ def test_it_is_what_stash_expects(manifest: Manifest) -> None:
     assert version.replace(".", "").isdigit()
 
 
-def test_it_is_the_only_manifest_in_the_tree() -> None:
+def test_it_is_the_only_manifest_in_the_repository() -> None:
     assert list(manifests(ROOT)) == [ROOT / "PlexSync.yml"]
 
 
 def manifests(folder: Path) -> Iterator[Path]:
-    """As Stash finds them, upper case included."""
+    """Yield manifests as Stash finds them, including upper-case extensions."""
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name not in NOT_OURS and not entry.is_symlink():
             yield from manifests(entry)
@@ -71,19 +71,19 @@ def test_stash_loads_it_from_a_clone_without_a_complaint(tmp_path: Path) -> None
     assert complaints == []
 
 
-def test_every_setting_is_declared_once_and_none_besides(manifest: Manifest) -> None:
+def test_exactly_the_known_settings_are_declared(manifest: Manifest) -> None:
     keys = [setting.key for setting in manifest.settings]
     assert sorted(keys) == sorted({*BOOLEANS, *TEXTS, *WHOLE_NUMBERS, *FRACTIONS})
 
 
-def test_every_setting_has_the_type_that_can_hold_it(manifest: Manifest) -> None:
+def test_every_setting_has_a_suitable_type(manifest: Manifest) -> None:
     types = {setting.key: setting.type for setting in manifest.settings}
     assert {types[key] for key in BOOLEANS} == {"BOOLEAN"}
     assert {types[key] for key in (*TEXTS, *FRACTIONS)} == {"STRING"}
     assert {types[key] for key in WHOLE_NUMBERS} == {"NUMBER"}
 
 
-def test_every_setting_says_what_it_is_and_its_default(manifest: Manifest) -> None:
+def test_every_setting_has_a_description_and_its_default(manifest: Manifest) -> None:
     for setting in manifest.settings:
         assert setting.display_name.strip(), setting.key
         assert "Default: " in setting.description or "Required" in setting.description, setting.key
@@ -103,14 +103,14 @@ def test_defaults_and_ranges_in_the_texts_are_those_of_the_code(manifest: Manife
         assert f"Default: {getattr(config, key):g}." in texts[key], key
 
 
-def test_what_changes_what_plex_shows_runs_a_hook_and_nothing_else(manifest: Manifest) -> None:
+def test_only_events_that_affect_plex_run_a_hook(manifest: Manifest) -> None:
     triggers = [trigger for hook in manifest.hooks for trigger in hook.triggered_by]
     assert set(triggers) == {SCENE_UPDATE, SCENE_CREATE, SCENE_DESTROY, *RELATED}
     assert len(set(triggers)) == len(triggers), "each hook is a process more"
     assert all(hook.name and hook.description for hook in manifest.hooks)
 
 
-def test_every_task_names_a_mode_of_its_own(manifest: Manifest) -> None:
+def test_every_task_has_its_own_mode(manifest: Manifest) -> None:
     assert "Sync recent scenes" in [task.name for task in manifest.tasks]
     assert all(task.description for task in manifest.tasks)
     modes = [task.default_args["mode"] for task in manifest.tasks]
@@ -123,7 +123,7 @@ def test_every_tasks_mode_is_known_to_the_script(manifest: Manifest, busy: Path)
     for task in manifest.tasks:
         if (
             task.default_args["mode"] == "install"
-        ):  # it would install: tests/release does it where it may
+        ):  # it would install packages; tests/release covers it
             continue
         answer = run(json.dumps({"args": dict(task.default_args)}).encode(), busy)
         assert unknown.replace("no_such_task", task.default_args["mode"]) != answer.document.get(
@@ -131,7 +131,7 @@ def test_every_tasks_mode_is_known_to_the_script(manifest: Manifest, busy: Path)
         )
 
 
-def test_everything_that_the_manifest_runs_is_there(manifest: Manifest) -> None:
+def test_every_file_that_the_manifest_runs_exists(manifest: Manifest) -> None:
     for task in (None, *manifest.tasks, *manifest.hooks):
         words = manifest.command(task)
         assert os.path.isfile(words[1])

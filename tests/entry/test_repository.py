@@ -1,4 +1,4 @@
-"""Files around the code: the workflow, the template for bug reports, the changelog, the README."""
+"""Files around the code: the CI workflow, the bug report template, changelog and README."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def manifest() -> Manifest:
 
 @pytest.fixture(scope="module")
 def job() -> dict[str, Any]:
-    """The one job of the workflow."""
+    """Return the only job of the workflow."""
     workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
     (job,) = workflow["jobs"].values()
     assert isinstance(job, dict)
@@ -33,7 +33,7 @@ def job() -> dict[str, Any]:
 
 
 def tracked() -> list[str]:
-    """Names of all files in git; an unpacked archive has no git."""
+    """Return the names of all files in git; skip the test in an unpacked archive."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is not a clone")
     listed = subprocess.run(
@@ -54,7 +54,7 @@ def test_the_workflow_names_every_system_and_every_python(job: dict[str, Any]) -
     assert job["strategy"]["fail-fast"] is False
     assert job["runs-on"] == "${{ matrix.os }}"
     assert {system.partition("-")[0] for system in matrix["os"]} == {"ubuntu", "macos", "windows"}
-    # As text: the number 3.10 is 3.1.
+    # Versions must be strings: the number 3.10 would be 3.1.
     assert matrix["python"] == ["3.10", "3.11", "3.12", "3.13"]
 
 
@@ -73,7 +73,7 @@ def test_the_workflow_tests_the_oldest_python_that_the_entry_accepts(job: dict[s
     assert job["strategy"]["matrix"]["python"][0] == oldest
 
 
-def test_the_bug_template_asks_for_the_report_the_versions_and_what_happened() -> None:
+def test_the_bug_template_asks_for_report_versions_and_description() -> None:
     text = (GITHUB / "ISSUE_TEMPLATE" / "bug_report.md").read_text(encoding="utf-8")
     _, front, body = text.split("---\n", 2)
     assert {"name", "about"} <= set(yaml.safe_load(front))
@@ -93,17 +93,17 @@ def changelog() -> str:
     return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_has_a_line_for_every_task_and_none_besides(manifest: Manifest) -> None:
+def test_the_readme_lists_exactly_the_tasks(manifest: Manifest) -> None:
     assert first_cells("| task | command |") == [task.name for task in manifest.tasks]
 
 
-def test_the_readme_has_a_line_for_every_setting_and_none_besides(manifest: Manifest) -> None:
+def test_the_readme_lists_exactly_the_settings(manifest: Manifest) -> None:
     keys = [key for cell in first_cells("| setting |") for key in re.findall(r"`(\w+)`", cell)]
     assert sorted(keys) == sorted(setting.key for setting in manifest.settings)
 
 
 def first_cells(head: str) -> list[str]:
-    """The first cell of each row of the table in the README whose head begins with `head`."""
+    """Return the first cells of the README table whose header begins with `head`."""
     lines = iter(README.read_text(encoding="utf-8").splitlines())
     assert any(line.startswith(head) for line in lines), head
     rows = []
@@ -111,7 +111,7 @@ def first_cells(head: str) -> list[str]:
         if not line.startswith("|"):
             break
         rows.append(line.split("|")[1].strip())
-    return rows[1:]  # without the rule below the head
+    return rows[1:]  # without the separator below the header
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/decisions/*.md")), ids=lambda p: p.stem)

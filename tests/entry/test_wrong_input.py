@@ -1,4 +1,4 @@
-"""Whatever comes on stdin: one JSON document out, one log line, no traceback, and nothing queued that is none."""
+"""Any stdin yields one JSON document and one log line, no traceback, and no wrong job."""
 
 from __future__ import annotations
 
@@ -101,18 +101,18 @@ def assert_one_clear_error(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("name", NO_INPUT)
-def test_what_is_no_document_is_one_clear_error(busy: Path, name: str) -> None:
+def test_input_that_is_not_json_is_one_clear_error(busy: Path, name: str) -> None:
     assert_one_clear_error(run(NO_INPUT[name], busy))
     assert queued(busy) == []
 
 
 @pytest.mark.parametrize("name", NO_EVENT)
-def test_what_is_no_event_is_one_clear_error(busy: Path, name: str) -> None:
+def test_json_that_is_not_an_event_is_one_clear_error(busy: Path, name: str) -> None:
     assert_one_clear_error(run(NO_EVENT[name], busy))
     assert queued(busy) == []
 
 
-ODD_BUT_RIGHT: dict[str, bytes] = {
+UNUSUAL_BUT_VALID: dict[str, bytes] = {
     "blanks around it": b"\n\n " + save() + b" \r\n",
     "a byte order mark": b"\xef\xbb\xbf" + save(),
     "another encoding": save().decode().encode("utf-16"),
@@ -124,7 +124,7 @@ ODD_BUT_RIGHT: dict[str, bytes] = {
     "an emoji": save(title="🎬 \u202e \u2028"),
     "control characters": hook({**UPDATE, "id": 7, "input": {"title": "\x01e\x02\r\n\x1b[31m"}}),
     "SQL": save(title="'); DROP TABLE ack_queue_default; --"),
-    "fields nobody knows": hook(
+    "unknown fields": hook(
         {**UPDATE, "id": 7, "input": {"title": "T", "pqid": 1, "job_key": "x", "": {}}}
     ),
     "an input of our own names": save(title="T").replace(b'"clientMutationId"', b'"pqid"'),
@@ -142,9 +142,9 @@ ODD_BUT_RIGHT: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", ODD_BUT_RIGHT)
-def test_an_odd_event_is_queued(busy: Path, name: str) -> None:
-    answer = run(ODD_BUT_RIGHT[name], busy)
+@pytest.mark.parametrize("name", UNUSUAL_BUT_VALID)
+def test_an_unusual_but_valid_event_is_queued(busy: Path, name: str) -> None:
+    answer = run(UNUSUAL_BUT_VALID[name], busy)
     assert answer.output["queued"] is True
     assert {level for level, _ in answer.log} <= {"debug"}
     (job,) = queued(busy)
@@ -153,8 +153,8 @@ def test_an_odd_event_is_queued(busy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "1e999"])
-def test_a_number_beyond_all_numbers_damages_nothing(busy: Path, constant: str) -> None:
-    """Queued or refused, but not by advice about a database that is well."""
+def test_a_number_out_of_range_damages_nothing(busy: Path, constant: str) -> None:
+    """The edit is queued or refused, without an error about an intact database."""
     answer = run(save(rating100=12345).replace(b"12345", constant.encode()), busy)
     assert b"database" not in answer.stdout
     assert ("output" in answer.document) == (len(queued(busy)) == 1)
@@ -171,33 +171,31 @@ def test_a_number_beyond_all_numbers_damages_nothing(busy: Path, constant: str) 
         (save(gallery_ids=["1"], stash_ids=[], primary_file_id="2"), "files"),
     ],
 )
-def test_what_plex_does_not_show_is_answered_and_leaves_nothing(
-    busy: Path, stdin: bytes, reason: str
-) -> None:
+def test_a_change_that_plex_does_not_show_is_skipped(busy: Path, stdin: bytes, reason: str) -> None:
     answer = run(stdin, busy)
     assert answer.output == {"scene_id": 7, "queued": False}, reason
     assert answer.log == []
     assert queued(busy) == []
 
 
-def test_an_answer_that_nobody_reads_costs_no_edit_and_no_traceback(busy: Path) -> None:
+def test_a_closed_stdout_loses_no_edit_and_causes_no_traceback(busy: Path) -> None:
     if os.name != "posix":
         pytest.skip("needs POSIX descriptors")
     reader, writer = os.pipe()
     os.close(reader)
 
-    def give_it_a_broken_stdout() -> None:
+    def break_stdout() -> None:
         os.dup2(writer, 1)
 
     try:
-        answer = run(save(), busy, before_exec=give_it_a_broken_stdout)
+        answer = run(save(), busy, before_exec=break_stdout)
     finally:
         os.close(writer)
     assert len(queued(busy)) == 1
     assert b"Traceback" not in answer.stderr
 
 
-def test_answers_are_plain_ascii_in_any_locale(busy: Path) -> None:
+def test_output_is_plain_ascii_in_any_locale(busy: Path) -> None:
     any_locale: dict[str, Any] = {
         "LC_ALL": "C",
         "PYTHONIOENCODING": "ascii:strict",

@@ -1,1 +1,1 @@
-"""Tests of everything that speaks to Plex: with the real plexapi, over HTTP, against the simulator."""
+"""Tests of the Plex package: the real plexapi talks HTTP to the Plex simulator."""

@@ -1,4 +1,4 @@
-"""Fixtures: a simulated Plex, and what the worker uses to talk to it."""
+"""Fixtures: a Plex simulator and the objects that the worker uses to talk to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plex.history import WriteHistory
 from plex.index import FileIndex
 from tests.harness.clock import FakeClock
 from tests.harness.plex_only import PlexHarness
-from tests.plex.support import TOKEN, Naps, open_index
+from tests.plex.support import TOKEN, FakeSleep, open_index
 from tests.simulators.plex import PlexSimulator
 
 
@@ -22,8 +22,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def naps() -> Naps:
-    return Naps()
+def fake_sleep() -> FakeSleep:
+    return FakeSleep()
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def plex(clock: FakeClock) -> Iterator[PlexSimulator]:
 
 
 @pytest.fixture
-def client(plex: PlexSimulator, naps: Naps) -> Iterator[PlexClient]:
-    client = PlexClient(plex.url, TOKEN, sleep=naps)
+def client(plex: PlexSimulator, fake_sleep: FakeSleep) -> Iterator[PlexClient]:
+    client = PlexClient(plex.url, TOKEN, sleep=fake_sleep)
     yield client
     client.close()
 
@@ -47,7 +47,7 @@ def index() -> Iterator[FileIndex]:
 
 
 @pytest.fixture
-def memory() -> Iterator[WriteHistory]:
+def history() -> Iterator[WriteHistory]:
     connection = connect(IN_MEMORY)
     yield WriteHistory(connection)
     connection.close()
@@ -59,6 +59,6 @@ def harness(
     clock: FakeClock,
     client: PlexClient,
     index: FileIndex,
-    memory: WriteHistory,
+    history: WriteHistory,
 ) -> PlexHarness:
-    return PlexHarness(plex, clock, client, index, memory)
+    return PlexHarness(plex, clock, client, index, history)

@@ -1,4 +1,4 @@
-"""What the tests of `plex` share: settings of property tests, a fake sleep, an index in memory."""
+"""Shared helpers: Hypothesis settings, a fake sleep, an in-memory index."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PROPERTY = settings(
 )
 
 
-class Naps:
-    """A sleep that does not sleep and remembers for how long."""
+class FakeSleep:
+    """Record the seconds of each sleep and return at once."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""The connection: lazy, limited in time, patient with the network, and silent towards other hosts."""
+"""The Plex connection is lazy, has timeouts, retries quickly and keeps its token to one host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plex.index import FileIndex
 from plex.items import read_item
 from tests.harness.plex_only import PlexHarness
 from tests.isolation import closed_url
-from tests.plex.support import TOKEN, Naps, requests_of
+from tests.plex.support import TOKEN, FakeSleep, requests_of
 from tests.simulators.httpd import (
     Answer,
     Fault,
@@ -40,7 +40,7 @@ PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
 
 
 class TimeoutRecorder(HTTPAdapter):
-    """Sends as ever, and notes the time limits of each request."""
+    """Record the timeouts of each request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,15 +54,15 @@ class TimeoutRecorder(HTTPAdapter):
 
 
 @pytest.fixture
-def stranger() -> Iterator[SimulatedServer]:
-    """Another host, which has no business with the token."""
+def other_host() -> Iterator[SimulatedServer]:
+    """Start another host, which must never receive the token."""
     with SimulatedServer(
-        lambda _request: Response(200, b"<MediaContainer/>"), name="stranger"
+        lambda _request: Response(200, b"<MediaContainer/>"), name="other_host"
     ) as server:
         yield server
 
 
-# --- laziness -----------------------------------------------------------------------------------------------
+# --- lazy connection
 
 
 def test_nothing_is_sent_before_the_first_use(plex: PlexSimulator, client: PlexClient) -> None:
@@ -96,15 +96,15 @@ def test_a_failed_connection_is_tried_again_at_the_next_use(
     assert client.server is not None
 
 
-# --- time limits --------------------------------------------------------------------------------------------
+# --- timeouts
 
 
 def test_every_request_has_both_time_limits(
-    plex: PlexSimulator, naps: Naps, index: FileIndex
+    plex: PlexSimulator, fake_sleep: FakeSleep, index: FileIndex
 ) -> None:
     library = plex.add_library("Scenes", ["/media"])
     rating_key = plex.add_item(library, "/media/a/One.mp4").rating_key
-    client = PlexClient(plex.url, TOKEN, connect_timeout=2.5, read_timeout=7.5, sleep=naps)
+    client = PlexClient(plex.url, TOKEN, connect_timeout=2.5, read_timeout=7.5, sleep=fake_sleep)
     recorder = TimeoutRecorder()
     client._session.mount("http://", recorder)
     section = client.get_library("Scenes")
@@ -127,11 +127,11 @@ def test_every_request_has_both_time_limits(
     "path", ["/$", "/library/sections$", "/library/sections/1/all", "/library/metadata"]
 )
 def test_a_server_that_hangs_is_a_temporary_error(
-    plex: PlexSimulator, naps: Naps, index: FileIndex, path: str
+    plex: PlexSimulator, fake_sleep: FakeSleep, index: FileIndex, path: str
 ) -> None:
     library = plex.add_library("Scenes", ["/media"])
     rating_key = plex.add_item(library, "/media/a/One.mp4").rating_key
-    client = PlexClient(plex.url, TOKEN, read_timeout=0.2, sleep=naps)
+    client = PlexClient(plex.url, TOKEN, read_timeout=0.2, sleep=fake_sleep)
     rule = plex.faults.add(Hang(), path=path)
     with pytest.raises(PlexTemporaryError, match="in time"):
         index.refresh(client, [library.key])
@@ -142,64 +142,64 @@ def test_a_server_that_hangs_is_a_temporary_error(
     client.close()
 
 
-# --- quick attempts -----------------------------------------------------------------------------------------
+# --- quick retries
 
 
 @pytest.mark.parametrize("fault", [Reset(), ResetAfter(), Truncate(0.5)], ids=repr)
-def test_the_third_attempt_counts(
-    plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault
+def test_the_third_attempt_succeeds(
+    plex: PlexSimulator, client: PlexClient, fake_sleep: FakeSleep, fault: Fault
 ) -> None:
     plex.faults.add(fault, times=2)
     assert client.server.machineIdentifier == plex.machine_identifier
     assert len(plex.log) == 3
-    assert len(naps.seconds) == 2
+    assert len(fake_sleep.seconds) == 2
 
 
 @pytest.mark.parametrize("fault", [Reset(), ResetAfter(), Truncate(0.5)], ids=repr)
-def test_three_attempts_are_all(
-    plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault
+def test_there_are_no_more_than_three_attempts(
+    plex: PlexSimulator, client: PlexClient, fake_sleep: FakeSleep, fault: Fault
 ) -> None:
     plex.faults.add(fault)
     with pytest.raises(PlexTemporaryError):
         _ = client.server
     assert len(plex.log) == 3
-    assert len(naps.seconds) == 2
+    assert len(fake_sleep.seconds) == 2
 
 
-def test_a_refused_connection_is_tried_three_times(naps: Naps) -> None:
+def test_a_refused_connection_is_tried_three_times(fake_sleep: FakeSleep) -> None:
     with PlexSimulator(token=TOKEN) as plex:
         url = plex.url
-    client = PlexClient(url, TOKEN, sleep=naps)
+    client = PlexClient(url, TOKEN, sleep=fake_sleep)
     with pytest.raises(PlexTemporaryError):
         _ = client.server
     client.close()
-    assert len(naps.seconds) == 2
+    assert len(fake_sleep.seconds) == 2
 
 
-def test_pauses_begin_at_a_tenth_of_a_second_and_grow_with_jitter(naps: Naps) -> None:
+def test_pauses_begin_at_a_tenth_of_a_second_and_grow_with_jitter(fake_sleep: FakeSleep) -> None:
     for _ in range(20):
-        client = PlexClient(closed_url(), TOKEN, sleep=naps)
+        client = PlexClient(closed_url(), TOKEN, sleep=fake_sleep)
         with pytest.raises(PlexTemporaryError):
             _ = client.server
         client.close()
-    pairs = list(zip(naps.seconds[::2], naps.seconds[1::2], strict=True))
+    pairs = list(zip(fake_sleep.seconds[::2], fake_sleep.seconds[1::2], strict=True))
     assert all(0.1 <= first < second <= 1 for first, second in pairs)
-    assert len(set(naps.seconds)) == len(naps.seconds)
+    assert len(set(fake_sleep.seconds)) == len(fake_sleep.seconds)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429, 500, 503])
-def test_an_answer_is_no_reason_for_another_attempt(
-    plex: PlexSimulator, client: PlexClient, naps: Naps, status: int
+def test_an_error_response_is_not_retried(
+    plex: PlexSimulator, client: PlexClient, fake_sleep: FakeSleep, status: int
 ) -> None:
     plex.faults.add(Answer(status))
     with pytest.raises(PLEX_ERRORS):
         _ = client.server
     assert len(plex.log) == 1
-    assert naps.seconds == []
+    assert fake_sleep.seconds == []
 
 
-def test_an_edit_whose_answer_was_lost_is_sent_again_and_does_no_harm(
-    harness: PlexHarness, naps: Naps
+def test_an_edit_whose_response_was_lost_is_sent_again_harmlessly(
+    harness: PlexHarness, fake_sleep: FakeSleep
 ) -> None:
     item = harness.plex.add_item(harness.library, "/media/a/One.mp4", genres=["Old"])
     rule = harness.plex.faults.add(ResetAfter(), method="PUT", times=1)
@@ -208,21 +208,21 @@ def test_an_edit_whose_answer_was_lost_is_sent_again_and_does_no_harm(
     )
     rule.remove()
     assert (item.title, item.genres) == ("New", ["Fresh"])
-    assert len(naps.seconds) == 1
+    assert len(fake_sleep.seconds) == 1
 
 
-# --- secrets ------------------------------------------------------------------------------------------------
+# --- secrets
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 def test_a_redirect_is_not_followed_to_another_host(
-    harness: PlexHarness, stranger: SimulatedServer, method: str, status: int
+    harness: PlexHarness, other_host: SimulatedServer, method: str, status: int
 ) -> None:
     item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
     plex_item = harness.item(item.rating_key)
     harness.plex.faults.add(
-        Answer(status, b"", {"Location": f"{stranger.url}/steal"}), method=method
+        Answer(status, b"", {"Location": f"{other_host.url}/steal"}), method=method
     )
     calls: dict[str, Callable[[], object]] = {
         "GET": harness.client.probe,
@@ -231,19 +231,19 @@ def test_a_redirect_is_not_followed_to_another_host(
     }
     with pytest.raises(PLEX_ERRORS):
         calls[method]()
-    assert len(stranger.log) == 0
+    assert len(other_host.log) == 0
 
 
 def test_a_redirect_at_the_first_request_is_not_followed(
-    plex: PlexSimulator, client: PlexClient, stranger: SimulatedServer
+    plex: PlexSimulator, client: PlexClient, other_host: SimulatedServer
 ) -> None:
-    plex.faults.add(Answer(302, b"", {"Location": stranger.url}))
+    plex.faults.add(Answer(302, b"", {"Location": other_host.url}))
     with pytest.raises(PLEX_ERRORS):
         _ = client.server
-    assert len(stranger.log) == 0
+    assert len(other_host.log) == 0
 
 
-def test_the_token_is_in_no_address(harness: PlexHarness) -> None:
+def test_no_url_contains_the_token(harness: PlexHarness) -> None:
     item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
     harness.refresh()
     harness.item(item.rating_key).edit(**{"title.value": "x"})
@@ -254,13 +254,15 @@ def test_the_token_is_in_no_address(harness: PlexHarness) -> None:
     } == {TOKEN}
 
 
-# --- identity -----------------------------------------------------------------------------------------------
+# --- identity
 
 
-def test_all_clients_of_a_server_give_the_same_name(plex: PlexSimulator, naps: Naps) -> None:
+def test_all_clients_send_the_same_client_identifier(
+    plex: PlexSimulator, fake_sleep: FakeSleep
+) -> None:
     library = plex.add_library("Scenes", ["/media"])
     for url in (plex.url, plex.url, f"{plex.url}/"):
-        client = PlexClient(url, TOKEN, sleep=naps)
+        client = PlexClient(url, TOKEN, sleep=fake_sleep)
         client.libraries()
         client.get_library(library.title).update()
         client.close()
@@ -273,7 +275,7 @@ def test_all_clients_of_a_server_give_the_same_name(plex: PlexSimulator, naps: N
     }
 
 
-# --- libraries ----------------------------------------------------------------------------------------------
+# --- libraries
 
 
 @pytest.mark.parametrize("name", ["My Scenes", "my scenes", "MY SCENES", "  My Scenes  "])
@@ -291,7 +293,7 @@ def test_the_exact_spelling_of_a_name_goes_before_another_case(
     assert int(client.get_library("Scenes").key) == exact.key
 
 
-def test_a_library_that_is_not_there_is_named(plex: PlexSimulator, client: PlexClient) -> None:
+def test_the_error_names_a_missing_library(plex: PlexSimulator, client: PlexClient) -> None:
     plex.add_library("Scenes", ["/media"])
     with pytest.raises(PlexNotFound, match="Nonsense"):
         client.get_library("Nonsense")
@@ -310,7 +312,7 @@ def test_a_library_added_or_renamed_later_is_seen(plex: PlexSimulator, client: P
         client.get_library("Scenes")
 
 
-def test_without_names_all_movie_libraries_are_meant(
+def test_without_names_all_movie_libraries_are_used(
     plex: PlexSimulator, client: PlexClient
 ) -> None:
     wanted = [plex.add_library("A", ["/a"]).key, plex.add_library("B", ["/b"]).key]
@@ -328,7 +330,7 @@ def test_named_libraries_come_in_the_order_of_the_names(
         client.libraries(("a", "nope"))
 
 
-# --- the probe ----------------------------------------------------------------------------------------------
+# --- the probe
 
 
 @pytest.mark.parametrize("connected", [False, True])
@@ -345,7 +347,7 @@ def test_a_probe_is_one_request(plex: PlexSimulator, client: PlexClient, connect
     "fault", [Reset(), ResetAfter(), Truncate(0.3), Answer(503), Answer(520)], ids=repr
 )
 def test_a_probe_is_never_repeated(
-    plex: PlexSimulator, client: PlexClient, naps: Naps, fault: Fault, connected: bool
+    plex: PlexSimulator, client: PlexClient, fake_sleep: FakeSleep, fault: Fault, connected: bool
 ) -> None:
     if connected:
         _ = client.server
@@ -354,11 +356,11 @@ def test_a_probe_is_never_repeated(
     with pytest.raises(PlexTemporaryError):
         client.probe()
     assert len(plex.log) == 1
-    assert naps.seconds == []
+    assert fake_sleep.seconds == []
 
 
 def test_after_a_failed_probe_other_requests_have_their_attempts_again(
-    plex: PlexSimulator, client: PlexClient, naps: Naps
+    plex: PlexSimulator, client: PlexClient, fake_sleep: FakeSleep
 ) -> None:
     rule = plex.faults.add(Reset())
     with pytest.raises(PlexTemporaryError):
@@ -366,11 +368,11 @@ def test_after_a_failed_probe_other_requests_have_their_attempts_again(
     rule.remove()
     plex.faults.add(Reset(), times=2)
     assert client.server is not None
-    assert len(naps.seconds) == 2
+    assert len(fake_sleep.seconds) == 2
 
 
 @pytest.mark.parametrize("connected", [False, True])
-def test_a_probe_tells_a_rejected_token_from_silence(
+def test_a_probe_tells_a_rejected_token_from_an_outage(
     plex: PlexSimulator, client: PlexClient, connected: bool
 ) -> None:
     if connected:
@@ -391,7 +393,7 @@ def test_a_plex_that_starts_up_is_a_temporary_error(
         client.probe()
 
 
-# --- a wrong address ----------------------------------------------------------------------------------------
+# --- a wrong address
 
 
 @pytest.mark.parametrize(
@@ -407,12 +409,14 @@ def test_a_plex_that_starts_up_is_a_temporary_error(
     ],
     ids=["html", "bad html", "json", "404", "bare 404"],
 )
-def test_what_is_no_plex_is_said_to_be_a_wrong_setting(naps: Naps, answer: Response) -> None:
+def test_a_server_that_is_not_plex_is_reported_as_a_wrong_setting(
+    fake_sleep: FakeSleep, answer: Response
+) -> None:
     def handle(_request: Request) -> Response:
         return answer
 
     with SimulatedServer(handle, name="web") as web:
-        client = PlexClient(web.url, TOKEN, sleep=naps)
+        client = PlexClient(web.url, TOKEN, sleep=fake_sleep)
         with pytest.raises(PlexRejected, match="plex_url") as caught:
             _ = client.server
         client.close()

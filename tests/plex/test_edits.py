@@ -1,4 +1,4 @@
-"""The rules of writing, as tables: (what Stash says, what Plex has, what we wrote before) → what is sent."""
+"""Tables of the write rules: (Stash value, Plex value, last written value) → request sent."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def plan(
 
 
 def as_stored(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The history as JSON brings it back: no tuples."""
+    """Return the history as it is read back from JSON: with lists instead of tuples."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()
     }
 
 
 def sent(edits: Edits) -> dict[str, str | int]:
-    """The parameters without the locks."""
+    """Return the request parameters without the locks."""
     return {name: value for name, value in edits.parameters.items() if not name.endswith(".locked")}
 
 
-# --- texts --------------------------------------------------------------------------------------------------
+# --- texts
 
-# Stash, Plex, what we wrote, preserve → the value that is sent (None: nothing)
+# (Stash value, Plex value, last written value, preserve, value sent or None)
 TEXTS = [
     ("new", "", None, False, "new"),
     ("new", "old", None, False, "new"),
@@ -90,12 +90,12 @@ def test_texts(
     preserve: bool,
     expected: str,
 ) -> None:
-    memory = {} if before is None else {field: before}
-    switches = Switches(preserve=preserve, collections=False)  # where a studio would be as well
-    edits = plan({stash_name: stash}, {plex_name: plex}, memory, switches=switches)
+    history = {} if before is None else {field: before}
+    switches = Switches(preserve=preserve, collections=False)  # a studio would also be a collection
+    edits = plan({stash_name: stash}, {plex_name: plex}, history, switches=switches)
     assert sent(edits) == ({} if expected is None else {f"{field}.value": expected})
     assert (field in edits.changes) == (expected is not None)
-    # what is remembered as ours is what Plex has from us after this
+    # The history holds the values that Plex has from us after this edit.
     after = plex if expected is None else expected
     remembered = edits.fields.get(field)
     assert remembered in (None, after)
@@ -121,12 +121,12 @@ def test_an_empty_title_is_never_sent(
 
 
 @pytest.mark.parametrize("stem", ["", "\u200b", "\x01", " "])
-def test_a_title_stays_when_the_file_name_has_none_either(stem: str) -> None:
+def test_a_title_stays_when_the_file_name_is_empty_too(stem: str) -> None:
     for before in ({}, {"title": "Mine"}):
         assert sent(plan({"title": ""}, {"title": "Mine"}, before, stem=stem)) == {}
 
 
-# --- dates and ratings --------------------------------------------------------------------------------------
+# --- dates and ratings
 
 DATES = [
     ("2024-05-06", "", "", {}, {"originallyAvailableAt.value": "2024-05-06", "year.value": "2024"}),
@@ -181,9 +181,9 @@ def test_ratings_are_sent_only_when_asked_for(
     )
 
 
-# --- lists --------------------------------------------------------------------------------------------------
+# --- lists
 
-# Stash, Plex, what we wrote, preserve → the list that Plex shall have (None: nothing is sent)
+# (Stash list, Plex list, last written list, preserve, resulting list or None if nothing is sent)
 LISTS = [
     (["A"], [], None, False, ["A"]),
     (["A", "B"], ["A"], None, False, ["A", "B"]),
@@ -193,7 +193,7 @@ LISTS = [
     (["B", "A"], ["A", "B"], None, False, None),
     ([], ["User"], None, False, None),
     ([], [], None, False, None),
-    # with a memory, the user's own stay
+    # with a history, the user's own names stay
     (["A", "B"], ["A", "User"], ["A"], False, ["A", "B", "User"]),
     (["A"], ["A", "User"], ["A"], False, None),
     (["A"], ["A", "B", "User"], ["A", "B"], False, ["A", "User"]),
@@ -203,7 +203,7 @@ LISTS = [
     (["A"], ["User"], ["A"], False, ["A", "User"]),
     (["a"], ["A", "User"], ["A"], False, None),
     (["B"], ["a", "User"], ["A"], False, ["B", "User"]),
-    # preserve keeps what is there, but for our own
+    # preserve keeps existing names that we did not write
     (["A"], [], None, True, ["A"]),
     (["A"], ["User"], None, True, None),
     (["A", "B"], ["A", "User"], ["A"], True, ["A", "B", "User"]),
@@ -227,9 +227,9 @@ def test_lists(
     preserve: bool,
     expected: list[str] | None,
 ) -> None:
-    memory = {} if before is None else {kind: before}
+    history = {} if before is None else {kind: before}
     edits = plan(
-        {stash_name: stash}, {plex_name: tuple(plex)}, memory, switches=Switches(preserve=preserve)
+        {stash_name: stash}, {plex_name: tuple(plex)}, history, switches=Switches(preserve=preserve)
     )
     assert (sent(edits) == {}) == (expected is None)
     if expected is not None:
@@ -238,7 +238,11 @@ def test_lists(
 
 
 def _applied(edits: Edits, kind: str, present: list[str], *, add: bool) -> list[str]:
-    """What Plex has after the request, under either reading of an indexed list."""
+    """Return the list after the request.
+
+    Args:
+        add: whether Plex appends an indexed list to the old one instead of replacing it.
+    """
     gone = {
         unquote(name).casefold()
         for name in str(edits.parameters.get(f"{kind}[].tag.tag-", "")).split(",")
@@ -271,7 +275,7 @@ AWKWARD = [
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_awkward_names_come_and_go_as_one(name: str) -> None:
+def test_a_name_with_special_characters_is_added_and_removed_whole(name: str) -> None:
     assert sent(plan({"tags": [name]}, {"genres": ()})) == {"genre[0].tag.tag": name}
     gone = sent(plan({"tags": []}, {"genres": (name, "User")}, {"genre": [name]}))
     assert unquote(str(gone["genre[].tag.tag-"])) == name
@@ -294,14 +298,14 @@ def test_the_studio_is_a_collection_too_and_never_twice() -> None:
     }
 
 
-def test_a_studio_that_is_taken_away_leaves_the_collections() -> None:
+def test_a_removed_studio_is_removed_from_the_collections() -> None:
     gone = sent(
         plan({"groups": ["G"]}, {"collections": ("G", "St", "Mine")}, {"collection": ["G", "St"]})
     )
     assert gone["collection[].tag.tag-"] == "St"
 
 
-def test_a_characters_name_stays_with_its_actor() -> None:
+def test_an_actor_keeps_the_name_of_the_character() -> None:
     edits = sent(
         plan({"performers": ["Ann", "Bob"]}, {"actors": ("Ann",), "characters": {"Ann": "Queen"}})
     )
@@ -310,16 +314,29 @@ def test_a_characters_name_stays_with_its_actor() -> None:
     }
 
 
-# --- switches and locks -------------------------------------------------------------------------------------
+# --- switches and locks
 
 FULL = {
-    "title": "New", "details": "Text", "date": "2024-05-06", "studio": "St", "performers": ["Ann"], "tags": ["T1"],
-    "groups": ["G"], "rating100": 50, "director": "Dee",
-}  # fmt: skip
+    "title": "New",
+    "details": "Text",
+    "date": "2024-05-06",
+    "studio": "St",
+    "performers": ["Ann"],
+    "tags": ["T1"],
+    "groups": ["G"],
+    "rating100": 50,
+    "director": "Dee",
+}
 FIELDS_OF = {
-    "title": {"title"}, "details": {"summary"}, "date": {"originallyAvailableAt", "year"}, "studio": {"studio"},
-    "performers": {"actor", "director"}, "tags": {"genre"}, "collections": {"collection"}, "rating": {"userRating"},
-}  # fmt: skip
+    "title": {"title"},
+    "details": {"summary"},
+    "date": {"originallyAvailableAt", "year"},
+    "studio": {"studio"},
+    "performers": {"actor", "director"},
+    "tags": {"genre"},
+    "collections": {"collection"},
+    "rating": {"userRating"},
+}
 
 
 @pytest.mark.parametrize("switch", FIELDS_OF)
@@ -327,7 +344,7 @@ def test_a_switch_that_is_off_sends_nothing_of_its_field(switch: str) -> None:
     on = dict.fromkeys(FIELDS_OF, True)
     assert set(plan(FULL, {}, switches=Switches(**on)).changes) == set().union(*FIELDS_OF.values())
     off = plan(FULL, {}, switches=Switches(**{**on, switch: False}))
-    if switch == "performers":  # whose switch a director has is not said anywhere but here
+    if switch == "performers":  # the director has no switch of its own
         assert "actor" not in off.changes
     else:
         assert set(off.changes) == set().union(*FIELDS_OF.values()) - FIELDS_OF[switch]
@@ -339,7 +356,7 @@ def test_a_switch_that_is_off_sends_nothing_of_its_field(switch: str) -> None:
 
 
 @pytest.mark.parametrize("switch", FIELDS_OF)
-def test_a_field_whose_switch_is_off_keeps_its_memory(switch: str) -> None:
+def test_a_field_whose_switch_is_off_keeps_its_history(switch: str) -> None:
     before = {
         "title": "a",
         "summary": "b",
@@ -354,7 +371,7 @@ def test_a_field_whose_switch_is_off_keeps_its_memory(switch: str) -> None:
         assert edits.fields[field] == {**before, **lists}[field]
 
 
-def test_what_is_written_is_locked_and_nothing_else() -> None:
+def test_only_written_fields_are_locked() -> None:
     edits = plan({"title": "New", "tags": ["A"]}, {"studio": "St", "genres": ("A", "B")})
     locks = {name: value for name, value in edits.parameters.items() if name.endswith(".locked")}
     assert locks == {"title.locked": 1, "genre.locked": 1}
@@ -365,15 +382,15 @@ def test_what_is_written_is_locked_and_nothing_else() -> None:
     ]
 
 
-def test_nothing_that_differs_is_nothing_to_send() -> None:
+def test_without_differences_nothing_is_sent() -> None:
     assert dict(plan({}, {}).parameters) == {}
 
 
-# --- the length of a request --------------------------------------------------------------------------------
+# --- the length of a request
 
 
 def _length(edits: Edits) -> int:
-    """The longest request's length in bytes."""
+    """Return the longest request's length in bytes."""
     requests = split_requests(edits.parameters)
     assert {name: value for one in requests for name, value in one.items()} == dict(
         edits.parameters
@@ -399,14 +416,14 @@ def test_a_long_summary_fits_and_is_stable(letter: str, count: int) -> None:
 
 
 def test_many_long_names_and_a_long_summary_fit_together() -> None:
-    """Plex refuses a request of 33 kB, with the whole scene."""
+    """Plex refuses a request of 33 kB, and the whole scene would stay unsynced."""
     fields = {"details": "あ" * 9000, "tags": [f"タグの名前{number:03d}" for number in range(250)]}
     edits = plan(fields, {"genres": tuple(f"古い名前{number:03d}" for number in range(60))})
     assert _length(edits) < 32_000
     assert edits.parameters["summary.value"]
 
 
-# --- for all inputs -----------------------------------------------------------------------------------------
+# --- properties
 
 NAMES = st.lists(st.sampled_from(["A", "a", "B", "C, D", "é", "É", "User", "x" * 50]), max_size=5)
 TEXT = st.sampled_from(["", "one", "two", "three"])
@@ -446,7 +463,7 @@ def test_a_second_run_sends_nothing(
 
 @PROPERTY
 @given(NAMES, NAMES, NAMES, st.booleans())
-def test_with_a_memory_the_users_own_names_always_stay(
+def test_with_a_history_the_users_own_names_always_stay(
     tags: list[str], wrote: list[str], own: list[str], preserve: bool
 ) -> None:
     own = [name for name in own if name.casefold() not in {one.casefold() for one in wrote}]

@@ -1,4 +1,4 @@
-"""One door: whatever plexapi, requests and urllib3 raise leaves as one of three, and tells no secrets."""
+"""Every error of plexapi, requests and urllib3 becomes one of our three, without secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from plex.exceptions import (
 )
 from plex.index import FileIndex
 from tests.harness.plex_only import PlexHarness
-from tests.plex.support import TOKEN, Naps
+from tests.plex.support import TOKEN, FakeSleep
 from tests.simulators.httpd import Answer, Fault, Hang, Reset, ResetAfter, Truncate
 from tests.simulators.plex import PlexSimulator
 from validation.errors import PermanentError, TransientError
@@ -50,7 +50,7 @@ EITHER = {requests.exceptions.InvalidSchema, requests.exceptions.InvalidHeader}
 
 
 def _exceptions_of(package: ModuleType) -> Iterator[type[Exception]]:
-    """Every exception class that is defined in a package's modules; warnings are never raised as such."""
+    """Yield every exception class that a package's modules define, except warnings."""
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if found.name.rpartition(".")[2] not in ("exceptions", "base", "server", "utils"):
             continue
@@ -66,17 +66,17 @@ def _all_exceptions() -> list[type[Exception]]:
     return sorted(found, key=lambda one: f"{one.__module__}.{one.__qualname__}")
 
 
-def _made(kind: type[Exception], text: str) -> Exception:
-    """An exception of any class, whatever its constructor asks for."""
+def _build(kind: type[Exception], text: str) -> Exception:
+    """Create an exception of any class, even if its constructor needs arguments."""
     made: Exception = kind.__new__(kind, text)
     return made
 
 
-def _assert_tells_nothing(error: BaseException) -> None:
+def _assert_no_secrets(error: BaseException) -> None:
     assert not [secret for secret in SECRETS if secret in str(error)], str(error)
 
 
-def test_the_walk_finds_the_classes_that_are_known() -> None:
+def test_the_collected_exceptions_include_the_known_ones() -> None:
     assert {
         plexapi.exceptions.TwoFactorRequired,
         requests.ReadTimeout,
@@ -88,8 +88,8 @@ def test_the_walk_finds_the_classes_that_are_known() -> None:
     "kind", _all_exceptions(), ids=lambda one: f"{one.__module__}.{one.__name__}"
 )
 def test_every_exception_of_the_libraries_becomes_one_of_ours(kind: type[Exception]) -> None:
-    ours = translate_plex_exception(_made(kind, URL))
-    _assert_tells_nothing(ours)
+    ours = translate_plex_exception(_build(kind, URL))
+    _assert_no_secrets(ours)
     if kind in EITHER:
         assert isinstance(ours, PLEX_ERRORS)
     elif kind in PERMANENT:
@@ -119,42 +119,42 @@ def test_every_exception_of_the_libraries_becomes_one_of_ours(kind: type[Excepti
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_other_exceptions_are_temporary_and_tell_no_query(error: Exception) -> None:
+def test_other_exceptions_are_temporary_and_contain_no_query_string(error: Exception) -> None:
     ours = translate_plex_exception(error)
     assert isinstance(ours, PlexTemporaryError)
-    _assert_tells_nothing(ours)
+    _assert_no_secrets(ours)
 
 
 @pytest.mark.parametrize(
     "ours", [PlexTemporaryError("a"), PlexPermanentError("b"), PlexRejected("c"), PlexNotFound("d")]
 )
-def test_ours_pass_as_they_are(ours: Exception) -> None:
+def test_our_exceptions_pass_unchanged(ours: Exception) -> None:
     assert translate_plex_exception(ours) is ours
     with pytest.raises(type(ours)) as caught, translated():
         raise ours
     assert caught.value is ours
 
 
-def test_the_door_keeps_the_cause_for_the_stack_trace() -> None:
+def test_the_translation_keeps_the_cause_for_the_stack_trace() -> None:
     with pytest.raises(PlexTemporaryError) as caught, translated():
         raise requests.ConnectionError("no")
     assert isinstance(caught.value.__cause__, requests.ConnectionError)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_the_door_lets_a_stop_through(stop: type[BaseException]) -> None:
+def test_the_translation_lets_a_stop_through(stop: type[BaseException]) -> None:
     with pytest.raises(stop), translated():
         raise stop
 
 
-def test_the_three_belong_to_the_family() -> None:
+def test_the_three_exceptions_are_plex_sync_errors() -> None:
     assert issubclass(PlexTemporaryError, TransientError)
     assert issubclass(PlexNotFound, TransientError)
     assert issubclass(PlexPermanentError, PermanentError)
     assert issubclass(PlexRejected, PlexPermanentError)
 
 
-# --- statuses, over HTTP ------------------------------------------------------------------------------------
+# --- HTTP statuses
 
 STATUSES: list[tuple[int, type[Exception]]] = [
     *(
@@ -175,7 +175,7 @@ BODY = f"<html><body>Error at {URL}</body></html>".encode()
 
 
 @pytest.mark.parametrize(("status", "expected"), STATUSES)
-def test_each_status_has_its_exception(
+def test_each_status_becomes_the_right_exception(
     plex: PlexSimulator, client: PlexClient, status: int, expected: type[Exception]
 ) -> None:
     assert client.server
@@ -183,7 +183,7 @@ def test_each_status_has_its_exception(
     with pytest.raises(PLEX_ERRORS) as caught:
         client.get("/library/metadata/7")
     assert isinstance(caught.value, expected)
-    _assert_tells_nothing(caught.value)
+    _assert_no_secrets(caught.value)
 
 
 @pytest.mark.parametrize("status", [400, 409, 429, 500, 502, 503, 504])
@@ -196,10 +196,10 @@ def test_the_status_is_kept(plex: PlexSimulator, client: PlexClient, status: int
     assert str(status) in str(caught.value)
 
 
-def test_a_token_that_may_not_write_is_told_from_an_item_that_must_not_be_written(
+def test_a_probe_tells_a_read_only_token_from_a_protected_item(
     harness: PlexHarness,
 ) -> None:
-    """The write says 403 either way; the probe that follows says whether it is the token."""
+    """Both writes fail with 403; only the probe that follows shows that it is the token."""
     item = harness.plex.add_item(harness.library, "/media/a/One.mp4")
     found = harness.read(item.rating_key)
     harness.plex.valid_tokens.clear()
@@ -231,7 +231,8 @@ BROKEN: dict[str, Fault] = {
     "bytes": Answer(200, bytes(range(256)), {"Content-Type": "text/xml"}),
     "bad numbers": Answer(
         200,
-        b'<MediaContainer size="1" totalSize="1"><Video ratingKey="one" updatedAt="now"/></MediaContainer>',
+        b'<MediaContainer size="1" totalSize="1">'
+        b'<Video ratingKey="one" updatedAt="now"/></MediaContainer>',
     ),
     "500": Answer(500, BODY),
     "520": Answer(520, BODY),
@@ -242,7 +243,7 @@ BROKEN: dict[str, Fault] = {
 def _steps(
     harness: PlexHarness, rating_key: int
 ) -> dict[str, tuple[str, str, Callable[[], object]]]:
-    """Step → (method, path to break, what is called); everything before the step went well."""
+    """Return each step's (method, path to break, call); the steps before it succeeded."""
     found = harness.read(rating_key)
     harness.refresh()
 
@@ -281,8 +282,8 @@ HARMLESS = {
 
 @pytest.mark.parametrize("step", ["sections", "marks", "listing", "item", "edit", "poster"])
 @pytest.mark.parametrize("broken", BROKEN)
-def test_no_foreign_exception_leaves_the_room(
-    plex: PlexSimulator, harness: PlexHarness, naps: Naps, broken: str, step: str
+def test_only_our_exceptions_are_raised_at_any_step(
+    plex: PlexSimulator, harness: PlexHarness, fake_sleep: FakeSleep, broken: str, step: str
 ) -> None:
     item = plex.add_item(harness.library, "/media/a/One.mp4")
     harness.client._session._limits = (2.0, 0.15)
@@ -291,7 +292,7 @@ def test_no_foreign_exception_leaves_the_room(
     try:
         call()
     except PLEX_ERRORS as error:
-        _assert_tells_nothing(error)
+        _assert_no_secrets(error)
         assert isinstance(error, PlexTemporaryError | PlexRejected), (
             f"a passing fault, but {error!r}"
         )

@@ -1,4 +1,4 @@
-"""The index of Plex's files: complete after every change, and cheap when there was none."""
+"""The index of Plex's files is complete after every change and cheap without one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.simulators.httpd import Answer, Reset
 from tests.simulators.plex import PlexLibrary, PlexSimulator
 
 
-def truth(plex: PlexSimulator, *libraries: PlexLibrary) -> set[tuple[int, str, int]]:
-    """What Plex has: (rating key, path, size) of every part."""
+def files_in_plex(plex: PlexSimulator, *libraries: PlexLibrary) -> set[tuple[int, str, int]]:
+    """Return (rating key, path, size) of every part in Plex."""
     return {
         (item.rating_key, part.file, part.size)
         for library in libraries
@@ -28,12 +28,12 @@ def truth(plex: PlexSimulator, *libraries: PlexLibrary) -> set[tuple[int, str, i
     }
 
 
-def known(
+def files_in_index(
     index: FileIndex, plex: PlexSimulator, *libraries: PlexLibrary
 ) -> set[tuple[int, str, int | None]]:
-    """What the index says of the paths that Plex has."""
+    """Return what the index knows about the paths in Plex."""
     keys = [library.key for library in libraries]
-    paths = {path for _, path, _ in truth(plex, *libraries)}
+    paths = {path for _, path, _ in files_in_plex(plex, *libraries)}
     return {
         (one.rating_key, one.path, one.size)
         for path in paths
@@ -42,7 +42,7 @@ def known(
 
 
 def fill(harness: PlexHarness, count: int, folder: str = "/media/many") -> None:
-    """Items that Plex found over a while, fifty a second."""
+    """Add items at fifty a second."""
     for start in range(0, count, 50):
         numbers = range(start, min(count, start + 50))
         harness.plex.add_items(
@@ -52,13 +52,13 @@ def fill(harness: PlexHarness, count: int, folder: str = "/media/many") -> None:
 
 
 def assert_complete(harness: PlexHarness) -> None:
-    assert known(harness.index, harness.plex, harness.library) == truth(
+    assert files_in_index(harness.index, harness.plex, harness.library) == files_in_plex(
         harness.plex, harness.library
     )
-    assert harness.index.count() == len(truth(harness.plex, harness.library))
+    assert harness.index.count() == len(files_in_plex(harness.plex, harness.library))
 
 
-# --- building -----------------------------------------------------------------------------------------------
+# --- the first listing
 
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2000])
@@ -110,7 +110,7 @@ def test_every_part_of_every_version_is_known(harness: PlexHarness) -> None:
         assert [one.rating_key for one in harness.index.by_path(path, [1])] == [item.rating_key]
 
 
-def test_no_request_is_made_for_a_single_item(harness: PlexHarness) -> None:
+def test_a_listing_makes_no_request_per_item(harness: PlexHarness) -> None:
     fill(harness, 50)
     harness.refresh()
     assert harness.plex.log.count("GET", "/library/metadata") == 0
@@ -139,10 +139,10 @@ def test_only_the_sections_asked_for_are_searched(harness: PlexHarness) -> None:
     assert not harness.index.knows([harness.library.key, 99])
 
 
-# --- staying up to date -------------------------------------------------------------------------------------
+# --- refreshes
 
 
-def test_nothing_changed_is_one_request(harness: PlexHarness) -> None:
+def test_a_refresh_without_changes_is_one_request(harness: PlexHarness) -> None:
     fill(harness, 30)
     harness.refresh()
     harness.plex.log.clear()
@@ -196,12 +196,12 @@ def test_after_any_change_the_index_is_complete(
 ) -> None:
     fill(harness, 40)
     harness.refresh()
-    before = {path for _, path, _ in truth(harness.plex, harness.library)}
+    before = {path for _, path, _ in files_in_plex(harness.plex, harness.library)}
     harness.clock.advance(later)
     _change(harness, kind)
     assert harness.refresh()
     assert_complete(harness)
-    gone = before - {path for _, path, _ in truth(harness.plex, harness.library)}
+    gone = before - {path for _, path, _ in files_in_plex(harness.plex, harness.library)}
     assert not [path for path in gone if harness.index.by_path(path, [harness.library.key])]
     assert not harness.refresh()
 
@@ -230,8 +230,8 @@ def test_a_change_in_one_library_costs_the_other_nothing(harness: PlexHarness) -
     assert harness.plex.log.count("GET", f"/library/sections/{other.key}/all") == 0
 
 
-def test_an_item_that_was_forgotten_comes_back_with_the_next_refresh(harness: PlexHarness) -> None:
-    """Whoever drops an item by mistake must not lose it for ever."""
+def test_a_deleted_entry_comes_back_with_the_next_refresh(harness: PlexHarness) -> None:
+    """An entry that is dropped by mistake must not be lost for ever."""
     fill(harness, 5)
     harness.refresh()
     harness.index.forget(harness.plex.items(harness.library)[2].rating_key)
@@ -242,7 +242,7 @@ def test_an_item_that_was_forgotten_comes_back_with_the_next_refresh(harness: Pl
 def test_an_index_is_stale_after_the_clock_was_set_back(
     harness: PlexHarness, clock: FakeClock
 ) -> None:
-    """Whoever asks for its age must not take the time that was lost for freshness."""
+    """Time that the clock lost must not make the index look fresh."""
     connection = connect(IN_MEMORY)
     index = FileIndex(connection, now=clock.time)
     index.refresh(harness.client, harness.section_ids)
@@ -252,7 +252,7 @@ def test_an_index_is_stale_after_the_clock_was_set_back(
     connection.close()
 
 
-def test_a_listing_that_broke_off_leaves_no_ghosts(harness: PlexHarness) -> None:
+def test_an_aborted_listing_leaves_no_stale_entries(harness: PlexHarness) -> None:
     fill(harness, 2500)
     gone = harness.plex.items(harness.library)[10]
     rule = harness.plex.faults.add(
@@ -269,7 +269,7 @@ def test_a_listing_that_broke_off_leaves_no_ghosts(harness: PlexHarness) -> None
     assert_complete(harness)
 
 
-def test_a_refresh_that_breaks_off_is_made_up_for(harness: PlexHarness) -> None:
+def test_the_refresh_after_an_aborted_one_is_complete(harness: PlexHarness) -> None:
     fill(harness, 20)
     harness.refresh()
     harness.clock.advance(10)
@@ -282,7 +282,7 @@ def test_a_refresh_that_breaks_off_is_made_up_for(harness: PlexHarness) -> None:
     assert_complete(harness)
 
 
-def test_a_listing_that_ends_early_is_no_complete_one(harness: PlexHarness) -> None:
+def test_a_listing_that_ends_early_counts_as_incomplete(harness: PlexHarness) -> None:
     fill(harness, 20)
     harness.refresh()
     harness.clock.advance(10)
@@ -296,7 +296,7 @@ def test_a_listing_that_ends_early_is_no_complete_one(harness: PlexHarness) -> N
     assert_complete(harness)
 
 
-def test_items_that_go_while_the_pages_are_read_are_made_up_for(harness: PlexHarness) -> None:
+def test_items_removed_while_the_pages_are_read_hide_no_others(harness: PlexHarness) -> None:
     fill(harness, 3000)
     first = harness.plex.items(harness.library)[0]
 
@@ -314,7 +314,7 @@ def test_items_that_go_while_the_pages_are_read_are_made_up_for(harness: PlexHar
     assert_complete(harness)
 
 
-# --- on disk ------------------------------------------------------------------------------------------------
+# --- on disk
 
 
 def test_an_index_on_disk_is_as_warm_after_a_restart(harness: PlexHarness, tmp_path: Path) -> None:
@@ -330,5 +330,7 @@ def test_an_index_on_disk_is_as_warm_after_a_restart(harness: PlexHarness, tmp_p
         harness.clock.advance(10)
         _change(harness, "add and remove")
         index.refresh(harness.client, harness.section_ids)
-        assert known(index, harness.plex, harness.library) == truth(harness.plex, harness.library)
+        assert files_in_index(index, harness.plex, harness.library) == files_in_plex(
+            harness.plex, harness.library
+        )
         assert index.count() == 30

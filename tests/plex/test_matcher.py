@@ -1,4 +1,4 @@
-"""Which item is a scene's: the sure one, or none at all; an index that lags behind changes nothing about that."""
+"""The matcher finds a certain item or none, even with a stale index."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HIGH, LOW = MatchConfidence.HIGH, MatchConfidence.LOW
 
 @pytest.fixture(params=[True, False], ids=["index", "no index"])
 def indexed(request: pytest.FixtureRequest) -> bool:
-    """Whether the caller has an index; it decides nothing but the costs."""
+    """Run with and without an index: the result is the same, only the cost differs."""
     return bool(request.param)
 
 
@@ -44,7 +44,7 @@ def assert_low(found: tuple[MatchConfidence, int | None, list[int]], *items: Ple
     assert sorted(found[2]) == sorted(item.rating_key for item in items)
 
 
-# --- the steps, one after the other -------------------------------------------------------------------------
+# --- matching steps, in order
 
 
 def test_the_mapped_path_decides_before_all_names(harness: PlexHarness, indexed: bool) -> None:
@@ -70,12 +70,12 @@ def test_a_name_in_its_own_case_goes_before_another_case(
     assert_high(harness.find("/stash/One.mp4", 100, indexed=indexed), right)
 
 
-def test_in_the_end_the_case_of_a_name_does_not_matter(harness: PlexHarness, indexed: bool) -> None:
+def test_a_name_in_another_case_is_found_last(harness: PlexHarness, indexed: bool) -> None:
     (right,) = add(harness, "/elsewhere/ONE.MP4")
     assert_high(harness.find("/stash/one.mp4", 100, indexed=indexed), right)
 
 
-def test_nothing_that_fits_is_not_found(harness: PlexHarness, indexed: bool) -> None:
+def test_without_a_fitting_file_nothing_is_found(harness: PlexHarness, indexed: bool) -> None:
     add(harness, "/media/a/Other.mp4")
     with pytest.raises(PlexNotFound, match=r"One\.mp4"):
         harness.find("/data/a/One.mp4", 100, indexed=indexed)
@@ -84,23 +84,23 @@ def test_nothing_that_fits_is_not_found(harness: PlexHarness, indexed: bool) -> 
 @pytest.mark.parametrize(
     "name", ["One", "One.mp", "ne.mp4", "One.mp4.part", "One .mp4", "%.mp4", "*.mp4", "_ne.mp4"]
 )
-def test_a_part_of_a_name_or_a_pattern_is_no_name(harness: PlexHarness, name: str) -> None:
+def test_a_partial_name_or_a_pattern_does_not_match(harness: PlexHarness, name: str) -> None:
     add(harness, "/media/a/One.mp4")
     with pytest.raises(PlexNotFound):
         harness.find(f"/data/a/{name}", 100)
 
 
-def test_a_library_without_items_is_not_found(harness: PlexHarness, indexed: bool) -> None:
+def test_in_an_empty_library_nothing_is_found(harness: PlexHarness, indexed: bool) -> None:
     with pytest.raises(PlexNotFound):
         harness.find("/data/a/One.mp4", 100, indexed=indexed)
 
 
-def test_no_library_at_all_is_not_found() -> None:
+def test_without_a_library_nothing_is_found() -> None:
     with pytest.raises(PlexNotFound):
         find_plex_items_with_confidence([], "/data/a/One.mp4")
 
 
-# --- sizes --------------------------------------------------------------------------------------------------
+# --- sizes
 
 
 def test_a_size_narrows_names(harness: PlexHarness, indexed: bool) -> None:
@@ -138,7 +138,7 @@ def test_zero_is_a_size(harness: PlexHarness) -> None:
         harness.find("/stash/1.mp4", 0)
 
 
-# --- folders ------------------------------------------------------------------------------------------------
+# --- folders
 
 
 def test_the_most_shared_folders_decide(harness: PlexHarness, indexed: bool) -> None:
@@ -146,7 +146,7 @@ def test_the_most_shared_folders_decide(harness: PlexHarness, indexed: bool) -> 
     assert_high(harness.find("/stash/harness/a/1.mp4", 100, indexed=indexed), right)
 
 
-def test_as_many_shared_folders_decide_nothing(harness: PlexHarness, indexed: bool) -> None:
+def test_equally_many_shared_folders_are_ambiguous(harness: PlexHarness, indexed: bool) -> None:
     items = add(harness, "/m/x/a/1.mp4", "/m/y/a/1.mp4")
     add(harness, "/m/y/b/1.mp4")
     assert_low(harness.find("/stash/harness/a/1.mp4", 100, indexed=indexed), *items)
@@ -164,16 +164,16 @@ def test_many_candidates_are_ambiguous_too(harness: PlexHarness) -> None:
     assert len(candidates) > 1
 
 
-# --- several files, versions, libraries ---------------------------------------------------------------------
+# --- several files, versions, libraries
 
 
-def test_an_item_that_two_files_lead_to_is_one_item(harness: PlexHarness, indexed: bool) -> None:
+def test_two_files_of_one_item_find_that_item(harness: PlexHarness, indexed: bool) -> None:
     (right,) = add(harness, "/media/a/1.mp4", versions=["/media/a/1-4k.mkv"])
     others = [("/data/a/1-4k.mkv", 100)]
     assert_high(harness.find("/data/a/1.mp4", 100, others=others, indexed=indexed), right)
 
 
-def test_any_part_of_an_item_leads_to_it(harness: PlexHarness, indexed: bool) -> None:
+def test_any_part_of_an_item_finds_it(harness: PlexHarness, indexed: bool) -> None:
     (right,) = add(
         harness, "/media/a/CD1.avi", parts=["/media/a/CD2.avi"], versions=["/media/a/whole.mkv"]
     )
@@ -190,9 +190,7 @@ def test_a_further_file_finds_the_item_when_the_first_is_not_in_plex(
     )
 
 
-def test_two_files_that_lead_to_two_items_are_ambiguous(
-    harness: PlexHarness, indexed: bool
-) -> None:
+def test_two_files_of_two_items_are_ambiguous(harness: PlexHarness, indexed: bool) -> None:
     items = add(harness, "/media/a/1.mp4", "/media/a/2.mp4")
     assert_low(
         harness.find("/data/a/1.mp4", 100, others=[("/data/a/2.mp4", 100)], indexed=indexed), *items
@@ -224,7 +222,7 @@ def test_a_file_in_another_library_than_the_first_is_found(
     assert_high(harness.find("/stash/1.mp4", 100, indexed=indexed), other)
 
 
-# --- odd names ----------------------------------------------------------------------------------------------
+# --- unusual names
 
 ODD = [
     "[harness] 100% 'real' \"x\".mp4",
@@ -250,7 +248,8 @@ def test_any_name_is_found_in_either_form_of_unicode(
         harness, unicodedata.normalize("NFD" if form == "NFC" else "NFC", f"/media/a/{name}")
     )
     add(harness, "/media/a/decoy.mp4", "/media/a/decoy")
-    assert_high(harness.find(unicodedata.normalize(form, f"{folder}/{name}"), 100), right)  # type: ignore[arg-type]
+    path = unicodedata.normalize(form, f"{folder}/{name}")  # type: ignore[arg-type]
+    assert_high(harness.find(path, 100), right)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def test_any_name_is_found_in_either_form_of_unicode(
         (r"\\nas\v\a\1.mp4", "/media/a/1.mp4", (r"\\nas\v", "/media")),
     ],
 )
-def test_paths_of_two_systems_meet(
+def test_windows_and_posix_paths_of_one_file_match(
     harness: PlexHarness, stash: str, there: str, mapping: tuple[str, str]
 ) -> None:
     (right,) = add(harness, there)
@@ -272,7 +271,7 @@ def test_paths_of_two_systems_meet(
     assert_high(harness.find(stash, 100, mappings=[]), right)
 
 
-# --- an index that lags behind ------------------------------------------------------------------------------
+# --- a stale index
 
 
 def stale(harness: PlexHarness) -> None:
@@ -295,7 +294,7 @@ def test_a_file_that_moved_away_is_not_found_at_its_old_place(harness: PlexHarne
         harness.find("/data/a/1.mp4", 100)
 
 
-def test_files_that_changed_places_are_told_apart(harness: PlexHarness) -> None:
+def test_files_that_swapped_paths_are_distinguished(harness: PlexHarness) -> None:
     one, other = add(harness, "/media/a/1.mp4", "/media/b/1.mp4")
     stale(harness)
     harness.plex.move_file(one.rating_key, "/media/aside.mp4")
@@ -312,7 +311,7 @@ def test_a_replaced_item_is_found_under_its_new_key(harness: PlexHarness) -> Non
     assert_high(harness.find("/data/a/1.mp4", 100), fresh)
 
 
-def test_a_removed_item_gives_way_to_no_other(harness: PlexHarness) -> None:
+def test_a_removed_item_is_not_replaced_by_another_match(harness: PlexHarness) -> None:
     (item,) = add(harness, "/media/a/1.mp4")
     add(harness, "/media/b/1.mp4", size=200)
     stale(harness)
@@ -321,7 +320,7 @@ def test_a_removed_item_gives_way_to_no_other(harness: PlexHarness) -> None:
         harness.find("/data/a/1.mp4", 100)
 
 
-def test_a_new_item_goes_before_a_namesake_that_is_known(harness: PlexHarness) -> None:
+def test_a_new_item_at_the_path_goes_before_an_indexed_namesake(harness: PlexHarness) -> None:
     add(harness, "/media/a/1.mp4")
     stale(harness)
     (right,) = add(harness, "/media/b/1.mp4")
@@ -335,7 +334,7 @@ def test_a_new_namesake_makes_a_match_by_name_ambiguous(harness: PlexHarness) ->
     assert_low(harness.find("/stash/1.mp4", 100), *items)
 
 
-def test_another_file_under_the_same_key_and_path_is_another_file(harness: PlexHarness) -> None:
+def test_a_replaced_file_under_the_same_key_and_path_is_noticed(harness: PlexHarness) -> None:
     (item,) = add(harness, "/x/1.mp4", size=100)
     stale(harness)
     item.parts[0].size = 999
@@ -344,7 +343,7 @@ def test_another_file_under_the_same_key_and_path_is_another_file(harness: PlexH
         harness.find("/stash/1.mp4", 100)
 
 
-def test_a_refresh_that_fails_leads_to_no_namesake_later(harness: PlexHarness) -> None:
+def test_a_failed_refresh_never_leads_to_a_namesake(harness: PlexHarness) -> None:
     add(harness, "/media/a/1.mp4", "/media/b/1.mp4")
     stale(harness)
     assert harness.sections
@@ -356,31 +355,31 @@ def test_a_refresh_that_fails_leads_to_no_namesake_later(harness: PlexHarness) -
     assert_high(harness.find("/data/a/1.mp4", 100), fresh)
 
 
-def test_one_removed_candidate_of_many_takes_no_other_with_it(harness: PlexHarness) -> None:
+def test_one_removed_candidate_hides_no_other(harness: PlexHarness) -> None:
     items = add(harness, *(f"/m/{number}/1.mp4" for number in range(3)))
     stale(harness)
     harness.plex.remove_item(items[0].rating_key)
     assert_low(harness.find("/stash/1.mp4", 100), *items[1:])
 
 
-def test_where_plex_answers_404_for_all_the_others_are_still_read(harness: PlexHarness) -> None:
-    """Whether Plex skips an unknown key among many or refuses all is not known."""
+def test_when_plex_answers_404_for_a_batch_the_others_are_still_read(harness: PlexHarness) -> None:
+    """It is unverified whether Plex skips an unknown key in a batch or refuses the batch."""
     items = add(harness, *(f"/m/{number}/1.mp4" for number in range(3)))
     stale(harness)
     gone = items[1].rating_key
     harness.plex.remove_item(gone)
 
-    def asks_for_several_and_the_gone_one(request: Request) -> bool:
+    def is_batch_with_the_removed_item(request: Request) -> bool:
         keys = request.path.rpartition("/")[2].split(",")
         return len(keys) > 1 and str(gone) in keys
 
     harness.plex.faults.add(
-        Answer(404), path="/library/metadata/", when=asks_for_several_and_the_gone_one
+        Answer(404), path="/library/metadata/", when=is_batch_with_the_removed_item
     )
     assert_low(harness.find("/stash/1.mp4", 100), items[0], items[2])
 
 
-# --- what comes back, and what it costs ---------------------------------------------------------------------
+# --- results and their cost
 
 
 def test_an_exact_match_with_a_warm_index_is_one_request(harness: PlexHarness) -> None:
@@ -409,7 +408,7 @@ def test_a_miss_with_a_warm_index_is_one_request(harness: PlexHarness) -> None:
     assert requests_of(harness.plex) == [("GET", "/library/sections")]
 
 
-def test_the_items_that_come_back_are_whole(harness: PlexHarness) -> None:
+def test_the_returned_items_are_complete(harness: PlexHarness) -> None:
     genres = ["A", "B", "C", "D"]
     add(harness, "/media/a/1.mp4", genres=genres, locked=["genre"])
     _, item, _ = find_plex_items_with_confidence(
@@ -422,7 +421,7 @@ def test_the_items_that_come_back_are_whole(harness: PlexHarness) -> None:
     assert len(harness.plex.log) == 0
 
 
-def test_a_single_library_may_be_given_as_it_is(harness: PlexHarness) -> None:
+def test_a_single_library_needs_no_list(harness: PlexHarness) -> None:
     (right,) = add(harness, "/media/a/1.mp4")
     section = harness.client.get_library("Scenes")
     found = find_plex_item_by_path(section, "/data/a/1.mp4", MAPPINGS)

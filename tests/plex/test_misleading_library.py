@@ -1,8 +1,8 @@
-"""A generated library made to mislead: not one wrong item may be found for sure.
+"""A generated library full of similar names never yields a wrong match with high confidence.
 
-Three libraries, few names in many folders, few sizes. Plex then lives on, while the index stands still: files
-move, change their names and their places, items are replaced, removed, added. The oracle knows which file of
-Plex is which scene's, as it made both.
+Three libraries hold few names in many folders, and few sizes. Plex then changes while the index
+does not: files move and swap paths, items are replaced, removed and added. The generator made both
+sides, so it knows each scene's item.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COUNT = 260
 
 @dataclass
 class Scene:
-    """One scene of Stash, and the key of its item in Plex (None: Plex does not have it)."""
+    """A scene in Stash and its item's rating key, None if Plex does not have it."""
 
     path: str
     size: int
@@ -49,7 +49,7 @@ class Scene:
 
 
 class Generated:
-    """The two libraries and the truth about them."""
+    """Both servers' libraries and the correct matches between them."""
 
     def __init__(self, harness: PlexHarness, seed: int) -> None:
         self.random = random.Random(seed)
@@ -70,7 +70,7 @@ class Generated:
         return self.random.randrange(3), "/".join(folders), self.random.choice(NAMES)
 
     def new_size(self) -> int:
-        """A size that no other file has: for files whose path says nothing."""
+        """Return a size that no other file has, for files whose path is ambiguous."""
         self._unique_size += 1
         return self._unique_size
 
@@ -90,8 +90,8 @@ class Generated:
         assert scene.key is not None
         return self.harness.plex.item(scene.key)
 
-    def mislead(self) -> None:
-        """What happens in Plex behind the index's back; the scenes in Stash follow where a user would."""
+    def change_plex(self) -> None:
+        """Change Plex without the index; Stash follows where it would for a user."""
         self.harness.clock.advance(10)
         present = [scene for scene in self.scenes if scene.key is not None]
         absent = [scene for scene in self.scenes if scene.key is None]
@@ -102,7 +102,7 @@ class Generated:
         self._move(portions[2])
         self._exchange(portions[3])
         self._add_again(portions[4])
-        for scene in absent[:20]:  # Plex has found them by now
+        for scene in absent[:20]:  # Plex has scanned them meanwhile
             root = PLEX_ROOTS.index(scene.plex_path[: len(PLEX_ROOTS[0])])
             scene.size = self.random.choice(SIZES)
             scene.key = self.harness.plex.add_item(
@@ -119,7 +119,7 @@ class Generated:
             scene.key, scene.size = None, self.new_size()
 
     def _move(self, scenes: Sequence[Scene]) -> None:
-        """A file moves to a place of its own on the disk: Plex and Stash both see it there."""
+        """Move files to unused paths on disk; both Plex and Stash see them there."""
         for scene in scenes:
             number = self.new_size()
             name = scene.plex_path.rpartition("/")[2]
@@ -128,7 +128,7 @@ class Generated:
             self.harness.plex.move_file(self.item(scene).rating_key, scene.plex_path)
 
     def _exchange(self, scenes: Sequence[Scene]) -> None:
-        """Pairs of files take each other's place; the scenes keep their paths, so their items are exchanged."""
+        """Swap the paths of pairs of files; the scenes keep their paths, so their items swap."""
         for one, other in zip(scenes[::2], scenes[1::2], strict=True):
             first, second = self.item(one), self.item(other)
             self.harness.plex.move_file(first.rating_key, f"/plex1/aside/{first.rating_key}.tmp")
@@ -138,7 +138,7 @@ class Generated:
             one.size, other.size = second.parts[0].size, first.parts[0].size
 
     def _add_again(self, scenes: Sequence[Scene]) -> None:
-        """Removed and found again later, with other items in between."""
+        """Remove items and add them again after other items."""
         gone = [(scene, self.item(scene)) for scene in scenes]
         for _, item in gone:
             self.harness.plex.remove_item(item.rating_key)
@@ -151,7 +151,11 @@ class Generated:
             ).rating_key
 
     def check(self, *, mapped: bool, indexed: bool = True, every: int = 1) -> Counter[str]:
-        """Look up the scenes; no wrong item is sure. Return how often each answer came."""
+        """Look up the scenes and require that no wrong match is certain.
+
+        Returns:
+            How often each result came.
+        """
         answers: Counter[str] = Counter()
         self.harness._sections = None
         for scene in self.scenes[::every]:
@@ -176,30 +180,30 @@ class Generated:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
-def test_no_wrong_item_is_sure_before_and_after_plex_has_moved_on(
+def test_no_wrong_match_is_high_before_and_after_plex_has_changed(
     harness: PlexHarness, seed: int, mapped: bool
 ) -> None:
     generated = Generated(harness, seed)
     harness.refresh()
     before = generated.check(mapped=mapped)
     assert before["high"] > COUNT * 0.6
-    generated.mislead()
+    generated.change_plex()
     after = generated.check(mapped=mapped)
     assert after["high"] > COUNT * 0.6
     assert after["not found"] > 10
 
 
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
-def test_without_an_index_the_answers_are_the_same(harness: PlexHarness, mapped: bool) -> None:
+def test_without_an_index_the_results_are_the_same(harness: PlexHarness, mapped: bool) -> None:
     generated = Generated(harness, 99)
-    generated.mislead()
+    generated.change_plex()
     assert generated.check(mapped=mapped, indexed=False, every=12)["high"] > 15
 
 
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
-def test_a_life_of_many_small_changes_misleads_nobody(harness: PlexHarness, mapped: bool) -> None:
+def test_many_small_changes_never_lead_to_a_wrong_match(harness: PlexHarness, mapped: bool) -> None:
     generated = Generated(harness, 7)
     harness.refresh()
     for _ in range(2):
-        generated.mislead()
+        generated.change_plex()
         generated.check(mapped=mapped, every=3)

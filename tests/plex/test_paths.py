@@ -1,4 +1,4 @@
-r"""Paths of Stash and of Plex, as different systems write them: equal where they mean the same file, else not."""
+r"""Paths from different systems are equal exactly if they mean the same file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_two_ways_to_write_one_path_are_the_same(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_two_paths_stay_two(one: str, other: str) -> None:
+def test_different_paths_stay_different(one: str, other: str) -> None:
     assert normalize(one) != normalize(other)
 
 
@@ -100,7 +100,7 @@ def test_the_longest_prefix_of_whole_folders_is_replaced(
 
 
 @pytest.mark.parametrize(("path", "mappings"), UNMAPPED)
-def test_a_prefix_that_is_no_whole_folder_does_not_count(
+def test_a_prefix_that_ends_inside_a_folder_name_does_not_count(
     path: str, mappings: list[tuple[str, str]]
 ) -> None:
     assert map_path(path, mappings) == (normalize(path), False)

@@ -1,4 +1,4 @@
-"""Round trips: what was written is what plexapi reads back, whatever Plex makes of lists, and after a refresh."""
+"""Round trips: plexapi reads back what was written, also after a refresh in Plex."""
 
 from __future__ import annotations
 
@@ -34,9 +34,17 @@ EVERYTHING: dict[str, Any] = {
     "rating100": 85,
 }
 LOCKS = {
-    "title", "summary", "originallyAvailableAt", "year", "studio", "actor", "genre", "collection", "director",
+    "title",
+    "summary",
+    "originallyAvailableAt",
+    "year",
+    "studio",
+    "actor",
+    "genre",
+    "collection",
+    "director",
     "userRating",
-}  # fmt: skip
+}
 ALL_ON = Switches(rating=True)
 AGENT = {
     "title": "Agent",
@@ -50,7 +58,7 @@ AGENT = {
 
 @pytest.fixture(params=["replace", "add"], autouse=True)
 def indexed_tags(request: pytest.FixtureRequest, plex: PlexSimulator) -> str:
-    """What Plex makes of an indexed list is not proven: both must do."""
+    """Run with both ways in which Plex may treat an indexed list (unverified)."""
     plex.settings.indexed_tags = request.param
     return str(request.param)
 
@@ -61,8 +69,8 @@ def item(harness: PlexHarness) -> PlexItem:
 
 
 @pytest.fixture
-def bystander(harness: PlexHarness) -> Iterator[PlexItem]:
-    """An item that nobody means."""
+def other_item(harness: PlexHarness) -> Iterator[PlexItem]:
+    """Add an item that no test may change."""
     other = harness.plex.add_item(
         harness.library, "/media/b/One.mp4", title="Mine", genres=["Own"], actors=["Own"]
     )
@@ -76,7 +84,7 @@ def puts(harness: PlexHarness) -> int:
     return harness.plex.log.count("PUT")
 
 
-def assert_everything(harness: PlexHarness, item: PlexItem, *, locked: bool = True) -> None:
+def assert_all_written(harness: PlexHarness, item: PlexItem, *, locked: bool = True) -> None:
     read = harness.read(item.rating_key)
     assert read.title == 'Ein "Titel" & mehr <b> 100%'
     assert read.summary == EVERYTHING["details"]
@@ -94,21 +102,21 @@ def assert_everything(harness: PlexHarness, item: PlexItem, *, locked: bool = Tr
 
 
 def test_every_field_and_lock_is_read_back(
-    harness: PlexHarness, item: PlexItem, bystander: PlexItem
+    harness: PlexHarness, item: PlexItem, other_item: PlexItem
 ) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    assert_everything(harness, item)
+    assert_all_written(harness, item)
 
 
 def test_a_refresh_in_plex_changes_nothing(
-    harness: PlexHarness, item: PlexItem, bystander: PlexItem
+    harness: PlexHarness, item: PlexItem, other_item: PlexItem
 ) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     harness.plex.refresh_item(item.rating_key)
-    assert_everything(harness, item)
+    assert_all_written(harness, item)
 
 
-def test_all_of_it_is_one_read_and_one_write(harness: PlexHarness, item: PlexItem) -> None:
+def test_a_full_sync_is_one_read_and_one_write(harness: PlexHarness, item: PlexItem) -> None:
     assert harness.sections
     harness.plex.log.clear()
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
@@ -127,7 +135,7 @@ def test_the_second_run_writes_nothing(harness: PlexHarness, item: PlexItem) -> 
     assert [one.request.method for one in harness.plex.log.all()] == ["GET"]
 
 
-def test_a_run_without_memory_writes_nothing_either(harness: PlexHarness, item: PlexItem) -> None:
+def test_a_run_without_history_writes_nothing_either(harness: PlexHarness, item: PlexItem) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     harness.history.delete(1)
     harness.plex.log.clear()
@@ -175,7 +183,7 @@ def test_removals_arrive_and_the_users_own_names_stay(harness: PlexHarness, item
     assert read.collections == ("My own",)
 
 
-def test_without_a_memory_the_list_becomes_what_stash_says(
+def test_without_a_history_the_list_becomes_the_one_in_stash(
     harness: PlexHarness,
 ) -> None:
     item = harness.plex.add_item(
@@ -186,7 +194,7 @@ def test_without_a_memory_the_list_becomes_what_stash_says(
     assert item.actors == ["Old"]
 
 
-def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(
+def test_another_spelling_of_a_tag_in_plex_is_not_rewritten_again_and_again(
     harness: PlexHarness, item: PlexItem
 ) -> None:
     harness.plex.add_item(harness.library, "/media/c.mp4", genres=["Drama"], actors=["ANN"])
@@ -197,7 +205,7 @@ def test_plexs_own_spelling_of_a_tag_is_not_repaired_for_ever(
     assert puts(harness) == 0
 
 
-def test_what_was_written_is_emptied_and_the_rest_is_not(
+def test_only_fields_that_we_wrote_are_emptied(
     harness: PlexHarness,
 ) -> None:
     item = harness.plex.add_item(harness.library, "/media/a/One.mp4", studio="Theirs")
@@ -222,7 +230,7 @@ def test_drift_is_repaired(harness: PlexHarness, item: PlexItem) -> None:
     assert not item.locked & {"title", "genre"}
 
 
-def test_under_preserve_only_our_own_is_kept_up_to_date(
+def test_under_preserve_only_our_own_values_are_updated(
     harness: PlexHarness,
 ) -> None:
     item = harness.plex.add_item(
@@ -264,7 +272,7 @@ def test_under_preserve_only_our_own_is_kept_up_to_date(
     assert item.summary == "User's"
 
 
-def test_a_characters_name_survives(harness: PlexHarness, item: PlexItem) -> None:
+def test_a_character_name_survives(harness: PlexHarness, item: PlexItem) -> None:
     harness.item(item.rating_key).edit(
         **{"actor[0].tag.tag": "Ann", "actor[0].tagging.text": "The Queen"}
     )
@@ -273,7 +281,7 @@ def test_a_characters_name_survives(harness: PlexHarness, item: PlexItem) -> Non
 
 
 @pytest.mark.parametrize("letter", ["あ", "word ", "👩‍👩‍👧", "line\n"])
-def test_a_very_long_summary_goes_through_and_stays(
+def test_a_very_long_summary_is_written_and_stays(
     harness: PlexHarness, item: PlexItem, letter: str
 ) -> None:
     text = (letter * 10_000)[:10_000]
@@ -285,7 +293,7 @@ def test_a_very_long_summary_goes_through_and_stays(
     assert puts(harness) == 0
 
 
-def test_a_scene_with_very_much_to_say_goes_through(harness: PlexHarness, item: PlexItem) -> None:
+def test_a_scene_with_very_long_metadata_is_written(harness: PlexHarness, item: PlexItem) -> None:
     fields: dict[str, Any] = {
         "title": "題" * 255,
         "details": "あ" * 10_000,
@@ -300,10 +308,10 @@ def test_a_scene_with_very_much_to_say_goes_through(harness: PlexHarness, item: 
     assert puts(harness) == 0
 
 
-# --- posters ------------------------------------------------------------------------------------------------
+# --- posters
 
 
-def test_a_poster_goes_up_once_per_changed_cover(harness: PlexHarness, item: PlexItem) -> None:
+def test_a_poster_is_uploaded_once_per_changed_cover(harness: PlexHarness, item: PlexItem) -> None:
     for cover in (b"one", b"one", b"two", b"two", None, b"two", b"one"):
         harness.sync(item.rating_key, title="T", cover=cover)
     assert [upload.data for upload in harness.plex.uploads] == [b"one", b"two", b"one"]
@@ -319,17 +327,17 @@ def test_a_poster_stays_after_a_refresh(harness: PlexHarness, item: PlexItem) ->
     assert item.poster.data == b"one"
 
 
-def test_no_poster_goes_up_when_the_switch_is_off(harness: PlexHarness, item: PlexItem) -> None:
+def test_no_poster_is_uploaded_when_the_switch_is_off(harness: PlexHarness, item: PlexItem) -> None:
     harness.sync(item.rating_key, title="T", cover=b"one", switches=Switches(poster=False))
     assert harness.plex.uploads == []
 
 
-# --- errors at each step ------------------------------------------------------------------------------------
+# --- errors in each step
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_errors_take_the_contracts_way(
+def test_errors_become_the_exceptions_of_the_contract(
     harness: PlexHarness, item: PlexItem, method: str, status: int
 ) -> None:
     expected = {400: PlexPermanentError, 404: PlexNotFound}.get(status, PlexTemporaryError)
@@ -339,8 +347,8 @@ def test_errors_take_the_contracts_way(
     assert "Secret" not in str(caught.value)
 
 
-def test_an_item_that_goes_before_the_write_is_not_found(
-    harness: PlexHarness, item: PlexItem, bystander: PlexItem
+def test_an_item_removed_before_the_write_is_not_found(
+    harness: PlexHarness, item: PlexItem, other_item: PlexItem
 ) -> None:
     found = harness.read(item.rating_key)
     harness.plex.remove_item(item.rating_key)
@@ -352,7 +360,7 @@ def test_an_item_that_goes_before_the_write_is_not_found(
 def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(
     harness: PlexHarness,
 ) -> None:
-    """A listing cuts lists short: what it leaves out would not be removed, or would be lost."""
+    """A listing shortens lists: a missing name would not be removed, or would be lost."""
     item = harness.plex.add_item(
         harness.library, "/media/a/One.mp4", genres=["A", "B", "C", "D"], actors=list("VWXYZ")
     )
@@ -362,17 +370,15 @@ def test_an_item_from_a_listing_is_read_whole_before_its_lists_are_written(
     assert item.actors == ["V"]
 
 
-# --- the memory, when something fails on the way ------------------------------------------------------------
+# --- the write history after a failure
 
 PRESERVE = Switches(preserve=True)
 FIRST: dict[str, Any] = {"details": "First", "performers": ["Ann"]}
 SECOND: dict[str, Any] = {"details": "Second", "performers": ["Bob"]}
 
 
-def test_a_poster_that_fails_does_not_make_us_forget_what_was_written(
-    harness: PlexHarness, item: PlexItem
-) -> None:
-    """Otherwise our own text is the user's under preserve_plex_edits, and later edits never arrive."""
+def test_a_failed_poster_keeps_the_write_history(harness: PlexHarness, item: PlexItem) -> None:
+    """Else preserve_plex_edits takes our text for the user's and later edits never arrive."""
     harness.history.save(1, Written(item.rating_key, cover="an older cover"))
     rule = harness.plex.faults.add(Answer(500), method="POST")
     with pytest.raises(PlexTemporaryError):
@@ -386,7 +392,7 @@ def test_a_poster_that_fails_does_not_make_us_forget_what_was_written(
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["the same again", "changed meanwhile"])
-def test_a_write_whose_answer_was_lost_is_still_known_as_ours(
+def test_a_write_whose_response_was_lost_still_counts_as_ours(
     harness: PlexHarness, item: PlexItem, again: bool
 ) -> None:
     rule = harness.plex.faults.add(ResetAfter(), method="PUT")
@@ -400,9 +406,7 @@ def test_a_write_whose_answer_was_lost_is_still_known_as_ours(
     assert (item.summary, item.actors) == ("Second", ["Bob"])
 
 
-def test_a_write_that_never_arrived_leaves_what_was_ours(
-    harness: PlexHarness, item: PlexItem
-) -> None:
+def test_a_write_that_never_arrived_keeps_the_history(harness: PlexHarness, item: PlexItem) -> None:
     harness.sync(item.rating_key, switches=PRESERVE, **FIRST)
     rule = harness.plex.faults.add(Answer(500), method="PUT")
     with pytest.raises(PlexTemporaryError):
@@ -412,15 +416,15 @@ def test_a_write_that_never_arrived_leaves_what_was_ours(
     assert (item.summary, item.actors) == ("", [])
 
 
-def test_the_workers_own_step_writes_and_remembers(
-    harness: PlexHarness, memory: WriteHistory, item: PlexItem, tmp_path: Path
+def test_update_metadata_writes_and_saves_the_history(
+    harness: PlexHarness, history: WriteHistory, item: PlexItem, tmp_path: Path
 ) -> None:
     manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
     config, problem = validate_config(
         {"plex_url": harness.plex.url, "plex_token": TOKEN, "preserve_plex_edits": True}
     )
     assert problem is None
-    worker = make_worker(manager.get_queue(), dlq, config, str(tmp_path), history=memory)
+    worker = make_worker(manager.get_queue(), dlq, config, str(tmp_path), history=history)
     try:
         for fields in (FIRST, SECOND, SECOND):
             worker._update_metadata(harness.item(item.rating_key), metadata_of(**fields))

@@ -1,4 +1,4 @@
-"""Two processes that import the spool at once: each file is imported once, and neither sees an error."""
+"""Tests of concurrent spool imports: each file is imported once, without an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks.foreground import _due
 from tests.queue.support import python, waiting
 
 T = TypeVar("T")
-#: Seconds in which a second import would have come through, if it did not wait for the first.
+#: Seconds in which a second import would finish if it did not wait for the first.
 TEMPTING = 0.5
 
 
@@ -38,8 +38,12 @@ def queue_dir(data_dir: Path) -> str:
     return folder
 
 
-def during_the_first_hand_over(queue_dir: str, second: Callable[[], T]) -> tuple[list[int], T]:
-    """Import the spool; begin `second` in the middle of it. Return what was imported, and its result."""
+def run_during_import(queue_dir: str, second: Callable[[], T]) -> tuple[list[int], T]:
+    """Import the spool and start `second` during the import.
+
+    Returns:
+        The imported scenes and the result of `second`.
+    """
     imported: list[int] = []
     late: list[Future[T]] = []
 
@@ -56,14 +60,14 @@ def during_the_first_hand_over(queue_dir: str, second: Callable[[], T]) -> tuple
 
 def test_each_file_is_imported_once_and_in_order(queue_dir: str) -> None:
     others: list[int] = []
-    imported, count = during_the_first_hand_over(
+    imported, count = run_during_import(
         queue_dir, lambda: import_spool(queue_dir, lambda job: others.append(job["scene_id"]))
     )
     assert (imported, others, count) == ([1, 2], [], 0)
     assert spooled(queue_dir) == []
 
 
-def test_clear_queue_beside_a_worker_that_imports_drops_what_it_imported(
+def test_clear_queue_during_an_import_drops_the_imported_jobs(
     data_dir: Path, queue_dir: str, jobs: JobQueue
 ) -> None:
     started = threading.Event()
@@ -71,7 +75,8 @@ def test_clear_queue_beside_a_worker_that_imports_drops_what_it_imported(
 
     def clear() -> None:
         started.set()
-        context = cast(Context, SimpleNamespace(data_dir=str(data_dir)))  # it needs no more
+        # clear_queue uses no other attribute
+        context = cast(Context, SimpleNamespace(data_dir=str(data_dir)))
         dropped.append(clear_queue(context, {"confirm": "true"}).data["dropped"])
 
     def put(job: SyncJob) -> None:
@@ -88,7 +93,7 @@ def test_clear_queue_beside_a_worker_that_imports_drops_what_it_imported(
     assert waiting(data_dir) == {}
 
 
-def test_a_file_that_vanished_is_somebody_elses(
+def test_a_vanished_file_was_imported_by_another_process(
     queue_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without locks, another import may be faster at any step."""
@@ -105,10 +110,10 @@ def test_a_file_that_vanished_is_somebody_elses(
     assert imported == [1]
 
 
-def test_an_import_while_somebody_counts_hides_no_job(
+def test_an_import_during_a_count_hides_no_job(
     queue_dir: str, jobs: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a task that follows the worker takes the queue for empty, and reports that all is done."""
+    """A wrong count makes a task see an empty queue and report that all is done."""
     count = table.count
 
     def count_then_import(connection: sqlite3.Connection, **when: float) -> dict[str, int]:
@@ -125,7 +130,7 @@ def test_an_import_while_somebody_counts_hides_no_job(
     assert _due(jobs) >= 2
 
 
-def test_a_job_that_goes_back_to_wait_is_in_one_of_the_counts(jobs: JobQueue) -> None:
+def test_a_requeued_job_is_in_one_of_the_counts(jobs: JobQueue) -> None:
     jobs.put(create_sync_job(1, "metadata", {}))
     statements: list[str] = []
     jobs._putter.set_trace_callback(statements.append)
@@ -134,7 +139,7 @@ def test_a_job_that_goes_back_to_wait_is_in_one_of_the_counts(jobs: JobQueue) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_process_that_dies_in_its_import_hinders_no_other_and_loses_nothing(
+def test_a_process_killed_during_its_import_blocks_and_loses_nothing(
     data_dir: Path, queue_dir: str
 ) -> None:
     dies = (
@@ -149,7 +154,7 @@ def test_a_process_that_dies_in_its_import_hinders_no_other_and_loses_nothing(
     assert waiting(data_dir) == {1: {}, 2: {}}
 
 
-def test_an_import_that_is_held_up_for_long_leaves_the_files_to_the_other(
+def test_a_stalled_import_leaves_the_files_to_another_process(
     queue_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("queue.spool.LOCK_TIMEOUT", 0.05)

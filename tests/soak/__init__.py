@@ -1,5 +1,5 @@
-"""The fault campaign: many edits, many faults, many killed processes, and in the end nothing lost and nothing wrong.
+"""The fault campaign: many edits, faults and killed processes must lose nothing.
 
-`python -m tests.soak --rounds 10 --seed 1` runs it by hand; `test_soak.py` a small one; `test_kill_points.py` kills
-the worker and the hook once at every named point.
+`python -m tests.soak --rounds 10 --seed 1` runs it by hand, `test_soak.py` runs a small one, and
+`test_kill_points.py` kills the worker and the hook once at every named point.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.soak --rounds 10 --seed 1`: a fault campaign by hand."""
+"""Run a fault campaign by hand: `python -m tests.soak --rounds 10 --seed 1`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import PlexSync
 PlexSync.host_queue_package()
 
 from tests.isolation import private_home  # noqa: E402 - needs the line above
-from tests.soak.campaign import Lost, run_campaign  # noqa: E402 - needs the line above
+from tests.soak.campaign import CampaignError, run_campaign  # noqa: E402 - needs the line above
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
             tally = run_campaign(
                 chosen.seed, chosen.rounds, chosen.kills, lambda text: print(text, flush=True)
             )
-    except Lost as error:
+    except CampaignError as error:
         print(f"FAILED {error}", flush=True)
         return 1
     print(f"Nothing was lost. {tally}", flush=True)

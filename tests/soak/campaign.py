@@ -1,4 +1,4 @@
-"""The campaign: round after round of trouble, and after each one quiet, in which everything must come right."""
+"""Run rounds of faults; after each round, without faults, everything must get in sync."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.soak.harness import IDLE, PASSWORD, SoakHarness, mark, open_harness
 from tests.soak.plan import Round, make_plan
 from tests.soak.trouble import Trouble
 
-#: Seconds that a quiet harness gets to come right; retries that wait are due within 6 s.
+#: Seconds until everything must be in sync after the faults; all retries are due within 6 s.
 PATIENCE = 240.0
-#: What no log may say. The last one: no fault here lasts for all retries of one job, so none may be given up,
-#: not even one that the catch-up would find again.
+#: Texts that no log may contain. The last one: no fault here outlasts all retries of a job, so no
+#: job may become a dead letter, not even one that the catch-up would find again.
 _FORBIDDEN = ("database is locked", "Traceback", "Please report this", "could not be synced")
 
 
-class Lost(AssertionError):
-    """The campaign found something: what, and how to see it again."""
+class CampaignError(AssertionError):
+    """Report what went wrong and how to repeat it."""
 
 
 @dataclass
 class Tally:
-    """What a campaign did."""
+    """Count what a campaign did."""
 
     seed: int
     rounds: int = 0
@@ -44,8 +44,9 @@ class Tally:
 
     def __str__(self) -> str:
         return (
-            f"seed {self.seed}: {self.rounds} rounds, {self.edits} edits, {self.kills} kills ({self.killed_hooks} hooks"
-            f" and tasks, {self.killed_workers} workers, {self.killed_at_points} at named points),"
+            f"seed {self.seed}: {self.rounds} rounds, {self.edits} edits,"
+            f" {self.kills} kills ({self.killed_hooks} hooks and tasks,"
+            f" {self.killed_workers} workers, {self.killed_at_points} at named points),"
             f" {self.seconds:.0f} s"
         )
 
@@ -53,38 +54,38 @@ class Tally:
 def run_campaign(
     seed: int, rounds: int, kills: int, say: Callable[[str], object] = lambda text: None
 ) -> Tally:
-    """Run a campaign. Under an odd seed the catch-up is blind, and the queue alone must see to it.
+    """Run a campaign. With an odd seed the catch-up is blind, so the queue alone must lose nothing.
 
     Args:
-        kills: of hooks and workers, planned for each round.
-        say: takes a line of progress after each round.
+        kills: number of kills of hooks and workers, planned for each round.
+        say: called with a line of progress after each round.
 
     Raises:
-        Lost: something was lost, or wrong, or left behind.
+        CampaignError: an edit was lost, a write was wrong, or a file was left behind.
     """
     started = time.monotonic()
     tally = Tally(seed)
     with open_harness(blind=bool(seed % 2)) as harness:
-        _first_sync(harness)
+        _sync_all_once(harness)
         for round_ in make_plan(seed, rounds, kills):
             try:
-                _live_through(harness, round_)
+                _run_round(harness, round_)
             except Exception as error:
-                raise Lost(_report(harness, seed, round_, error)) from error
+                raise CampaignError(_report(harness, seed, round_, error)) from error
             tally.rounds += 1
             _count(harness, tally)
             tally.seconds = time.monotonic() - started
             say(f"{tally}; round {round_.number} ended {round_.ending}")
         try:
-            _leave_nothing(harness)
+            _check_leftovers(harness)
         except Exception as error:
-            raise Lost(f"seed {seed}, at the end: {error}\n{_logs(harness)}") from error
+            raise CampaignError(f"seed {seed}, at the end: {error}\n{_logs(harness)}") from error
     tally.seconds = time.monotonic() - started
     return tally
 
 
-def _first_sync(harness: SoakHarness) -> None:
-    """Everything is saved once, so that the catch-up knows from where on it has to look."""
+def _sync_all_once(harness: SoakHarness) -> None:
+    """Save everything once, so that the catch-up has a watermark."""
     harness.bulk(list(harness.scene_ids), {"tags": ["Tag 0"]})
     _wait(harness.unfinished)
     _wait(
@@ -92,18 +93,17 @@ def _first_sync(harness: SoakHarness) -> None:
     )
 
 
-def _live_through(harness: SoakHarness, round_: Round) -> None:
+def _run_round(harness: SoakHarness, round_: Round) -> None:
     Trouble(harness).run(round_)
-    if (
-        round_.ending != "alive" or harness.trap.armed
-    ):  # a worker that took a trap with it would still die by it
+    # A worker that loaded a kill point would still die at it, so it is replaced.
+    if round_.ending != "alive" or harness.trap.armed:
         _assert(stop_workers(harness.data_dir), "a worker could not be ended")
     last = round_.last_saved if round_.last_saved in harness.scene_ids else min(harness.scene_ids)
-    # An item that Plex made anew comes to what Stash shows with the next save of its scene, not before.
-    # Where the catch-up is blind, whoever saw the hook fail saves again.
-    again = harness.replaced | (harness.untold if harness.blind else set())
+    # A replaced item gets its values with the next save of its scene, not before. If the catch-up
+    # is blind, a user who saw the hook fail saves again.
+    again = harness.replaced | (harness.missed_slots if harness.blind else set())
     slots = sorted({last, *(again & harness.scene_ids.keys())})
-    harness.untold.clear()
+    harness.missed_slots.clear()
     harness.tagger(
         [(slot, {"title": f"Last of {{slot}} in round {round_.number}"}) for slot in slots]
     )
@@ -120,7 +120,7 @@ def _check(harness: SoakHarness) -> None:
         for one in harness.letters()
     ]
     _assert(not letters, f"dead letters that do not belong there: {letters}")
-    _assert(not (wrong := _wrong_writes(harness)), f"writes to wrong items: {wrong}")
+    _assert(not (wrong := _writes_to_wrong_items(harness)), f"writes to wrong items: {wrong}")
     harness.read_stderr()
     _assert(not harness.stderr, f"a worker wrote to stderr: {harness.stderr}")
     said = [line.text for line in harness.stash.plugin_log]
@@ -136,8 +136,8 @@ def _check(harness: SoakHarness) -> None:
     )
 
 
-def _wrong_writes(harness: SoakHarness) -> list[str]:
-    """Edits of an item that is no scene's, or with another scene's texts."""
+def _writes_to_wrong_items(harness: SoakHarness) -> list[str]:
+    """Return edits of items without a scene, or with another scene's texts."""
     wrong = []
     for write in harness.plex.writes:
         slot = harness.keys.get(write.rating_key)
@@ -151,12 +151,12 @@ def _wrong_writes(harness: SoakHarness) -> list[str]:
     return wrong
 
 
-def _leave_nothing(harness: SoakHarness) -> None:
-    """A new worker tidies up, and leaves by itself; then look at what is on the disk."""
+def _check_leftovers(harness: SoakHarness) -> None:
+    """Let a new worker clean up and exit by itself, then check the files on disk."""
     _assert(stop_workers(harness.data_dir), "a worker could not be ended")
     harness.save_film(min(harness.scene_ids), {"title": "{slot} at the end"})
     _wait(harness.unfinished)
-    _wait(lambda: _forgotten(harness))
+    _wait(lambda: _stale_timestamps(harness))
     _wait(
         lambda: [f"process {pid} is left" for pid in worker_pids(harness.data_dir)], IDLE + PATIENCE
     )
@@ -168,7 +168,7 @@ def _leave_nothing(harness: SoakHarness) -> None:
     _check_privacy(harness)
 
 
-def _forgotten(harness: SoakHarness) -> list[str]:
+def _stale_timestamps(harness: SoakHarness) -> list[str]:
     known, alive = set(load_sync_timestamps(harness.data_dir)), set(harness.scene_ids.values())
     return [f"timestamps of scenes that are gone: {known - alive}"] if known - alive else []
 
@@ -195,11 +195,11 @@ def _check_privacy(harness: SoakHarness) -> None:
 def _count(harness: SoakHarness, tally: Tally) -> None:
     tally.edits = harness.edits
     tally.killed_workers = harness.killed_workers
-    points = len(harness.trap.sprung())
+    points = len(harness.trap.reached())
     killed_runs = sum(run.exit_code == -signal.SIGKILL for run in harness.stash.plugins.runs())
-    # A hook that died at a named point is a run that was killed as well: it counts once.
+    # A hook that died at a named point is also a killed run: count it once.
     tally.killed_at_points = points
-    tally.killed_hooks = killed_runs - harness.trap.sprung_in_hooks()
+    tally.killed_hooks = killed_runs - harness.trap.reached_in_hooks()
 
 
 def _wait(unfinished: Callable[[], list[str]], patience: float = PATIENCE) -> None:
@@ -214,8 +214,10 @@ def _assert(is_well: object, text: str) -> None:
 def _report(harness: SoakHarness, seed: int, round_: Round, error: BaseException) -> str:
     plan = "\n".join(map(str, round_.events))
     return (
-        f"seed {seed}, round {round_.number} (ending {round_.ending}): {type(error).__name__}: {error}\n"
-        f"The plan of the round:\n{plan}\nKilled at: {harness.trap.sprung()[-12:]}\n{_logs(harness)}"
+        f"seed {seed}, round {round_.number} (ending {round_.ending}):"
+        f" {type(error).__name__}: {error}\n"
+        f"The plan of the round:\n{plan}\n"
+        f"Killed at: {harness.trap.reached()[-12:]}\n{_logs(harness)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The campaign's harness: films that both servers know, decoys in Plex, edits, kills."""
+"""The campaign's harness: films in both servers, decoys in Plex, edits and kills."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _WEEK = 7 * 86_400.0
 
 
 class SoakHarness(ProcessHarness):
-    """Both servers and what is done to them. A film is known by its slot."""
+    """Run both servers and change them. Each film has a slot number."""
 
     def __init__(self, folder: Path, *, blind: bool) -> None:
         """Start the servers.
 
         Args:
-            blind: Stash's clock stands still, long ago: no change is newer than another, so the
-                catch-up sees none and can't make up for what the queue loses.
+            blind: stop Stash's clock in the past. No change is newer than another, so the catch-up
+                sees none and can't hide a job that the queue loses.
         """
         self.trap = Trap(folder)
         self.blind = blind
@@ -57,17 +57,17 @@ class SoakHarness(ProcessHarness):
         )
         self.attic = self.plex.add_library("Attic", locations=["/attic"])
         self.scene_ids: dict[int, int] = {}
-        #: rating key → slot, of every item that ever was; decoys have none
+        #: rating key → slot of every item so far; decoys have None
         self.keys: dict[int, int | None] = {}
-        #: slots whose item in Plex was replaced in this round; Stash knows of no change
+        #: slots whose item in Plex was replaced in this round, without a change in Stash
         self.replaced: set[int] = set()
-        #: slots that were changed without a hook that lived to its end
-        self.untold: set[int] = set()
+        #: slots that were changed without a hook that finished
+        self.missed_slots: set[int] = set()
         self.rules: dict[str, FaultRule] = {}
         #: workers that were killed by their process id
         self.killed_workers = 0
         self.edits = 0
-        #: what workers wrote to stderr: the next one's start would wipe it out
+        #: what workers wrote to stderr (the next worker's start truncates the file)
         self.stderr: set[str] = set()
         self._lock = threading.Lock()
 
@@ -86,20 +86,20 @@ class SoakHarness(ProcessHarness):
             **values, files=[(f"/data/{slot % 3}/{_name(slot)}", _size(slot))], cover=_decode(cover)
         )
         self.scene_ids[slot] = scene.id
-        self.untold.add(slot)
+        self.missed_slots.add(slot)
 
     def add_film_item(self, slot: int) -> None:
         item = self.plex.add_item(self.library, _plex_path(slot), size=_size(slot))
         self.keys[item.rating_key] = slot
 
     def file_appears(self, slot: int) -> None:
-        """A scan of Plex finds the file."""
+        """Let a scan of Plex find the file."""
         if self.plex.find(_plex_path(slot)) is None:
             self.plex.add_file(_plex_path(slot), _size(slot))
             self.plex.scan(self.library)
 
     def learn_keys(self) -> None:
-        """Note the items that a scan made."""
+        """Record the rating keys of items that a scan added."""
         for item in self.plex.items(self.library):
             self.keys.setdefault(item.rating_key, slot_of(item.path))
 
@@ -140,7 +140,7 @@ class SoakHarness(ProcessHarness):
         if "cover_image" in values:
             values["cover"] = _decode(values.pop("cover_image"))
         self.stash.change_silently(self.scene_ids[slot], **values)
-        self.untold.add(slot)
+        self.missed_slots.add(slot)
         self._count()
 
     def destroy(self, slot: int) -> None:
@@ -150,7 +150,7 @@ class SoakHarness(ProcessHarness):
     def _edited(
         self, slots: list[int], edit: Callable[[Caller], object], killed_after: float | None = None
     ) -> None:
-        """Save and wait for the hooks as a browser does; leaving early kills the hook at work."""
+        """Save and wait for the hooks as a browser does; leaving early kills the running hook."""
         caller = Caller(USER, base_url=self.stash.url)
         timer = threading.Timer(killed_after or 0.0, caller.cancel)
         if killed_after is not None:
@@ -164,7 +164,7 @@ class SoakHarness(ProcessHarness):
         finally:
             timer.cancel()
             if len(caller.runs) < len(slots) or any(run.exit_code != 0 for run in caller.runs):
-                self.untold.update(slots)
+                self.missed_slots.update(slots)
 
     def _values(self, slot: int, fields: dict[str, Any]) -> dict[str, Any]:
         values = dict(fields)
@@ -191,12 +191,15 @@ class SoakHarness(ProcessHarness):
             if text:
                 self.stderr.add(text)
 
-    # -- what there is to see --
+    # -- checks --
 
     def unfinished(self) -> list[str]:
-        """What Plex does not show as Stash does, and what is still queued."""
-        found = [f"scene {self.scene_ids[slot]} (slot {slot}): {line}" for slot in sorted(self.scene_ids)
-                 for line in self._differences(slot)]  # fmt: skip
+        """Return the differences between Plex and Stash, and the jobs still queued."""
+        found = [
+            f"scene {self.scene_ids[slot]} (slot {slot}): {line}"
+            for slot in sorted(self.scene_ids)
+            for line in self._differences(slot)
+        ]
         left = jobs_left(self.data_dir)
         return found + ([f"{left} jobs are left"] if left else [])
 
@@ -217,7 +220,7 @@ class SoakHarness(ProcessHarness):
 
 @contextmanager
 def open_harness(*, blind: bool = False) -> Iterator[SoakHarness]:
-    """Set everything up; in the end every process is stopped and the temp folder removed."""
+    """Set everything up; at the end stop every process and remove the temp folder."""
     with (
         tempfile.TemporaryDirectory(prefix="plexsync-soak-") as name,
         SoakHarness(Path(name), blind=blind) as harness,
@@ -228,7 +231,7 @@ def open_harness(*, blind: bool = False) -> Iterator[SoakHarness]:
 
 
 def mark(slot: int) -> str:
-    """What every text of a scene says, so that a wrong item shows."""
+    """Return the mark in every text of a scene, which reveals writes to a wrong item."""
     return f"film-{slot:04d}"
 
 

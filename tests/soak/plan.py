@@ -1,4 +1,4 @@
-"""What will happen in a campaign: a pure function of the seed."""
+"""Plan a campaign as a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from tests.soak.points import HOOK_POINTS, WORKER_POINTS
 
-#: Seconds of trouble in one round.
+#: Seconds of faults in one round.
 TROUBLE = 6.0
 SCENES = 12
 _FEWEST = 8
-#: The share of rounds with an outage that lasts.
+#: The share of rounds with a long outage.
 _LONG_OUTAGES = 0.3
-#: Seconds within which a hook is killed: about as long as it lives.
+#: Seconds within which a hook is killed: about as long as it runs.
 _HOOK_LIFE = 0.09
 _TAGS = tuple(f"Tag {number}" for number in range(8))
 _PEOPLE = ("Ann", "Bob", "Cleo", "Dan", "Eve")
@@ -26,13 +26,13 @@ _KILLED_AT = tuple(
 )
 _HOOKS_KILLED_AT = tuple(point.name for point in HOOK_POINTS)
 
-#: How a round comes to its end: the worker that is alive goes on, a new one is started by a save, or a task does it.
+#: How a round ends: the running worker continues, a save starts a new one, or a task syncs.
 ENDINGS = ("alive", "fresh", "task")
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happens, so many seconds after its round's beginning."""
+    """One event, `at` seconds after the start of its round."""
 
     at: float
     action: str
@@ -45,12 +45,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Round:
-    """Trouble, then quiet."""
+    """Faults, then a time without faults."""
 
     number: int
     events: tuple[Event, ...]
     ending: str
-    #: the scene that is saved once all is quiet
+    #: the scene that is saved after the last fault
     last_saved: int
 
 
@@ -58,7 +58,7 @@ def make_plan(seed: int, rounds: int, kills: int) -> list[Round]:
     """Return the campaign.
 
     Args:
-        kills: of hooks and workers, planned for each round.
+        kills: number of kills of hooks and workers, planned for each round.
     """
     return list(_Planner(random.Random(seed), kills).rounds(rounds))
 
@@ -77,9 +77,7 @@ class _Planner:
 
     def _round(self, number: int) -> Round:
         self._events = []
-        before = list(
-            self._slots
-        )  # scenes of this round; what is created now is edited in the next
+        before = list(self._slots)  # scenes of this round; new ones are edited in the next round
         for _ in range(self._rng.randint(12, 22)):
             self._edit(before)
         self._spread(
@@ -113,7 +111,7 @@ class _Planner:
             self._add("tagger", saves=[[slot, self._fields(partial=True)] for slot in some])
 
     def _fields(self, *, partial: bool = False) -> dict[str, Any]:
-        """Values for a save; `{slot}` in texts is filled in by who saves."""
+        """Return values for a save; the harness fills in `{slot}` in texts."""
         self._version += 1
         rng = self._rng
         everything: dict[str, Any] = {
@@ -131,7 +129,7 @@ class _Planner:
         names = rng.sample(sorted(everything), rng.randint(1, 3 if partial else 6))
         return {name: everything[name] for name in names}
 
-    # -- scenes and items that come and go --
+    # -- scenes and items that are added and removed --
 
     def _population(self, before: list[int]) -> None:
         for action in self._rng.sample(
@@ -154,11 +152,11 @@ class _Planner:
                 self._add("save", at=start + 0.1, slot=slot, fields=self._fields(partial=True))
                 self._add("file appears", at=start + self._rng.uniform(0.5, 3.0), slot=slot)
 
-    # -- trouble --
+    # -- faults --
 
     def _plex_trouble(self, slots: list[int]) -> None:
         kinds = ["down", "starting up", "revoked", "all 500", "all 503", "all 429", "slow"]
-        if self._rng.random() < _LONG_OUTAGES:  # longer than all of a job's retries
+        if self._rng.random() < _LONG_OUTAGES:  # longer than all retries of a job
             kind = self._rng.choice(("down", "starting up", "all 500", "all 503"))
             kinds.remove(kind)
             self._add("plex trouble", at=0.5, kind=kind)
@@ -172,7 +170,7 @@ class _Planner:
         ):
             times = 1 if kind == "hang" else self._rng.randint(1, 4)
             self._add("plex fault", kind=kind, method=self._rng.choice((None, "PUT")), times=times)
-        # A fault that only edits meet is an item's own: fewer of them than a job has retries.
+        # Faults of edits count as the item's own: fewer of them than a job has retries.
         self._add(
             "plex fault",
             kind=self._rng.choice(("500", "429")),
@@ -216,7 +214,7 @@ class _Planner:
             self._add("freeze worker", at=start)
             self._add("thaw worker", at=start + self._rng.uniform(0.1, 1.5))
 
-    # -- small things --
+    # -- helpers --
 
     def _spread(self, action: str, count: int, arguments: Any) -> None:
         for _ in range(count):

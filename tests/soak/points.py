@@ -1,4 +1,4 @@
-"""The named points at which a process is killed: before or after each write, and between the steps of one."""
+"""The named points at which a process is killed: before, after and within each write."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KILLING = Path(__file__).parent / "killing"
 
 @dataclass(frozen=True)
 class Point:
-    """One moment in the life of a hook or a worker."""
+    """A point in the code of a hook or a worker."""
 
     name: str
-    #: which situation leads there; see `test_kill_points`
+    #: the situation that reaches the point; see `test_kill_points`
     situation: str
     file: str
     function: str
     #: "call", "return", or "c_call": just before `function` calls the built-in `callee`
     event: str = "call"
     callee: str = ""
-    #: only below a function of this name
+    #: only if a function of this name is among the callers
     within: str = ""
-    #: values of local variables
+    #: required values of local variables
     where: Mapping[str, str] = field(default_factory=dict)
     nth: int = 1
     role: str = "worker"
@@ -43,14 +43,29 @@ def _around(
 
 
 def _commit(name: str, situation: str, within: str, nth: int = 2) -> Point:
-    """Inside a transaction, just before its COMMIT."""
-    return Point(f"before the commit of {name}", situation, "common/sqlite.py", "write", "c_call", "execute", within,
-                 nth=nth)  # fmt: skip
+    """Return the point in a transaction just before its COMMIT."""
+    return Point(
+        f"before the commit of {name}",
+        situation,
+        "common/sqlite.py",
+        "write",
+        "c_call",
+        "execute",
+        within,
+        nth=nth,
+    )
 
 
 def _replace(name: str, situation: str, within: str) -> Point:
-    return Point(f"before {name} replaces the old file", situation, "common/files.py", "replace_private", "c_call",
-                 "replace", within)  # fmt: skip
+    return Point(
+        f"before {name} replaces the old file",
+        situation,
+        "common/files.py",
+        "replace_private",
+        "c_call",
+        "replace",
+        within,
+    )
 
 
 _PUT, _POST = {"method": "PUT"}, {"method": "POST"}
@@ -73,14 +88,15 @@ WORKER_POINTS = (
     Point("after the edit went to Plex", "sync", *_SESSION, "return", where=_PUT),
     Point("before the poster goes to Plex", "sync", *_SESSION, where=_POST),
     Point("after the poster went to Plex", "sync", *_SESSION, "return", where=_POST),
-    *_around("what was begun is remembered", "sync", "plex/history.py", "save"),
-    *_around("what was written is remembered", "sync", "plex/history.py", "save", nth=2),
-    *_around("the cover is remembered", "sync", "plex/history.py", "save", nth=3),
+    *_around("the pending write is saved", "sync", "plex/history.py", "save"),
+    *_around("the finished write is saved", "sync", "plex/history.py", "save", nth=2),
+    *_around("the cover is saved", "sync", "plex/history.py", "save", nth=3),
     *_around("the timestamp is appended", "sync", "queue/timestamps.py", "_append"),
     *_around("the timestamps are folded", "sync", "queue/timestamps.py", "_fold"),
     _replace("the timestamps' fold", "sync", "_fold"),
-    Point("between the timestamps' replace and unlink", "sync", "queue/timestamps.py", "_fold", "c_call", "unlink"),
-    *_around("a scene's letters are dropped", "sync", "queue/dlq.py", "delete_scene"),
+    Point("between the timestamps' replace and unlink", "sync", "queue/timestamps.py", "_fold",
+          "c_call", "unlink"),
+    *_around("a scene's dead letters are deleted", "sync", "queue/dlq.py", "delete_scene"),
     *_around("a job is acknowledged", "sync", _LIBRARY, "ack"),
     # its retry
     *_around("a retry is requeued", "retry", "queue/table.py", "requeue"),
@@ -89,26 +105,33 @@ WORKER_POINTS = (
     *_around("the dead letter is written", "dead", "queue/dlq.py", "add"),
     _commit("the dead letter", "dead", "add"),
     *_around("the job is failed", "dead", _LIBRARY, "ack_failed"),
-    *_around("a notice is left", "dead", "stash/deferred_log.py", "defer_log_line"),
-    *_around("a letter's scene is queued again", "revive", "queue/operations.py", "enqueue", within="_retry_found_files"),
-    *_around("a letter taken up is dropped", "revive", "queue/dlq.py", "delete_scene", within="_retry_found_files"),
+    *_around("a deferred log line is written", "dead", "stash/deferred_log.py", "defer_log_line"),
+    *_around("a dead letter's scene is requeued", "revive", "queue/operations.py", "enqueue",
+             within="_retry_found_files"),
+    *_around("a requeued dead letter is deleted", "revive", "queue/dlq.py", "delete_scene",
+             within="_retry_found_files"),
     # a scene that is gone
     *_around("a timestamp is forgotten", "gone", "queue/timestamps.py", "forget_sync_timestamp"),
-    *_around("the memory of a scene is dropped", "gone", "plex/history.py", "delete"),
-    # catching up
+    *_around("the write history of a scene is deleted", "gone", "plex/history.py", "delete"),
+    # the catch-up
     *_around("a missed scene is queued", "missed", "queue/operations.py", "enqueue", within="scan"),
     _commit("a missed scene", "missed", "scan"),
     *_around("the watermark is noted", "missed", "worker/catch_up.py", "_note"),
     _replace("the watermark", "missed", "_note"),
     # a damaged database
-    Point("before the damaged journal is renamed", "damage", "queue/recovery.py", "_rename", "call"),
-    Point("between the renamed journal and the database", "damage", "common/files.py", "quarantine", within="_rename"),
-    Point("after the damaged database is renamed", "damage", "queue/recovery.py", "_rename", "return"),
-    Point("before a recovery guard goes", "damage", "queue/recovery.py", "quarantine_database", "c_call", "unlink"),
+    Point("before the damaged journal is renamed", "damage", "queue/recovery.py", "_rename",
+          "call"),
+    Point("between the renamed journal and the database", "damage", "common/files.py", "quarantine",
+          within="_rename"),
+    Point("after the damaged database is renamed", "damage", "queue/recovery.py", "_rename",
+          "return"),
+    Point("before a recovery guard is removed", "damage", "queue/recovery.py",
+          "quarantine_database", "c_call", "unlink"),
     *_around("damaged jobs are salvaged", "damage", "queue/recovery.py", "salvage"),
-    Point("after a damaged job is put", "damage", "queue/table.py", "put", "return", within="salvage"),
-    Point("before a damaged database counts as carried", "damage", "queue/recovery.py", "salvage", "c_call",
-          "replace"),
+    Point("after a damaged job is put", "damage", "queue/table.py", "put", "return",
+          within="salvage"),
+    Point("before a damaged database counts as salvaged", "damage", "queue/recovery.py", "salvage",
+          "c_call", "replace"),
     # the end
     *_around("the lock is released", "sync", "worker/process.py", "release"),
     *_around("the last look at the queue", "sync", "worker/main.py", "_anything_waits"),
@@ -123,10 +146,10 @@ HOOK_POINTS = tuple(
             "the hook leaves the connection", "hook", "stash/connection.py", "save_connection"
         ),
         _replace("the connection", "hook", "save_connection"),
-        *_around("the hook takes the lock", "hook", "worker/process.py", "acquire"),
+        *_around("the hook acquires the lock", "hook", "worker/process.py", "acquire"),
         *_around("the hook starts the worker", "hook", "worker/process.py", "_start"),
         Point(
-            "between the notices' rename and unlink",
+            "between the deferred log's rename and unlink",
             "hook",
             "stash/deferred_log.py",
             "take_deferred_lines",
@@ -140,7 +163,7 @@ POINTS = {point.name: point for point in (*WORKER_POINTS, *HOOK_POINTS)}
 
 
 class Trap:
-    """Where a point is laid out for the next process that comes by."""
+    """Hand a kill point to the next process that starts."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "kill-at.json"
@@ -148,30 +171,30 @@ class Trap:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to be killed by it."""
+        """Return the environment of a process that this trap can kill."""
         return {VARIABLE: str(self.path), "PYTHONPATH": search_path(str(KILLING))}
 
-    def lay(self, point: Point) -> None:
+    def arm(self, point: Point) -> None:
         fresh = self.path.with_suffix(".new")
         fresh.write_text(json.dumps(dataclasses.asdict(point)), encoding="utf-8")
         os.replace(fresh, self.path)
 
     def clear(self) -> None:
-        """Take away what no process took."""
+        """Remove a point that no process has loaded."""
         self.path.unlink(missing_ok=True)
 
     @property
     def armed(self) -> bool:
-        """Whether the last process that took a point may not have reached it yet."""
+        """Return whether the last process that loaded a point may still reach it."""
         taken = Path(f"{self.path}.taken")
         if not taken.exists():
             return False
-        sprung = self.sprung()
-        return not sprung or json.loads(taken.read_text(encoding="utf-8"))["name"] != sprung[-1]
+        reached = self.reached()
+        return not reached or json.loads(taken.read_text(encoding="utf-8"))["name"] != reached[-1]
 
-    def sprung_in_hooks(self) -> int:
-        return sum(POINTS[name].role == "hook" for name in self.sprung())
+    def reached_in_hooks(self) -> int:
+        return sum(POINTS[name].role == "hook" for name in self.reached())
 
-    def sprung(self) -> list[str]:
-        """The names of the points at which a process was killed so far."""
+    def reached(self) -> list[str]:
+        """Return the names of the points at which a process was killed so far."""
         return self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []

@@ -1,4 +1,4 @@
-"""A process is killed at every named point of its work; the next one must finish it."""
+"""Kill a process at every named point; the next process must finish its work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.simulators.httpd import ResetAfter
 from tests.simulators.stash import Scene, events
 from tests.soak.points import POINTS, Point, Trap
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a matter of POSIX")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL, which only POSIX has")
 
 PATIENCE = 240.0
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
@@ -37,7 +37,7 @@ _RECENTLY = 3_600.0
 
 
 class KillPointHarness(ProcessHarness):
-    """Workers and hooks that are killed at a point, and those that come after them."""
+    """Run workers and hooks, kill them at a point, and run their successors."""
 
     def __init__(self, folder: Path) -> None:
         self.trap = Trap(folder)
@@ -50,7 +50,7 @@ class KillPointHarness(ProcessHarness):
             },
         )
         self.started_at = time.time()
-        #: when scenes were changed: the catch-up does not see it, and can't make up for a lost job
+        #: when scenes were changed: too long ago for the catch-up, which would hide a lost job
         self.long_ago = self.started_at - 7 * 86_400.0
         self._stderr = folder / "stderr"
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -77,8 +77,8 @@ class KillPointHarness(ProcessHarness):
         self.stash.change_silently(scene.id, **fields, updated_at=self.long_ago)
         self.enqueue(scene.id)
 
-    def watch_from(self, moment: float) -> None:
-        """Leave the watermark of a catch-up that has looked until then."""
+    def write_watermark(self, moment: float) -> None:
+        """Write the watermark of a catch-up that last ran at that moment."""
         folder = self.data_dir / "queue"
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / "catch_up.json").write_text(json.dumps({"seen_until": moment}))
@@ -97,21 +97,21 @@ class KillPointHarness(ProcessHarness):
         return process
 
     def kill_worker_at(self, point: Point) -> None:
-        """Run a worker that dies there."""
-        self.trap.lay(point)
-        # What a worker does without a job it does only until it is idle for so long.
+        """Run a worker that is killed at that point."""
+        self.trap.arm(point)
+        # The maintenance of an idle worker runs only until the idle timeout.
         idle = 10.0 if point.situation in ("missed", "revive") else 0.2
         assert self.start_worker(idle).wait(PATIENCE) == -signal.SIGKILL, self.worker_log()
-        assert self.trap.sprung()[-1:] == [point.name]
+        assert self.trap.reached()[-1:] == [point.name]
 
     def run_hook(self, scene: Scene) -> int:
-        """Run a hook as Stash does for a save that has just been committed."""
+        """Run a hook as Stash does after the commit of a save."""
         context = events.scene_update({"id": str(scene.id), "title": scene.title}, random.Random(0))
         stdin = json.dumps(self.stash.hook_input(context)).encode()
         return run(stdin, env=self.environment).exit_code
 
     def unfinished(self, scene: Scene) -> list[str]:
-        """Return what is missing: in Plex, the timestamp, jobs that are left."""
+        """Return what is missing in Plex, a missing timestamp, and the jobs left."""
         found = self.differences(scene)
         if (self.synced_at(scene) or 0.0) < self.started_at:
             found.append("its timestamp is not saved")
@@ -120,7 +120,7 @@ class KillPointHarness(ProcessHarness):
     def jobs_left(self) -> list[str]:
         try:
             left = jobs_left(self.data_dir)
-        except sqlite3.DatabaseError as error:  # it is not yet in quarantine
+        except sqlite3.DatabaseError as error:  # not yet in quarantine
             return [str(error)]
         return [f"{left} jobs are left"] if left else []
 
@@ -158,7 +158,9 @@ def _points(situation: str) -> pytest.MarkDecorator:
 
 
 @_points("sync")
-def test_a_scene_ends_in_plex_as_stash_shows_it(harness: KillPointHarness, point: Point) -> None:
+def test_a_killed_sync_is_finished_by_the_next_worker(
+    harness: KillPointHarness, point: Point
+) -> None:
     scene, _ = harness.pair()
     harness.enqueue(scene.id)
     harness.kill_worker_at(point)
@@ -168,7 +170,7 @@ def test_a_scene_ends_in_plex_as_stash_shows_it(harness: KillPointHarness, point
     assert [poster.data for poster in item.posters] == [PNG]
     assert {write.rating_key for write in harness.plex.writes} == {item.rating_key}
     assert len(harness.plex.writes) == 1, "what Plex has already is not written again"
-    # What was written is known to be ours: so it also goes again.
+    # The written values count as ours, so removing them in Stash removes them in Plex.
     harness.edit(
         scene, details="", studio=None, date=None, tags=["Two"], performers=["Bob"], groups=[]
     )
@@ -177,11 +179,16 @@ def test_a_scene_ends_in_plex_as_stash_shows_it(harness: KillPointHarness, point
 
 @pytest.mark.parametrize(
     "name",
-    ["before the edit goes to Plex", "after the edit went to Plex", "before what was begun is remembered",
-     "after what was begun is remembered", "before what was written is remembered",
-     "after what was written is remembered"],
-)  # fmt: skip
-def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(
+    [
+        "before the edit goes to Plex",
+        "after the edit went to Plex",
+        "before the pending write is saved",
+        "after the pending write is saved",
+        "before the finished write is saved",
+        "after the finished write is saved",
+    ],
+)
+def test_values_removed_in_stash_after_a_kill_are_removed_in_plex(
     harness: KillPointHarness, name: str
 ) -> None:
     scene, _ = harness.pair()
@@ -192,9 +199,9 @@ def test_what_was_taken_away_in_stash_while_the_worker_lay_dead_goes_from_plex(
 
 
 @pytest.mark.parametrize(
-    "name", ["after the edit went to Plex", "before what was written is remembered"]
+    "name", ["after the edit went to Plex", "before the finished write is saved"]
 )
-def test_a_second_edit_that_was_cut_short_is_known_to_be_ours(
+def test_a_second_edit_that_was_interrupted_counts_as_ours(
     harness: KillPointHarness, name: str
 ) -> None:
     scene, _ = harness.pair()
@@ -206,7 +213,7 @@ def test_a_second_edit_that_was_cut_short_is_known_to_be_ours(
     harness.finish(scene)
 
 
-def test_two_deaths_in_a_row_leave_nothing_that_is_taken_for_the_users_own(
+def test_after_two_kills_in_a_row_our_values_still_count_as_ours(
     harness: KillPointHarness,
 ) -> None:
     scene, _ = harness.pair()
@@ -220,12 +227,11 @@ def test_two_deaths_in_a_row_leave_nothing_that_is_taken_for_the_users_own(
     harness.finish(scene)
 
 
-def test_an_edit_whose_answer_was_lost_is_known_to_be_ours(harness: KillPointHarness) -> None:
+def test_an_edit_whose_response_was_lost_counts_as_ours(harness: KillPointHarness) -> None:
     scene, _ = harness.pair()
     harness.enqueue(scene.id)
-    harness.plex.faults.add(
-        ResetAfter(), method="PUT", times=3
-    )  # all of the client's quick attempts
+    # as many as the client's quick retries
+    harness.plex.faults.add(ResetAfter(), method="PUT", times=3)
     harness.finish(scene)
     harness.edit(scene, details="", studio=None, tags=["Two"])
     harness.wait(lambda: harness.unfinished(scene))
@@ -242,7 +248,7 @@ def test_a_retry_is_not_lost(harness: KillPointHarness, point: Point) -> None:
 
 
 @_points("dead")
-def test_a_job_that_fails_for_good_leaves_one_letter(
+def test_a_permanent_failure_leaves_one_dead_letter(
     harness: KillPointHarness, point: Point
 ) -> None:
     scene, _ = harness.pair(files=[])
@@ -257,9 +263,7 @@ def test_a_job_that_fails_for_good_leaves_one_letter(
 
 
 @_points("revive")
-def test_a_letter_that_is_taken_up_again_is_not_lost(
-    harness: KillPointHarness, point: Point
-) -> None:
+def test_a_requeued_dead_letter_is_not_lost(harness: KillPointHarness, point: Point) -> None:
     scene, _ = harness.pair()
     error = PlexNotFound("no Plex item has the file")
     error.details = {"files": [["/data/a.mp4", 100]]}
@@ -286,7 +290,7 @@ def test_a_scene_that_is_gone_is_forgotten(harness: KillPointHarness, point: Poi
 
 @_points("missed")
 def test_a_missed_edit_is_found_again(harness: KillPointHarness, point: Point) -> None:
-    harness.watch_from(time.time() - _RECENTLY)
+    harness.write_watermark(time.time() - _RECENTLY)
     scene, _ = harness.pair(updated_at=time.time())
     harness.kill_worker_at(point)
     harness.finish(scene)
@@ -294,9 +298,7 @@ def test_a_missed_edit_is_found_again(harness: KillPointHarness, point: Point) -
 
 
 @_points("damage")
-def test_a_job_in_a_damaged_database_is_carried_over(
-    harness: KillPointHarness, point: Point
-) -> None:
+def test_a_job_in_a_damaged_database_is_salvaged(harness: KillPointHarness, point: Point) -> None:
     scene, _ = harness.pair()
     harness.enqueue(scene.id)
     _damage(Path(harness.data_dir, "queue", "data.db"))
@@ -307,22 +309,20 @@ def test_a_job_in_a_damaged_database_is_carried_over(
 
 
 @_points("hook")
-def test_an_edit_whose_hook_was_killed_arrives_all_the_same(
-    harness: KillPointHarness, point: Point
-) -> None:
-    harness.watch_from(time.time() - _RECENTLY)
+def test_an_edit_whose_hook_was_killed_is_synced(harness: KillPointHarness, point: Point) -> None:
+    harness.write_watermark(time.time() - _RECENTLY)
     Path(harness.data_dir, "notices.jsonl").write_text('["info", "Something to say"]\n')
     (scene, _), (other, _) = (harness.pair(name, updated_at=time.time()) for name in "ab")
-    harness.trap.lay(point)
+    harness.trap.arm(point)
     assert harness.run_hook(scene) == -signal.SIGKILL
-    assert harness.trap.sprung() == [point.name]
+    assert harness.trap.reached() == [point.name]
     assert harness.run_hook(other) == 0
     harness.wait(lambda: harness.unfinished(scene) + harness.unfinished(other))
     assert harness.letters() == []
 
 
 def _damage(database: Path) -> None:
-    """Overwrite an index, so that the table is still readable."""
+    """Overwrite an index; the table stays readable."""
     connection = sqlite3.connect(database)
     size = connection.execute("PRAGMA page_size").fetchone()[0]
     page = connection.execute(

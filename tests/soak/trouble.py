@@ -1,4 +1,4 @@
-"""Carries out a round's events, each at its moment."""
+"""Run the events of a round, each at its time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.soak.harness import SoakHarness
 from tests.soak.plan import Event, Round
 from tests.soak.points import POINTS
 
-#: Saves at the same time.
+#: Number of concurrent saves.
 _TABS = 6
 #: Longer than the read timeout in the settings.
 _HANG = 6.0
@@ -35,16 +35,16 @@ _FAULTS: dict[str, Callable[[], Fault]] = {
 
 
 class Trouble:
-    """One round's trouble, and its end."""
+    """Run the faults of one round and end them."""
 
     def __init__(self, harness: SoakHarness) -> None:
         self._harness = harness
         self._saves: list[Future[Any]] = []
         self._actions: dict[str, Callable[..., object]] = {
-            "save": self._saving(harness.save_film),
-            "bulk": self._saving(harness.bulk),
-            "tagger": self._saving(harness.tagger),
-            "destroy": self._saving(harness.destroy),
+            "save": self._as_save(harness.save_film),
+            "bulk": self._as_save(harness.bulk),
+            "tagger": self._as_save(harness.tagger),
+            "destroy": self._as_save(harness.destroy),
             "silent": harness.silent,
             "create": harness.add_film,
             "file appears": harness.file_appears,
@@ -58,28 +58,28 @@ class Trouble:
             "sessions end": harness.stash.invalidate_sessions,
             "kill worker": harness.kill_workers,
             "kill worker at": self._kill_worker_at,
-            "kill hook at": self._lay,
+            "kill hook at": self._arm_trap,
             "freeze worker": lambda: signal_workers(harness.data_dir, signal.SIGSTOP),
             "thaw worker": lambda: signal_workers(harness.data_dir, signal.SIGCONT),
             "task": self._task,
         }
 
     def run(self, round_: Round) -> None:
-        """Live through the round's events, then make everything well again."""
+        """Run the round's events, then end all faults."""
         start = time.monotonic()
         with ThreadPoolExecutor(_TABS, "browser-tab") as self._tabs:
             for event in round_.events:
                 while time.monotonic() - start < event.at:
                     time.sleep(min(0.05, max(0.0, event.at - (time.monotonic() - start))))
                     self._harness.read_stderr()
-                self._carry_out(event)
-            self.make_well(round_)
+                self._run_event(event)
+            self.end_faults(round_)
             for save in self._saves:
                 save.result()
         self._saves = []
 
-    def make_well(self, round_: Round) -> None:
-        """End every fault; files that were to come are there now."""
+    def end_faults(self, round_: Round) -> None:
+        """End every fault and add the files that are still missing."""
         harness = self._harness
         signal_workers(harness.data_dir, signal.SIGCONT)
         harness.trap.clear()
@@ -94,11 +94,11 @@ class Trouble:
             raise AssertionError("Plex's scans did not end")
         harness.learn_keys()
 
-    def _carry_out(self, event: Event) -> None:
-        with contextlib.suppress(KeyError, NotFound):  # its scene is gone by now
+    def _run_event(self, event: Event) -> None:
+        with contextlib.suppress(KeyError, NotFound):  # its scene was destroyed meanwhile
             self._actions[event.action](**event.arguments)
 
-    def _saving(self, save: Callable[..., object]) -> Callable[..., None]:
+    def _as_save(self, save: Callable[..., object]) -> Callable[..., None]:
         def start(**arguments: Any) -> None:
             self._saves.append(self._tabs.submit(_unless_gone, save, arguments))
 
@@ -143,7 +143,7 @@ class Trouble:
         self._harness.stash.faults.add(_FAULTS[kind](), times=times)
 
     def _restart_stash(self) -> None:
-        """It kills its plugins, and knows no session of before."""
+        """Restart Stash, which kills its plugins and ends all sessions."""
         self._harness.stash.stop()
         self._harness.stash.invalidate_sessions()
         self._harness.stash.start()
@@ -157,12 +157,12 @@ class Trouble:
     # -- processes --
 
     def _kill_worker_at(self, point: str) -> None:
-        """The next worker dies there; the present one makes room for it."""
-        self._lay(point)
+        """Kill the running worker and arm the point for the next one."""
+        self._arm_trap(point)
         self._harness.kill_workers()
 
-    def _lay(self, point: str) -> None:
-        self._harness.trap.lay(POINTS[point])
+    def _arm_trap(self, point: str) -> None:
+        self._harness.trap.arm(POINTS[point])
 
 
 def _unless_gone(save: Callable[..., object], arguments: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Tests of the worker: alone with a fake clock, against both simulators, and as a real process."""
+"""Tests of the worker: with a fake clock, against both simulators, and as a real process."""

@@ -1,4 +1,4 @@
-"""Fixtures: a fake clock, both simulators, and a worker between them."""
+"""Fixtures: a fake clock, both simulators and a worker that uses them."""
 
 from __future__ import annotations
 

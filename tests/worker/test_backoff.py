@@ -1,4 +1,4 @@
-"""How long to wait, and what becomes of a job that failed: tables."""
+"""Tables of backoff delays and of the fate of failed jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRANSIENT: list[Exception] = [
     PlexTemporaryError("503", status=503),
     StashUnavailable("down"),
     TransientError("some"),
-    RuntimeError("nobody knows this one"),
+    RuntimeError("an unknown error"),
     OSError("disk"),
     requests.ConnectionError("gone"),
     requests.Timeout("late"),
@@ -36,12 +36,15 @@ PERMANENT: list[Exception] = [
 
 
 def job(**retry_state: object) -> SyncJob:
-    return {**create_sync_job(7, "metadata", {"title": "x"}), **retry_state}  # type: ignore[typeddict-item]
+    fresh = create_sync_job(7, "metadata", {"title": "x"})
+    return {**fresh, **retry_state}  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize(("base", "cap"), [(5.0, 80.0), (30.0, 600.0)])
 @pytest.mark.parametrize("retries", [0, 1, 3, 4, 5, 12, 100, 10_000])
-def test_a_delay_is_spread_from_nothing_to_the_limit(retries: int, base: float, cap: float) -> None:
+def test_a_delay_is_spread_between_zero_and_the_limit(
+    retries: int, base: float, cap: float
+) -> None:
     limit = min(cap, base * 2.0 ** min(retries, 50))
     drawn = [calculate_delay(retries, base, cap) for _ in range(400)]
 
@@ -49,23 +52,27 @@ def test_a_delay_is_spread_from_nothing_to_the_limit(retries: int, base: float, 
     assert min(drawn) < 0.1 * limit < 0.9 * limit < max(drawn), "full jitter uses the whole range"
 
 
-def test_a_seed_repeats_the_draw() -> None:
+def test_a_seed_makes_the_delay_repeatable() -> None:
     assert calculate_delay(3, 5, 80, jitter_seed=42) == calculate_delay(3, 5, 80, jitter_seed=42)
     assert calculate_delay(3, 5, 80, jitter_seed=0) == calculate_delay(3, 5, 80, jitter_seed=0)
     assert calculate_delay(3, 5, 80, jitter_seed=42) != calculate_delay(3, 5, 80, jitter_seed=43)
 
 
 @pytest.mark.parametrize("error", TRANSIENT)
-def test_standard_errors_have_the_standard_numbers(error: Exception) -> None:
+def test_standard_errors_have_the_standard_backoff(error: Exception) -> None:
     assert get_retry_params(error) == (5.0, 80.0, 5)
 
 
-def test_a_missing_item_gets_more_patience() -> None:
+def test_a_missing_item_has_a_longer_backoff() -> None:
     assert get_retry_params(PlexNotFound("x")) == (30.0, 600.0, 12)
 
 
 def decided(error: Exception, max_retries: int = 5) -> tuple[list[float], int]:
-    """Fail with the same error until it is given up: the delays, and the retries that the verdict names."""
+    """Fail with the same error until the job becomes a dead letter.
+
+    Returns:
+        The delays, and the retry count of the final outcome.
+    """
     current = job()
     delays: list[float] = []
     for _ in range(100):
@@ -86,7 +93,7 @@ def test_standard_errors_are_retried_five_times_up_to_80_seconds(error: Exceptio
 
 
 @pytest.mark.parametrize("max_retries", [1, 2, 8, 20])
-def test_the_setting_says_how_often_standard_errors_are_retried(max_retries: int) -> None:
+def test_the_setting_limits_the_retries_of_standard_errors(max_retries: int) -> None:
     delays, retries = decided(PlexTemporaryError("x"), max_retries)
 
     assert (len(delays), retries) == (max_retries, max_retries)
@@ -94,20 +101,20 @@ def test_the_setting_says_how_often_standard_errors_are_retried(max_retries: int
 
 
 @pytest.mark.parametrize("max_retries", [1, 5, 20])
-def test_a_missing_item_is_looked_for_twelve_times_whatever_the_setting(max_retries: int) -> None:
+def test_a_missing_item_is_retried_twelve_times_under_any_setting(max_retries: int) -> None:
     assert decided(PlexNotFound("x"), max_retries) == ([30, 60, 120, 240, 480] + [600] * 7, 12)
 
 
 @pytest.mark.parametrize("error", PERMANENT)
-def test_permanent_errors_are_given_up_at_once(error: Exception) -> None:
+def test_permanent_errors_are_never_retried(error: Exception) -> None:
     assert decided(error) == ([], 0)
 
 
-def test_a_rejected_setting_is_permanent_too_for_whoever_asks() -> None:
+def test_a_rejected_setting_is_a_permanent_error() -> None:
     assert isinstance(decide(PlexRejected("401"), job(), 5, ENV), GiveUp)
 
 
-def test_a_retry_keeps_what_the_job_carries() -> None:
+def test_a_retry_keeps_the_data_of_the_job() -> None:
     verdict = decide(
         PlexTemporaryError("x"),
         job(retry_count=1, last_error_type="PlexTemporaryError"),
@@ -121,7 +128,7 @@ def test_a_retry_keeps_what_the_job_carries() -> None:
     assert verdict.job["job_key"] == "scene_7"
 
 
-def test_a_failure_after_long_patience_with_a_missing_item_gets_retries_of_its_own() -> None:
+def test_another_error_after_many_not_found_retries_has_its_own_retries() -> None:
     waited = job(retry_count=11, last_error_type="PlexNotFound")
 
     assert isinstance(decide(PlexTemporaryError("x"), waited, 5, ENV), Retry)
@@ -135,7 +142,7 @@ def test_a_failure_after_long_patience_with_a_missing_item_gets_retries_of_its_o
         (PlexNotFound("a"), PlexTemporaryError("b")),
     ],
 )
-def test_failures_that_take_turns_come_to_an_end_as_well(errors: tuple[Exception, ...]) -> None:
+def test_alternating_failures_end_too(errors: tuple[Exception, ...]) -> None:
     current = job()
     for error in itertools.islice(itertools.cycle(errors), 60):
         verdict = decide(error, current, 5, ENV)

@@ -1,4 +1,4 @@
-"""The data directory holds what waits plus a small constant, however much has passed through it."""
+"""The data directory holds the waiting jobs plus a small constant, even after many edits."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def rows(queue: JobQueue) -> int:
     return int(queue._putter.execute("SELECT count(*) FROM ack_queue_default").fetchone()[0])
 
 
-def work_off(queue: JobQueue) -> None:
-    """As the worker does it: two of three go well, and the queue is tidied now and then."""
+def process_all(queue: JobQueue) -> None:
+    """Process all jobs as the worker does: two of three succeed, with regular clean-up."""
     done = 0
     while (job := get_pending(queue)) is not None:
         (fail_job if job["scene_id"] % 3 == 0 else ack_job)(queue, job)
@@ -88,14 +88,14 @@ def work_off(queue: JobQueue) -> None:
 # --- the queue
 
 
-def test_after_a_burst_its_rows_and_its_disk_space_are_given_back(
+def test_after_a_burst_its_rows_and_disk_space_are_freed(
     manager: QueueManager, queue: JobQueue
 ) -> None:
     for number in range(BURST):
         enqueue(queue, number, "metadata", LARGE)
     assert size_of(manager.data_dir) > CONSTANT
 
-    work_off(queue)
+    process_all(queue)
 
     assert rows(queue) <= KEPT_ROWS
     assert sizes(manager.data_dir)["data.db"] <= CONSTANT, "while the worker lives"
@@ -105,7 +105,7 @@ def test_after_a_burst_its_rows_and_its_disk_space_are_given_back(
 
 
 @pytest.mark.parametrize("answer", [ack_job, fail_job])
-def test_finished_rows_of_either_kind_go(
+def test_done_and_failed_rows_are_removed(
     queue: JobQueue, answer: Callable[[JobQueue, SyncJob], None]
 ) -> None:
     queue.put_many(create_sync_job(number, "metadata", {}) for number in range(KEPT_ROWS + 200))
@@ -117,7 +117,7 @@ def test_finished_rows_of_either_kind_go(
     assert rows(queue) == KEPT_ROWS
 
 
-def test_what_waits_or_is_in_hand_never_goes(queue: JobQueue) -> None:
+def test_waiting_and_claimed_jobs_are_never_removed(queue: JobQueue) -> None:
     queue.put_many(create_sync_job(number, "metadata", LARGE) for number in range(KEPT_ROWS + 500))
     in_hand = [get_pending(queue) for _ in range(10)]
     waiting = queue.counts()["pending"]
@@ -132,7 +132,7 @@ def test_what_waits_or_is_in_hand_never_goes(queue: JobQueue) -> None:
     }
 
 
-def test_one_scene_that_is_edited_and_fails_for_ever_takes_no_more_space(
+def test_a_scene_that_fails_again_and_again_takes_no_more_space(
     manager: QueueManager, queue: JobQueue
 ) -> None:
     for number in range(600):
@@ -150,7 +150,7 @@ def test_one_scene_that_is_edited_and_fails_for_ever_takes_no_more_space(
     assert sizes(manager.queue_path)["data.db"] <= CONSTANT
 
 
-def test_the_write_ahead_log_stays_small_though_hooks_write_beside_the_worker(
+def test_the_write_ahead_log_stays_small_while_hooks_write(
     manager: QueueManager, queue: JobQueue
 ) -> None:
     inbox = Inbox(manager.data_dir)
@@ -165,10 +165,10 @@ def test_the_write_ahead_log_stays_small_though_hooks_write_beside_the_worker(
     assert sizes(manager.queue_path)["data.db-wal"] <= WAL_LIMIT
 
 
-def test_the_write_ahead_log_shrinks_again_after_somebody_read_for_long(
+def test_the_write_ahead_log_shrinks_again_after_a_long_read(
     manager: QueueManager, queue: JobQueue
 ) -> None:
-    """A backup, or a look with sqlite3, keeps the log from being folded."""
+    """A backup or an open sqlite3 shell prevents checkpoints of the log."""
     file = os.path.join(manager.queue_path, "data.db")
     reader = sqlite3.connect(file, isolation_level=None)
     reader.execute("BEGIN")
@@ -181,13 +181,13 @@ def test_the_write_ahead_log_shrinks_again_after_somebody_read_for_long(
 
     for number in range(200):
         enqueue(queue, number, "metadata", LARGE)
-    work_off(queue)
+    process_all(queue)
 
     assert grown > WAL_LIMIT
     assert sizes(manager.queue_path)["data.db-wal"] <= WAL_LIMIT
 
 
-def test_the_spool_is_empty_after_it_was_taken_in(manager: QueueManager, queue: JobQueue) -> None:
+def test_the_spool_is_empty_after_an_import(manager: QueueManager, queue: JobQueue) -> None:
     for number in range(200):
         spool(manager.queue_path, create_sync_job(number, "metadata", LARGE))
 
@@ -212,7 +212,9 @@ def add_letters(dlq: DeadLetterQueue, count: int, start: int = 0) -> None:
             )
 
 
-def test_one_scene_that_is_given_up_again_and_again_has_one_letter(harness: WorkerHarness) -> None:
+def test_a_scene_that_fails_permanently_again_and_again_has_one_dead_letter(
+    harness: WorkerHarness,
+) -> None:
     scene = harness.stash.add_scene(title="no file")
     for number in range(30):
         harness.edit(scene, f"Title {number}")
@@ -221,8 +223,8 @@ def test_one_scene_that_is_given_up_again_and_again_has_one_letter(harness: Work
     assert len(harness.letters()) == 1
 
 
-def test_dead_letters_that_are_gone_give_their_disk_space_back(tmp_path: Path) -> None:
-    """A mapping was wrong for a day: every scene was given up, and is in Plex now."""
+def test_deleting_dead_letters_frees_their_disk_space(tmp_path: Path) -> None:
+    """A wrong mapping made a dead letter of every scene; now all are in Plex."""
     dlq = DeadLetterQueue(tmp_path)
     add_letters(dlq, 2_000)
     assert size_of(tmp_path) > CONSTANT
@@ -237,7 +239,7 @@ def test_dead_letters_that_are_gone_give_their_disk_space_back(tmp_path: Path) -
     assert size_of(tmp_path) <= CONSTANT, sizes(tmp_path)
 
 
-def test_old_dead_letters_go(tmp_path: Path) -> None:
+def test_old_dead_letters_are_deleted(tmp_path: Path) -> None:
     clock = FakeClock()
     dlq = DeadLetterQueue(tmp_path, now=clock.time)
     for day in range(60):
@@ -253,7 +255,7 @@ def test_old_dead_letters_go(tmp_path: Path) -> None:
 # --- timestamps
 
 
-def test_the_journal_of_timestamps_is_folded_and_forgotten_scenes_leave(tmp_path: Path) -> None:
+def test_the_timestamp_journal_is_folded_and_forgotten_scenes_are_removed(tmp_path: Path) -> None:
     scenes = 900
     for round_ in range(3):
         for scene_id in range(scenes):
@@ -270,7 +272,7 @@ def test_the_journal_of_timestamps_is_folded_and_forgotten_scenes_leave(tmp_path
     assert size_of(tmp_path) <= 40_000, sizes(tmp_path)
 
 
-# --- log, notices, connection
+# --- log, deferred log, connection
 
 
 @contextmanager
@@ -307,7 +309,7 @@ def test_one_huge_line_does_not_break_the_log(tmp_path: Path) -> None:
     assert "the last" in (tmp_path / "worker.log").read_text(encoding="utf-8")
 
 
-def test_notices_that_nobody_takes_are_bounded_and_taken_once(tmp_path: Path) -> None:
+def test_the_deferred_log_is_bounded_and_read_once(tmp_path: Path) -> None:
     reporter = Reporter(str(tmp_path))
     for number in range(3_000):
         reporter.notify_user("warning", f"Scene {number} may be any of many")
@@ -320,7 +322,7 @@ def test_notices_that_nobody_takes_are_bounded_and_taken_once(tmp_path: Path) ->
     assert list(take_deferred_lines(str(tmp_path))) == [("error", "heard again")]
 
 
-def test_what_a_reporter_remembers_is_bounded() -> None:
+def test_the_repeat_filter_of_a_reporter_is_bounded() -> None:
     reporter = Reporter()
     for number in range(10_000):
         reporter.notify_user("info", f"Sentence {number}")
@@ -329,7 +331,7 @@ def test_what_a_reporter_remembers_is_bounded() -> None:
     assert len(reporter._notified) <= 1_000
 
 
-def test_the_connection_file_is_replaced_not_added_to(tmp_path: Path) -> None:
+def test_the_connection_file_is_replaced_not_appended_to(tmp_path: Path) -> None:
     for number in range(50):
         save_connection(
             str(tmp_path),
@@ -349,7 +351,7 @@ def test_the_connection_file_is_replaced_not_added_to(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ended_process() -> int:
-    """The id of a process that is no more."""
+    """Return the id of a process that has exited."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
@@ -357,7 +359,7 @@ def ended_process() -> int:
 
 @pytest.mark.skipif(
     os.name != "posix",
-    reason="elsewhere nobody can tell whether a process lives without harming it",
+    reason="only POSIX can check whether a process is alive without killing it",
 )
 @pytest.mark.parametrize(
     "name",
@@ -369,7 +371,7 @@ def ended_process() -> int:
         "queue/spool/00001-1.json.{}.tmp",
     ],
 )
-def test_what_killed_processes_left_is_removed_at_the_next_start(
+def test_leftovers_of_killed_processes_are_removed_at_the_next_start(
     tmp_path: Path, ended_process: int, name: str
 ) -> None:
     left, in_use = tmp_path / name.format(ended_process), tmp_path / name.format(os.getpid())
@@ -391,7 +393,7 @@ def open_and_close_worker(data_dir: Path) -> None:
     lock.release()
 
 
-def test_many_starts_of_a_worker_leave_the_same_few_files(tmp_path: Path) -> None:
+def test_many_worker_starts_leave_the_same_few_files(tmp_path: Path) -> None:
     open_and_close_worker(tmp_path)
     first = sizes(tmp_path)
     for _ in range(10):
@@ -402,7 +404,7 @@ def test_many_starts_of_a_worker_leave_the_same_few_files(tmp_path: Path) -> Non
     assert size_of(tmp_path) - sum(first.values()) <= 10_000, (first, after)
 
 
-def test_a_worker_that_has_done_much_leaves_no_strange_files(harness: WorkerHarness) -> None:
+def test_a_busy_worker_leaves_no_unexpected_files(harness: WorkerHarness) -> None:
     for number in range(40):
         scene = harness.add_scene(f"s{number}")
         if number % 4:
@@ -426,7 +428,7 @@ def test_a_worker_that_has_done_much_leaves_no_strange_files(harness: WorkerHarn
     }
 
 
-def test_the_memory_of_scenes_that_are_gone_goes_with_them(
+def test_the_write_history_of_deleted_scenes_is_deleted(
     harness: WorkerHarness, tmp_path: Path
 ) -> None:
     database = connect(str(tmp_path / "memory.db"), any_thread=True)

@@ -1,4 +1,4 @@
-"""What a sync costs: requests to Plex and queries to Stash, counted on the servers' side."""
+"""The cost of a sync: requests to Plex and queries to Stash, counted by the servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.simulators.stash import Scene
 
 SCENES = 50
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
-#: What a worker asks that concerns no scene: connecting, libraries, index, settings, login.
+#: Requests that belong to no scene: connecting, libraries, index, settings, login.
 OVERHEAD = 12
 
 _ITEM = re.compile(r"/library/metadata/\d+$")
@@ -27,7 +27,7 @@ _OPERATION = re.compile(rb"query (\w+)")
 
 
 def plex_requests(harness: WorkerHarness) -> Counter[str]:
-    """Requests by kind: reads of items, writes, posters, listings, and all others."""
+    """Count requests by kind: item reads, writes, posters, listings and all others."""
     return Counter(kind_of(one.request.method, one.request.path) for one in harness.plex.log.all())
 
 
@@ -42,7 +42,7 @@ def kind_of(method: str, path: str) -> str:
 
 
 def stash_queries(harness: WorkerHarness) -> Counter[str]:
-    """Queries by the name of their operation; covers are requests of their own."""
+    """Count queries by operation name; covers are separate requests."""
     counted: Counter[str] = Counter()
     for one in harness.stash.log.all():
         found = _OPERATION.search(one.request.body)
@@ -51,7 +51,7 @@ def stash_queries(harness: WorkerHarness) -> Counter[str]:
 
 
 def scene_reads(harness: WorkerHarness) -> int:
-    """Queries that read scenes whole, one or several at once."""
+    """Count queries that read complete scenes, one or several at once."""
     return sum(
         one.request.body.count(b"performers { name }") > 0 for one in harness.stash.log.all()
     )
@@ -63,7 +63,7 @@ def clear_logs(harness: WorkerHarness) -> None:
 
 
 def long_ago(harness: WorkerHarness) -> float:
-    """Edits in this very second would be read twice, which is another file's concern."""
+    """Return a past time: edits in the current second would be read twice (test_recheck)."""
     return harness.clock.now - 100
 
 
@@ -77,12 +77,18 @@ def edit_all(
 SHAPES: dict[str, dict[str, Any]] = {
     "bare": {},
     "full": {
-        "details": "Much to say. " * 40, "date": "2021-03-04", "studio": "S", "director": "D", "rating100": 80,
-        "performers": ["P1", "P2", "P3", "P4"], "groups": ["G1", "G2"], "tags": ["T1"],
+        "details": "Much to say. " * 40,
+        "date": "2021-03-04",
+        "studio": "S",
+        "director": "D",
+        "rating100": 80,
+        "performers": ["P1", "P2", "P3", "P4"],
+        "groups": ["G1", "G2"],
+        "tags": ["T1"],
     },
     "many tags": {"tags": [f"Tag {number}" for number in range(60)]},
     "many performers": {"performers": [f"Performer {number}" for number in range(40)]},
-}  # fmt: skip
+}
 
 
 def several(harness: WorkerHarness, shape: dict[str, Any]) -> list[Scene]:
@@ -111,7 +117,7 @@ def assert_budget(
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_a_changed_scene_costs_one_read_and_one_write_an_unchanged_one_a_read(
+def test_a_changed_scene_costs_a_read_and_a_write_an_unchanged_one_a_read(
     harness: WorkerHarness, shape: dict[str, Any]
 ) -> None:
     scenes = several(harness, shape)
@@ -137,8 +143,8 @@ def test_one_query_to_stash_per_scene_and_a_few_for_the_settings(harness: Worker
     assert stash_queries(harness).total() - scene_reads(harness) <= 5
 
 
-def test_a_scene_gone_among_others_costs_one_query_more(harness: WorkerHarness) -> None:
-    """Stash answers for no scene at all when one of those asked for is gone."""
+def test_a_deleted_scene_in_a_batch_costs_one_more_query(harness: WorkerHarness) -> None:
+    """Stash returns no scene of a batch if one of them was deleted."""
     scenes = several(harness, {})
     edit_all(harness, scenes)
     for scene in scenes[::25]:
@@ -195,8 +201,8 @@ def test_scenes_found_by_file_name_cost_one_more_query_once(harness: WorkerHarne
     assert stash_queries(harness)["PlexSyncNamesakes"] == 0
 
 
-def test_an_empty_item_makes_plexapi_ask_nothing_by_itself(harness: WorkerHarness) -> None:
-    """Reading an empty attribute of an item that is not whole sends a request (plexapi.base.PlexPartialObject)."""
+def test_an_empty_item_causes_no_hidden_requests_of_plexapi(harness: WorkerHarness) -> None:
+    """plexapi reloads a partial item when an empty attribute is read (PlexPartialObject)."""
     items: list[PlexItem | None] = [harness.pair(f"s{number}")[1] for number in range(SCENES)]
     assert all(item is not None and item.studio is None and not item.genres for item in items)
     edit_all(harness, harness.stash.library.scenes(), lambda _: "")
@@ -266,7 +272,7 @@ def test_a_worker_start_with_a_warm_index_sends_a_handful_of_requests(
     assert stash_queries(harness).total() <= 10
 
 
-def test_a_worker_start_with_nothing_to_do_asks_plex_nothing(harness: WorkerHarness) -> None:
+def test_a_worker_start_without_jobs_sends_plex_no_request(harness: WorkerHarness) -> None:
     several(harness, {})
     harness.clock.advance(HOUR)
     harness.new_worker(catch_up=True)

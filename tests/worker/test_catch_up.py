@@ -1,4 +1,4 @@
-"""Edits of which no hook told: found at the worker's start and while it lives, once, whatever happens meanwhile."""
+"""The catch-up finds edits without a hook, at the worker's start and while it runs, once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STASH_PAGE = 500
 
 
 def in_zone(clock: FakeClock, seconds_ago: float, zone: tzinfo) -> str:
-    """A time as Stash writes it in that zone."""
+    """Return a time as Stash writes it in that zone."""
     return datetime.fromtimestamp(int(clock.now - seconds_ago), zone).isoformat(timespec="seconds")
 
 
@@ -37,8 +37,8 @@ def queued(harness: WorkerHarness) -> list[int]:
     return sorted(job["scene_id"] for job in harness.jobs())
 
 
-def look(harness: WorkerHarness) -> list[int]:
-    """One look of a worker that does nothing else; the scenes that wait after it."""
+def scan(harness: WorkerHarness) -> list[int]:
+    """Run one catch-up scan; return the scenes waiting after it."""
     harness.make_catch_up().scan(load_sync_timestamps(harness.data_dir))
     return queued(harness)
 
@@ -48,11 +48,11 @@ def empty_queue(harness: WorkerHarness) -> None:
         harness.queue.ack(id=job["pqid"])
 
 
-def installed(harness: WorkerHarness) -> WorkerHarness:
-    """Somebody's library, with the first look done and some time passed."""
+def first_scan_done(harness: WorkerHarness) -> WorkerHarness:
+    """Return a harness whose first scan was an hour ago."""
     harness.stash.add_scene(title="the library's first")
     harness.clock.advance(HOUR)
-    assert look(harness) == []
+    assert scan(harness) == []
     harness.clock.advance(HOUR)
     return harness
 
@@ -60,7 +60,7 @@ def installed(harness: WorkerHarness) -> WorkerHarness:
 # --- the first installation
 
 
-def test_the_first_installation_pushes_nothing(harness: WorkerHarness) -> None:
+def test_the_first_run_syncs_nothing(harness: WorkerHarness) -> None:
     for number in range(60):
         harness.pair(f"old{number}")
     harness.clock.advance(3 * DAY)
@@ -73,7 +73,7 @@ def test_the_first_installation_pushes_nothing(harness: WorkerHarness) -> None:
     assert load_sync_timestamps(harness.data_dir) == {}
 
 
-def test_what_is_scanned_into_an_empty_stash_after_the_installation_arrives(
+def test_scenes_scanned_after_the_installation_are_synced(
     harness: WorkerHarness,
 ) -> None:
     restart(harness)
@@ -86,10 +86,10 @@ def test_what_is_scanned_into_an_empty_stash_after_the_installation_arrives(
     assert harness.title(scene) == "Title of first"
 
 
-# --- while nobody lived, and while somebody does
+# --- changes without and with a running worker
 
 
-def test_a_change_made_while_no_worker_lived_arrives_at_the_next_start(
+def test_a_change_made_without_a_worker_is_synced_at_the_next_start(
     harness: WorkerHarness,
 ) -> None:
     scene, _ = harness.pair("a")
@@ -105,7 +105,7 @@ def test_a_change_made_while_no_worker_lived_arrives_at_the_next_start(
     assert len(harness.plex.writes) == 1
 
 
-def test_a_change_made_while_the_worker_lives_arrives_by_itself(harness: WorkerHarness) -> None:
+def test_a_change_made_during_a_worker_is_synced_without_a_hook(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.clock.advance(HOUR)
     harness.new_worker(catch_up=True)
@@ -116,13 +116,13 @@ def test_a_change_made_while_the_worker_lives_arrives_by_itself(harness: WorkerH
     assert harness.title(scene) == "By Auto Tag"
 
 
-def test_what_was_synced_already_is_not_queued_again(harness: WorkerHarness) -> None:
-    told, _ = harness.pair("told")
-    untold, _ = harness.pair("untold")
+def test_a_synced_scene_is_not_queued_again(harness: WorkerHarness) -> None:
+    hooked, _ = harness.pair("hooked")
+    missed, _ = harness.pair("missed")
     harness.clock.advance(HOUR)
     restart(harness)
-    harness.edit(told, "Told")
-    harness.stash.change_silently(untold.id, title="Untold")
+    harness.edit(hooked, "Hooked")
+    harness.stash.change_silently(missed.id, title="Missed")
     harness.clock.advance(30)
     restart(harness)
     done = harness.queue.counts()["completed"]
@@ -136,7 +136,7 @@ def test_what_was_synced_already_is_not_queued_again(harness: WorkerHarness) -> 
     assert len(harness.plex.writes) == 2
 
 
-def test_a_change_a_moment_before_a_look_is_done_once_or_twice_but_not_for_ever(
+def test_a_change_just_before_a_scan_is_synced_once_or_twice(
     harness: WorkerHarness,
 ) -> None:
     scene, _ = harness.pair("a")
@@ -163,17 +163,17 @@ def test_time_zones_and_fractions_of_a_second_make_no_difference(
         return text[:19] + fraction + text[19:].replace("+00:00", "Z")
 
     old = harness.stash.add_scene(title="old", updated_at=at(2 * DAY))
-    assert look(harness) == []
+    assert scan(harness) == []
     harness.clock.advance(DAY)
     missed = harness.stash.add_scene(title="missed", updated_at=at(HOUR))
     synced = harness.stash.add_scene(title="synced", updated_at=at(HOUR))
     save_sync_timestamp(harness.data_dir, synced.id, harness.clock.now - HOUR + 2)
 
-    assert look(harness) == [missed.id]
+    assert scan(harness) == [missed.id]
     empty_queue(harness)
-    assert look(harness) == []
+    assert scan(harness) == []
     harness.stash.change_silently(old.id, updated_at=at(2))
-    assert look(harness) == [old.id]
+    assert scan(harness) == [old.id]
 
 
 SUMMER, WINTER = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
@@ -186,24 +186,24 @@ SUMMER, WINTER = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
 def test_the_hour_in_which_the_clocks_change_hides_no_edit(
     harness: WorkerHarness, before: tzinfo, after: tzinfo, minutes: int
 ) -> None:
-    installed(harness)
+    first_scan_done(harness)
     last = harness.stash.add_scene(
-        title="told before", updated_at=in_zone(harness.clock, 60, before)
+        title="synced before", updated_at=in_zone(harness.clock, 60, before)
     )
     save_sync_timestamp(harness.data_dir, last.id, harness.clock.now)
-    assert look(harness) == []
+    assert scan(harness) == []
 
     harness.clock.advance(minutes * 60)
-    first = harness.stash.add_scene(title="untold", updated_at=in_zone(harness.clock, 30, after))
-    assert look(harness) == [first.id]
+    first = harness.stash.add_scene(title="missed", updated_at=in_zone(harness.clock, 30, after))
+    assert scan(harness) == [first.id]
 
     empty_queue(harness)
     save_sync_timestamp(harness.data_dir, first.id, harness.clock.now)
     harness.clock.advance(45 * 60)
     second = harness.stash.add_scene(
-        title="untold later", updated_at=in_zone(harness.clock, 30, after)
+        title="missed later", updated_at=in_zone(harness.clock, 30, after)
     )
-    assert look(harness) == [second.id]
+    assert scan(harness) == [second.id]
 
 
 EAST, WEST = timezone(timedelta(hours=10)), timezone(timedelta(hours=-8))
@@ -215,34 +215,34 @@ EAST, WEST = timezone(timedelta(hours=10)), timezone(timedelta(hours=-8))
 def test_a_stash_that_is_started_in_another_time_zone_hides_no_edit(
     harness: WorkerHarness, before: tzinfo, after: tzinfo
 ) -> None:
-    """Somebody sets TZ for the container. Stash compares times as text, whatever their offsets."""
+    """A new TZ for the container: Stash compares times as text and ignores their offsets."""
     harness.stash.add_scene(title="old", updated_at=in_zone(harness.clock, 2 * HOUR, before))
-    assert look(harness) == []
-    untold = [
+    assert scan(harness) == []
+    missed = [
         harness.stash.add_scene(title="before", updated_at=in_zone(harness.clock, HOUR, before)).id
     ]
     harness.clock.advance(600)
-    untold.append(
+    missed.append(
         harness.stash.add_scene(title="after", updated_at=in_zone(harness.clock, 60, after)).id
     )
 
-    assert look(harness) == untold
+    assert scan(harness) == missed
 
 
 def test_a_scene_dated_in_the_future_does_not_hide_later_edits(harness: WorkerHarness) -> None:
-    """A wrong clock, once, or an import: Stash keeps that date."""
-    installed(harness)
+    """Stash keeps the date of a wrong clock or an import."""
+    first_scan_done(harness)
     harness.stash.add_scene(title="from 2099", updated_at="2099-01-01T00:00:00Z")
-    look(harness)
+    scan(harness)
     empty_queue(harness)
     harness.clock.advance(HOUR)
-    untold = harness.stash.add_scene(title="untold")
+    missed = harness.stash.add_scene(title="missed")
     harness.clock.advance(60)
 
-    assert untold.id in look(harness)
+    assert missed.id in scan(harness)
 
 
-def test_a_scene_dated_in_the_future_is_not_synced_at_every_look(harness: WorkerHarness) -> None:
+def test_a_scene_dated_in_the_future_is_not_synced_at_every_scan(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.clock.advance(HOUR)
     restart(harness)
@@ -261,7 +261,7 @@ def test_a_scene_dated_in_the_future_is_not_synced_at_every_look(harness: Worker
 # --- the watermark
 
 
-def test_the_watermark_survives_restarts_however_many(harness: WorkerHarness) -> None:
+def test_the_watermark_survives_many_restarts(harness: WorkerHarness) -> None:
     scenes = [harness.pair(f"s{number}")[0] for number in range(4)]
     harness.clock.advance(HOUR)
     restart(harness)
@@ -279,27 +279,29 @@ def test_the_watermark_survives_restarts_however_many(harness: WorkerHarness) ->
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"seen_until": "x"}', '{"seen_until": null}', '{"seen_until": NaN}']
 )
-def test_a_broken_watermark_ends_nothing_for_good(harness: WorkerHarness, content: str) -> None:
-    installed(harness)
+def test_a_broken_watermark_does_not_stop_the_catch_up(
+    harness: WorkerHarness, content: str
+) -> None:
+    first_scan_done(harness)
     (file,) = (path for path in Path(harness.data_dir).rglob("catch_up.json"))
     file.write_text(content, encoding="utf-8")
-    look(harness)
+    scan(harness)
     harness.clock.advance(HOUR)
-    untold = harness.stash.add_scene(title="untold")
+    missed = harness.stash.add_scene(title="missed")
     harness.clock.advance(60)
 
-    assert untold.id in look(harness)
+    assert missed.id in scan(harness)
 
 
-# --- a look that is cut short
+# --- an interrupted scan
 
 
 class Killed(BaseException):
-    """Not to be caught by anybody, as a kill."""
+    """Simulate a kill: no code catches this exception."""
 
 
 class DyingQueue:
-    """A queue whose process is killed at the put of that number."""
+    """A queue whose process is killed at the given number of puts."""
 
     def __init__(self, harness: WorkerHarness, puts: int) -> None:
         self._harness = harness
@@ -313,29 +315,29 @@ class DyingQueue:
 
 
 @pytest.mark.parametrize("puts", [0, 4])
-def test_a_killed_look_loses_nothing(harness: WorkerHarness, puts: int) -> None:
-    installed(harness)
-    changed = [harness.stash.add_scene(title=f"untold {number}").id for number in range(5)]
+def test_a_killed_scan_loses_nothing(harness: WorkerHarness, puts: int) -> None:
+    first_scan_done(harness)
+    changed = [harness.stash.add_scene(title=f"missed {number}").id for number in range(5)]
     harness.clock.advance(60)
     dying = harness.make_catch_up(DyingQueue(harness, puts))
     with pytest.raises(Killed):
         dying.scan({})
     assert len(queued(harness)) == puts
 
-    assert look(harness) == changed
+    assert scan(harness) == changed
 
 
 def test_thousands_of_changed_scenes_are_all_found_page_by_page(harness: WorkerHarness) -> None:
-    installed(harness)
+    first_scan_done(harness)
     changed = [harness.stash.add_scene(title="u").id for _ in range(2 * STASH_PAGE + 20)]
     harness.clock.advance(60)
 
-    assert look(harness) == changed
+    assert scan(harness) == changed
     assert 3 <= len(harness.stash.log) <= 12
 
 
 def on_second_page(harness: WorkerHarness, action: Callable[[], object]) -> None:
-    """Do something once, when the second page of changed scenes was asked for and is not answered yet."""
+    """Run `action` once, when Stash has received the query for the second page."""
     pages = 0
 
     def when(request: Request) -> bool:
@@ -350,42 +352,42 @@ def on_second_page(harness: WorkerHarness, action: Callable[[], object]) -> None
 
 
 def test_a_scene_destroyed_between_two_pages_hides_no_other(harness: WorkerHarness) -> None:
-    installed(harness)
+    first_scan_done(harness)
     changed = [harness.stash.add_scene(title="u").id for _ in range(STASH_PAGE + 20)]
     harness.clock.advance(60)
     on_second_page(harness, lambda: harness.stash.library.remove_scene(changed[3]))
 
-    found = look(harness)
+    found = scan(harness)
     assert harness.stash.library.find_scene(changed[3]) is None, "it went between two pages"
     harness.clock.advance(HOUR)
 
-    assert sorted({*found, *look(harness)} - {changed[3]}) == [
+    assert sorted({*found, *scan(harness)} - {changed[3]}) == [
         one for one in changed if one != changed[3]
     ]
 
 
 def test_a_scene_changed_between_two_pages_is_not_lost(harness: WorkerHarness) -> None:
-    early = installed(harness).stash.library.scenes()[0]
+    early = first_scan_done(harness).stash.library.scenes()[0]
     changed = [harness.stash.add_scene(title="u").id for _ in range(STASH_PAGE + 20)]
     harness.clock.advance(60)
     on_second_page(harness, lambda: harness.stash.change_silently(early.id, title="meanwhile"))
 
-    look(harness)
+    scan(harness)
     assert harness.stash.scene(early.id).title == "meanwhile"
     harness.clock.advance(HOUR)
 
-    assert look(harness) == sorted([early.id, *changed])
+    assert scan(harness) == sorted([early.id, *changed])
 
 
 @pytest.mark.parametrize("status", [500, 502])
-def test_stash_going_down_in_the_middle_of_a_look_loses_nothing(
+def test_an_outage_of_stash_during_a_scan_loses_nothing(
     harness: WorkerHarness, status: int
 ) -> None:
     scene, _ = harness.pair("a")
     harness.clock.advance(HOUR)
     harness.new_worker(catch_up=True)
     harness.run_for(5)
-    harness.stash.change_silently(scene.id, title="Untold")
+    harness.stash.change_silently(scene.id, title="Missed")
     rule = harness.stash.faults.add(
         Answer(status), when=lambda request: b"PlexSyncUpdated" in request.body
     )
@@ -395,14 +397,14 @@ def test_stash_going_down_in_the_middle_of_a_look_loses_nothing(
     harness.run_for(2 * HOUR)
     restart(harness)
 
-    assert harness.title(scene) == "Untold"
+    assert harness.title(scene) == "Missed"
 
 
 def test_stash_down_for_hours_costs_few_requests_and_loses_nothing(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.clock.advance(HOUR)
     restart(harness)
-    harness.stash.change_silently(scene.id, title="Untold")
+    harness.stash.change_silently(scene.id, title="Missed")
     harness.clock.advance(60)
     rule = harness.stash.faults.add(Answer(503))
     harness.stash.log.clear()
@@ -412,18 +414,18 @@ def test_stash_down_for_hours_costs_few_requests_and_loses_nothing(harness: Work
 
     restart(harness)
 
-    assert harness.title(scene) == "Untold"
+    assert harness.title(scene) == "Missed"
 
 
-def test_the_plugin_switched_off_for_days_misses_nothing(harness: WorkerHarness) -> None:
-    told, _ = harness.pair("told")
-    untold, _ = harness.pair("untold")
+def test_a_plugin_disabled_for_days_misses_nothing(harness: WorkerHarness) -> None:
+    hooked, _ = harness.pair("hooked")
+    missed, _ = harness.pair("missed")
     harness.clock.advance(HOUR)
     restart(harness)
     harness.configure(enabled=False)
     for day in range(3):
-        harness.edit(told, f"Told on day {day}")
-        harness.stash.change_silently(untold.id, title=f"Untold on day {day}")
+        harness.edit(hooked, f"Hooked on day {day}")
+        harness.stash.change_silently(missed.id, title=f"Missed on day {day}")
         restart(harness)
         harness.clock.advance(DAY)
     assert harness.plex.writes == []
@@ -431,14 +433,14 @@ def test_the_plugin_switched_off_for_days_misses_nothing(harness: WorkerHarness)
     harness.configure()
     restart(harness)
 
-    assert harness.title(told) == "Told on day 2"
-    assert harness.title(untold) == "Untold on day 2"
+    assert harness.title(hooked) == "Hooked on day 2"
+    assert harness.title(missed) == "Missed on day 2"
 
 
 # --- dead letters
 
 
-def test_scenes_in_the_dead_letters_are_not_queued_over_and_over(harness: WorkerHarness) -> None:
+def test_scenes_with_dead_letters_are_not_queued_again_and_again(harness: WorkerHarness) -> None:
     harness.clock.advance(HOUR)
     restart(harness)
     scene = harness.stash.add_scene(title="no file")
@@ -452,7 +454,7 @@ def test_scenes_in_the_dead_letters_are_not_queued_over_and_over(harness: Worker
     assert harness.queue.counts()["failed"] == 1
 
 
-def test_an_untold_change_of_a_scene_in_the_dead_letters_is_tried_again(
+def test_a_missed_change_of_a_scene_with_a_dead_letter_is_tried_again(
     harness: WorkerHarness,
 ) -> None:
     harness.stash.add_scene(title="the library's first")
@@ -473,11 +475,11 @@ def test_an_untold_change_of_a_scene_in_the_dead_letters_is_tried_again(
     assert harness.letters() == []
 
 
-# --- scenes that are gone
+# --- deleted scenes
 
 
 def lists_all(request: Request) -> bool:
-    """Whether this lists the whole library."""
+    """Return whether the request lists the whole library."""
     return b"PlexSyncIds" in request.body
 
 
@@ -491,7 +493,7 @@ def remembers(harness: WorkerHarness, scene: Scene) -> bool:
     return bool(harness.worker.history.get(scene.id, harness.item_of(scene).rating_key).fields)
 
 
-def test_a_destroyed_scene_whose_hook_told_is_forgotten(harness: WorkerHarness) -> None:
+def test_a_destroyed_scene_is_forgotten_by_its_hook(harness: WorkerHarness) -> None:
     first, second = synced_pair(harness, 2)
     restart(harness)
     assert remembers(harness, first)
@@ -506,9 +508,9 @@ def test_a_destroyed_scene_whose_hook_told_is_forgotten(harness: WorkerHarness) 
 
 
 @pytest.mark.parametrize(
-    "others", [0, 30], ids=["all of Stash was synced", "few of Stash were synced"]
+    "others", [0, 30], ids=["all scenes were synced", "few scenes were synced"]
 )
-def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(
+def test_a_destroyed_scene_without_a_hook_is_forgotten_within_a_day(
     harness: WorkerHarness, others: int
 ) -> None:
     for number in range(others):
@@ -528,12 +530,12 @@ def test_a_destroyed_scene_of_which_no_hook_told_is_forgotten_within_a_day(
     assert harness.synced_at(second) is not None
 
 
-def test_looking_for_gone_scenes_does_not_ask_for_all_ids_at_every_look(
+def test_not_every_scan_lists_all_scene_ids(
     harness: WorkerHarness,
 ) -> None:
     synced_pair(harness, 3)
     restart(harness)
-    assert any(lists_all(one.request) for one in harness.stash.log.all()), "the first look does"
+    assert any(lists_all(one.request) for one in harness.stash.log.all()), "the first scan does"
     harness.stash.log.clear()
 
     for _ in range(6):
@@ -544,10 +546,10 @@ def test_looking_for_gone_scenes_does_not_ask_for_all_ids_at_every_look(
     assert len(asked) <= 1
 
 
-def test_a_scene_destroyed_while_all_ids_are_listed_takes_no_other_with_it(
+def test_a_scene_destroyed_during_the_listing_of_ids_affects_no_other(
     harness: WorkerHarness,
 ) -> None:
-    """What is forgotten by mistake is the memory: tags removed in Stash would then stay in Plex for ever."""
+    """Without the write history, tags removed in Stash would stay in Plex for ever."""
     scenes = [harness.stash.add_scene(title="s").id for _ in range(5_010)]
     pages = 0
 
@@ -567,7 +569,7 @@ def test_a_scene_destroyed_while_all_ids_are_listed_takes_no_other_with_it(
     assert gone <= {scenes[0]}
 
 
-def test_a_stash_that_fails_while_ids_are_listed_makes_nothing_forgotten(
+def test_a_failed_listing_of_ids_forgets_no_scene(
     harness: WorkerHarness,
 ) -> None:
     (scene,) = synced_pair(harness, 1)
@@ -579,23 +581,23 @@ def test_a_stash_that_fails_while_ids_are_listed_makes_nothing_forgotten(
     assert harness.synced_at(scene) is not None
 
 
-def test_looks_with_nothing_new_cost_a_handful_of_queries(harness: WorkerHarness) -> None:
-    installed(harness)
+def test_scans_without_changes_cost_few_queries(harness: WorkerHarness) -> None:
+    first_scan_done(harness)
     harness.clock.timing = replace(Timing(), idle_timeout=6 * HOUR)
     harness.new_worker(catch_up=True)
     harness.stash.log.clear()
 
     harness.run_for(5 * HOUR)
 
-    looks = 5 * HOUR / Timing().catch_up
-    assert len(harness.stash.log) <= looks * 8
+    scans = 5 * HOUR / Timing().catch_up
+    assert len(harness.stash.log) <= scans * 8
     assert len(harness.plex.log) == 0
 
 
-def test_the_first_look_sees_a_simulated_stash_in_its_own_zone(
+def test_catch_up_works_with_a_stash_in_another_time_zone(
     tmp_path: Path, plex: PlexSimulator, clock: FakeClock
 ) -> None:
-    """From start to end with a Stash far away from here."""
+    """Stash runs in a time zone far from ours."""
     plugins = tmp_path / "far" / "plugins"
     plugins.mkdir(parents=True)
     with StashSimulator(

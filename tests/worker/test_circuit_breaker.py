@@ -1,4 +1,4 @@
-"""The circuit breaker on a clock that the test moves."""
+"""The circuit breaker with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(seconds: Seconds, **arguments: int) -> CircuitBreaker:
     return breaker
 
 
-def test_its_numbers_are_five_failures_sixty_seconds_one_success() -> None:
+def test_the_defaults_are_five_failures_sixty_seconds_one_success() -> None:
     breaker = CircuitBreaker()
 
     assert (breaker.failure_threshold, breaker.recovery_timeout, breaker.success_threshold) == (
@@ -54,7 +54,7 @@ def test_the_fifth_consecutive_failure_opens_it(seconds: Seconds) -> None:
     assert not breaker.can_execute()
 
 
-def test_a_success_in_between_starts_the_count_anew(seconds: Seconds) -> None:
+def test_a_success_in_between_resets_the_count(seconds: Seconds) -> None:
     breaker = CircuitBreaker(clock=seconds)
     for _ in range(3):
         for _ in range(4):
@@ -65,7 +65,7 @@ def test_a_success_in_between_starts_the_count_anew(seconds: Seconds) -> None:
     assert breaker.failures == 0
 
 
-def test_after_the_recovery_time_one_may_try_and_not_before(seconds: Seconds) -> None:
+def test_calls_are_allowed_only_after_the_recovery_time(seconds: Seconds) -> None:
     breaker = opened(seconds)
 
     seconds.now += 59.9
@@ -88,7 +88,7 @@ def test_one_success_closes_it(seconds: Seconds) -> None:
     assert breaker.retry_in() == 0
 
 
-def test_a_failed_probe_opens_it_for_a_whole_recovery_time(seconds: Seconds) -> None:
+def test_a_failed_probe_opens_it_for_another_recovery_time(seconds: Seconds) -> None:
     breaker = opened(seconds)
     for _ in range(3):
         seconds.now += 60
@@ -111,7 +111,7 @@ def test_after_it_closed_five_more_failures_are_needed(seconds: Seconds) -> None
     assert not breaker.can_execute()
 
 
-def test_more_successes_may_be_asked_for(seconds: Seconds) -> None:
+def test_more_successes_can_be_required(seconds: Seconds) -> None:
     breaker = opened(seconds, success_threshold=2)
     seconds.now += 60
 
@@ -121,7 +121,7 @@ def test_more_successes_may_be_asked_for(seconds: Seconds) -> None:
     assert state_of(breaker) is CircuitState.CLOSED
 
 
-def test_reset_forgets_everything(seconds: Seconds) -> None:
+def test_reset_restores_the_initial_state(seconds: Seconds) -> None:
     breaker = opened(seconds)
 
     breaker.reset()

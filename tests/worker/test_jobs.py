@@ -1,4 +1,4 @@
-"""Whole jobs: what is read from Stash, written to Plex, recorded, and left in queue and dead letters."""
+"""Whole jobs: read from Stash, written to Plex, recorded, and removed or dead-lettered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="plexsync")
 
 
-def test_an_edit_reaches_plex_and_leaves_nothing_behind(harness: WorkerHarness) -> None:
+def test_an_edit_reaches_plex_and_leaves_no_job(harness: WorkerHarness) -> None:
     scene, item = harness.pair(
         "a", details="About it", tags=["T"], performers=["P"], studio="S", date="2024-05-06"
     )
@@ -54,7 +54,7 @@ def test_an_edit_reaches_plex_and_leaves_nothing_behind(harness: WorkerHarness) 
     assert harness.synced_at(scene) == pytest.approx(before)
 
 
-def test_what_was_read_goes_before_what_the_job_carries(harness: WorkerHarness) -> None:
+def test_values_read_from_stash_replace_those_in_the_job(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.stash.change_silently(scene.id, title="As Stash has it")
     enqueue(
@@ -70,7 +70,7 @@ def test_what_was_read_goes_before_what_the_job_carries(harness: WorkerHarness) 
     assert harness.letters() == []
 
 
-def test_a_scene_gone_from_stash_is_done_and_its_timestamp_forgotten(
+def test_a_job_of_a_deleted_scene_is_done_and_its_timestamp_forgotten(
     harness: WorkerHarness,
 ) -> None:
     scene, item = harness.pair("a")
@@ -94,7 +94,7 @@ def test_a_scene_gone_from_stash_is_done_and_its_timestamp_forgotten(
     assert len(harness.plex.writes) == written
 
 
-def test_without_a_stash_client_the_job_says_it_all(harness: WorkerHarness) -> None:
+def test_without_a_stash_client_the_job_data_is_used(harness: WorkerHarness) -> None:
     item = harness.add_item("b", size=5)
     harness.asks_stash = False
     harness.new_worker(config=harness.config())
@@ -144,7 +144,7 @@ def test_invalid_metadata_are_a_dead_letter_at_once_and_nothing_is_written(
     assert harness.plex.writes == []
 
 
-def test_process_job_raises_what_the_contract_names(harness: WorkerHarness) -> None:
+def test_process_job_raises_the_errors_of_the_contract(harness: WorkerHarness) -> None:
     scene = harness.add_scene("a")
     worker = harness.new_worker(config=harness.config())
     with pytest.raises(TransientError):
@@ -188,7 +188,7 @@ def test_update_metadata_takes_a_plain_dict(harness: WorkerHarness) -> None:
 # --- organized only
 
 
-def test_a_scene_that_is_not_organized_waits_for_the_day_it_is(harness: WorkerHarness) -> None:
+def test_an_unorganized_scene_is_synced_once_it_is_organized(harness: WorkerHarness) -> None:
     scene, item = harness.pair("a")
     assert item is not None
     harness.configure(only_organized=True)
@@ -216,7 +216,7 @@ def ambiguous(harness: WorkerHarness) -> Scene:
     return harness.add_scene("same", title="Which?")
 
 
-def test_strict_an_ambiguous_scene_is_not_written_but_reported_with_its_candidates(
+def test_strict_matching_reports_the_candidates_of_an_ambiguous_scene(
     harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = ambiguous(harness)
@@ -246,7 +246,7 @@ def test_strict_an_ambiguous_scene_is_not_written_but_reported_with_its_candidat
     assert harness.synced_at(scene) is None
 
 
-def test_not_strict_the_first_candidate_is_written_and_the_same_line_is_a_warning(
+def test_loose_matching_writes_the_first_candidate_with_a_warning(
     harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = ambiguous(harness)
@@ -284,7 +284,7 @@ def test_an_ambiguous_scene_whose_path_holds_a_line_break_is_still_one_log_line(
 # --- not in Plex (yet)
 
 
-def test_a_missing_file_is_looked_for_with_patience_then_a_dead_letter(
+def test_a_missing_file_is_retried_then_becomes_a_dead_letter(
     harness: WorkerHarness,
 ) -> None:
     scene = harness.add_scene("late")
@@ -330,7 +330,7 @@ def test_a_file_that_appears_while_its_job_waits_is_synced_at_the_next_attempt(
     assert harness.waiting() == 0
 
 
-def test_a_dead_letter_is_taken_up_again_when_its_file_appears_in_plex(
+def test_a_dead_letter_is_requeued_when_its_file_appears_in_plex(
     harness: WorkerHarness,
 ) -> None:
     scene = harness.add_scene("late")
@@ -341,14 +341,14 @@ def test_a_dead_letter_is_taken_up_again_when_its_file_appears_in_plex(
     assert len(harness.letters()) == 2
     harness.add_item("late")
 
-    harness.run_for(890)  # shorter than the time after which an idle worker leaves
+    harness.run_for(890)  # shorter than the idle timeout
 
     assert harness.title(scene) == "Late"
     assert [letter["scene_id"] for letter in harness.letters()] == [never.id]
     assert harness.waiting() == 0
 
 
-def test_a_worker_that_starts_later_takes_dead_letters_up_too(harness: WorkerHarness) -> None:
+def test_a_worker_that_starts_later_requeues_dead_letters_too(harness: WorkerHarness) -> None:
     scene = harness.add_scene("late")
     harness.edit(scene, "Late")
     harness.run()
@@ -362,7 +362,7 @@ def test_a_worker_that_starts_later_takes_dead_letters_up_too(harness: WorkerHar
     assert harness.letters() == []
 
 
-def test_the_dead_letters_of_a_scene_go_when_it_syncs(harness: WorkerHarness) -> None:
+def test_a_sync_deletes_the_dead_letters_of_the_scene(harness: WorkerHarness) -> None:
     scene = ambiguous(harness)
     other = harness.stash.add_scene(title="o", files=[])
     harness.edit(scene, "Which?")
@@ -379,7 +379,7 @@ def test_the_dead_letters_of_a_scene_go_when_it_syncs(harness: WorkerHarness) ->
     assert harness.plex.items(harness.library)[0].title == "That one"
 
 
-def test_dead_letters_older_than_the_setting_go_at_start(harness: WorkerHarness) -> None:
+def test_dead_letters_older_than_the_setting_are_deleted_at_start(harness: WorkerHarness) -> None:
     harness.configure(dlq_retention_days="3")
     harness.edit(harness.stash.add_scene(title="o", files=[]), "No file")
     harness.run()
@@ -416,7 +416,7 @@ def test_edits_of_a_waiting_scene_are_one_job_with_the_newest_values(
 def on_first(
     harness: WorkerHarness, fits: Callable[[object], bool], action: Callable[[], object]
 ) -> None:
-    """Do something once, in the moment in which a request has come in and is not answered yet."""
+    """Run the action once, when a server has received a request and not responded yet."""
     left = [action]
 
     def when(request: object) -> bool:
@@ -437,7 +437,7 @@ def is_write(request: object) -> bool:
 
 
 @pytest.mark.parametrize("moment", [is_read, is_write], ids=["during the read", "during the write"])
-def test_an_edit_made_while_its_scene_is_being_synced_ends_in_plex(
+def test_an_edit_made_during_a_sync_of_its_scene_reaches_plex(
     harness: WorkerHarness, moment: Callable[[object], bool]
 ) -> None:
     scene, _ = harness.pair("a")
@@ -451,7 +451,7 @@ def test_an_edit_made_while_its_scene_is_being_synced_ends_in_plex(
     assert harness.waiting() == 0
 
 
-def test_an_edit_made_while_its_scene_fails_starts_again_at_once_with_the_newest_values(
+def test_an_edit_made_during_a_failing_sync_is_tried_at_once(
     harness: WorkerHarness,
 ) -> None:
     scene = harness.add_scene("late")
@@ -471,7 +471,7 @@ def test_an_edit_made_while_its_scene_fails_starts_again_at_once_with_the_newest
 
 def test_last_synced_at_is_the_moment_before_the_read(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
-    # Long ago: of an edit in this very second Stash could not say whether another one followed.
+    # Long ago: an edit in the current second would be rechecked.
     harness.edit(scene, "New", updated_at=harness.clock.now - 100)
     moments: list[float] = []
 
@@ -509,7 +509,7 @@ def test_start_and_stop_work_in_a_daemon_thread(harness: WorkerHarness) -> None:
     harness.new_worker(env=Env())
     worker = harness.worker
     worker.start()
-    worker.start()  # twice is once
+    worker.start()  # a second start has no effect
     assert worker._thread is not None
     assert worker._thread.daemon
     wait_until(lambda: harness.title(scene) == "New", "the title in Plex", 20)
@@ -521,7 +521,7 @@ def test_start_and_stop_work_in_a_daemon_thread(harness: WorkerHarness) -> None:
     assert harness.waiting() == 0
 
 
-def test_an_idle_worker_leaves_after_the_idle_time(harness: WorkerHarness) -> None:
+def test_an_idle_worker_exits_after_the_idle_timeout(harness: WorkerHarness) -> None:
     start = harness.clock.now
 
     harness.run()
@@ -529,7 +529,7 @@ def test_an_idle_worker_leaves_after_the_idle_time(harness: WorkerHarness) -> No
     assert harness.clock.now - start == pytest.approx(900, abs=31)
 
 
-def test_drain_works_off_what_is_due_and_reports_progress(harness: WorkerHarness) -> None:
+def test_drain_processes_due_jobs_and_reports_progress(harness: WorkerHarness) -> None:
     scenes = [harness.pair(str(number))[0] for number in range(5)]
     harness.edit_all(scenes)
     seen: list[tuple[int, int]] = []
@@ -540,7 +540,7 @@ def test_drain_works_off_what_is_due_and_reports_progress(harness: WorkerHarness
     assert all(harness.title(scene) == f"New {scene.id}" for scene in scenes)
 
 
-def test_a_bug_about_one_scene_stops_none_of_those_that_are_taken_with_it(
+def test_an_unexpected_error_affects_only_its_own_scene_of_a_batch(
     harness: WorkerHarness,
 ) -> None:
     class Buggy(FileIndex):

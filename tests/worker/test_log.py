@@ -47,7 +47,7 @@ def test_exceptions_are_logged_without_secrets(log_file: Path) -> None:
     assert "abcdef0123456789abcdef" not in text
 
 
-def test_other_libraries_are_heard_from_warnings_on(log_file: Path) -> None:
+def test_other_libraries_are_logged_from_level_warning(log_file: Path) -> None:
     logging.getLogger("urllib3").warning("about %s", SECRET)
     logging.getLogger("urllib3").info("chatter")
 
@@ -57,7 +57,7 @@ def test_other_libraries_are_heard_from_warnings_on(log_file: Path) -> None:
     assert "chatter" not in text
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file modes of POSIX")
 def test_it_rotates_and_every_file_is_private(log_file: Path) -> None:
     previous = os.umask(0)
     try:
@@ -74,7 +74,7 @@ def test_it_rotates_and_every_file_is_private(log_file: Path) -> None:
     assert "004199" in log_file.read_text()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.skipif(sys.platform == "win32", reason="links need special rights on Windows")
 def test_a_planted_link_is_not_followed(tmp_path: Path, redactor: Redactor) -> None:
     target = tmp_path / "precious"
     target.write_text("keep")
@@ -93,7 +93,9 @@ class Seconds:
         return self.now
 
 
-def test_the_same_sentence_is_told_once_in_ten_minutes(tmp_path: Path, redactor: Redactor) -> None:
+def test_the_same_message_is_reported_once_in_ten_minutes(
+    tmp_path: Path, redactor: Redactor
+) -> None:
     clock = Seconds()
     reporter = Reporter(str(tmp_path), redactor=redactor, clock=clock)
     for _ in range(20):
@@ -101,9 +103,9 @@ def test_the_same_sentence_is_told_once_in_ten_minutes(tmp_path: Path, redactor:
         clock.now += 29
     reporter.notify_user("warning", "Something else")
 
-    notices = list(take_deferred_lines(str(tmp_path)))
-    assert [level for level, _ in notices] == ["error", "warning"]
-    assert SECRET not in notices[0][1]
+    deferred = list(take_deferred_lines(str(tmp_path)))
+    assert [level for level, _ in deferred] == ["error", "warning"]
+    assert SECRET not in deferred[0][1]
     clock.now += 600
     reporter.notify_user("error", f"Plex rejects {SECRET}")
     assert len(list(take_deferred_lines(str(tmp_path)))) == 1
@@ -120,6 +122,6 @@ def test_durations_come_from_the_environment() -> None:
 
 @pytest.mark.parametrize("variable", ["PLEXSYNC_IDLE_TIMEOUT", "PLEXSYNC_TIME_SCALE"])
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf"])
-def test_durations_that_make_no_sense_are_named(variable: str, value: str) -> None:
+def test_invalid_durations_are_reported_by_name(variable: str, value: str) -> None:
     with pytest.raises(ValueError, match=variable):
         timing_from({variable: value})

@@ -1,4 +1,4 @@
-"""An item that was found by its file name alone is taken only if no other scene in Stash may claim it as well."""
+"""A match by file name alone is accepted only if no other scene in Stash fits as well."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def item_at(harness: WorkerHarness, path: str, size: int = 100) -> PlexItem:
     return harness.plex.add_item(harness.library, path, size=size)
 
 
-def questions(harness: WorkerHarness) -> int:
-    """How often Stash was asked who else has such a file."""
+def ownership_queries(harness: WorkerHarness) -> int:
+    """Count the queries for other scenes with such a file."""
     return len([one for one in harness.stash.log.all() if b"PlexSyncNamesakes" in one.request.body])
 
 
@@ -45,37 +45,37 @@ def assert_untouched(harness: WorkerHarness) -> None:
     assert harness.plex.uploads == []
 
 
-# --- nobody else
+# --- no other scene
 
 
-def test_a_file_name_that_one_scene_has_is_enough(harness: WorkerHarness) -> None:
+def test_a_unique_file_name_is_enough(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/a/only.mp4")
     sync(harness, scene_at(harness, "/data/b/only.mp4"))
 
     assert item.title == "Edit 0"
 
 
-def test_where_a_mapping_applies_nobody_is_asked(harness: WorkerHarness) -> None:
+def test_with_a_path_mapping_stash_is_not_asked_for_other_scenes(harness: WorkerHarness) -> None:
     harness.configure()
     scene, _ = harness.pair("mapped")
     scene_at(harness, "/other/mapped.mp4")
     sync(harness, scene)
 
     assert harness.title(scene) == "Edit 0"
-    assert questions(harness) == 0
+    assert ownership_queries(harness) == 0
 
 
-def test_a_scene_that_has_the_name_twice_is_no_rival_of_itself(harness: WorkerHarness) -> None:
+def test_two_files_of_one_scene_with_the_same_name_are_one_owner(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/a/twice.mp4")
     sync(harness, scene_at(harness, "/data/b/twice.mp4", 100, "/data/c/twice.mp4"))
 
     assert item.title == "Edit 0"
 
 
-# --- others
+# --- other scenes
 
 
-def test_an_item_that_is_another_scenes_by_its_folders_is_not_taken(harness: WorkerHarness) -> None:
+def test_an_item_that_fits_another_scene_by_its_folders_is_rejected(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/right/same.mp4")
     owner = scene_at(harness, "/data/right/same.mp4")
     wrong = scene_at(harness, "/data/wrong/same.mp4")
@@ -87,7 +87,7 @@ def test_an_item_that_is_another_scenes_by_its_folders_is_not_taken(harness: Wor
     assert [write.rating_key for write in harness.plex.writes] == [item.rating_key]
 
 
-def test_an_item_that_is_another_scenes_by_its_very_path_is_not_taken(
+def test_an_item_that_fits_another_scene_by_its_path_is_rejected(
     harness: WorkerHarness,
 ) -> None:
     harness.configure(path_mappings="/mapped => /media/x")
@@ -98,7 +98,7 @@ def test_an_item_that_is_another_scenes_by_its_very_path_is_not_taken(
     assert_untouched(harness)
 
 
-def test_two_scenes_with_the_same_claim_are_a_persons_to_tell_apart(harness: WorkerHarness) -> None:
+def test_two_scenes_that_fit_equally_well_are_both_rejected(harness: WorkerHarness) -> None:
     item_at(harness, "/media/same.mp4")
     one, two = scene_at(harness, "/data/one/same.mp4"), scene_at(harness, "/data/two/same.mp4")
     sync(harness, one, two)
@@ -111,7 +111,9 @@ def test_two_scenes_with_the_same_claim_are_a_persons_to_tell_apart(harness: Wor
     assert [level for level, _ in harness.notices()] == ["warning", "warning"]
 
 
-def test_not_strict_the_item_is_taken_with_a_warning(harness: WorkerHarness) -> None:
+def test_without_strict_matching_the_item_is_accepted_with_a_warning(
+    harness: WorkerHarness,
+) -> None:
     harness.configure(path_mappings=UNMAPPED, strict_matching=False)
     item = item_at(harness, "/media/same.mp4")
     scene_at(harness, "/data/two/same.mp4")
@@ -121,7 +123,7 @@ def test_not_strict_the_item_is_taken_with_a_warning(harness: WorkerHarness) -> 
     assert [level for level, _ in harness.notices()] == ["warning"]
 
 
-def test_a_file_of_another_size_is_no_rival(harness: WorkerHarness) -> None:
+def test_a_scene_with_another_file_size_does_not_count(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/same.mp4", 100)
     scene_at(harness, "/data/two/same.mp4", 101)
     sync(harness, scene_at(harness, "/data/one/same.mp4", 100))
@@ -129,7 +131,7 @@ def test_a_file_of_another_size_is_no_rival(harness: WorkerHarness) -> None:
     assert item.title == "Edit 0"
 
 
-def test_a_longer_name_that_ends_alike_is_no_rival(harness: WorkerHarness) -> None:
+def test_a_scene_with_a_longer_file_name_does_not_count(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/1.mp4")
     for name in ("11.mp4", "clip 1.mp4", "x_1.mp4"):
         scene_at(harness, f"/data/two/{name}")
@@ -138,7 +140,7 @@ def test_a_longer_name_that_ends_alike_is_no_rival(harness: WorkerHarness) -> No
     assert item.title == "Edit 0"
 
 
-def test_a_rivals_second_file_counts_as_well(harness: WorkerHarness) -> None:
+def test_the_second_file_of_another_scene_counts_too(harness: WorkerHarness) -> None:
     item_at(harness, "/media/same.mp4")
     scene_at(harness, "/data/two/other.mp4", 100, "/data/two/same.mp4")
     sync(harness, scene_at(harness, "/data/one/same.mp4"))
@@ -146,7 +148,7 @@ def test_a_rivals_second_file_counts_as_well(harness: WorkerHarness) -> None:
     assert_untouched(harness)
 
 
-def test_the_other_scene_gone_from_stash_the_next_edit_takes_the_item(
+def test_the_item_is_accepted_after_the_other_scene_was_deleted(
     harness: WorkerHarness,
 ) -> None:
     item = item_at(harness, "/media/same.mp4")
@@ -170,9 +172,14 @@ NAMES = {
     "brackets": "[Studio] Title (2020) {x}.mp4",
     "quotes": """it's "quoted" `here`.mp4""",
     "backslash": r"back\slash.mp4",
-    "emoji": "\N{SEE-NO-EVIL MONKEY}\N{ZERO WIDTH JOINER}\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}.mp4",
+    "emoji": (
+        "\N{SEE-NO-EVIL MONKEY}\N{ZERO WIDTH JOINER}"
+        "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}.mp4"
+    ),
     "japanese": "\N{CJK UNIFIED IDEOGRAPH-6620}\N{CJK UNIFIED IDEOGRAPH-753B}.mp4",
-    "accents": "Am\N{LATIN SMALL LETTER E WITH ACUTE}lie \N{LATIN CAPITAL LETTER A WITH DIAERESIS}.mp4",
+    "accents": (
+        "Am\N{LATIN SMALL LETTER E WITH ACUTE}lie \N{LATIN CAPITAL LETTER A WITH DIAERESIS}.mp4"
+    ),
     "hangul": "\N{HANGUL SYLLABLE GA}\N{HANGUL SYLLABLE GAG}.mp4",
     "long": "x" * 240 + ".mp4",
     "GraphQL": "{ findScene(id: 1) { id } }.mp4",
@@ -180,7 +187,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_a_rival_is_found_whatever_the_name(harness: WorkerHarness, name: str) -> None:
+def test_another_scene_is_found_under_any_file_name(harness: WorkerHarness, name: str) -> None:
     item_at(harness, f"/media/{name}")
     scene_at(harness, f"/data/two/{name}")
     sync(harness, scene_at(harness, f"/data/one/{name}"))
@@ -191,7 +198,7 @@ def test_a_rival_is_found_whatever_the_name(harness: WorkerHarness, name: str) -
 @pytest.mark.parametrize(
     "name", [NAMES[kind] for kind in ("percent", "brackets", "quotes", "emoji", "accents")]
 )
-def test_without_a_rival_the_item_is_taken_whatever_the_name(
+def test_without_another_scene_the_item_is_accepted_under_any_file_name(
     harness: WorkerHarness, name: str
 ) -> None:
     item = item_at(harness, f"/media/{name}")
@@ -208,7 +215,8 @@ def test_composed_and_decomposed_names_are_the_same(
 ) -> None:
     item_at(harness, f"/media/{unicodedata.normalize(theirs, name)}")  # type: ignore[arg-type]
     scene_at(harness, f"/data/two/{unicodedata.normalize(theirs, name)}")  # type: ignore[arg-type]
-    sync(harness, scene_at(harness, f"/data/one/{unicodedata.normalize(ours, name)}"))  # type: ignore[arg-type]
+    our_name = unicodedata.normalize(ours, name)  # type: ignore[arg-type]
+    sync(harness, scene_at(harness, f"/data/one/{our_name}"))
 
     assert_untouched(harness)
 
@@ -228,7 +236,7 @@ def test_composed_and_decomposed_names_are_the_same(
     ids=["ascii", "umlaut", "cyrillic", "sharp s", "double s"],
 )
 def test_upper_and_lower_case_are_the_same(harness: WorkerHarness, ours: str, theirs: str) -> None:
-    """The matcher takes them for the same name, so they must count as rivals as well."""
+    """The matcher treats them as the same name, so such scenes must count as well."""
     item_at(harness, f"/media/{ours}")
     scene_at(harness, f"/data/two/{theirs}")
     sync(harness, scene_at(harness, f"/data/one/{ours}"))
@@ -244,10 +252,10 @@ def test_windows_paths_on_both_sides(harness: WorkerHarness) -> None:
     assert_untouched(harness)
 
 
-# --- very many
+# --- many scenes
 
 
-def test_a_thousand_scenes_whose_name_ends_alike_hide_no_rival(harness: WorkerHarness) -> None:
+def test_a_thousand_similar_names_do_not_hide_another_scene(harness: WorkerHarness) -> None:
     item_at(harness, "/media/1.mp4")
     ours = scene_at(harness, "/data/one/1.mp4")
     for number in range(1_005):
@@ -258,7 +266,9 @@ def test_a_thousand_scenes_whose_name_ends_alike_hide_no_rival(harness: WorkerHa
     assert_untouched(harness)
 
 
-def test_a_large_library_hides_no_rival_of_a_name_without_ascii(harness: WorkerHarness) -> None:
+def test_a_large_library_does_not_hide_a_scene_with_a_non_ascii_name(
+    harness: WorkerHarness,
+) -> None:
     name = NAMES["japanese"]
     item_at(harness, f"/media/{name}")
     ours = scene_at(harness, f"/data/one/{name}")
@@ -270,7 +280,7 @@ def test_a_large_library_hides_no_rival_of_a_name_without_ascii(harness: WorkerH
     assert_untouched(harness)
 
 
-def test_a_thousand_rivals_make_one_line(harness: WorkerHarness) -> None:
+def test_a_thousand_other_scenes_make_one_log_line(harness: WorkerHarness) -> None:
     item_at(harness, "/media/video.mp4")
     ours = scene_at(harness, "/data/mine/video.mp4")
     for number in range(1_005):
@@ -283,10 +293,10 @@ def test_a_thousand_rivals_make_one_line(harness: WorkerHarness) -> None:
     assert len(harness.notices()) == 1
 
 
-# --- the memory of an earlier write
+# --- the write history
 
 
-def test_with_the_memory_of_an_earlier_write_nobody_is_asked_again(harness: WorkerHarness) -> None:
+def test_with_a_write_history_stash_is_not_asked_again(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/a/only.mp4")
     scene = scene_at(harness, "/data/b/only.mp4")
     for number in range(5):
@@ -294,10 +304,10 @@ def test_with_the_memory_of_an_earlier_write_nobody_is_asked_again(harness: Work
         harness.run_for(10)
 
     assert item.title == "Title 4"
-    assert questions(harness) == 1
+    assert ownership_queries(harness) == 1
 
 
-def test_the_memory_of_another_item_does_not_stand_in(harness: WorkerHarness) -> None:
+def test_the_write_history_of_another_item_does_not_count(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/same.mp4")
     scene = scene_at(harness, "/data/one/same.mp4")
     sync(harness, scene)
@@ -310,13 +320,13 @@ def test_the_memory_of_another_item_does_not_stand_in(harness: WorkerHarness) ->
     sync(harness, scene)
 
     assert len(harness.plex.writes) == writes
-    assert questions(harness) >= 2
+    assert ownership_queries(harness) >= 2
 
 
-def test_the_scene_with_the_very_path_is_not_overwritten_by_one_that_was_there_before(
+def test_an_earlier_owner_does_not_overwrite_the_scene_with_the_exact_path(
     harness: WorkerHarness,
 ) -> None:
-    """By name alone, the first one got the item when the second was not in Stash yet. Now the owner has come."""
+    """The first scene matched by name before the real owner was added to Stash."""
     harness.configure(path_mappings="/mapped => /media/x")
     item = item_at(harness, "/media/x/same.mp4")
     by_name = scene_at(harness, "/data/one/same.mp4")

@@ -1,4 +1,4 @@
-"""Whose fault? While a server is down no job loses a retry; a single bad item goes its own way alone."""
+"""An outage costs no job a retry; an item that fails by itself affects no other job."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ALONE, BESIDE = "one write at a time", "several at once"
 
 
 @pytest.fixture(params=[ALONE, BESIDE])
-def way(request: pytest.FixtureRequest) -> str:
+def plex_speed(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def harness(harness: WorkerHarness, way: str) -> WorkerHarness:
-    """Where every Plex counts as fast, or as slow."""
+def harness(harness: WorkerHarness, plex_speed: str) -> WorkerHarness:
+    """Treat Plex as always fast or as always slow."""
     harness.clock.timing = replace(
-        harness.clock.timing, slow_write=float("inf" if way == ALONE else "-inf")
+        harness.clock.timing, slow_write=float("inf" if plex_speed == ALONE else "-inf")
     )
     return harness
 
@@ -80,8 +80,8 @@ def written_order(harness: WorkerHarness) -> list[int]:
 
 
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES.keys())
-def test_an_outage_costs_no_job_a_retry_and_the_queue_drains_in_order_afterwards(
-    harness: WorkerHarness, way: str, outage: Outage
+def test_an_outage_costs_no_retries_and_the_queue_drains_in_order(
+    harness: WorkerHarness, plex_speed: str, outage: Outage
 ) -> None:
     harness.read_timeout = 0.1
     scenes = [harness.pair(f"s{number}")[0] for number in range(6)]
@@ -103,17 +103,17 @@ def test_an_outage_costs_no_job_a_retry_and_the_queue_drains_in_order_afterwards
         assert harness.in_sync(scenes)
         assert all(harness.item_of(scene).summary == round_ for scene in scenes)
         assert harness.waiting() == 0
-        if way == ALONE:
+        if plex_speed == ALONE:
             assert written_order(harness) == [harness.item_of(scene).rating_key for scene in scenes]
         assert breaker(harness) is CircuitState.CLOSED
 
 
-def test_the_breaker_opens_after_five_failures_and_one_cheap_probe_goes_out_per_recovery_time(
+def test_the_breaker_opens_after_five_failures_and_probes_once_per_recovery_time(
     harness: WorkerHarness,
 ) -> None:
     harness.edited(20)
     with harness.request_times() as moments, starting_up(harness):
-        harness.run_for(100)  # a few attempts, then it is open
+        harness.run_for(100)  # a few attempts open it
         assert breaker(harness) is not CircuitState.CLOSED
         assert harness.worker.health.plex.failures >= 5
         opened_with = len(moments)
@@ -145,21 +145,21 @@ def test_four_failures_do_not_open_the_breaker(harness: WorkerHarness) -> None:
     assert harness.in_sync(scenes)
 
 
-def test_a_user_is_told_once_that_plex_is_down(harness: WorkerHarness) -> None:
+def test_the_user_is_notified_once_that_plex_is_down(harness: WorkerHarness) -> None:
     harness.edited(3)
     with stopped(harness):
         harness.run_for(300)
-        notices = harness.notices()
+        reported = harness.notices()
 
-    assert len(notices) == 1
-    (level, text) = notices[0]
+    assert len(reported) == 1
+    (level, text) = reported[0]
     assert level in ("warning", "error")
     assert "Plex" in text
     assert harness.plex.url in text
 
 
 @pytest.mark.timeout(60)
-def test_eight_hours_of_outage_with_500_edits_lose_nothing_and_cost_one_probe_a_minute(
+def test_a_long_outage_with_500_edits_loses_nothing_and_costs_one_probe_a_minute(
     harness: WorkerHarness,
 ) -> None:
     scenes = [harness.pair(f"s{number:03}")[0] for number in range(125)]
@@ -189,11 +189,11 @@ def test_eight_hours_of_outage_with_500_edits_lose_nothing_and_cost_one_probe_a_
     assert harness.letters() == []
 
 
-# --- a single bad item
+# --- a single failing item
 
 
 def on_item(harness: WorkerHarness, scene: Scene, fault: Fault, *, write: bool) -> None:
-    """That fault for each request about one scene's item."""
+    """Add a fault for each request about the item of one scene."""
     key = str(harness.item_of(scene).rating_key)
 
     def fits(request: Request) -> bool:
@@ -214,12 +214,12 @@ BAD = {"400": Answer(400), "500": Answer(500), "503": Answer(503), "reset": Rese
 @pytest.mark.parametrize(
     ("fault", "write"),
     [
-        *(pytest.param(fault, write, id=f"{name} {way}") for name, fault in BAD.items()
-          for way, write in (("reading", False), ("writing", True))),
-        pytest.param(Truncate(0.3), False, id="cut short reading"),
+        *(pytest.param(fault, write, id=f"{name} {direction}") for name, fault in BAD.items()
+          for direction, write in (("reading", False), ("writing", True))),
+        pytest.param(Truncate(0.3), False, id="truncated reading"),
     ],
 )  # fmt: skip
-def test_an_item_that_always_fails_dies_alone_while_all_others_go_on(
+def test_only_the_failing_item_becomes_a_dead_letter(
     harness: WorkerHarness, fault: Fault, write: bool
 ) -> None:
     scenes = harness.edited(8)
@@ -229,7 +229,7 @@ def test_an_item_that_always_fails_dies_alone_while_all_others_go_on(
     harness.run_for(30)
 
     others = scenes[1:]
-    assert harness.in_sync(others), "the bad one, first in the queue, holds nobody up"
+    assert harness.in_sync(others), "the failing one, first in the queue, blocks no other"
     assert breaker(harness) is CircuitState.CLOSED
 
     harness.run_for(700)
@@ -252,7 +252,7 @@ def test_many_bad_items_do_not_open_the_breaker(harness: WorkerHarness) -> None:
     assert breaker(harness) is CircuitState.CLOSED
 
 
-def test_an_item_that_hangs_dies_alone_too(harness: WorkerHarness) -> None:
+def test_only_the_hanging_item_becomes_a_dead_letter(harness: WorkerHarness) -> None:
     harness.read_timeout = 0.1
     scenes = harness.edited(3)
     on_item(harness, scenes[0], Hang(), write=False)
@@ -263,10 +263,10 @@ def test_an_item_that_hangs_dies_alone_too(harness: WorkerHarness) -> None:
     assert [letter["scene_id"] for letter in harness.letters()] == [scenes[0].id]
 
 
-def test_an_item_that_takes_plex_down_with_it_does_not_hold_up_the_others_for_ever(
+def test_an_item_that_crashes_plex_does_not_block_the_others_for_ever(
     harness: WorkerHarness,
 ) -> None:
-    """Each time the bad item is touched, Plex is down for half a minute."""
+    """Each request about the item stops Plex for half a minute."""
     scenes = harness.edited(5)
     key = str(harness.item_of(scenes[0]).rating_key)
     down_until = [0.0]
@@ -283,7 +283,7 @@ def test_an_item_that_takes_plex_down_with_it_does_not_hold_up_the_others_for_ev
     assert harness.in_sync(scenes[1:])
 
 
-def test_an_edit_of_a_bad_item_gives_it_a_fresh_start(harness: WorkerHarness) -> None:
+def test_an_edit_of_a_failing_item_resets_its_retries(harness: WorkerHarness) -> None:
     (scene,) = harness.edited(1)
     on_item(harness, scene, Answer(500), write=False)
     harness.run_for(700)
@@ -297,7 +297,7 @@ def test_an_edit_of_a_bad_item_gives_it_a_fresh_start(harness: WorkerHarness) ->
     assert harness.letters() == []
 
 
-def test_a_write_that_was_carried_out_but_not_answered_is_no_dead_letter(
+def test_an_applied_write_without_a_response_is_not_a_dead_letter(
     harness: WorkerHarness,
 ) -> None:
     (scene,) = harness.edited(1)

@@ -1,4 +1,4 @@
-"""Several writes on their way at once: never more than allowed, never two for one item, and nothing lost by it."""
+"""Parallel writes: never more than allowed, never two for one item, and none is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def target(scene_id: int, rating_key: int | None = None, **names: Any) -> SyncTa
 
 
 class Runner:
-    """Writes that take as long as a test says; with `hold`, each waits until all are on their way."""
+    """Simulate writes of a given duration; with `hold`, each waits until all have started."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -58,7 +58,7 @@ class Runner:
         return Edits() if self.unchanged else Edits({"title.value": "T"})
 
     def write_alone(self, *seconds: float) -> None:
-        """One write alone for each of these durations."""
+        """Run one write at a time, with these durations."""
         for self.takes in seconds:
             self.pool.write([target(1)])
 
@@ -74,17 +74,17 @@ def test_a_fast_plex_is_written_one_at_a_time_in_the_callers_thread(runner: Runn
     assert runner.threads == {threading.current_thread().name}
 
 
-def test_one_slow_write_does_not_make_a_plex_slow(runner: Runner) -> None:
+def test_one_slow_write_is_not_enough_for_parallel_writes(runner: Runner) -> None:
     runner.write_alone(10 * SLOW, 10 * SLOW, 0.0, 10 * SLOW, 10 * SLOW)
     assert runner.pool.width == 1
 
 
-def test_after_three_slow_writes_others_go_side_by_side_and_keep_their_order(
+def test_after_three_slow_writes_others_run_in_parallel_and_keep_their_order(
     runner: Runner,
 ) -> None:
     runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
     assert runner.pool.width == 4
-    runner.hold = threading.Barrier(4)  # passed only by four at once
+    runner.hold = threading.Barrier(4)  # passes only with four at once
     runner.bad = {12}
 
     results = runner.pool.write([target(number) for number in (11, 12, 13, 14)])
@@ -93,14 +93,14 @@ def test_after_three_slow_writes_others_go_side_by_side_and_keep_their_order(
     assert str(results[1]) == "item 12"
 
 
-def test_writes_that_send_nothing_tell_nothing_of_plex(runner: Runner) -> None:
+def test_writes_without_a_request_do_not_count_as_fast(runner: Runner) -> None:
     runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
     runner.unchanged = True
     runner.write_alone(0.0, 0.0)
     assert runner.pool.width == 4
 
 
-def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(runner: Runner) -> None:
+def test_sometimes_a_write_runs_alone_to_measure_plex_again(runner: Runner) -> None:
     runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
     waves = 0
     while runner.pool.width > 1:
@@ -114,13 +114,13 @@ def test_now_and_then_a_write_goes_alone_to_see_whether_plex_is_still_slow(runne
     assert runner.pool.width == 1
 
 
-def test_the_same_item_is_never_written_twice_at_once(runner: Runner) -> None:
+def test_one_item_never_has_two_writes_at_once(runner: Runner) -> None:
     wave = [target(1), target(2, rating_key=7)]
     assert runner.pool.conflicts(target(3, rating_key=7), wave) == (True, True)
     assert runner.pool.conflicts(target(3), wave) == (False, False)
 
 
-def test_two_writes_never_bring_the_same_new_name_at_once(runner: Runner) -> None:
+def test_two_parallel_writes_never_add_the_same_new_name(runner: Runner) -> None:
     wave = [target(2, tags=["New"]), target(3, performers=["Other"])]
     assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, True)
     runner.bad = {3}
@@ -129,7 +129,7 @@ def test_two_writes_never_bring_the_same_new_name_at_once(runner: Runner) -> Non
     assert runner.pool.conflicts(target(5, director="other"), wave) == (False, True)
 
 
-def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
+def test_without_threads_writes_run_one_at_a_time(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
@@ -152,14 +152,14 @@ def test_where_no_thread_can_be_started_writes_go_one_at_a_time(
 
 @pytest.fixture
 def harness(harness: WorkerHarness) -> WorkerHarness:
-    """Where every Plex counts as slow."""
+    """Treat Plex as always slow."""
     harness.clock.timing = replace(harness.clock.timing, slow_write=float("-inf"))
     return harness
 
 
 @contextmanager
-def at_work(harness: WorkerHarness) -> Iterator[None]:
-    """The worker drains in another thread meanwhile."""
+def draining(harness: WorkerHarness) -> Iterator[None]:
+    """Let the worker drain in another thread."""
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(harness.worker.drain)
         yield
@@ -173,15 +173,15 @@ def assert_at_once(
     method: str,
     path: str | None = None,
 ) -> None:
-    """Drain, and see that so many of these requests are on their way at once, and no more."""
+    """Drain and assert that exactly so many of these requests run in parallel."""
     held = server.faults.add(Hang(), method=method, path=path)
-    with at_work(harness):
+    with draining(harness):
         assert server.log.wait_for(most, method, path)
         assert not server.log.wait_for(most + 1, method, path, timeout=0.3)
         held.remove()
 
 
-def test_four_writes_are_on_their_way_at_once_and_no_more(harness: WorkerHarness) -> None:
+def test_at_most_four_writes_run_in_parallel(harness: WorkerHarness) -> None:
     scenes = harness.edited(12)
     assert_at_once(4, harness, harness.plex, WRITES)
     assert harness.in_sync(scenes)
@@ -189,7 +189,7 @@ def test_four_writes_are_on_their_way_at_once_and_no_more(harness: WorkerHarness
     assert len(harness.plex.writes) == 12
 
 
-def test_a_worker_that_is_told_to_writes_one_at_a_time(harness: WorkerHarness) -> None:
+def test_a_worker_with_one_parallel_write_writes_one_at_a_time(harness: WorkerHarness) -> None:
     harness.new_worker(parallel_writes=1)
     scenes = harness.edited(3)
     assert_at_once(1, harness, harness.plex, WRITES)
@@ -211,12 +211,12 @@ def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(
     assert harness.item_of(scenes[0]).summary == f"details {scenes[1].id}"
 
 
-def test_a_stop_lets_those_on_their_way_arrive_and_puts_the_others_back(
+def test_a_stop_finishes_running_writes_and_requeues_the_others(
     harness: WorkerHarness,
 ) -> None:
     scenes = harness.edited(10)
     held = harness.plex.faults.add(Hang(), method=WRITES)
-    with at_work(harness):
+    with draining(harness):
         assert harness.plex.log.wait_for(4, WRITES)
         harness.worker.stop()
         held.remove()
@@ -233,7 +233,7 @@ def test_a_stop_lets_those_on_their_way_arrive_and_puts_the_others_back(
     assert harness.in_sync(scenes)
 
 
-def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(
+def test_a_token_rejected_during_writes_is_reported_once_and_keeps_every_job(
     harness: WorkerHarness,
 ) -> None:
     scenes = harness.edited(8)
@@ -250,7 +250,7 @@ def test_a_token_that_is_rejected_meanwhile_is_told_once_and_keeps_every_job(
     assert harness.in_sync(scenes)
 
 
-def test_writes_that_fail_side_by_side_count_as_one_failure_after_one_failed_alone(
+def test_failed_parallel_writes_count_as_one_failure_after_a_failed_retry_alone(
     harness: WorkerHarness,
 ) -> None:
     scenes = harness.edited(6)
@@ -283,11 +283,13 @@ def test_an_outage_that_ends_while_a_write_hangs_costs_no_retry(harness: WorkerH
     assert not any("next attempt" in text for _, text in harness.notices())
 
 
-def test_a_write_with_the_old_token_is_not_held_against_the_new_one(harness: WorkerHarness) -> None:
+def test_a_failed_write_with_the_old_token_does_not_reject_the_new_one(
+    harness: WorkerHarness,
+) -> None:
     scenes = harness.edited(8)
     held = harness.plex.faults.add(Hang(), method=WRITES)
     harness.plex.faults.add(Answer(401), method=WRITES, times=4)
-    with at_work(harness):
+    with draining(harness):
         assert harness.plex.log.wait_for(4, WRITES)
         harness.configure(plex_connect_timeout=4)  # the user corrects the settings
         harness.clock.advance(6)
@@ -296,7 +298,7 @@ def test_a_write_with_the_old_token_is_not_held_against_the_new_one(harness: Wor
     assert harness.notices() == []
 
 
-def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(harness: WorkerHarness) -> None:
+def test_after_a_rejection_the_second_scene_of_an_item_is_not_tried(harness: WorkerHarness) -> None:
     harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
     for name in "ab":
         scene = harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
@@ -307,7 +309,7 @@ def test_after_a_refusal_the_second_scene_of_an_item_is_not_tried(harness: Worke
     assert harness.waiting() == 2
 
 
-def test_one_bad_item_among_many_dies_alone(harness: WorkerHarness) -> None:
+def test_of_many_items_only_the_failing_one_becomes_a_dead_letter(harness: WorkerHarness) -> None:
     scenes = harness.edited(30)
     bad = str(harness.item_of(scenes[7]).rating_key)
     harness.plex.faults.add(
@@ -320,7 +322,7 @@ def test_one_bad_item_among_many_dies_alone(harness: WorkerHarness) -> None:
     assert len(harness.plex.writes) == 29
 
 
-def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(harness: WorkerHarness) -> None:
+def test_jobs_that_a_foreground_run_could_not_finish_are_requeued(harness: WorkerHarness) -> None:
     class Full(WriteHistory):
         def save(self, scene_id: int, written: Written) -> None:
             raise sqlite3.OperationalError("database or disk is full")
@@ -334,7 +336,7 @@ def test_jobs_that_a_foreground_run_could_not_answer_for_wait_again(harness: Wor
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
+def test_a_write_history_that_fails_once_loses_no_edit(
     harness: WorkerHarness, at_once: int
 ) -> None:
     class FullOnce(WriteHistory):
@@ -356,7 +358,7 @@ def test_a_memory_that_can_not_be_written_for_a_moment_costs_no_edit(
     assert harness.letters() == []
 
 
-def test_each_cover_goes_to_its_own_item(harness: WorkerHarness) -> None:
+def test_each_cover_is_uploaded_to_its_own_item(harness: WorkerHarness) -> None:
     harness.configure(sync_poster=True)
     scenes = [harness.pair(f"s{number:03}", cover=PNG + bytes([number]))[0] for number in range(24)]
     harness.edit_all(scenes)

@@ -1,4 +1,4 @@
-"""The worker as a process: how it is started, that there is one, how it ends, and what it leaves for the next."""
+"""The worker as a process: start, single instance, exit, and resuming by the next worker."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from tests.simulators.stash import Scene
 from worker.process import ALIVE, SILENT, WorkerLock, ensure_worker, worker_alive
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="looks at sessions, signals and modes of POSIX"
+    sys.platform == "win32", reason="checks sessions, signals and modes of POSIX"
 )
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 MakeHarness = Callable[..., ProcessHarness]
 
 
 @pytest.fixture
 def make_harness(tmp_path: Path, plex: PlexSimulator) -> Iterator[MakeHarness]:
-    """Makes installations with durations as in production, each with its library in one Plex."""
+    """Create installations with production durations, each with its library in one Plex."""
     with ExitStack() as stack:
 
         def make(name: str = "one", *, idle: float = 300.0) -> ProcessHarness:
@@ -78,7 +78,9 @@ def test_a_hook_starts_a_worker_that_outlives_it_in_a_session_of_its_own(
 
 
 @on_linux
-def test_the_worker_holds_nothing_of_the_hooks_and_no_secret(harness: ProcessHarness) -> None:
+def test_the_worker_inherits_no_descriptor_of_the_hook_and_no_secret(
+    harness: ProcessHarness,
+) -> None:
     harness.stash.set_credentials("me", "secret")
     harness.stash.set_api_key("api-key-0123456789-abcdef")
     scene, item = harness.pair("a")
@@ -100,7 +102,7 @@ def test_the_worker_holds_nothing_of_the_hooks_and_no_secret(harness: ProcessHar
 def test_fifty_hooks_at_once_start_one_worker_and_every_edit_arrives(
     harness: ProcessHarness,
 ) -> None:
-    """`PLEXSYNC_BURSTS=20` does it twenty times over."""
+    """`PLEXSYNC_BURSTS=20` repeats it twenty times."""
     pairs = [harness.pair(f"s{number}") for number in range(50)]
     for burst in range(int(os.environ.get("PLEXSYNC_BURSTS", "1"))):
         with ThreadPoolExecutor(len(pairs)) as pool:
@@ -118,7 +120,7 @@ def test_fifty_hooks_at_once_start_one_worker_and_every_edit_arrives(
     assert "locked" not in said.replace("lock_fields", "")
 
 
-def test_a_second_worker_by_hand_leaves_again_at_once(harness: ProcessHarness) -> None:
+def test_a_second_worker_exits_at_once(harness: ProcessHarness) -> None:
     scene, item = harness.pair("a")
     harness.save(scene, "New")
     harness.wait_for_title(item, "New")
@@ -137,7 +139,7 @@ def test_a_second_worker_by_hand_leaves_again_at_once(harness: ProcessHarness) -
     assert starts(harness) == 1
 
 
-def test_it_leaves_after_the_idle_time_and_the_next_hook_starts_another(
+def test_it_exits_after_the_idle_timeout_and_the_next_hook_starts_another(
     make_harness: MakeHarness,
 ) -> None:
     harness = make_harness(idle=0.2)
@@ -152,7 +154,7 @@ def test_it_leaves_after_the_idle_time_and_the_next_hook_starts_another(
     assert (harness.data_dir / "worker.stderr").read_text() == ""
 
 
-def test_sigterm_ends_it_after_the_job_in_hand_and_keeps_the_rest(harness: ProcessHarness) -> None:
+def test_sigterm_ends_it_after_the_current_job_and_keeps_the_rest(harness: ProcessHarness) -> None:
     first, first_item = harness.pair("first")
     second, second_item = harness.pair("second")
     slow = harness.plex.faults.add(Delay(1.0), method="PUT")
@@ -174,7 +176,7 @@ def test_sigterm_ends_it_after_the_job_in_hand_and_keeps_the_rest(harness: Proce
     harness.wait_for_title(third_item, "Third")
 
 
-def test_a_killed_worker_is_replaced_by_the_next_hook_which_resumes_the_job_in_progress(
+def test_the_next_hook_replaces_a_killed_worker_and_its_job_is_resumed(
     harness: ProcessHarness,
 ) -> None:
     first, first_item = harness.pair("first")
@@ -194,10 +196,10 @@ def test_a_killed_worker_is_replaced_by_the_next_hook_which_resumes_the_job_in_p
     wait_until(lambda: not jobs_left(harness.data_dir), "an empty queue")
 
 
-def test_an_edit_in_the_very_moment_of_leaving_is_not_left_behind(
+def test_an_edit_made_while_the_worker_exits_is_synced(
     make_harness: MakeHarness,
 ) -> None:
-    """Thirty edits at random moments around the end of a worker; each must reach Plex without another one's help."""
+    """Thirty edits at random moments around the worker's exit: each must reach Plex by itself."""
     rng = random.Random(7)
 
     def edit_again_and_again(harness: ProcessHarness) -> None:
@@ -207,7 +209,7 @@ def test_an_edit_in_the_very_moment_of_leaving_is_not_left_behind(
             harness.wait_for_title(item, f"Edit {number}")
             time.sleep(rng.uniform(0.0, 0.8))
 
-    harnesses = [make_harness(f"site{number}", idle=0.05) for number in range(3)]
+    harnesses = [make_harness(f"installation{number}", idle=0.05) for number in range(3)]
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(edit_again_and_again, harnesses))
 
@@ -231,18 +233,18 @@ def test_a_worker_that_hangs_is_reported_in_stashs_log_by_the_next_hook(
     harness.wait_for_title(item, "Two")
 
 
-# --- switched off
+# --- disabled plugin
 
 
-def let_time_pass(harness: ProcessHarness, seconds: float) -> None:
-    """Make the mark of the worker that found the plugin switched off so much older."""
+def age_disabled_mark(harness: ProcessHarness, seconds: float) -> None:
+    """Make the mark of the disabled plugin older by these seconds."""
     mark = harness.data_dir / "disabled"
     then = mark.stat().st_mtime - seconds
     os.utime(mark, (then, then))
 
 
-def switched_off(harness: ProcessHarness, *scenes: Scene) -> None:
-    """Save while the plugin is off, and see the worker leave."""
+def save_while_disabled(harness: ProcessHarness, *scenes: Scene) -> None:
+    """Save while the plugin is disabled, and wait until the worker exits."""
     harness.configure(enabled=False)
     for scene in scenes:
         harness.save(scene, f"Off {scene.id}")
@@ -250,11 +252,11 @@ def switched_off(harness: ProcessHarness, *scenes: Scene) -> None:
     harness.wait_for_exit()
 
 
-def test_switched_off_it_leaves_keeps_jobs_and_is_not_started_at_every_save(
+def test_when_disabled_it_exits_keeps_jobs_and_is_not_started_at_every_save(
     harness: ProcessHarness,
 ) -> None:
     scenes = [harness.pair(f"s{number}")[0] for number in range(5)]
-    switched_off(harness, scenes[0])
+    save_while_disabled(harness, scenes[0])
 
     seen = set()
     for scene in scenes[1:]:
@@ -267,12 +269,12 @@ def test_switched_off_it_leaves_keeps_jobs_and_is_not_started_at_every_save(
     assert harness.plex.writes == []
 
 
-def test_switched_on_again_a_while_later_the_next_save_brings_everything(
+def test_after_enabling_the_plugin_the_next_save_syncs_everything(
     harness: ProcessHarness,
 ) -> None:
     pairs = [harness.pair(f"s{number}") for number in range(3)]
-    switched_off(harness, pairs[0][0], pairs[1][0])
-    let_time_pass(harness, 120)
+    save_while_disabled(harness, pairs[0][0], pairs[1][0])
+    age_disabled_mark(harness, 120)
 
     harness.configure(enabled=True)
     harness.save(pairs[2][0], "On")
@@ -282,12 +284,12 @@ def test_switched_on_again_a_while_later_the_next_save_brings_everything(
     harness.wait_for_title(pairs[2][1], "On")
 
 
-def test_switched_on_again_soon_the_next_save_reaches_plex_without_another(
+def test_soon_after_enabling_the_plugin_one_save_is_enough(
     harness: ProcessHarness,
 ) -> None:
     scene, item = harness.pair("a")
-    switched_off(harness, scene)
-    let_time_pass(harness, 28)
+    save_while_disabled(harness, scene)
+    age_disabled_mark(harness, 28)
 
     harness.configure(enabled=True)
     harness.save(scene, "On")
@@ -295,11 +297,11 @@ def test_switched_on_again_soon_the_next_save_reaches_plex_without_another(
     harness.wait_for_title(item, "On", 40)
 
 
-def test_a_worker_that_waits_for_the_plugin_to_be_switched_on_can_be_ended(
+def test_a_worker_of_a_disabled_plugin_can_be_stopped(
     harness: ProcessHarness,
 ) -> None:
     scene, _ = harness.pair("a")
-    switched_off(harness, scene)
+    save_while_disabled(harness, scene)
     harness.save(scene, "Still off")
 
     signal_workers(harness.data_dir, signal.SIGTERM)
@@ -322,7 +324,7 @@ def secrets_in(folder: Path, secrets: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def test_no_secret_is_anywhere_but_in_the_connection_file_and_all_files_are_private(
+def test_only_the_connection_file_holds_secrets_and_all_files_are_private(
     make_harness: MakeHarness,
 ) -> None:
     previous = os.umask(0)
@@ -370,13 +372,13 @@ def test_no_secret_is_anywhere_but_in_the_connection_file_and_all_files_are_priv
         os.umask(previous)
 
 
-# --- the lock and the start, by themselves
+# --- the lock and the start
 
 
-def test_the_lock_is_held_by_one_and_free_after_release(tmp_path: Path) -> None:
+def test_one_process_holds_the_lock_until_it_releases_it(tmp_path: Path) -> None:
     first, second = WorkerLock(str(tmp_path)), WorkerLock(str(tmp_path))
     assert first.acquire()
-    assert first.acquire(), "whoever has it has it"
+    assert first.acquire(), "the holder may acquire it again"
     assert not second.acquire()
     assert worker_alive(str(tmp_path))
 
@@ -388,17 +390,17 @@ def test_the_lock_is_held_by_one_and_free_after_release(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_look_whether_a_worker_lives_never_keeps_a_hook_from_starting_one(tmp_path: Path) -> None:
-    """A task looks now and then; a hook that comes in that moment must not take the look for a worker."""
+def test_checking_for_a_worker_never_keeps_a_hook_from_starting_one(tmp_path: Path) -> None:
+    """A task checks regularly; a hook must not take that check for a running worker."""
     data_dir = str(tmp_path)
     stop = threading.Event()
 
-    def look() -> None:
+    def check() -> None:
         while not stop.is_set():
             worker_alive(data_dir)
 
-    looker = threading.Thread(target=look)
-    looker.start()
+    checker = threading.Thread(target=check)
+    checker.start()
     try:
         for _ in range(2_000):
             lock = WorkerLock(data_dir)
@@ -406,10 +408,10 @@ def test_a_look_whether_a_worker_lives_never_keeps_a_hook_from_starting_one(tmp_
             lock.release()
     finally:
         stop.set()
-        looker.join()
+        checker.join()
 
 
-def test_a_hook_tells_a_living_worker_from_a_silent_one(tmp_path: Path) -> None:
+def test_a_hook_tells_a_running_worker_from_a_hanging_one(tmp_path: Path) -> None:
     lock = WorkerLock(str(tmp_path))
     assert lock.acquire()
     try:

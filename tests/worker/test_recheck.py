@@ -1,4 +1,4 @@
-"""Two edits in one second of Stash's clock, the second one's hook killed: Plex shows the second all the same."""
+"""The second of two edits in one second is synced even if its hook was killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.simulators.stash import Scene
 
 @pytest.fixture(autouse=True)
 def _early_in_a_second(harness: WorkerHarness) -> None:
-    """There is room for a second edit in the same second."""
+    """Set the clock so that a second edit fits into the same second."""
     harness.clock.advance(math.ceil(harness.clock.now) + 0.2 - harness.clock.now)
 
 
@@ -31,7 +31,7 @@ def asks_for_scenes_in_log(harness: WorkerHarness) -> int:
 def once(
     harness: WorkerHarness, fits: Callable[[Request], bool], action: Callable[[], object]
 ) -> None:
-    """Do something once, when such a request has come to Stash and is not answered yet."""
+    """Run the action once, when Stash has received such a request and not responded yet."""
     left = [action]
 
     def when(request: Request) -> bool:
@@ -43,7 +43,7 @@ def once(
 
 
 def edit_and_again(harness: WorkerHarness, scene: Scene, **second: object) -> None:
-    """An edit that is told, and half a second later one that is not: after the first was read."""
+    """Edit with a hook; half a second later, after the read, edit again without one."""
     harness.edit(scene, "First")
     harness.clock.after(0.5, lambda: harness.stash.change_silently(scene.id, **second))
 
@@ -70,7 +70,7 @@ def test_an_edit_in_the_same_second_whose_hook_was_killed_reaches_plex(
     ],
     ids=["tags", "performers", "date", "director"],
 )
-def test_whatever_the_second_edit_changed(
+def test_any_field_of_the_second_edit_is_synced(
     harness: WorkerHarness,
     second: dict[str, object],
     of_item: Callable[[object], object],
@@ -84,7 +84,7 @@ def test_whatever_the_second_edit_changed(
     assert of_item(harness.item_of(scene)) == shown
 
 
-def test_a_whole_burst_in_one_second_is_read_again_in_few_queries(harness: WorkerHarness) -> None:
+def test_a_burst_in_one_second_is_rechecked_in_few_queries(harness: WorkerHarness) -> None:
     scenes = [harness.pair(f"s{number}")[0] for number in range(30)]
     for scene in scenes:
         edit_and_again(harness, scene, title=f"Second {scene.id}")
@@ -100,7 +100,7 @@ def test_a_whole_burst_in_one_second_is_read_again_in_few_queries(harness: Worke
     )
 
 
-def test_more_than_one_batch_is_read_again(harness: WorkerHarness) -> None:
+def test_more_than_one_batch_is_rechecked(harness: WorkerHarness) -> None:
     scenes = [harness.pair(f"s{number}")[0] for number in range(105)]
     for scene in scenes:
         harness.edit(scene, "First")
@@ -112,7 +112,7 @@ def test_more_than_one_batch_is_read_again(harness: WorkerHarness) -> None:
     assert harness.title(last) == "Second"
 
 
-def test_a_scene_that_stayed_the_same_is_read_once_more_and_then_counts_as_synced(
+def test_an_unchanged_scene_is_rechecked_once_and_then_counts_as_synced(
     harness: WorkerHarness,
 ) -> None:
     scene, _ = harness.pair("a")
@@ -129,8 +129,8 @@ def test_a_scene_that_stayed_the_same_is_read_once_more_and_then_counts_as_synce
     assert len(harness.plex.writes) == 1
 
 
-def test_until_then_it_does_not_count_as_synced(harness: WorkerHarness) -> None:
-    """A worker that is killed before it has read again leaves the rest to the next one's look."""
+def test_before_the_recheck_a_scene_does_not_count_as_synced(harness: WorkerHarness) -> None:
+    """If a worker is killed before the recheck, the next worker's scan finds the edit."""
     scene, _ = harness.pair("a")
     harness.edit(scene, "First")
     assert harness.worker.drain()
@@ -142,7 +142,7 @@ def test_until_then_it_does_not_count_as_synced(harness: WorkerHarness) -> None:
     assert synced < end
 
 
-def test_a_worker_killed_before_it_has_read_again_leaves_it_to_the_next_one(
+def test_after_a_kill_before_the_recheck_the_next_worker_finds_the_edit(
     harness: WorkerHarness,
 ) -> None:
     scene, _ = harness.pair("a")
@@ -159,7 +159,7 @@ def test_a_worker_killed_before_it_has_read_again_leaves_it_to_the_next_one(
     assert harness.title(scene) == "Second"
 
 
-def test_an_edit_made_while_it_is_read_again_is_not_lost(harness: WorkerHarness) -> None:
+def test_an_edit_made_during_the_recheck_is_not_lost(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.edit(scene, "First")
     once(harness, asks_for_scenes, lambda: harness.edit(scene, "Third"))
@@ -170,7 +170,7 @@ def test_an_edit_made_while_it_is_read_again_is_not_lost(harness: WorkerHarness)
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(
+def test_after_a_failed_recheck_the_next_scan_finds_the_edit(
     harness: WorkerHarness, status: int
 ) -> None:
     scene, _ = harness.pair("a")
@@ -185,10 +185,10 @@ def test_a_stash_that_fails_when_it_is_read_again_leaves_it_to_the_next_look(
     assert harness.title(scene) == "Second"
 
 
-def test_a_neighbour_destroyed_meanwhile_does_not_hide_the_second_edit(
+def test_a_destroyed_scene_in_the_batch_does_not_hide_the_second_edit(
     harness: WorkerHarness,
 ) -> None:
-    """Stash answers for no scene at all when one of those asked for is gone."""
+    """Stash returns no scene of a batch if one of them was deleted."""
     scene, _ = harness.pair("a")
     gone, _ = harness.pair("b")
     harness.make_catch_up().scan({})
@@ -204,7 +204,7 @@ def test_a_neighbour_destroyed_meanwhile_does_not_hide_the_second_edit(
     assert harness.letters() == []
 
 
-def test_a_scene_whose_hook_told_of_its_end_spoils_nothing(harness: WorkerHarness) -> None:
+def test_a_scene_destroyed_before_the_recheck_does_no_harm(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     gone, _ = harness.pair("b")
     harness.edit(gone, "Soon gone")
@@ -218,11 +218,11 @@ def test_a_scene_whose_hook_told_of_its_end_spoils_nothing(harness: WorkerHarnes
 
     harness.run_for(60)
 
-    assert harness.title(scene) == "Second", "it need not wait for the next look, ten minutes away"
+    assert harness.title(scene) == "Second", "it need not wait for the next scan, in ten minutes"
     assert harness.synced_at(gone) is None
 
 
-def test_a_stash_whose_clock_is_ahead_or_behind_is_not_asked_for_ever(
+def test_a_wrong_clock_in_stash_does_not_repeat_the_recheck_for_ever(
     harness: WorkerHarness,
 ) -> None:
     ahead, _ = harness.pair("ahead")

@@ -1,7 +1,8 @@
-"""Items that come, go, and come back under another rating key; dead letters that are taken up again, once."""
+"""Items that return under another rating key; dead letters that are requeued, once."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ PATIENCE = 2 * HOUR
 
 @pytest.fixture(autouse=True)
 def _one_clock(harness: WorkerHarness) -> None:
-    """The index's age is told by the same clock as all else."""
+    """Use the harness clock for the age of the index too."""
     harness.new_worker()
 
 
@@ -34,8 +35,8 @@ def synced(harness: WorkerHarness, **fields: Any) -> tuple[Scene, PlexItem]:
     return scene, item
 
 
-def given_up(harness: WorkerHarness, name: str = "late") -> Scene:
-    """A scene whose file Plex has not, and all retries of which are over."""
+def dead_scene(harness: WorkerHarness, name: str = "late") -> Scene:
+    """Return a scene that became a dead letter because its file is not in Plex."""
     scene = harness.add_scene(name)
     edit(harness, scene, f"New {name}")
     harness.run_for(PATIENCE)
@@ -75,8 +76,10 @@ def test_an_item_deleted_and_added_again_gets_its_fields_at_the_next_edit(
     assert (new.genres, new.actors) == (["T"], ["P"])
 
 
-def test_the_memory_of_the_old_item_empties_nothing_in_the_new_one(harness: WorkerHarness) -> None:
-    """A tag and a summary that PlexSync had written to the old item are the user's own in the new one."""
+def test_the_write_history_of_the_old_item_removes_nothing_from_the_new_one(
+    harness: WorkerHarness,
+) -> None:
+    """Values that PlexSync wrote to the old item count as the user's in the new one."""
     scene, _ = synced(harness, details="About", tags=["Shared", "Kept"])
     new = harness.plex.replace_item("/media/a.mp4")
     new.values["summary"] = "About"
@@ -90,7 +93,7 @@ def test_the_memory_of_the_old_item_empties_nothing_in_the_new_one(harness: Work
     assert new.genres == ["Shared", "Mine"]
 
 
-def test_preserving_edits_the_new_items_own_values_are_kept(harness: WorkerHarness) -> None:
+def test_under_preserve_the_values_of_the_new_item_are_kept(harness: WorkerHarness) -> None:
     harness.configure(preserve_plex_edits=True)
     scene, old = harness.pair("a", details="About")
     assert old is not None
@@ -104,11 +107,11 @@ def test_preserving_edits_the_new_items_own_values_are_kept(harness: WorkerHarne
     edit(harness, scene, "Second")
     harness.run_for(120)
 
-    assert new.title == "First", "nobody knows that it is ours, so it is the user's"
+    assert new.title == "First", "without a history it counts as the user's"
     assert new.summary == "About"
 
 
-def test_the_poster_goes_up_again_to_the_new_item(harness: WorkerHarness) -> None:
+def test_the_poster_is_uploaded_to_the_new_item(harness: WorkerHarness) -> None:
     harness.configure(sync_poster=True)
     scene, _ = synced(harness, cover=PNG)
     assert len(harness.plex.uploads) == 1
@@ -120,7 +123,7 @@ def test_the_poster_goes_up_again_to_the_new_item(harness: WorkerHarness) -> Non
     assert [upload.rating_key for upload in harness.plex.uploads[1:]] == [new.rating_key]
 
 
-def test_an_item_that_is_gone_for_a_while_is_waited_for(harness: WorkerHarness) -> None:
+def test_an_item_that_is_missing_for_a_while_is_retried(harness: WorkerHarness) -> None:
     scene, old = synced(harness)
     harness.plex.remove_item(old.rating_key)
     edit(harness, scene, "Second")
@@ -134,8 +137,10 @@ def test_an_item_that_is_gone_for_a_while_is_waited_for(harness: WorkerHarness) 
     assert harness.letters() == []
 
 
-def test_a_key_that_another_file_has_now_is_not_written_to(harness: WorkerHarness) -> None:
-    """The item moved on to another file: its key is no proof of anything."""
+def test_a_rating_key_that_belongs_to_another_file_now_is_not_written(
+    harness: WorkerHarness,
+) -> None:
+    """The item has another file now, so its rating key proves nothing."""
     scene, item = synced(harness)
     harness.plex.move_file(item.rating_key, "/media/quite another.mp4")
     writes = len(harness.plex.writes)
@@ -147,7 +152,7 @@ def test_a_key_that_another_file_has_now_is_not_written_to(harness: WorkerHarnes
     assert item.title == "First"
 
 
-def test_a_file_that_moved_in_both_places_keeps_its_item_and_its_memory(
+def test_a_file_moved_on_both_sides_keeps_its_item_and_its_write_history(
     harness: WorkerHarness,
 ) -> None:
     scene, item = synced(harness, tags=["Ours"])
@@ -165,8 +170,8 @@ def test_a_file_that_moved_in_both_places_keeps_its_item_and_its_memory(
 # --- dead letters
 
 
-def test_a_dead_letter_is_taken_up_again_when_its_file_appears(harness: WorkerHarness) -> None:
-    scene = given_up(harness)
+def test_a_dead_letter_is_requeued_when_its_file_appears(harness: WorkerHarness) -> None:
+    scene = dead_scene(harness)
     item = harness.add_item("late")
 
     harness.run_for(700)
@@ -176,8 +181,8 @@ def test_a_dead_letter_is_taken_up_again_when_its_file_appears(harness: WorkerHa
     assert harness.synced_at(scene) is not None
 
 
-def test_a_dead_letter_is_taken_up_once(harness: WorkerHarness) -> None:
-    given_up(harness)
+def test_a_dead_letter_is_requeued_once(harness: WorkerHarness) -> None:
+    dead_scene(harness)
     harness.add_item("late")
     before = done(harness)
 
@@ -187,8 +192,8 @@ def test_a_dead_letter_is_taken_up_once(harness: WorkerHarness) -> None:
     assert len(harness.plex.writes) == 1
 
 
-def test_without_its_file_a_dead_letter_is_not_taken_up(harness: WorkerHarness) -> None:
-    given_up(harness)
+def test_without_its_file_a_dead_letter_is_not_requeued(harness: WorkerHarness) -> None:
+    dead_scene(harness)
     before = done(harness)
     (letter,) = harness.letters()
     harness.add_item("some other")
@@ -200,8 +205,8 @@ def test_without_its_file_a_dead_letter_is_not_taken_up(harness: WorkerHarness) 
     assert [one["id"] for one in harness.letters()] == [letter["id"]]
 
 
-def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(harness: WorkerHarness) -> None:
-    given_up(harness)
+def test_a_file_of_the_same_name_and_another_size_requeues_nothing(harness: WorkerHarness) -> None:
+    dead_scene(harness)
     before = done(harness)
     item = harness.add_item("elsewhere/late", size=77)
 
@@ -211,12 +216,12 @@ def test_a_file_of_the_same_name_and_another_size_takes_nothing_up(harness: Work
     assert item.title == "late"
 
 
-def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_file_appears(
+def test_a_scene_whose_match_was_rejected_is_requeued_when_its_own_file_appears(
     harness: WorkerHarness,
 ) -> None:
     harness.add_item("right/late")
     harness.add_scene("right/late", title="owner")
-    given_up(harness)
+    dead_scene(harness)
     mine = harness.add_item("late")
 
     harness.run_for(700)
@@ -225,12 +230,12 @@ def test_a_scene_given_up_because_the_item_is_anothers_is_taken_up_when_its_own_
     assert harness.letters() == []
 
 
-def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_over(
+def test_a_scene_whose_match_was_rejected_is_not_requeued_again_and_again(
     harness: WorkerHarness,
 ) -> None:
     harness.add_item("right/late")
     harness.add_scene("right/late", title="owner")
-    given_up(harness)
+    dead_scene(harness)
     before = done(harness)
     (letter,) = harness.letters()
 
@@ -242,10 +247,10 @@ def test_a_scene_given_up_because_the_item_is_anothers_is_not_taken_up_over_and_
     assert harness.plex.writes == []
 
 
-def test_a_scene_that_became_ambiguous_when_its_file_appeared_twice_is_told_once(
+def test_a_scene_that_becomes_ambiguous_is_reported_once(
     harness: WorkerHarness,
 ) -> None:
-    given_up(harness)
+    dead_scene(harness)
     for folder in ("one", "two"):
         harness.add_item(f"{folder}/late")
 
@@ -257,10 +262,10 @@ def test_a_scene_that_became_ambiguous_when_its_file_appeared_twice_is_told_once
     assert harness.plex.writes == []
 
 
-def test_the_scene_destroyed_meanwhile_its_letter_goes_when_the_file_appears(
+def test_the_dead_letter_of_a_destroyed_scene_is_deleted_when_the_file_appears(
     harness: WorkerHarness,
 ) -> None:
-    scene = given_up(harness)
+    scene = dead_scene(harness)
     harness.stash.library.remove_scene(scene.id)
     harness.add_item("late")
 
@@ -270,10 +275,10 @@ def test_the_scene_destroyed_meanwhile_its_letter_goes_when_the_file_appears(
     assert harness.plex.writes == []
 
 
-def test_a_file_renamed_in_stash_is_looked_for_under_its_new_name_at_the_next_edit(
+def test_a_file_renamed_in_stash_is_searched_by_its_new_name_at_the_next_edit(
     harness: WorkerHarness,
 ) -> None:
-    scene = given_up(harness)
+    scene = dead_scene(harness)
     item = harness.add_item("renamed")
     harness.stash.move_file(scene.id, "/data/renamed.mp4")
     edit(harness, scene, "By its new name")
@@ -284,11 +289,11 @@ def test_a_file_renamed_in_stash_is_looked_for_under_its_new_name_at_the_next_ed
     assert harness.letters() == []
 
 
-def test_a_mapping_that_is_corrected_takes_its_dead_letters_up_by_itself(
+def test_a_corrected_mapping_requeues_its_dead_letters(
     harness: WorkerHarness,
 ) -> None:
     harness.configure(path_mappings="/data => /wrong")
-    scene = given_up(harness, "same")
+    scene = dead_scene(harness, "same")
     harness.add_item("same", size=55)
     harness.run_for(700)
     assert harness.synced_at(scene) is None
@@ -303,8 +308,8 @@ def test_a_mapping_that_is_corrected_takes_its_dead_letters_up_by_itself(
     assert harness.letters() == []
 
 
-def test_after_a_restart_the_letters_are_looked_through_at_once(harness: WorkerHarness) -> None:
-    scene = given_up(harness)
+def test_after_a_restart_the_dead_letters_are_checked_at_once(harness: WorkerHarness) -> None:
+    scene = dead_scene(harness)
     harness.add_item("late")
     harness.new_worker()
 
@@ -313,12 +318,12 @@ def test_after_a_restart_the_letters_are_looked_through_at_once(harness: WorkerH
     assert harness.title(scene) == "New late"
 
 
-def test_a_busy_worker_finds_time_for_its_dead_letters(harness: WorkerHarness) -> None:
-    scene = given_up(harness)
+def test_a_busy_worker_still_requeues_dead_letters(harness: WorkerHarness) -> None:
+    scene = dead_scene(harness)
     harness.add_item("late")
     for number in range(30):
         other, _ = harness.pair(f"busy{number}")
-        harness.clock.after(number * 40, lambda other=other: edit(harness, other, "Busy"))  # type: ignore[misc]
+        harness.clock.after(number * 40, partial(edit, harness, other, "Busy"))
 
     harness.run_for(1_250)
 

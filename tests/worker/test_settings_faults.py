@@ -1,4 +1,4 @@
-"""Settings that are wrong, missing or rejected: Plex calls stop, one clear error, no job is touched."""
+"""Wrong, missing or rejected settings stop all Plex calls with one error and keep every job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene
 
 QUICK = 65.0
-"""Seconds after which a corrected setting must have taken effect: no longer than the breaker's recovery time."""
+"""Seconds until a corrected setting takes effect, near the breaker's recovery time."""
 
 PAGE = b"<!DOCTYPE html><html><head><title>Not Plex</title></head><body><p>Hello</body></html>"
 XHTML = b"<html><body><p>Well-formed, and still no Plex</p></body></html>"
@@ -63,7 +63,7 @@ def test_a_rejected_token_stops_plex_calls_with_one_clear_error_and_keeps_every_
     assert len(harness.plex.log) <= 3, "no call after the refusal"
 
 
-def test_correcting_the_token_in_stash_is_enough_and_quick(
+def test_a_corrected_token_takes_effect_quickly(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.configure(plex_token="wrong-token-0123456789")
@@ -75,7 +75,7 @@ def test_correcting_the_token_in_stash_is_enough_and_quick(
     assert all_synced(harness, scenes)
 
 
-def test_a_token_that_becomes_valid_again_is_found_out(
+def test_a_token_that_becomes_valid_again_is_noticed(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.plex.valid_tokens.clear()
@@ -88,7 +88,7 @@ def test_a_token_that_becomes_valid_again_is_found_out(
     assert all_synced(harness, scenes)
 
 
-def test_a_token_that_is_revoked_in_the_middle_keeps_the_rest(
+def test_a_token_revoked_during_a_run_keeps_the_other_jobs(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     def revoke(request: Request) -> bool:
@@ -106,10 +106,8 @@ def test_a_token_that_is_revoked_in_the_middle_keeps_the_rest(
     assert len(errors(harness)) == 1
 
 
-def test_a_token_that_may_read_but_not_write_is_a_rejected_token(
-    harness: WorkerHarness, scenes: list[Scene]
-) -> None:
-    """A token of somebody the library is shared with: every write is forbidden."""
+def test_a_read_only_token_counts_as_rejected(harness: WorkerHarness, scenes: list[Scene]) -> None:
+    """The token of a user with a shared library: every write is forbidden."""
     harness.plex.valid_tokens.clear()
     harness.plex.shared_tokens.add(TOKEN)
 
@@ -125,7 +123,7 @@ def test_a_token_that_may_read_but_not_write_is_a_rejected_token(
     assert all_synced(harness, scenes)
 
 
-def test_without_a_source_of_settings_a_rejected_token_keeps_every_job_too(
+def test_without_a_settings_source_a_rejected_token_keeps_every_job_too(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.new_worker(config=harness.config(plex_token="wrong-token-0123456789"))
@@ -140,7 +138,7 @@ def test_without_a_source_of_settings_a_rejected_token_keeps_every_job_too(
 # --- a wrong address
 
 
-def test_an_address_where_nobody_listens_keeps_every_job_and_can_be_corrected(
+def test_an_unreachable_address_keeps_every_job_and_can_be_corrected(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     with SimulatedServer(lambda request: Response(200)) as gone:
@@ -148,9 +146,9 @@ def test_an_address_where_nobody_listens_keeps_every_job_and_can_be_corrected(
     harness.configure(plex_url=url)
     harness.run_for(1000)
     assert untouched(harness)
-    notices = harness.notices()
-    assert len(notices) <= 2, "it is not said again and again"
-    assert url in notices[0][1]
+    reported = harness.notices()
+    assert len(reported) <= 2, "it is not reported again and again"
+    assert url in reported[0][1]
 
     harness.configure()
     harness.run_for(QUICK)
@@ -158,7 +156,7 @@ def test_an_address_where_nobody_listens_keeps_every_job_and_can_be_corrected(
     assert all_synced(harness, scenes)
 
 
-STRANGERS = {
+NOT_PLEX = {
     "a page": Response(200, PAGE, {"Content-Type": "text/html"}),
     "well-formed page": Response(200, XHTML, {"Content-Type": "text/html"}),
     "some json": Response(200, b'{"a": 1}', {"Content-Type": "application/json"}),
@@ -175,8 +173,8 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
-def test_a_server_that_is_no_plex_keeps_every_job_and_can_be_corrected(
+@pytest.mark.parametrize("answer", NOT_PLEX.values(), ids=NOT_PLEX.keys())
+def test_a_server_that_is_not_plex_keeps_every_job_and_can_be_corrected(
     harness: WorkerHarness, scenes: list[Scene], answer: Response
 ) -> None:
     seen: list[Request] = []
@@ -189,8 +187,8 @@ def test_a_server_that_is_no_plex_keeps_every_job_and_can_be_corrected(
         harness.configure(plex_url=stranger.url)
         harness.run_for(500)
         assert untouched(harness)
-        notices = harness.notices()
-        assert len(notices) == 1
+        reported = harness.notices()
+        assert len(reported) == 1
         assert {request.method for request in seen} == {"GET"}
         assert len(seen) < 40
 
@@ -202,10 +200,10 @@ def test_a_server_that_is_no_plex_keeps_every_job_and_can_be_corrected(
 
 
 @pytest.mark.parametrize("status", [400, 403, 405])
-def test_a_probe_that_is_answered_by_something_else_does_not_end_the_worker(
+def test_an_unexpected_response_to_a_probe_does_not_end_the_worker(
     harness: WorkerHarness, scenes: list[Scene], status: int
 ) -> None:
-    """Plex is down, and then a proxy in front of it has its own opinion."""
+    """Plex is down, and then a proxy in front of it responds instead."""
     harness.plex.starting_up = True
     harness.run_for(200)
     harness.plex.starting_up = False
@@ -233,7 +231,7 @@ def test_a_probe_that_is_answered_by_something_else_does_not_end_the_worker(
         ("path_mappings", "/only/one/side", "path_mappings"),
     ],
 )
-def test_a_missing_or_wrong_setting_is_named_once_and_correcting_it_is_enough(
+def test_a_missing_or_wrong_setting_is_reported_once_and_can_be_corrected(
     harness: WorkerHarness, scenes: list[Scene], setting: str, value: Any, named: str
 ) -> None:
     harness.configure(**{setting: value})
@@ -251,7 +249,7 @@ def test_a_missing_or_wrong_setting_is_named_once_and_correcting_it_is_enough(
     assert all_synced(harness, scenes)
 
 
-def test_a_wrong_setting_while_running_keeps_what_waits(harness: WorkerHarness) -> None:
+def test_a_wrong_setting_at_runtime_keeps_every_job(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.edit(scene, "First")
     harness.run_for(10)
@@ -267,7 +265,7 @@ def test_a_wrong_setting_while_running_keeps_what_waits(harness: WorkerHarness) 
     assert harness.title(scene) == "Second"
 
 
-def test_an_unknown_library_is_named_and_no_job_is_touched(
+def test_an_unknown_library_is_reported_and_keeps_every_job(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.configure(plex_libraries="Scenes, No such library")
@@ -284,9 +282,7 @@ def test_an_unknown_library_is_named_and_no_job_is_touched(
     assert all_synced(harness, scenes)
 
 
-def test_a_library_that_is_made_in_plex_later_is_found(
-    harness: WorkerHarness, scenes: list[Scene]
-) -> None:
+def test_a_library_created_later_is_found(harness: WorkerHarness, scenes: list[Scene]) -> None:
     harness.configure(plex_libraries="Scenes, Later")
     harness.run_for(100)
     assert untouched(harness)
@@ -328,10 +324,10 @@ def test_another_plex_takes_effect_with_the_next_job(
         assert len(harness.plex.writes) == written
 
 
-# --- switched off
+# --- disabled plugin
 
 
-def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(
+def test_a_disabled_plugin_ends_the_worker_and_keeps_jobs(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.configure(enabled="false")
@@ -350,7 +346,7 @@ def test_a_plugin_that_is_switched_off_ends_the_worker_and_keeps_jobs(
     assert all_synced(harness, scenes)
 
 
-def test_switched_off_while_running_ends_it_with_the_next_job(harness: WorkerHarness) -> None:
+def test_disabling_the_plugin_ends_the_worker_at_the_next_job(harness: WorkerHarness) -> None:
     scene, _ = harness.pair("a")
     harness.edit(scene, "First")
     harness.clock.after(100, lambda: harness.configure(enabled=False))
@@ -364,7 +360,7 @@ def test_switched_off_while_running_ends_it_with_the_next_job(harness: WorkerHar
     assert harness.letters() == []
 
 
-def test_rejections_that_take_turns_are_told_once_each(
+def test_alternating_rejections_are_reported_once_each(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     for token in itertools.islice(itertools.cycle(("wrong-token-0123456789", "")), 6):

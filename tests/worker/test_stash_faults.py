@@ -1,4 +1,4 @@
-"""Stash down, restarted, logged out, or talking nonsense: the same patience as with Plex."""
+"""Stash down, restarted, logged out or with invalid responses: jobs wait as with Plex."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def all_synced(harness: WorkerHarness, scenes: list[Scene]) -> bool:
 
 @contextlib.contextmanager
 def failing(harness: WorkerHarness, fault: Fault | None, *, what: bytes = b"") -> Iterator[None]:
-    """Stash stopped, or that fault for each request with `what` in its body."""
+    """Stop Stash, or add the fault to each request with `what` in its body."""
     if fault is None:
         harness.stash.stop()
         yield
@@ -76,7 +76,7 @@ OUTAGES: dict[str, Fault | None] = {
 
 
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES.keys())
-def test_whatever_stash_answers_while_it_is_unwell_no_job_is_touched_and_all_is_well_afterwards(
+def test_an_outage_of_stash_keeps_every_job_and_all_sync_afterwards(
     harness: WorkerHarness, scenes: list[Scene], fault: Fault | None
 ) -> None:
     for round_ in ("at the first request", "after work"):
@@ -106,7 +106,7 @@ def test_a_stash_that_hangs_is_an_outage(
     assert all_synced(harness, scenes)
 
 
-def test_during_an_outage_of_stash_one_cheap_question_goes_out_per_recovery_time(
+def test_an_outage_of_stash_costs_one_probe_per_recovery_time(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     with failing(harness, Answer(503)):
@@ -117,7 +117,9 @@ def test_during_an_outage_of_stash_one_cheap_question_goes_out_per_recovery_time
     assert len(harness.plex.log) == 0
 
 
-def test_an_outage_of_both_ends_well(harness: WorkerHarness, scenes: list[Scene]) -> None:
+def test_after_an_outage_of_both_servers_all_jobs_sync(
+    harness: WorkerHarness, scenes: list[Scene]
+) -> None:
     harness.plex.stop()
     with failing(harness, None):
         harness.run_for(HOUR)
@@ -130,7 +132,7 @@ def test_an_outage_of_both_ends_well(harness: WorkerHarness, scenes: list[Scene]
     assert all_synced(harness, scenes)
 
 
-NONSENSE = {
+INVALID_RESPONSES = {
     "no findScene": Answer(200, b'{"data": {}}'),
     "half a scene": Answer(200, b'{"data": {"findScene": {"id": "1"}}}'),
     "a list": Answer(200, b'{"data": {"findScene": []}}'),
@@ -142,8 +144,8 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("fault", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_about_scenes_is_retried_and_never_given_up_at_once(
+@pytest.mark.parametrize("fault", INVALID_RESPONSES.values(), ids=INVALID_RESPONSES.keys())
+def test_invalid_responses_about_scenes_are_retried(
     harness: WorkerHarness, scenes: list[Scene], fault: Fault
 ) -> None:
     with failing(harness, fault, what=b"PlexSyncScene"):
@@ -156,24 +158,25 @@ def test_nonsense_about_scenes_is_retried_and_never_given_up_at_once(
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_stash_that_rejects_our_query_concerns_all_jobs_alike_so_none_is_given_up(
+def test_a_rejected_query_makes_no_dead_letter(
     harness: WorkerHarness, scenes: list[Scene], status: int
 ) -> None:
-    """A new version of Stash: the queries are constant, so no scene is at fault."""
-    body = b'{"errors": [{"message": "Cannot query field \\"groups\\" on type \\"Scene\\"."}], "data": null}'
+    """The queries are constant, so a new version of Stash rejects them for every scene."""
+    message = b'Cannot query field \\"groups\\" on type \\"Scene\\".'
+    body = b'{"errors": [{"message": "' + message + b'"}], "data": null}'
     with failing(harness, Answer(status, body), what=b"PlexSyncScene"):
         harness.run_for(500)
         assert untouched(harness)
-        notices = harness.notices()
-        assert len(notices) == 1
-        assert "groups" in notices[0][1]
+        reported = harness.notices()
+        assert len(reported) == 1
+        assert "groups" in reported[0][1]
     harness.run_for(700)
 
     assert all_synced(harness, scenes)
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_stash_that_rejects_the_question_for_settings_does_not_end_the_worker(
+def test_a_rejected_query_for_settings_does_not_end_the_worker(
     harness: WorkerHarness, scenes: list[Scene], status: int
 ) -> None:
     body = b'{"errors": [{"message": "Unknown argument include"}], "data": null}'
@@ -185,7 +188,7 @@ def test_a_stash_that_rejects_the_question_for_settings_does_not_end_the_worker(
     assert all_synced(harness, scenes)
 
 
-def test_one_scene_that_stash_cannot_show_dies_alone(
+def test_only_the_scene_that_stash_cannot_show_becomes_a_dead_letter(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     bad = str(scenes[0].id).encode()
@@ -206,7 +209,7 @@ def test_one_scene_that_stash_cannot_show_dies_alone(
 # --- logins
 
 
-def test_after_a_restart_with_new_sessions_the_next_hooks_connection_lets_it_go_on(
+def test_after_a_restart_of_stash_the_worker_uses_the_next_hooks_connection(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.stash.set_credentials("me", "secret")
@@ -224,12 +227,12 @@ def test_after_a_restart_with_new_sessions_the_next_hooks_connection_lets_it_go_
     (text,) = [text for level, text in harness.notices() if level == "error"][:1]
     assert "Stash" in text
 
-    harness.log_in()  # what the hook of the next save does
+    harness.log_in()  # as the hook of the next save does
     harness.run_for(20)
     assert all_synced(harness, scenes)
 
 
-def test_an_expired_cookie_stops_nothing_when_stash_has_an_api_key(
+def test_an_expired_cookie_does_not_matter_with_an_api_key(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.stash.set_credentials("me", "secret")
@@ -262,7 +265,7 @@ def test_an_expired_cookie_without_api_key_keeps_jobs_until_the_next_hook(
     assert all_synced(harness, scenes)
 
 
-def test_a_worker_that_talks_at_least_once_an_hour_never_needs_a_new_login(
+def test_a_worker_that_calls_stash_hourly_never_needs_a_new_login(
     harness: WorkerHarness, scenes: list[Scene]
 ) -> None:
     harness.stash.set_credentials("me", "secret")
@@ -291,7 +294,7 @@ def test_without_any_connection_jobs_are_kept(harness: WorkerHarness, scenes: li
 # --- covers
 
 
-def test_a_cover_that_stash_cannot_deliver_does_not_keep_the_scenes_texts_from_plex(
+def test_a_missing_cover_does_not_stop_the_other_fields(
     harness: WorkerHarness,
 ) -> None:
     harness.configure(sync_poster=True)
@@ -307,7 +310,7 @@ def test_a_cover_that_stash_cannot_deliver_does_not_keep_the_scenes_texts_from_p
     assert harness.plex.uploads == []
 
 
-def test_a_cover_goes_up_once(harness: WorkerHarness) -> None:
+def test_a_cover_is_uploaded_once(harness: WorkerHarness) -> None:
     harness.configure(sync_poster=True)
     scene, item = harness.pair("a", cover=b"\xff\xd8\xff\xe0picture")
     assert item is not None

@@ -1,4 +1,4 @@
-"""A Plex library that holds a part of Stash on purpose: the rest waits without noise, work or requests."""
+"""A Plex library with only a part of Stash: the rest waits without notices or requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.simulators.stash import Scene
 
 RETRIES = 12
 PATIENCE = 2 * HOUR
-"""In which twelve retries with the longest jitter are over."""
+"""Seconds in which twelve retries end, even with the longest jitter."""
 
 
 class Subset:
-    """All scenes were edited once; some are in Plex."""
+    """Edit all scenes once; only some of them are in Plex."""
 
     def __init__(self, harness: WorkerHarness, scenes: int, in_plex: int) -> None:
         self.harness = harness
@@ -33,8 +33,8 @@ class Subset:
     def appear(self, scene: Scene) -> PlexItem:
         return self.harness.add_item(PurePosixPath(scene.path).stem)
 
-    def settle(self) -> None:
-        """Until all that are missing have become dead letters; what was logged until then is forgotten."""
+    def wait_for_dead_letters(self) -> None:
+        """Wait until all missing scenes are dead letters, then clear the request logs."""
         self.harness.run_for(PATIENCE)
         assert len(self.harness.letters()) == len(self.missing)
         assert self.harness.waiting() == 0
@@ -67,17 +67,17 @@ def assert_few_requests(harness: WorkerHarness, seconds: float) -> None:
     assert items <= log.count("PUT")
     refreshes = len(log) - items - log.count("PUT")
     assert refreshes <= seconds / timing.name_fresh + 3 * seconds / timing.index_fresh
-    assert refreshes <= (RETRIES + 1) * 20 + 50, "retries that are due together share one look"
+    assert refreshes <= (RETRIES + 1) * 20 + 50, "retries that are due together share one refresh"
 
 
-def test_what_plex_has_is_synced_first_and_at_once(large: Subset) -> None:
+def test_scenes_in_plex_are_synced_first_and_at_once(large: Subset) -> None:
     large.harness.run_for(20)
 
     assert all(large.is_synced(scene) for scene in large.present)
     assert large.harness.waiting() == len(large.missing)
 
 
-def test_what_plex_has_not_waits_without_noise_and_requests(
+def test_scenes_not_in_plex_wait_without_notifications_and_requests(
     large: Subset, caplog: pytest.LogCaptureFixture
 ) -> None:
     large.harness.run_for(PATIENCE)
@@ -92,7 +92,7 @@ def test_what_plex_has_not_waits_without_noise_and_requests(
     assert large.harness.worker.health.plex.failures == 0
 
 
-def test_a_scene_that_plex_has_not_is_a_few_lines_not_one_per_attempt(
+def test_a_scene_not_in_plex_makes_few_log_lines_not_one_per_attempt(
     small: Subset, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="plexsync")
@@ -101,26 +101,26 @@ def test_a_scene_that_plex_has_not_is_a_few_lines_not_one_per_attempt(
     assert len(said(caplog)) <= 4 * len(small.scenes)
 
 
-def test_while_all_of_them_are_dead_letters_the_worker_is_idle_and_leaves(
+def test_with_dead_letters_only_the_worker_is_idle_and_exits(
     small: Subset, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="plexsync")
-    small.settle()
+    small.wait_for_dead_letters()
     caplog.clear()
     start = small.harness.clock.now
 
     small.harness.run()
 
     assert small.harness.clock.now - start <= Timing().idle_timeout + 60
-    looks = Timing().idle_timeout / Timing().revival + 1
-    assert len(small.harness.plex.log) <= 6 * looks
+    checks = Timing().idle_timeout / Timing().revival + 1
+    assert len(small.harness.plex.log) <= 6 * checks
     assert small.harness.plex.log.count("GET", r"/library/sections/\d+/all") <= 1
-    assert len(small.harness.stash.log) <= 8 * looks
+    assert len(small.harness.stash.log) <= 8 * checks
     assert len(said(caplog)) <= 3
 
 
-def test_one_file_that_appears_is_synced_by_itself_while_the_worker_lives(small: Subset) -> None:
-    small.settle()
+def test_a_file_that_appears_during_a_worker_is_synced(small: Subset) -> None:
+    small.wait_for_dead_letters()
     scene = small.missing[7]
     writes = len(small.harness.plex.writes)
     small.harness.clock.after(100, lambda: small.appear(scene))
@@ -132,10 +132,10 @@ def test_one_file_that_appears_is_synced_by_itself_while_the_worker_lives(small:
     assert len(small.harness.letters()) == len(small.missing) - 1
 
 
-def test_one_file_that_appears_while_no_worker_lives_is_synced_at_the_next_start(
+def test_a_file_that_appears_without_a_worker_is_synced_at_the_next_start(
     small: Subset,
 ) -> None:
-    small.settle()
+    small.wait_for_dead_letters()
     scene = small.missing[7]
     small.appear(scene)
     small.harness.clock.advance(24 * HOUR)
@@ -147,7 +147,7 @@ def test_one_file_that_appears_while_no_worker_lives_is_synced_at_the_next_start
     assert len(small.harness.letters()) == len(small.missing) - 1
 
 
-def test_one_file_that_appears_during_the_retries_is_synced_by_the_next_one(small: Subset) -> None:
+def test_a_file_that_appears_during_the_retries_is_synced_by_the_next_retry(small: Subset) -> None:
     scene = small.missing[7]
     small.harness.run_for(100)
     small.appear(scene)
@@ -158,7 +158,7 @@ def test_one_file_that_appears_during_the_retries_is_synced_by_the_next_one(smal
 
 
 def test_all_files_that_appear_at_once_are_synced_with_few_listings(small: Subset) -> None:
-    small.settle()
+    small.wait_for_dead_letters()
     for scene in small.missing:
         small.appear(scene)
 
@@ -170,7 +170,7 @@ def test_all_files_that_appear_at_once_are_synced_with_few_listings(small: Subse
 
 
 def test_a_second_round_of_edits_leaves_one_letter_per_scene(small: Subset) -> None:
-    small.settle()
+    small.wait_for_dead_letters()
     for scene in small.missing[:20]:
         small.harness.edit(scene, f"Newer {scene.id}", updated_at=small.harness.clock.now - 100)
 
@@ -181,10 +181,10 @@ def test_a_second_round_of_edits_leaves_one_letter_per_scene(small: Subset) -> N
     ]
 
 
-def test_a_missing_scene_whose_letter_is_too_old_is_tried_again_at_its_next_edit(
+def test_a_scene_whose_dead_letter_expired_is_tried_again_at_its_next_edit(
     small: Subset,
 ) -> None:
-    small.settle()
+    small.wait_for_dead_letters()
     small.harness.clock.advance(31 * 24 * HOUR)
     small.harness.new_worker()
     scene = small.missing[0]

@@ -1,4 +1,4 @@
-"""Jobs whose time has not come cost nothing: no delay for others, no look at the table."""
+"""Retries that are not due yet cost nothing: no delay for others, no read of the table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAITING = 2_000
 
 @contextmanager
 def statements(harness: WorkerHarness) -> Iterator[list[str]]:
-    """Every SQL statement that the queue's connections execute."""
+    """Record every SQL statement that the queue's connections execute."""
     seen: list[str] = []
     connections: tuple[sqlite3.Connection, ...] = (harness.queue._putter, harness.queue._getter)
     for connection in connections:
@@ -29,8 +29,8 @@ def statements(harness: WorkerHarness) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def crowded(harness: WorkerHarness) -> WorkerHarness:
-    """Many retries that are due in an hour and later."""
+def many_retries(harness: WorkerHarness) -> WorkerHarness:
+    """Add many retries that are due in an hour or later."""
     jobs: list[SyncJob] = []
     for number in range(WAITING):
         job = create_sync_job(10_000 + number, "metadata", {"title": True})
@@ -43,56 +43,56 @@ def crowded(harness: WorkerHarness) -> WorkerHarness:
     return harness
 
 
-def test_a_fresh_edit_overtakes_all_waiting_retries(crowded: WorkerHarness) -> None:
-    scene, _ = crowded.pair("fresh")
-    crowded.edit(scene, "Fresh")
-    start = crowded.clock.now
+def test_a_fresh_edit_overtakes_all_waiting_retries(many_retries: WorkerHarness) -> None:
+    scene, _ = many_retries.pair("fresh")
+    many_retries.edit(scene, "Fresh")
+    start = many_retries.clock.now
 
-    with statements(crowded) as seen:
-        crowded.run_for(0.5)
+    with statements(many_retries) as seen:
+        many_retries.run_for(0.5)
 
-    assert crowded.title(scene) == "Fresh"
-    assert crowded.clock.now - start < 2
-    assert crowded.waiting() == WAITING
+    assert many_retries.title(scene) == "Fresh"
+    assert many_retries.clock.now - start < 2
+    assert many_retries.waiting() == WAITING
     assert len(seen) < 60, "what it costs does not grow with what waits"
 
 
 def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(
-    crowded: WorkerHarness,
+    many_retries: WorkerHarness,
 ) -> None:
-    scene, _ = crowded.pair("fresh")
-    crowded.stash.change_silently(scene.id, title="Fresh")
-    inbox = Inbox(str(crowded.data_dir))
-    crowded.clock.after(
+    scene, _ = many_retries.pair("fresh")
+    many_retries.stash.change_silently(scene.id, title="Fresh")
+    inbox = Inbox(str(many_retries.data_dir))
+    many_retries.clock.after(
         100, lambda: inbox.put(create_sync_job(scene.id, "metadata", {"title": True}))
     )
 
-    crowded.run_for(102)
+    many_retries.run_for(102)
     inbox.close()
 
-    assert crowded.title(scene) == "Fresh"
+    assert many_retries.title(scene) == "Fresh"
 
 
-def test_waiting_retries_are_not_read_over_and_over(crowded: WorkerHarness) -> None:
-    with statements(crowded) as seen:
-        crowded.run_for(1800)
+def test_waiting_retries_are_not_read_again_and_again(many_retries: WorkerHarness) -> None:
+    with statements(many_retries) as seen:
+        many_retries.run_for(1800)
 
-    looks = [statement for statement in seen if "data_version" not in statement]
-    assert len(looks) <= 1800 / 30 * 2 + 30, "a look per heartbeat at most"
-    assert not [statement for statement in looks if "UPDATE" in statement or "INSERT" in statement]
-    assert crowded.stash.log.all() == []
-    assert len(crowded.plex.log) == 0
+    reads = [statement for statement in seen if "data_version" not in statement]
+    assert len(reads) <= 1800 / 30 * 2 + 30, "one read per heartbeat at most"
+    assert not [statement for statement in reads if "UPDATE" in statement or "INSERT" in statement]
+    assert many_retries.stash.log.all() == []
+    assert len(many_retries.plex.log) == 0
 
 
-def test_a_look_for_what_is_due_uses_the_index(crowded: WorkerHarness) -> None:
-    with statements(crowded) as seen:
-        assert crowded.queue.next_due() is not None
-        assert crowded.queue.claim(crowded.clock.now) is None
+def test_the_query_for_due_jobs_uses_the_index(many_retries: WorkerHarness) -> None:
+    with statements(many_retries) as seen:
+        assert many_retries.queue.next_due() is not None
+        assert many_retries.queue.claim(many_retries.clock.now) is None
     plans = [
         row[3]
         for statement in seen
         if statement.startswith("SELECT")
-        for row in crowded.queue._putter.execute(f"EXPLAIN QUERY PLAN {statement}")
+        for row in many_retries.queue._putter.execute(f"EXPLAIN QUERY PLAN {statement}")
     ]
 
     assert plans

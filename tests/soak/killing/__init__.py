@@ -1,1 +1,1 @@
-"""The folder that is put on a process's PYTHONPATH so that it can be told to kill itself at a named point."""
+"""Folder for PYTHONPATH whose `sitecustomize` kills the process at a named point."""

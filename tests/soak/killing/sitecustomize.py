@@ -1,8 +1,9 @@
-"""Kills the Python process that it is loaded into at one exact point, if a file says so.
+"""Kill the process that imports this module at one exact point, if a file names one.
 
-Python imports a module of this name when it starts. The file that PLEXSYNC_SOAK_KILL names holds a point (see
-`tests.soak.points`); the first process of the right role takes it, so that one process dies by it, once. What is
-watched is the interpreter's own calls and returns: nothing of the product is replaced.
+Python imports a module of this name when it starts. The file in PLEXSYNC_SOAK_KILL holds a point
+(see `tests.soak.points`). The first process of the right role renames the file, so only that
+process is killed, once. The module watches the interpreter's calls and returns and replaces no
+product code.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _arm() -> None:
             point = json.load(file)
         if point["role"] != role:
             return
-        os.rename(path, f"{path}.taken")  # one process only: the others find it gone
+        os.rename(path, f"{path}.taken")  # only one process succeeds
     except (OSError, ValueError):
         return
     _watch(point, f"{path}.log")
