@@ -1,4 +1,4 @@
-"""A smoke run of the benchmark suite, of its tiniest size: every figure is there, and the JSON holds them."""
+"""A smoke run of the benchmarks at the smallest scale: tables and JSON hold every figure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-#: What the worker's target is about.
+#: The ratio that has the worker's target.
 WORKER = "Plex at once: worker's scenes/s of the bare loop's, each item by itself"
 
 
