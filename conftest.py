@@ -56,14 +56,14 @@ def _fail_on_refusals() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _session_reaches_only_its_own() -> Iterator[None]:
-    """Fail at the end for what processes did after their tests."""
+def _guard_session() -> Iterator[None]:
+    """Fail at the end when a process was refused after its test."""
     yield
     _fail_on_refusals()
 
 
 @pytest.fixture(autouse=True)
-def _test_reaches_only_its_own(_session_reaches_only_its_own: None) -> Iterator[None]:
-    """Fail a test that reached, itself or by a process, for what the session did not start."""
+def _guard_test(_guard_session: None) -> Iterator[None]:
+    """Fail a test that tried, itself or by a process, to reach a foreign server."""
     yield
     _fail_on_refusals()

@@ -53,7 +53,7 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
     assert nothing_is_left(tmp_path)
 
 
-def test_demo_has_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_has_a_private_home(monkeypatch: pytest.MonkeyPatch) -> None:
     homes: list[str] = []
 
     def look(_: PlexSimulator) -> None:
