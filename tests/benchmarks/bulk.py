@@ -94,7 +94,7 @@ class _Task:
 
 @dataclass
 class _Side:
-    """One of two libraries of different size; equal windows of scenes are synced in each, in turn."""
+    """One of two libraries of different size; equal windows of each are synced in turn."""
 
     scenes: int
     servers: Remote

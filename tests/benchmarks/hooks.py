@@ -123,7 +123,8 @@ def add_dead_letters(data_dir: str, count: int) -> None:
     with connection:
         connection.executemany(
             "INSERT INTO dead_letters (scene_id, job, error_type, error_message, stack_trace,"
-            " retry_count, failed_at) VALUES (?, ?, 'PermanentError', 'it is so', 'a line\n', 5, ?)",
+            " retry_count, failed_at)"
+            " VALUES (?, ?, 'PermanentError', 'it is so', 'a line\n', 5, ?)",
             ((number, json.dumps(create_sync_job(number, "metadata", {})), time.time())
              for number in range(_OTHERS, _OTHERS + count)),
         )  # fmt: skip

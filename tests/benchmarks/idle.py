@@ -65,5 +65,5 @@ def _watch(poll: float, seconds: float) -> list[float | str | None]:
 
 
 def _cpu(pid: int) -> float:
-    """Return the CPU seconds of a process with its threads; /proc has a resolution of 10 ms only."""
+    """Return the CPU seconds of a process with its threads; /proc resolves only 10 ms."""
     return time.clock_gettime((~pid << 3) | _CPU_CLOCK)

@@ -62,5 +62,6 @@ def _index(items: int) -> list[float | str | None]:
             warm = subject.call("refresh_index")
     return [
         built["seconds"], built["cpu"] / items * 1e6, requests, built["grown_mb"],
-        refreshed["seconds"], again, unchanged["seconds"] * 1000, warm["seconds"] * 1000, lookups, size,
+        refreshed["seconds"], again, unchanged["seconds"] * 1000,
+        warm["seconds"] * 1000, lookups, size,
     ]  # fmt: skip

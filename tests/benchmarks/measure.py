@@ -44,7 +44,8 @@ TINY = Scale("tiny", 1, (0, 10), 10, 10, 10, 4, 2, 2, 3, 3, 1, (10,), 3, (5, 10)
 QUICK = Scale("quick", 6, (0, 1_000, 10_000), 10_000, 1_000, 10_000, 30, 15, 2, 50, 6, 2,
               (100,), 40, (100, 1_000), (1_000, 5_000), 3.0)  # fmt: skip
 NORMAL = Scale("normal", 100, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 20, 200,
-               40, 5, (10_000,), 250, (10_000, 100_000), (1_000, 10_000, 100_000), 20.0)  # fmt: skip
+               40, 5, (10_000,), 250, (10_000, 100_000), (1_000, 10_000, 100_000), 20.0,
+               )  # fmt: skip
 FULL = Scale("full", 200, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 60, 500, 100,
              9, (10_000, 100_000), 1_000, (10_000, 100_000), (1_000, 10_000, 100_000), 120.0,
              )  # fmt: skip
@@ -128,7 +129,7 @@ class Case:
     seconds: list[float] = field(default_factory=list)
 
     def run(self) -> float:
-        """Run once; return the seconds until stdout is closed and the process has ended, as in Stash.
+        """Run once; return the seconds until stdout is closed and the process has ended.
 
         Raises:
             RuntimeError: the command failed.

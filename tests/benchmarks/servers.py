@@ -154,7 +154,7 @@ class Servers:
         return {"blocked": blocked, "latency": self.plex.writes[-1].at - start}
 
     def burst(self, edits: int, scenes: int, at_once: int) -> dict[str, Any]:
-        """Save scenes as fast as possible; return the hooks' seconds and those until Plex shows all."""
+        """Save scenes as fast as possible; return the seconds of the hooks and of the sync."""
         order = random.Random(6).choices(range(1, scenes + 1), k=edits)
         start = time.time()
         with ThreadPoolExecutor(at_once) as pool:

@@ -1,4 +1,4 @@
-"""The worker's throughput against a bare loop of the same requests, and the gain of parallel writes.
+"""The worker's throughput against a bare loop of its requests, and the gain of parallel writes.
 
 The worker reads the items of several scenes in one request. The bare loop reads each item with its
 own request; a second row replays the worker's requests unchanged.

@@ -157,7 +157,8 @@ def _ambiguous(harness: DemoHarness, stage: Stage) -> None:
     )
     stage.wait_seconds(1.0)
     stage.fact(
-        f'"{UNSCANNED.title}" waits and is retried from time to time. Other scenes do not wait for it.',
+        f'"{UNSCANNED.title}" waits and is retried from time to time.'
+        " Other scenes do not wait for it.",
         harness.queued() > 0,
     )
     harness.plex.add_file(UNSCANNED.plex_path, UNSCANNED.size)

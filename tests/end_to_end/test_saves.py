@@ -86,7 +86,7 @@ def test_an_edit_after_the_scene_was_read_does_not_count_as_synced(harness: Proc
 def test_an_edit_without_a_hook_during_a_sync_is_newer_than_that_sync(
     harness: ProcessHarness,
 ) -> None:
-    """The sync reads the scene before the edit and is recorded after it; the task finds the edit."""
+    """A sync reads the scene before the edit and is recorded after it; the task finds the edit."""
     scene, item = harness.pair()
     hang = harness.plex.faults.add(Hang(), method="PUT", times=1)
     harness.save(scene, title="First")

@@ -1,4 +1,4 @@
-"""The task Sync recent scenes: with and without a worker, during failures, stopped and restarted."""
+"""The task Sync recent scenes: with and without a worker, with failures, stopped and restarted."""
 
 from __future__ import annotations
 

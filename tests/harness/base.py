@@ -51,7 +51,7 @@ class Harness:
         self.configure()
 
     def configure(self, **settings: Any) -> None:
-        """Fill in the settings page: the default test settings with these changes; None removes one."""
+        """Fill in the settings page: the test defaults with these changes; None removes one."""
         chosen = {**self._usual, **settings}
         self.stash.set_plugin_settings(
             PLUGIN, {key: value for key, value in chosen.items() if value is not None}

@@ -263,7 +263,7 @@ def test_the_packages_are_private_under_any_umask(
 def test_it_works_with_an_externally_managed_python(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path
 ) -> None:
-    """PEP 668: the marker lies in the standard library and applies outside of virtual environments."""
+    """PEP 668: the marker lies in the standard library and applies outside virtual environments."""
     code = (
         "import pathlib, runpy, sys, sysconfig\n"
         f"sysconfig.get_path = lambda *_, **__: {str(tmp_path)!r}\n"
