@@ -1,4 +1,4 @@
-"""Prepares a session of tests: what it needs is there, our `queue` is found, nothing outside is touched."""
+"""Check the test requirements, load our `queue` package, and isolate the session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-#: Module: package. All that `requirements-dev.txt` adds for tests, and all that PlexSync itself needs.
+#: Module: package. The test packages of `requirements-dev.txt` and PlexSync's own dependencies.
 _NEEDED = {
     "graphql": "graphql-core",
     "hypothesis": "hypothesis",
@@ -23,7 +23,7 @@ _NEEDED = {
     "yaml": "pyyaml",
 }
 _MISSING = sorted(name for module, name in _NEEDED.items() if not importlib.util.find_spec(module))
-if _MISSING:  # pytest would stumble over an option or an import, whichever comes first
+if _MISSING:  # otherwise pytest fails on an option or an import
     raise SystemExit(
         f"The tests need {', '.join(_MISSING)}: run `make test`, which installs them,"
         " or `python -m pip install -r requirements-dev.txt`"
@@ -39,8 +39,8 @@ PlexSync.host_queue_package()
 from tests import isolation  # noqa: E402 - after the standard queue hosts ours
 
 _session = contextlib.ExitStack()
-atexit.register(_session.close)  # pytest-xdist ends some workers without a hook of pytest
-# A worker's folder lies in that of the process that started it, which outlives it.
+atexit.register(_session.close)  # pytest-xdist ends some workers without calling a pytest hook
+# An xdist worker's folder lies in the folder of its parent process, which lives longer.
 _parent = os.environ.get(isolation.VARIABLE) if "PYTEST_XDIST_WORKER" in os.environ else None
 _folder = _session.enter_context(
     tempfile.TemporaryDirectory(prefix="plexsync-tests-", dir=_parent, ignore_cleanup_errors=True)
@@ -56,14 +56,14 @@ def _fail_on_refusals() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _session_reaches_only_its_own() -> Iterator[None]:
-    """Fail at the end for what processes did after their tests."""
+def _guard_session() -> Iterator[None]:
+    """Fail at the end when a process was refused after its test."""
     yield
     _fail_on_refusals()
 
 
 @pytest.fixture(autouse=True)
-def _test_reaches_only_its_own(_session_reaches_only_its_own: None) -> Iterator[None]:
-    """Fail a test that reached, itself or by a process, for what the session did not start."""
+def _guard_test(_guard_session: None) -> Iterator[None]:
+    """Fail a test that tried, itself or by a process, to reach a foreign server."""
     yield
     _fail_on_refusals()

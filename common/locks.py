@@ -17,7 +17,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     """Lock an open file if no other process holds it; return whether it is locked now.
 
     Args:
-        shared: any number of processes may hold the lock shared (on Windows one, like an exclusive lock).
+        shared: any number of processes may hold the lock shared (on Windows only one).
 
     Raises:
         OSError: the file system has no locks.

@@ -249,7 +249,7 @@ class PlexClient:
         self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)
 
     def scan(self, library: Library, folder: str) -> None:
-        """Ask Plex to scan one folder (a path as Plex sees it); it answers at once and works later."""
+        """Ask Plex to scan one folder, a path as Plex sees it; it scans later."""
         self._query(f"/library/sections/{library.key}/refresh?path={quote_plus(folder)}")
 
     def name_and_version(self) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The demo itself: it succeeds as a real process without a terminal, and it can fail."""
+"""The demo succeeds as a real process without a terminal, and it can fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORCING = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A temp folder of the demo's own, to see what it leaves there; nothing that fakes a terminal."""
+    """Give the demo its own temp folder; remove variables that fake a terminal."""
     kept = {name: value for name, value in os.environ.items() if name not in FORCING}
     return kept | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(tmp_path))
 
@@ -53,12 +53,12 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
     assert nothing_is_left(tmp_path)
 
 
-def test_demo_has_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_has_a_private_home(monkeypatch: pytest.MonkeyPatch) -> None:
     homes: list[str] = []
 
     def look(_: PlexSimulator) -> None:
         homes.append(os.environ["HOME"])
-        raise KeyboardInterrupt  # that is enough of it
+        raise KeyboardInterrupt  # the demo can stop here
 
     before = os.environ["HOME"]
     assert run_demo(look) == 130

@@ -1,1 +1,1 @@
-"""How fast PlexSync is, measured as ratios side by side in one run. Run by `make bench`."""
+"""Benchmarks: ratios of costs measured side by side in one run. Run by `make bench`."""

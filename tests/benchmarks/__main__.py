@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: how fast PlexSync is, how near to what is possible, and how its cost grows.
+"""`python -m tests.benchmarks`: PlexSync's speed, against baselines and as data grows.
 
 Without options everything is measured, in under ten minutes on two cores. See docs/benchmarks.md.
 """
@@ -31,13 +31,13 @@ MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
     "index": index.measure,
     "idle": idle.measure,
 }
-#: Columns of the tables in a file.
+#: Width of the tables, in columns, when the output is not a terminal.
 _WIDTH = 140
 SCALES = {scale.name: scale for scale in (TINY, QUICK, NORMAL, FULL)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what the arguments say."""
+    """Run the measurements that the arguments choose."""
     chosen = _parser().parse_args(arguments)
     with private_home():
         _measure(chosen)
@@ -48,7 +48,7 @@ def _measure(chosen: argparse.Namespace) -> None:
     scale = SCALES[chosen.scale]
     console, progress = Console(), Console(stderr=True)
     if not console.is_terminal:
-        console.width = _WIDTH  # a file has room
+        console.width = _WIDTH  # a file allows long lines
     results: dict[str, Result] = {}
     seconds: dict[str, float] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Bulk: a whole library synced for the first time and again unchanged; and whether a scene's cost grows with it."""
+"""Bulk sync: a whole library for the first time and again, and the cost per scene as it grows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.benchmarks.hooks import STAMPS, make_data_dir, stamp_scenes
 from tests.benchmarks.measure import ENTRY, Log, Result, Scale, ratio, run_measured
 from tests.benchmarks.remote import Remote
 
-#: Of the smaller library's time per scene.
+#: Highest allowed time per scene, as a multiple of the smaller library's.
 FLAT = 1.2
 _COLUMNS = ("ms/scene", "CPU ms/scene", "requests/scene", "peak MB")
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure the issue's sixth point."""
+    """Measure bulk syncs."""
     result = Result("Bulk: Sync all scenes", _COLUMNS)
     if sys.platform != "win32":
         for scenes in scale.bulk:
@@ -31,14 +31,14 @@ def measure(scale: Scale, log: Log) -> Result:
         _nothing_changed(result, scale, log)
     _windows(result, scale, log)
     result.notes.append(
-        "first time, again, nothing changed: the whole task, its process's start included; some of them: a worker that"
-        " looks at each. CPU is their own, ms includes that of the simulators"
+        "first time, again, nothing changed: the whole task with the start of its process; some of"
+        " them: a worker that checks each scene. CPU excludes the simulators, ms includes them"
     )
     return result
 
 
 def _from_first_to_last(result: Result, scenes: int) -> None:
-    """Run the task as Stash does: for the first time, and again."""
+    """Run the task as Stash does, twice."""
     with (
         tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
         Remote("servers") as servers,
@@ -68,7 +68,7 @@ def _nothing_changed(result: Result, scale: Scale, log: Log) -> None:
 
 
 class _Task:
-    """The task in a process of its own, with the simulators that it talks to."""
+    """The task in its own process, with its simulators."""
 
     def __init__(self, data_dir: str, servers: Remote, scenes: int) -> None:
         self.scenes = scenes
@@ -94,7 +94,7 @@ class _Task:
 
 @dataclass
 class _Side:
-    """One of two libraries of different size; windows of equal size are synced in each, in turn."""
+    """One of two libraries of different size; equal windows of each are synced in turn."""
 
     scenes: int
     servers: Remote
@@ -106,7 +106,7 @@ class _Side:
     last: dict[str, list[float]] = field(default_factory=dict)
 
     def window(self, count: int) -> None:
-        """Sync the next scenes: once changed, once again."""
+        """Sync the next scenes twice: changed, then unchanged."""
         first = self.next_scene if self.next_scene + count <= self.scenes else 1
         self.next_scene = first + count
         self.servers.call("edit", first=first, count=count)
@@ -120,7 +120,7 @@ class _Side:
 
 
 def _windows(result: Result, scale: Scale, log: Log) -> None:
-    """Compare the cost of a scene in a small and in a large library, where everything is already known."""
+    """Compare the cost per scene in a small and in a large library that are already synced."""
     with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, ExitStack() as stack:
         small, large = (_side(stack, folder, scenes, log) for scenes in scale.sizes)
         count = min(scale.window, scale.sizes[0])
@@ -141,7 +141,7 @@ def _windows(result: Result, scale: Scale, log: Log) -> None:
 
 
 def _side(stack: ExitStack, folder: str, scenes: int, log: Log) -> _Side:
-    """A library of which everything is in the index and has a sync time; its other jobs wait for later."""
+    """Build a library that is indexed and synced; its other jobs are not due yet."""
     log(f"a library of {scenes:,} scenes")
     data_dir = make_data_dir(folder, str(scenes))
     servers = stack.enter_context(Remote("servers"))

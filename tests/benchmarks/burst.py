@@ -1,4 +1,4 @@
-"""A burst of edits, several at a time: how long saves wait, how many jobs are written, when Plex shows all."""
+"""A burst of parallel edits: wait of each save, jobs written, time until Plex shows all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT_ONCE = 8
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure the issue's third point."""
+    """Measure bursts."""
     result = Result(
         f"Burst: {scale.edits} edits of {scale.edited} scenes, {AT_ONCE} at a time", SPREAD
     )
@@ -33,7 +33,7 @@ def measure(scale: Scale, log: Log) -> Result:
 
 
 def _floor(count: int) -> list[float]:
-    """What so many processes at a time cost in any case."""
+    """Measure the baseline of that many parallel processes."""
     with (
         tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
         ThreadPoolExecutor(AT_ONCE) as pool,
@@ -62,8 +62,9 @@ def _burst(
         raise RuntimeError(f"{burst['failed']} hooks failed")
     result.rows[f"a hook, {name}"] = spread(burst["hooks"])
     result.notes.append(
-        f"{name}: {scale.edits} edits of {burst['scenes']} scenes saved after {burst['saved']:.1f} s and"
-        f" {written} jobs written; Plex shows all {burst['shown'] - burst['saved']:.1f} s after the last save"
+        f"{name}: {scale.edits} edits of {burst['scenes']} scenes saved after"
+        f" {burst['saved']:.1f} s and {written} jobs written; Plex shows all"
+        f" {burst['shown'] - burst['saved']:.1f} s after the last save"
     )
     seconds: list[float] = burst["hooks"]
     return seconds

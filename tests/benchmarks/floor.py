@@ -1,4 +1,4 @@
-"""The bare floor of a hook: parse the JSON on stdin, insert one row with sqlite3. Run as a script."""
+"""The smallest possible hook, as a baseline script: parse the JSON on stdin, insert one row."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""The hook as Stash runs it: against Python's own start, and against the bare floor."""
+"""The hook as Stash runs it, against Python's own start and the smallest possible hook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.benchmarks.measure import (
     spread,
 )
 
-#: Of the floor's time.
+#: Highest allowed time, as a multiple of the smallest hook's.
 ALIVE, STARTS = 1.8, 2.5
 _MEMORY_RUNS = 3
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s+(\S+)")
@@ -31,7 +31,7 @@ _DEAREST = 12
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure the issue's first point."""
+    """Measure the hook."""
     log(f"{scale.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder:
         alive, starts = (make_data_dir(folder, name) for name in ("alive", "starts"))
@@ -75,7 +75,10 @@ def _peak(case: Case) -> float | None:
 
 
 def _imports(data_dir: str) -> dict[str, int]:
-    """Return what importing each module costs the hook over a bare Python, in microseconds, without its own imports."""
+    """Return the import time of each of the hook's modules that a bare Python lacks.
+
+    The times are in microseconds and exclude nested imports.
+    """
     bare = _import_times([sys.executable, "-X", "importtime", "-c", "pass"], data_dir)
     hook = _import_times([sys.executable, "-X", "importtime", str(ENTRY)], data_dir)
     return {name: cost for name, cost in hook.items() if name not in bare}

@@ -1,4 +1,4 @@
-"""What the hook's measurements share: its input, data directories in every state, and a worker that is alive."""
+"""Shared by the hook benchmarks: input, data directories in every state, and a running worker."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from worker.process import WorkerLock
 SCENE = 7
 STAMPS = "sync_timestamps.json"
 _DONE = 5  # persist-queue's state
-#: The first scene id of a backlog: none of it is the hook's own scene.
+#: The first scene id of a backlog, above the hook's own scene.
 _OTHERS = 1_000
-#: What a scene's title edit looks like on a hook's stdin.
+#: A hook's stdin for an edit of a scene's title.
 _EVENT: dict[str, Any] = {
     "server_connection": {
         "Scheme": "http",
@@ -54,24 +54,24 @@ _EVENT: dict[str, Any] = {
 
 
 def event(**fields: object) -> bytes:
-    """Return a hook's stdin, with more fields in its scene's input."""
+    """Return a hook's stdin, with extra input fields."""
     content = json.loads(json.dumps(_EVENT))
     content["args"]["hookContext"]["input"].update(fields)
     return json.dumps(content).encode()
 
 
 def hook_case(name: str, data_dir: str, stdin: bytes | None = None) -> Case:
-    """The hook as Stash runs it."""
+    """Return the hook's command as Stash runs it."""
     return Case(name, [sys.executable, str(ENTRY)], stdin or event(), environ(data_dir))
 
 
 def environ(data_dir: str) -> dict[str, str]:
-    """The hook's environment."""
+    """Return the hook's environment."""
     return {**os.environ, "STASH_PLUGIN_DATA": data_dir}
 
 
 def make_data_dir(folder: str, name: str) -> str:
-    """Make a data directory with an empty queue."""
+    """Create a data directory with an empty queue."""
     data_dir = os.path.join(folder, name)
     os.makedirs(data_dir)
     Inbox(data_dir).close()
@@ -80,7 +80,7 @@ def make_data_dir(folder: str, name: str) -> str:
 
 
 def add_waiting(data_dir: str, count: int) -> None:
-    """Let jobs of other scenes wait."""
+    """Queue jobs of other scenes."""
     with queue_database(data_dir) as connection:
         connection.executemany(
             "INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, 0)",
@@ -90,36 +90,40 @@ def add_waiting(data_dir: str, count: int) -> None:
 
 
 def add_seen(data_dir: str, count: int) -> None:
-    """Let the queue have seen jobs, and clean up after them as the worker does."""
+    """Add finished jobs to the queue, and compact it as the worker does."""
     with queue_database(data_dir) as connection:
         connection.executemany(
             f"INSERT INTO ack_queue_default (data, timestamp, status) VALUES (?, 0, {_DONE})",
-            ((json.dumps(create_sync_job(_OTHERS + number % 50_000, "metadata", {"title": "x"})).encode(),)
-             for number in range(count)),
-        )  # fmt: skip
+            ((_job(_OTHERS + number % 50_000),) for number in range(count)),
+        )
     queue = JobQueue(os.path.join(data_dir, QUEUE_DIR))
     queue.compact()
     queue.close()
 
 
+def _job(scene_id: int) -> bytes:
+    return json.dumps(create_sync_job(scene_id, "metadata", {"title": "x"})).encode()
+
+
 def add_timestamps(data_dir: str, count: int) -> None:
-    """Let other scenes, and the hook's own, have been synced long ago."""
+    """Add old sync timestamps for other scenes and the hook's own."""
     stamp_scenes(data_dir, [SCENE, *range(_OTHERS, _OTHERS + count)])
 
 
 def stamp_scenes(data_dir: str, scene_ids: Iterable[int], moment: float = 1_700_000_000.5) -> None:
-    """Let scenes have been synced at that moment."""
+    """Write the sync timestamps of these scenes."""
     stamps = {str(scene_id): moment for scene_id in scene_ids}
     Path(data_dir, STAMPS).write_text(json.dumps(stamps), encoding="utf-8")
 
 
 def add_dead_letters(data_dir: str, count: int) -> None:
-    """Let other scenes have failed."""
+    """Add dead letters of other scenes."""
     DeadLetterQueue(data_dir).close()
     connection = sqlite3.connect(os.path.join(data_dir, "dlq.db"))
     with connection:
         connection.executemany(
-            "INSERT INTO dead_letters (scene_id, job, error_type, error_message, stack_trace, retry_count, failed_at)"
+            "INSERT INTO dead_letters (scene_id, job, error_type, error_message, stack_trace,"
+            " retry_count, failed_at)"
             " VALUES (?, ?, 'PermanentError', 'it is so', 'a line\n', 5, ?)",
             ((number, json.dumps(create_sync_job(number, "metadata", {})), time.time())
              for number in range(_OTHERS, _OTHERS + count)),
@@ -129,7 +133,7 @@ def add_dead_letters(data_dir: str, count: int) -> None:
 
 @contextmanager
 def worker_held(data_dir: str) -> Iterator[None]:
-    """Be the worker that is alive: all that a hook sees of one is its lock."""
+    """Hold the worker's lock: a hook sees no more of a running worker."""
     lock = WorkerLock(data_dir)
     assert lock.acquire()
     try:
@@ -139,14 +143,14 @@ def worker_held(data_dir: str) -> Iterator[None]:
 
 
 def end_worker(data_dir: str) -> None:
-    """End the worker that a hook has just started."""
+    """Kill the worker that a hook has just started."""
     stop_workers(data_dir)
     Path(data_dir, "worker.lock").write_text("", encoding="ascii")
 
 
 @contextmanager
 def queue_database(data_dir: str) -> Iterator[sqlite3.Connection]:
-    """The queue's database, opened past the queue; committed when the block ends."""
+    """Open the queue's database directly; commit when the block ends."""
     connection = sqlite3.connect(os.path.join(data_dir, QUEUE_DIR, DATABASE))
     try:
         with connection:

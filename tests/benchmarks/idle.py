@@ -1,4 +1,4 @@
-"""What a worker costs that has nothing to do."""
+"""The cost of an idle worker."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.benchmarks.measure import Log, Result, Scale, memory
 from tests.benchmarks.remote import Remote
 from tests.harness.processes import stop_workers, worker_pids
 
-#: The default and the shortest.
+#: The default and the shortest poll interval.
 POLL_INTERVALS = (1.0, 0.1)
 _HOUR = 3600.0
-#: Linux: a process's CPU clock is numbered after the process.
+#: Linux derives the id of a process's CPU clock from the process id.
 _CPU_CLOCK = 2
-#: Seconds after which a worker that has just synced has nothing left to do.
+#: Seconds after which a worker is idle after a sync.
 _SETTLED = 4.0
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure the issue's eighth point; where there is a /proc."""
+    """Measure idle workers, on systems with /proc."""
     result = Result(
         f"An idle worker, {scale.idle:.0f} s watched", ("CPU s/hour", "resident MB", "peak MB")
     )
@@ -30,14 +30,14 @@ def measure(scale: Scale, log: Log) -> Result:
         result.notes.append("not measured: only Linux lets one process read another's CPU clock")
         return result
     log(f"{scale.idle:.0f} s")
-    with ThreadPoolExecutor() as pool:  # side by side: they hardly do anything
+    with ThreadPoolExecutor() as pool:  # side by side: they use hardly any CPU
         watched = pool.map(lambda poll: _watch(poll, scale.idle), POLL_INTERVALS)
         result.rows = {
             f"poll_interval {poll} s": row
             for poll, row in zip(POLL_INTERVALS, watched, strict=True)
         }
     result.notes.append(
-        "an idle worker leaves after 15 minutes; its look for missed edits every 10 is not in this"
+        "an idle worker exits after 15 minutes; its scan for missed edits every 10 is not in this"
     )
     return result
 
@@ -65,5 +65,5 @@ def _watch(poll: float, seconds: float) -> list[float | str | None]:
 
 
 def _cpu(pid: int) -> float:
-    """Return the CPU seconds of a process, its threads included; /proc knows them to 10 ms only."""
+    """Return the CPU seconds of a process with its threads; /proc resolves only 10 ms."""
     return time.clock_gettime((~pid << 3) | _CPU_CLOCK)

@@ -1,4 +1,4 @@
-"""The index of Plex's files: built, brought up to date, looked up."""
+"""The index of Plex's files: build, refresh and lookups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.benchmarks.measure import Log, Result, Scale
 from tests.benchmarks.remote import Remote
 
-#: Share of the items that Plex changes before the refresh.
+#: Share of the items that change before the refresh.
 CHANGED = 0.01
 _COLUMNS = (
     "build s",
@@ -25,14 +25,15 @@ _COLUMNS = (
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure the issue's seventh point."""
+    """Measure the index."""
     result = Result("Index of Plex's files", _COLUMNS)
     for items in scale.items:
         log(f"{items:,} items")
         result.rows[f"{items:,} items"] = _index(items)
     result.notes.append(
-        "build: wall time, Plex's simulator included, which shares the two cores; warm start: a new process's first"
-        " refresh with nothing changed; + MB: peak memory over that before the build"
+        "build: wall time, with Plex's simulator on the same two cores; warm start: the first"
+        " refresh of a new process with nothing changed; + MB: peak memory over that before the"
+        " build"
     )
     return result
 
@@ -60,6 +61,7 @@ def _index(items: int) -> list[float | str | None]:
             size = subject.call("open_index", folder=folder, **where)
             warm = subject.call("refresh_index")
     return [
-        built["seconds"], built["cpu"] / items * 1e6, requests, built["grown_mb"], refreshed["seconds"], again,
-        unchanged["seconds"] * 1000, warm["seconds"] * 1000, lookups, size,
+        built["seconds"], built["cpu"] / items * 1e6, requests, built["grown_mb"],
+        refreshed["seconds"], again, unchanged["seconds"] * 1000,
+        warm["seconds"] * 1000, lookups, size,
     ]  # fmt: skip

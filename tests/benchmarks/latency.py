@@ -1,4 +1,4 @@
-"""From the save in Stash to the edit in Plex, with a worker that waits for work."""
+"""Latency from the save in Stash to the edit in Plex, with an idle worker."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from tests.benchmarks.measure import SPREAD, Log, Result, Scale, spread
 from tests.benchmarks.remote import Remote
 from tests.harness.processes import stop_workers
 
-#: The default and the shortest.
+#: The default and the shortest poll interval.
 POLL_INTERVALS = (1.0, 0.1)
-#: Shortest and longest pause between two saves, in poll intervals: saves fall anywhere between two looks.
+#: Shortest and longest pause between two saves, in poll intervals: a save comes at any time
+#: between two polls.
 _PAUSE = (1.0, 2.0)
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure the issue's fourth point."""
+    """Measure the latency."""
     result = Result("From save to Plex, idle worker", SPREAD)
     for poll in POLL_INTERVALS:
         log(f"poll_interval {poll} s")

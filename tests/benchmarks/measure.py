@@ -1,4 +1,4 @@
-"""What all measurements share: spread, ratios side by side, whole processes timed in turn, results."""
+"""Shared by all benchmarks: spread, ratios, timing of whole processes, results."""
 
 from __future__ import annotations
 
@@ -19,51 +19,53 @@ Log = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured."""
+    """The amount of work of one run."""
 
     name: str
-    rounds: int  # runs of each process that is timed
-    waiting: tuple[int, ...]  # sizes of the growth's backlog
+    rounds: int  # runs of each timed process
+    waiting: tuple[int, ...]  # backlog sizes of the growth benchmark
     timestamps: int
     dead_letters: int
-    seen: int  # jobs that a queue has seen
-    edits: int  # of the burst, of `edited` scenes
+    seen: int  # finished jobs of a queue
+    edits: int  # edits of the burst, of `edited` scenes
     edited: int
-    saves: int  # of the latency
-    scenes: int  # per round of the throughput
-    slow_scenes: int  # the same, where Plex takes its time
-    turns: int  # rounds of the throughput and of the bulk's windows
-    bulk: tuple[int, ...]  # scenes that are synced from first to last
-    window: int  # scenes of one window
-    sizes: tuple[int, int]  # scenes around the window
-    items: tuple[int, ...]  # of the index
+    saves: int  # saves of the latency benchmark
+    scenes: int  # scenes per round of the throughput benchmark
+    slow_scenes: int  # the same with a slow Plex
+    turns: int  # rounds of the throughput benchmark and of the bulk windows
+    bulk: tuple[int, ...]  # scenes of the whole bulk task
+    window: int  # scenes of one bulk window
+    sizes: tuple[int, int]  # library sizes around the window
+    items: tuple[int, ...]  # items of the index
     idle: float  # seconds
 
 
 TINY = Scale("tiny", 1, (0, 10), 10, 10, 10, 4, 2, 2, 3, 3, 1, (10,), 3, (5, 10), (10,), 0.5)
-QUICK = Scale("quick", 6, (0, 1_000, 10_000), 10_000, 1_000, 10_000, 30, 15, 2, 50, 6, 2, (100,), 40,
-              (100, 1_000), (1_000, 5_000), 3.0)  # fmt: skip
-NORMAL = Scale("normal", 100, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 20, 200, 40, 5, (10_000,),
-               250, (10_000, 100_000), (1_000, 10_000, 100_000), 20.0)  # fmt: skip
-FULL = Scale("full", 200, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 60, 500, 100, 9,
-             (10_000, 100_000), 1_000, (10_000, 100_000), (1_000, 10_000, 100_000), 120.0)  # fmt: skip
+QUICK = Scale("quick", 6, (0, 1_000, 10_000), 10_000, 1_000, 10_000, 30, 15, 2, 50, 6, 2,
+              (100,), 40, (100, 1_000), (1_000, 5_000), 3.0)  # fmt: skip
+NORMAL = Scale("normal", 100, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 20, 200,
+               40, 5, (10_000,), 250, (10_000, 100_000), (1_000, 10_000, 100_000), 20.0,
+               )  # fmt: skip
+FULL = Scale("full", 200, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 60, 500, 100,
+             9, (10_000, 100_000), 1_000, (10_000, 100_000), (1_000, 10_000, 100_000), 120.0,
+             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """One figure divided by another of the same round; the median over the rounds and the quartiles around it."""
+    """One figure divided by another of the same round: median and quartiles over the rounds."""
 
     name: str
     median: float
     low: float
     high: float
-    #: (at most, at least) that the issue asks for
+    #: the target as (at most, at least)
     at_most: float | None = None
     at_least: float | None = None
 
     @property
     def met(self) -> bool | None:
-        """Whether the target holds; None where there is none."""
+        """Return whether the target is met; None without a target."""
         if self.at_most is not None:
             return self.median <= self.at_most
         return None if self.at_least is None else self.median >= self.at_least
@@ -71,7 +73,7 @@ class Ratio:
 
 @dataclass
 class Result:
-    """What one measurement found."""
+    """The results of one measurement."""
 
     title: str
     columns: Sequence[str] = ()
@@ -81,7 +83,7 @@ class Result:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return what `share` (0 to 1) of the values stay at or below."""
+    """Return the percentile of the values at `share` (0 to 1)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -94,7 +96,7 @@ def ratio(
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Ratio:
-    """Divide round by round: what slows one round down slows both of its sides down."""
+    """Divide round by round: a slow machine slows both sides of a round."""
     quotients = [one / other for one, other in zip(mine, theirs, strict=True)]
     low, high = percentile(quotients, 0.25), percentile(quotients, 0.75)
     return Ratio(name, statistics.median(quotients), low, high, at_most, at_least)
@@ -110,24 +112,24 @@ SPREAD = ("median ms", "25 %", "75 %", "95 %", "99 %")
 
 
 def floor_command(database: str) -> list[str]:
-    """The bare floor of a hook: parse the JSON, insert one row."""
+    """Return the command of the smallest possible hook."""
     return [sys.executable, str(ROOT / "tests" / "benchmarks" / "floor.py"), database]
 
 
 @dataclass
 class Case:
-    """One command and what it took, run by run, in seconds."""
+    """One command and its seconds, run by run."""
 
     name: str
     command: Sequence[str]
     stdin: bytes = b""
     environ: Mapping[str, str] | None = None
-    #: called after each run, outside the measured time
+    #: called after each run, not measured
     after: Callable[[], object] = lambda: None
     seconds: list[float] = field(default_factory=list)
 
     def run(self) -> float:
-        """Return the time from the start until stdout is closed and the process has gone, as Stash waits for it.
+        """Run once; return the seconds until stdout is closed and the process has ended.
 
         Raises:
             RuntimeError: the command failed.
@@ -149,7 +151,7 @@ class Case:
 
 
 def run_in_turn(cases: Sequence[Case], rounds: int, warm_up: int = 2) -> None:
-    """Run all cases once per round, A B C A B C …; first `warm_up` rounds that do not count."""
+    """Run all cases once per round, A B C A B C …; the first `warm_up` rounds do not count."""
     for number in range(-warm_up, rounds):
         for case in cases:
             seconds = case.run()
@@ -159,7 +161,7 @@ def run_in_turn(cases: Sequence[Case], rounds: int, warm_up: int = 2) -> None:
 
 
 def memory(pid: int | str = "self") -> dict[str, float]:
-    """Return what Linux says of a process's memory, in MB: VmRSS, VmHWM (the most it had) and others.
+    """Return a process's memory figures on Linux, in MB: VmRSS, VmHWM (the peak) and others.
 
     Raises:
         OSError: there is no such process, or no /proc.
@@ -171,7 +173,7 @@ def memory(pid: int | str = "self") -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took, from its start to its end."""
+    """The resources that a process used."""
 
     seconds: float
     cpu: float
@@ -181,9 +183,9 @@ class Usage:
 def run_measured(
     command: Sequence[str], stdin: bytes = b"", environ: Mapping[str, str] | None = None
 ) -> Usage:
-    """Run a process and return what it took; POSIX only.
+    """Run a process and return the resources that it used; POSIX only.
 
-    A small process, `peak.py`, starts it: until its `exec`, a child counts its parent's memory.
+    The small process `peak.py` starts it: before its `exec`, a child counts its parent's memory.
 
     Raises:
         RuntimeError: it failed.

@@ -1,4 +1,4 @@
-"""Runs a command and writes its status, seconds, CPU seconds and peak memory (KiB) as the last line of stderr."""
+"""Run a command; write status, seconds, CPU seconds and peak KiB as the last line of stderr."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
-"""An object in a process of its own, called over its stdin and stdout: one line of JSON each way.
+"""An object in its own process, called over stdin and stdout with one line of JSON each way.
 
-The simulators and the worker are measured in processes of their own, so that neither's CPU counts as the other's.
+The simulators and the worker run in separate processes, so that their CPU time is not mixed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Remote:
 
 
 def serve(target: object) -> None:
-    """Answer calls until stdin ends. Whatever `target` prints goes to stderr."""
+    """Serve calls until stdin ends. Output of `target` goes to stderr."""
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         method, arguments = json.loads(line)

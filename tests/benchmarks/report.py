@@ -17,7 +17,7 @@ from tests.benchmarks.measure import Ratio, Result, Scale
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
+    """Return the facts about this machine that the figures depend on."""
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),

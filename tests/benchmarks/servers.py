@@ -1,4 +1,4 @@
-"""The simulators of Stash and Plex with the same scenes, in a process of their own (see `remote`)."""
+"""The simulators of Stash and Plex with the same scenes, in a separate process (see `remote`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Servers:
         """Start both; return Stash's `server_connection`.
 
         Args:
-            data_dir: of the plugin, where its hooks are to run.
+            data_dir: the plugin's, when its hooks run.
         """
         harness = ProcessHarness(
             Path(self._folder),
@@ -63,7 +63,7 @@ class Servers:
         self._open.close()
 
     def fill(self, scenes: int, in_sync: bool = False) -> None:
-        """Add scenes as people have them, and their items as a scan of Plex leaves them; changed an hour ago.
+        """Add typical scenes, changed an hour ago, and their items as after a scan of Plex.
 
         Args:
             in_sync: Plex shows the scenes' titles already.
@@ -88,7 +88,7 @@ class Servers:
             self._add_item(f"{number // 200:05}/scene {number:06}.mp4", number)
 
     def _add_item(self, path: str, number: int, title: str | None = None) -> None:
-        """Ten a second were added, and unchanged since, the last of them a day ago."""
+        """Add an unchanged item. Plex added ten a second; the newest is a day old or older."""
         added_at = time.time() - 200_000 + number // 10
         item = self.plex.add_item(
             self.harness.library, f"/media/{path}", title=title, added_at=added_at
@@ -96,17 +96,17 @@ class Servers:
         item.updated_at = item.added_at
 
     def plex_address(self) -> dict[str, Any]:
-        """Return what the index is opened with."""
+        """Return the arguments that open the index."""
         return {"url": self.plex.url, "token": self.plex.token, "section": self.harness.library.key}
 
     def touch(self, items: int) -> None:
-        """Let Plex change some items, spread over the library."""
+        """Change some items in Plex, spread over the library."""
         everything = self.plex.items(self.harness.library)
         for item in everything[:: max(1, len(everything) // items)][:items]:
             self.plex.refresh_item(item.rating_key)
 
     def edit(self, first: int, count: int) -> None:
-        """Change scenes without a hook: title, tags and details. They look as if it was an hour ago."""
+        """Change title, tags and details of scenes without a hook, dated an hour ago."""
         self._edits += 1
         for scene_id in range(first, first + count):
             self.stash.change_silently(
@@ -118,7 +118,7 @@ class Servers:
             )
 
     def delay(self, seconds: float) -> None:
-        """Let Plex take this much longer for each request."""
+        """Delay each response of Plex by this time."""
         if self._delay:
             self._delay.remove()
         self._delay = self.plex.faults.add(Delay(seconds)) if seconds else None
@@ -134,17 +134,17 @@ class Servers:
         return counts
 
     def record(self) -> list[dict[str, Any]]:
-        """Return the requests since the last `requests`, in their order, so that they can be sent again."""
+        """Return the requests since the last `requests` in order, for a replay."""
         both = [(self.plex.url, one) for one in self.plex.log.all()]
         both += [(self.stash.url, one) for one in self.stash.log.all()]
         return [_recorded(url, one) for url, one in sorted(both, key=lambda pair: pair[1].at)]
 
     def differing(self, first: int, count: int) -> int:
-        """Count the scenes whose title Plex does not show."""
+        """Count the scenes whose title in Plex differs."""
         return sum(not self._shown(scene_id) for scene_id in range(first, first + count))
 
     def save(self) -> dict[str, float]:
-        """Save a scene, its hook included, and wait for the edit in Plex; return seconds."""
+        """Save a scene with its hook and wait for the edit in Plex; return the seconds."""
         self._edits += 1
         scene_id, before, start = 1 + self._edits % 10, len(self.plex.writes), time.time()
         blocked = self.stash.save_scene(scene_id, title=f"Saved {self._edits}").blocked_seconds
@@ -154,7 +154,7 @@ class Servers:
         return {"blocked": blocked, "latency": self.plex.writes[-1].at - start}
 
     def burst(self, edits: int, scenes: int, at_once: int) -> dict[str, Any]:
-        """Save scenes as fast as it goes; return the hooks' seconds and the seconds until Plex shows all."""
+        """Save scenes as fast as possible; return the seconds of the hooks and of the sync."""
         order = random.Random(6).choices(range(1, scenes + 1), k=edits)
         start = time.time()
         with ThreadPoolExecutor(at_once) as pool:

@@ -1,4 +1,4 @@
-"""The worker in a process of its own (see `remote`), and beside it the bare loop that sends the same requests."""
+"""The worker in its own process (see `remote`), and a bare loop that replays its requests."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _LOOKUPS = 20_000
 
 
 class Subject:
-    """What is measured: the product's own worker, on a data directory of its own."""
+    """The measured worker, with its own data directory."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
 
     def open(self, data_dir: str, connection: dict[str, Any]) -> None:
-        """Open a worker as its process does, and let it sync nothing yet."""
+        """Open a worker as its process does, without syncing."""
         save_connection(data_dir, StashConnection(connection))
         lock = WorkerLock(data_dir)
         assert lock.acquire()
@@ -52,15 +52,15 @@ class Subject:
         self._open.close()
 
     def enqueue(self, first: int, count: int) -> None:
-        """Put the scenes' jobs as a hook does."""
+        """Queue the scenes' jobs as a hook does."""
         for scene_id in range(first, first + count):
             enqueue(self._inbox, scene_id, "metadata", {"title": "An edit"})
 
     def drain(self, at_once: int = PARALLEL_WRITES) -> dict[str, float]:
-        """Work until the queue is empty; return what it took.
+        """Run the worker until the queue is empty; return the cost.
 
         Args:
-            at_once: writes on their way to Plex at once, where it is slow.
+            at_once: parallel writes to a slow Plex.
         """
         self.worker.pool.size = at_once
         start, cpu = time.perf_counter(), time.process_time()
@@ -83,7 +83,7 @@ class Subject:
         )
 
     def refresh_index(self) -> dict[str, float]:
-        """Bring the index up to date; return what it took."""
+        """Refresh the index; return the cost."""
         before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
         self._index.refresh(self._plex, self._sections)
         return {**_since(start, cpu), "grown_mb": peak_mb() - before}
@@ -98,15 +98,15 @@ class Subject:
         return _LOOKUPS / (time.perf_counter() - start)
 
     def replay(self, recorded: list[dict[str, Any]]) -> dict[str, float]:
-        """Send requests again with `requests`, over one connection to each server; return what it took."""
+        """Replay requests with `requests`, over one connection to each server; return the cost."""
         start, cpu = time.perf_counter(), time.process_time()
         _send_all(recorded)
         return _since(start, cpu)
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has had."""
-    try:  # what `getrusage` says holds, on Linux, our parent's memory before our own start
+    """Return this process's peak memory."""
+    try:  # on Linux `getrusage` includes the parent's memory before our start
         return memory()["VmHWM"]
     except (OSError, KeyError):
         pass

@@ -1,4 +1,4 @@
-"""A smoke run of the benchmark suite, of its tiniest size: every figure is there, and the JSON holds them."""
+"""A smoke run of the benchmarks at the smallest scale: tables and JSON hold every figure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-#: What the worker's target is about.
+#: The ratio that has the worker's target.
 WORKER = "Plex at once: worker's scenes/s of the bare loop's, each item by itself"
 
 
@@ -55,7 +55,7 @@ def test_a_measurement_shows_its_figures_and_writes_them_as_json(
     assert compared is None or compared in [one["name"] for one in result["ratios"]]
 
 
-def test_a_hook_is_sent_to_a_port_that_is_ours_and_has_no_server() -> None:
+def test_a_hook_gets_a_reserved_port_without_a_server() -> None:
     port = json.loads(event())["server_connection"]["Port"]
     with socket.socket() as other, pytest.raises(OSError):
         other.bind(("127.0.0.1", port))
@@ -63,7 +63,7 @@ def test_a_hook_is_sent_to_a_port_that_is_ours_and_has_no_server() -> None:
         assert client.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_they_run_with_a_home_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmarks_run_with_a_private_home(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def look(scale: Scale, log: Log) -> Result:
@@ -80,7 +80,7 @@ def test_they_run_with_a_home_of_their_own(monkeypatch: pytest.MonkeyPatch) -> N
     assert os.environ["HOME"] == before
 
 
-def test_an_unknown_measurement_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_measurement_is_refused_with_the_known_names() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "--only", "speed"],
         cwd=ROOT,

@@ -1,7 +1,7 @@
-"""The worker's throughput, against a bare loop of the same GETs and PUTs; and what several writes at once gain.
+"""The worker's throughput against a bare loop of its requests, and the gain of parallel writes.
 
-The worker reads the items of several scenes in one request. The bare loop, which knows no scenes, reads each by
-itself; a second row sends what the worker sent, as it was sent.
+The worker reads the items of several scenes in one request. The bare loop reads each item with its
+own request; a second row replays the worker's requests unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.write_pool import PARALLEL_WRITES
 #: The share of the bare loop's scenes per second that the worker must reach.
 TARGET = 0.7
 SLOW = 0.02
-#: Writes on their way at once, beside the worker's own number.
+#: Numbers of parallel writes, besides the worker's default.
 _OTHERS = (1, 2, 8)
 _ALL, _PLEX = "each item by itself", "each item by itself, to Plex alone"
 _OWN = "the worker's own requests"
@@ -28,7 +28,7 @@ _MANY_ITEMS = re.compile(r"(/library/metadata/)(\d+(?:,\d+)+)")
 
 @dataclass
 class Turns:
-    """One delay of Plex: seconds per scene, turn by turn."""
+    """The results for one delay of Plex: seconds per scene, turn by turn."""
 
     scenes: int
     worker: list[float] = field(default_factory=list)
@@ -36,13 +36,13 @@ class Turns:
     #: see `_kinds`
     bare: dict[str, list[float]] = field(default_factory=dict)
     bare_cpu: dict[str, list[float]] = field(default_factory=dict)
-    #: the worker with another number of writes on their way at once
+    #: the worker with other numbers of parallel writes
     others: dict[int, list[float]] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
 
 
 def measure(scale: Scale, log: Log) -> Result:
-    """Measure both delays; see the issue's fifth point."""
+    """Measure the throughput with both delays."""
     with (
         tempfile.TemporaryDirectory(prefix="plexsync-bench-") as data_dir,
         Remote("servers") as servers,
@@ -53,7 +53,7 @@ def measure(scale: Scale, log: Log) -> Result:
             subject.call("open", data_dir=data_dir, connection=connection)
             _sync(
                 servers, subject, scale.scenes
-            )  # the first time costs the index, and writes every field
+            )  # the first sync also builds the index and writes every field
             fast = _turns(servers, subject, scale.scenes, scale.turns, 0.0, log)
             slow = _turns(servers, subject, scale.slow_scenes, scale.turns, SLOW, log)
     result = Result("Worker throughput", ("scenes/s", "CPU ms/scene", "requests/scene"))
@@ -109,7 +109,7 @@ def _kinds(recorded: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _one_by_one(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a request for each item that a request asks for."""
+    """Split a request for several items into one for each."""
     found = _MANY_ITEMS.search(request["url"])
     if found is None:
         return [request]
@@ -137,5 +137,8 @@ def _tell_gain(result: Result, slow: Turns) -> None:
     for at_once, seconds in sorted({**slow.others, PARALLEL_WRITES: slow.worker}.items()):
         if at_once > 1:
             usual = ", as usual" if at_once == PARALLEL_WRITES else ""
-            name = f"Plex 20 ms: worker's scenes/s with {at_once} writes at once{usual}, of one at a time"
+            name = (
+                f"Plex 20 ms: worker's scenes/s with {at_once} writes at once{usual},"
+                " of one at a time"
+            )
             result.ratios.append(ratio(name, alone, seconds))

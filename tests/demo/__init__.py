@@ -1,4 +1,4 @@
-"""The main job, end to end: real hooks, a real worker, and simulators of Stash and Plex on this machine."""
+"""The demo: real hooks and a real worker, with simulators of Stash and Plex on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 from tests.demo.harness import Prepare, open_harness
 from tests.demo.stage import Stage
-from tests.demo.story import tell
+from tests.demo.story import run_story
 from tests.demo.summary import judge, show
 from tests.isolation import private_home
 
@@ -21,15 +21,15 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def run_demo(prepare: Prepare = lambda plex: None) -> int:
-    """Show what PlexSync does; return the exit status: 0 when every expected scene is in sync, else 1.
+    """Run the demo; return 0 when every expected scene is in sync, else 1.
 
     Args:
-        prepare: called with the simulated Plex before the first save: a test breaks it here.
+        prepare: called with the simulated Plex before the first save, so that a test can break it.
     """
     try:
         with _ended_by_signals(), private_home(), open_harness(prepare) as harness:
             with Stage(harness.snapshot) as stage:
-                tell(harness, stage)
+                run_story(harness, stage)
             result = judge(harness)
             show(stage, result, harness)
             return 0 if result.good else 1
@@ -40,7 +40,7 @@ def run_demo(prepare: Prepare = lambda plex: None) -> int:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let the first signal end the demo in good order, and further ones not disturb that."""
+    """End the demo cleanly on the first signal; ignore further signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The scenes of the demo: small films that nobody made, and the edits that somebody makes to them in Stash."""
+"""The demo's scenes: invented films, and the edits made to them in Stash."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PLEX_FOLDER = "/media/films"
 
 @dataclass(frozen=True)
 class Sample:
-    """One file and what Stash will know about it."""
+    """One file and its metadata in Stash."""
 
     file: str
     title: str
@@ -35,11 +35,11 @@ class Sample:
 
     @property
     def size(self) -> int:
-        """Bytes; each file has its own."""
+        """Return the file's size in bytes; no two files have the same."""
         return 700_000_000 + sum(map(ord, self.file)) * 1_000
 
     def edit(self) -> dict[str, Any]:
-        """Everything that the edit page would send."""
+        """Return all fields that the edit page sends."""
         fields: dict[str, Any] = {
             "title": self.title,
             "details": f"{', '.join(self.tags)}.\nWith {' and '.join(self.performers)}.",
@@ -55,7 +55,7 @@ Row = tuple[str, str, str, str, str, str]
 
 
 def _films(folder: str, studio: str, *rows: Row) -> tuple[Sample, ...]:
-    """Rows are file, title, date, performers, tags and group."""
+    """Build samples from rows of file, title, date, performers, tags and group."""
     return tuple(
         Sample(
             f"{folder}/{file}",
@@ -114,7 +114,7 @@ SINGLES = _films(
     ("night_market.mp4", "Night Market", "2018-09-02", "Kofi Mensah", "Night, Food", ""),
 )
 
-#: Saved by the tagger in one go, each with an input of its own.
+#: Saved by the tagger in one request, each with its own input.
 TAGGED = _films(
     "trains",
     "Slow Line",
@@ -181,16 +181,16 @@ DURING_OUTAGE = _films(
     ("one_good_knife.mp4", "One Good Knife", "2022-11-11", "Pavel Novak", "Metal", ""),
 )
 
-#: In two libraries of Plex, as one of them lies inside the other's folder.
+#: In two Plex libraries: the folder of one lies inside the folder of the other.
 (TWIN,) = _films(
     "family", "Home", ("the_kite.mp4", "The Kite", "2016-10-09", "Lena Fisk", "Family, Wind", "")
 )
-#: Its file comes to Plex only later.
+#: Plex scans its file only later.
 (UNSCANNED,) = _films(
     "new", "Northlight", ("first_snow.mp4", "First Snow", "2024-01-06", "Mira Olsen", "Snow", "")
 )
 
-#: Saved just before the worker is killed, and the one that is saved after it.
+#: Saved just before the worker is killed; the next sample is saved after that.
 *BEFORE_KILL, AFTER_KILL = _films(
     "sea",
     "Northlight",

@@ -1,4 +1,4 @@
-"""The demo's harness: samples that both servers know, in a temp folder."""
+"""The demo's harness: samples on both servers, in a temp folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Prepare = Callable[[PlexSimulator], object]
 
 
 class State(Enum):
-    """How it stands with one scene."""
+    """The sync state of one scene."""
 
     UNTOUCHED = "not saved yet"
     WAITING = "waiting"
@@ -40,7 +40,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the status shows."""
+    """The figures of the status display."""
 
     states: tuple[State, ...]
     plex: str
@@ -51,12 +51,12 @@ class Snapshot:
 
 
 class DemoHarness(ProcessHarness):
-    """Samples that both servers know, what a person does with them, and how they are now."""
+    """Samples on both servers, the user's actions on them, and their current state."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
             folder,
-            token="demo-token-of-nobody",
+            token="demo-token",
             env={"PLEXSYNC_TIME_SCALE": str(TIME_SCALE), "PLEXSYNC_IDLE_TIMEOUT": "30"},
             library="Films",
             plex_folder=PLEX_FOLDER,
@@ -85,27 +85,27 @@ class DemoHarness(ProcessHarness):
                 files=[(sample.stash_path, sample.size)], created_at=scanned, updated_at=scanned
             ).id
 
-    # --- what a person does
+    # --- user actions
 
     def save_sample(self, sample: Sample, **fields: object) -> SaveResult:
-        """The edit page's save button."""
+        """Save a sample on the edit page."""
         self.saved.add(sample)
         return self.stash.save_scene(self.ids[sample], **(fields or sample.edit()))
 
     def save_tagged(self, samples: Sequence[Sample]) -> SaveResult:
-        """The tagger's save button."""
+        """Save samples in the tagger."""
         self.saved.update(samples)
         return self.stash.tagger_save(
             [{"id": self.ids[sample], **sample.edit()} for sample in samples]
         )
 
     def add_tag(self, samples: Sequence[Sample], name: str) -> SaveResult:
-        """The bulk edit dialog."""
+        """Add a tag in the bulk edit dialog."""
         tag = {"ids": [str(self.stash.library.tags.id_of(name))], "mode": "ADD"}
         return self.stash.bulk_save([self.ids[sample] for sample in samples], tag_ids=tag)
 
     def tag_in_plex(self, sample: Sample, name: str) -> None:
-        """The user adds a genre in Plex, as Plex's own app does: with the whole list."""
+        """Add a genre in Plex as Plex's own app does: by sending the whole list."""
         item = self.item_at(sample)
         assert item is not None
         genres = [*item.genres, name]
@@ -117,7 +117,7 @@ class DemoHarness(ProcessHarness):
         opener.open(urllib.request.Request(url, method="PUT")).close()
         self.own_tags[sample] = name
 
-    # --- what there is to see
+    # --- state
 
     def item_at(self, sample: Sample) -> PlexItem | None:
         return self.plex.find(sample.plex_path)
@@ -130,12 +130,12 @@ class DemoHarness(ProcessHarness):
         return sample in self.saved and not self.differences_of(sample)
 
     def letters(self) -> list[dict[str, Any]]:
-        """Each scene's newest dead letter, by scene."""
+        """Return the newest dead letter of each scene."""
         newest = {letter["scene_id"]: letter for letter in reversed(super().letters())}
         return [newest[scene_id] for scene_id in sorted(newest)]
 
     def queued(self) -> int:
-        """Edits that are on disk and not yet done."""
+        """Count the edits on disk that are not done yet."""
         return jobs_left(self.data_dir)
 
     def snapshot(self) -> Snapshot:
@@ -156,14 +156,14 @@ class DemoHarness(ProcessHarness):
 
 
 def blocked(hooks: Sequence[HookRun]) -> tuple[float, float]:
-    """How long each scene's save waited for the plugin: median and worst, in milliseconds."""
+    """Return how long saves waited for the plugin: median and worst, in milliseconds."""
     times = [run.seconds * 1000 for run in hooks] or [0.0]
     return statistics.median(times), max(times)
 
 
 @contextmanager
 def open_harness(prepare: Prepare) -> Iterator[DemoHarness]:
-    """Set everything up; in the end every process is stopped and the temp folder removed.
+    """Set up the demo; at the end stop every process and remove the temp folder.
 
     Args:
         prepare: called with Plex before the first save.

@@ -1,4 +1,4 @@
-"""Where the demo is seen: in a terminal with colours and a live status below the text, elsewhere as plain lines."""
+"""The demo's output: colours and a live status in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 WIDTH = 100
 _LOOK = 0.1
-#: Saves at the same time, as from the browser tabs of an impatient person.
+#: Number of saves at the same time, as from several browser tabs.
 _TABS = 3
 _LOOKS = {
     State.UNTOUCHED: ("·", ".", "bright_black"),
@@ -34,11 +34,11 @@ _PLEX_COLOURS = {"up": "green", "starting up": "yellow", "down": "red"}
 
 
 class Stage:
-    """Says things, and keeps the status up to date while it waits."""
+    """Prints text, and keeps the status up to date while it waits."""
 
     def __init__(self, look: Callable[[], Snapshot]) -> None:
         """Args:
-        look: how things are now.
+        look: returns the current snapshot.
         """
         console = Console(highlight=False, emoji=False)
         self.is_live = sys.stdout.isatty() and not console.is_dumb_terminal
@@ -66,10 +66,10 @@ class Stage:
         self._pool.shutdown(cancel_futures=True)
         self._live.stop()
 
-    # --- saying
+    # --- output
 
     def say(self, text: str, style: str = "", first: str = "  ", rest: str | None = None) -> None:
-        """One paragraph, indented."""
+        """Print one indented paragraph."""
         rest = " " * len(first) if rest is None else rest
         lines = textwrap.fill(
             text, self.console.width - 1, initial_indent=first, subsequent_indent=rest
@@ -86,13 +86,13 @@ class Stage:
         self.pause(1.5)
 
     def fact(self, text: str, good: bool = True) -> None:
-        """One thing that was seen to happen."""
+        """Print one observed fact."""
         marks = "*!" if self._is_ascii else "✓✗"
         self.say(text, "green" if good else "red", f"  {marks[not good]} ")
         self.pause(0.6)
 
     def columns(self, rows: Sequence[Sequence[str]], indent: str = "    ") -> None:
-        """A small table; the first column is dimmed."""
+        """Print a small table; the first column is dimmed."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for first, *others in rows:
             cells = [text.ljust(width) for text, width in zip(others, widths[1:], strict=True)]
@@ -100,22 +100,22 @@ class Stage:
             line.rstrip()
             self.console.print(line)
 
-    def standing(self) -> None:
-        """Where there is no live status, say it now and then."""
+    def print_status(self) -> None:
+        """Print the status as a line where there is no live status."""
         self._snapshot = self._look()
         if not self.is_live:
             self.say(f"[{_counts(self._snapshot)}]", first="    ")
 
-    # --- doing and waiting
+    # --- actions and waits
 
-    def at_once(self, actions: Iterable[Callable[[], T]]) -> list[T]:
-        """Do several things at the same time; return what each returned."""
+    def run_at_once(self, actions: Iterable[Callable[[], T]]) -> list[T]:
+        """Run several actions at the same time; return their results."""
         futures: list[Future[T]] = [self._pool.submit(action) for action in actions]
         self.wait_until(lambda: all(future.done() for future in futures), 60.0)
         return [future.result() for future in futures]
 
     def wait_until(self, reached: Callable[[], bool], patience: float) -> bool:
-        """Wait, with the status kept up to date; return whether it came to that in time."""
+        """Wait for a condition and update the status; return whether it came true in time."""
         end = time.monotonic() + patience
         while not (there := reached()) and time.monotonic() < end:
             self._snapshot = self._look()
@@ -123,13 +123,13 @@ class Stage:
         self._snapshot = self._look()
         return there
 
-    def let_pass(self, seconds: float) -> None:
+    def wait_seconds(self, seconds: float) -> None:
         self.wait_until(lambda: False, seconds)
 
     def pause(self, seconds: float) -> None:
-        """Give a person time to read; nobody watches a pipe."""
+        """Give the user time to read; do not wait when the output is a pipe."""
         if self.is_live:
-            self.let_pass(seconds)
+            self.wait_seconds(seconds)
 
     # --- the status
 

@@ -1,4 +1,4 @@
-"""What happens in the demo, chapter by chapter."""
+"""The demo's chapters."""
 
 from __future__ import annotations
 
@@ -20,25 +20,33 @@ from worker.process import worker_alive
 EXPECTED = tuple(sample for sample in ALL if sample is not TWIN)
 OWN_TAG = "Watch again"
 _PATIENCE = 60.0
-#: Seconds after which an empty queue has nothing more to say.
+#: Seconds after which an empty queue counts as finished.
 _GRACE = 1.0
 
 
-def tell(harness: DemoHarness, stage: Stage) -> None:
-    """The whole story."""
-    for chapter in (_opening, _one_save, _many_at_once, _outage, _unclear, _yours, _killed):
+def run_story(harness: DemoHarness, stage: Stage) -> None:
+    """Run all chapters."""
+    for chapter in (
+        _opening,
+        _one_save,
+        _many_at_once,
+        _outage,
+        _ambiguous,
+        _user_edits_in_plex,
+        _killed,
+    ):
         chapter(harness, stage)
-        stage.standing()
+        stage.print_status()
     stage.pause(1.0)
 
 
 def _opening(harness: DemoHarness, stage: Stage) -> None:
     stage.chapter(
         "PlexSync: what you save in Stash reaches Plex",
-        f"A simulated Stash with {len(ALL)} scenes, a simulated Plex with the same files. Stash sees them below"
-        f" {STASH_FOLDER}, Plex below {PLEX_FOLDER}, so the plugin is given one path mapping. Every save below runs"
-        " the plugin as Stash does: one process per scene, and the save waits for it. Only the pauses between two"
-        " attempts are a hundred times shorter here than at home.",
+        f"A simulated Stash with {len(ALL)} scenes and a simulated Plex with the same files. Stash"
+        f" sees them in {STASH_FOLDER}, Plex in {PLEX_FOLDER}, so the plugin has one path mapping."
+        " Every save runs the plugin as Stash does: one process per scene, and the save waits for"
+        " it. Only the pauses between two attempts are a hundred times shorter than usual.",
     )
 
 
@@ -53,14 +61,14 @@ def _one_save(harness: DemoHarness, stage: Stage) -> None:
     start = time.monotonic()
     _record(harness, [harness.save_sample(sample)])
     saved = time.monotonic() - start
-    _settle(harness, stage, [sample])
+    _wait_for_sync(harness, stage, [sample])
     after = in_plex(item)
     names = ("title", "studio", "date", "genres", "actors", "collections")
     shown = [(name, readable(before[name]), readable(after[name])) for name in names]
     stage.columns([("", "Plex before", "Plex now"), *shown])
     stage.fact(
-        f"The save took {saved * 1000:.0f} ms. Plex had it {time.monotonic() - start:.1f} s after the click,"
-        " sent by a worker in the background that this first save has started.",
+        f"The save took {saved * 1000:.0f} ms. Plex had it {time.monotonic() - start:.1f} s after"
+        " the click, sent by a background worker that this first save started.",
         harness.in_sync(sample),
     )
 
@@ -69,20 +77,21 @@ def _many_at_once(harness: DemoHarness, stage: Stage) -> None:
     singles, tagged = catalogue.SINGLES, catalogue.TAGGED
     stage.chapter(
         "2. You are in a hurry",
-        f"{len(singles)} scenes saved in several browser tabs at once, {len(tagged)} more by the tagger, and right"
-        " after that a bulk edit gives half of them one more tag.",
+        f"{len(singles)} scenes are saved in several browser tabs at once, {len(tagged)} more by"
+        " the tagger. Right after that a bulk edit adds a tag to half of them.",
     )
     hooks, writes = len(harness.hooks), len(harness.plex.writes)
     saves = [partial(harness.save_sample, sample) for sample in singles]
-    _record(harness, stage.at_once([partial(harness.save_tagged, tagged), *saves]))
+    _record(harness, stage.run_at_once([partial(harness.save_tagged, tagged), *saves]))
     _record(
-        harness, stage.at_once([partial(harness.add_tag, singles[:4] + tagged[:2], "Remastered")])
+        harness,
+        stage.run_at_once([partial(harness.add_tag, singles[:4] + tagged[:2], "Remastered")]),
     )
-    good = _settle(harness, stage, singles + tagged)
+    good = _wait_for_sync(harness, stage, singles + tagged)
     _fact_of_saves(harness, stage, hooks)
     stage.fact(
-        f"{len(harness.plex.writes) - writes} requests brought all of it to Plex, {len(singles + tagged)} scenes: each"
-        " carries every field that changed.",
+        f"{len(harness.plex.writes) - writes} requests updated {len(singles + tagged)} scenes in"
+        " Plex: each request carries all changed fields.",
         good,
     )
 
@@ -91,85 +100,90 @@ def _outage(harness: DemoHarness, stage: Stage) -> None:
     samples = catalogue.DURING_OUTAGE
     stage.chapter(
         "3. Plex goes down",
-        f"The machine with Plex is off. You notice nothing in Stash: {len(samples)} scenes are saved, and one from"
-        " before is given another title, and then a better one.",
+        f"The machine with Plex is off. You notice nothing in Stash: {len(samples)} scenes are"
+        " saved, and the title of an earlier scene is changed twice.",
     )
     hooks = len(harness.hooks)
     harness.plex.stop()
     saves = [partial(harness.save_sample, sample) for sample in samples]
     _record(
         harness,
-        stage.at_once([partial(harness.save_sample, catalogue.FIRST, title="A Heron"), *saves]),
+        stage.run_at_once([partial(harness.save_sample, catalogue.FIRST, title="A Heron"), *saves]),
     )
     better = "A Heron at Dawn (Director's Cut)"
-    _record(harness, stage.at_once([partial(harness.save_sample, catalogue.FIRST, title=better)]))
+    _record(
+        harness, stage.run_at_once([partial(harness.save_sample, catalogue.FIRST, title=better)])
+    )
     _fact_of_saves(harness, stage, hooks)
-    stage.let_pass(1.5)
+    stage.wait_seconds(1.5)
     stage.fact(
-        f"{_waiting(harness)} scenes wait on disk (two edits of one scene count as one). Plex starts ...",
+        f"{_waiting(harness)} scenes wait on disk (two edits of one scene count as one)."
+        " Plex starts ...",
         harness.queued() >= _waiting(harness),
     )
     harness.plex.starting_up = True
     harness.plex.start()
-    stage.let_pass(1.5)
+    stage.wait_seconds(1.5)
     stage.fact(
-        f'... and answers "503, starting up" for a while: {_waiting(harness)} go on waiting,'
+        f'... and answers "503, starting up" for a while: {_waiting(harness)} still wait,'
         f" {len(harness.letters())} were given up.",
         harness.queued() >= _waiting(harness) and not harness.letters(),
     )
     harness.plex.starting_up = False
     start = time.monotonic()
-    good = _settle(harness, stage, (*samples, catalogue.FIRST))
+    good = _wait_for_sync(harness, stage, (*samples, catalogue.FIRST))
     stage.fact(
         f"Plex was back, and {time.monotonic() - start:.1f} s later it had every edit.", good
     )
 
 
-def _unclear(harness: DemoHarness, stage: Stage) -> None:
+def _ambiguous(harness: DemoHarness, stage: Stage) -> None:
     stage.chapter(
         "4. Not everything is clear",
-        f'"{TWIN.title}" lies in two libraries of Plex; "{UNSCANNED.title}" is so new that Plex has not scanned it.',
+        f'"{TWIN.title}" is in two Plex libraries. Plex has not scanned "{UNSCANNED.title}" yet.',
     )
     before = len(harness.plex.writes)
     _record(
         harness,
-        stage.at_once(
+        stage.run_at_once(
             [partial(harness.save_sample, TWIN), partial(harness.save_sample, UNSCANNED)]
         ),
     )
     stage.wait_until(lambda: bool(harness.letters()), _PATIENCE)
     stage.fact(
-        f'"{TWIN.title}" may be either of two items. PlexSync does not guess: nothing was written, and it is'
-        " reported for review.",
+        f'"{TWIN.title}" may be either of two items. PlexSync does not guess: it wrote nothing'
+        " and reported the scene for review.",
         bool(harness.letters()) and len(harness.plex.writes) == before,
     )
-    stage.let_pass(1.0)
+    stage.wait_seconds(1.0)
     stage.fact(
-        f'"{UNSCANNED.title}" waits and is tried again, now and then. Nothing else waits for it.',
+        f'"{UNSCANNED.title}" waits and is retried from time to time.'
+        " Other scenes do not wait for it.",
         harness.queued() > 0,
     )
     harness.plex.add_file(UNSCANNED.plex_path, UNSCANNED.size)
     harness.plex.scan(harness.library)
     start = time.monotonic()
-    good = _settle(harness, stage, [UNSCANNED])
+    good = _wait_for_sync(harness, stage, [UNSCANNED])
     stage.fact(
-        f"Plex scans its folder. {time.monotonic() - start:.1f} s later the scene is in sync, by itself.",
+        f"Plex scans its folder. {time.monotonic() - start:.1f} s later the scene is in sync,"
+        " without any action of yours.",
         good,
     )
 
 
-def _yours(harness: DemoHarness, stage: Stage) -> None:
+def _user_edits_in_plex(harness: DemoHarness, stage: Stage) -> None:
     first = catalogue.FIRST
     stage.chapter(
-        "5. What is yours in Plex stays yours",
-        f'You tag "{first.title}" with "{OWN_TAG}" in Plex. In Stash you replace its tags. Then you let Plex refresh'
-        " the metadata of the whole library.",
+        "5. Your own edits in Plex stay",
+        f'You tag "{first.title}" with "{OWN_TAG}" in Plex. In Stash you replace its tags. Then'
+        " you let Plex refresh the metadata of the whole library.",
     )
     harness.tag_in_plex(first, OWN_TAG)
     _record(
-        harness, stage.at_once([partial(harness.save_sample, first, tags=("Birds", "Morning"))])
+        harness, stage.run_at_once([partial(harness.save_sample, first, tags=("Birds", "Morning"))])
     )
-    _settle(harness, stage, [first])
+    _wait_for_sync(harness, stage, [first])
     item = harness.item_at(first)
     assert item is not None
     genres = ", ".join(item.genres)
@@ -183,7 +197,7 @@ def _yours(harness: DemoHarness, stage: Stage) -> None:
             harness.plex.refresh_item(item.rating_key)
     kept = sum(map(harness.in_sync, saved))
     stage.fact(
-        f"After the refresh {kept} of {len(saved)} scenes show what they showed.",
+        f"After the refresh {kept} of {len(saved)} scenes still show the same metadata.",
         kept == len(saved),
     )
 
@@ -192,12 +206,14 @@ def _killed(harness: DemoHarness, stage: Stage) -> None:
     samples = catalogue.BEFORE_KILL
     stage.chapter(
         "6. The worker is killed",
-        f"{len(samples)} scenes are saved while Plex is slow. In the middle of the first write the worker is ended"
-        " the hard way (kill -9), as by a crash or a power cut.",
+        f"{len(samples)} scenes are saved while Plex is slow. In the middle of the first write the"
+        " worker is killed (kill -9), as by a crash or a power cut.",
     )
     slow = harness.plex.faults.add(Delay(1.0), method="PUT")
     writes = _puts(harness)
-    _record(harness, stage.at_once([partial(harness.save_sample, sample) for sample in samples]))
+    _record(
+        harness, stage.run_at_once([partial(harness.save_sample, sample) for sample in samples])
+    )
     stage.wait_until(lambda: _puts(harness) > writes, _PATIENCE)
     victims = kill_workers(harness.data_dir)
     if victims:
@@ -207,11 +223,12 @@ def _killed(harness: DemoHarness, stage: Stage) -> None:
         stage.fact("The worker's process can't be found on this system, so it lives on.", False)
     slow.remove()
     stage.pause(0.8)
-    _record(harness, stage.at_once([partial(harness.save_sample, catalogue.AFTER_KILL)]))
-    good = _settle(harness, stage, (*samples, catalogue.AFTER_KILL))
+    _record(harness, stage.run_at_once([partial(harness.save_sample, catalogue.AFTER_KILL)]))
+    good = _wait_for_sync(harness, stage, (*samples, catalogue.AFTER_KILL))
     now = worker_pids(harness.data_dir)
     stage.fact(
-        f"The next save started {f'worker {now[0]}' if now else 'another'}, which took up all of them.",
+        f"The next save started {f'worker {now[0]}' if now else 'another'}, which synced all of"
+        " them.",
         good,
     )
 
@@ -228,8 +245,8 @@ def _fact_of_saves(harness: DemoHarness, stage: Stage, since: int) -> None:
     )
 
 
-def _settle(harness: DemoHarness, stage: Stage, samples: Sequence[Sample]) -> bool:
-    """Wait until these are in sync; not for ever, and not where nothing more is under way."""
+def _wait_for_sync(harness: DemoHarness, stage: Stage, samples: Sequence[Sample]) -> bool:
+    """Wait until these are in sync, the queue stays empty, or the time is over."""
     idle_since: float | None = None
 
     def over() -> bool:
@@ -252,4 +269,4 @@ def _puts(harness: DemoHarness) -> int:
     return harness.plex.log.count("PUT")
 
 
-__all__ = ["EXPECTED", "tell"]
+__all__ = ["EXPECTED", "run_story"]

@@ -1,4 +1,4 @@
-"""How it ended: counted on the two simulators, on PlexSync's dead letters, and on every hook that ran."""
+"""The demo's summary, from both simulators, the dead letters and every hook run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.demo.story import EXPECTED
 
 @dataclass(frozen=True)
 class Result:
-    """What is to be said at the end."""
+    """The figures of the summary."""
 
     in_sync: int
     differing: dict[Sample, list[str]]
@@ -38,7 +38,7 @@ def judge(harness: DemoHarness) -> Result:
         for sample in EXPECTED
         if not harness.in_sync(sample)
     }
-    # The header tells PlexSync's requests from those of the user's own Plex app.
+    # The header separates PlexSync's requests from those of the user's Plex app.
     requests = [
         one.request
         for one in harness.plex.log.all()
@@ -59,15 +59,14 @@ def judge(harness: DemoHarness) -> Result:
 
 
 def _problems(harness: DemoHarness) -> list[str]:
-    """What must not happen, whatever is in sync."""
+    """Return everything that must not happen, even when all scenes are in sync."""
     found = [f"a hook failed: {run.error}" for run in harness.hooks if run.error is not None]
     meant = {
         item.rating_key for sample in EXPECTED if (item := harness.item_at(sample)) is not None
     }
     touched = {write.rating_key for write in harness.plex.writes} - meant
     found += [
-        f'"{harness.plex.item(key).title}" in Plex was edited, which nobody asked for'
-        for key in sorted(touched)
+        f'"{harness.plex.item(key).title}" in Plex was edited by mistake' for key in sorted(touched)
     ]
     for_review = {letter["scene_id"] for letter in harness.letters()}
     if harness.ids[TWIN] not in for_review:
@@ -86,10 +85,12 @@ def show(stage: Stage, result: Result, harness: DemoHarness) -> None:
     each = result.requests / max(1, result.in_sync)
     stage.say(f"For review   {len(result.letters)} of {len(ALL)} scenes", "magenta")
     stage.say(
-        f"Saves        {result.saves}; each waited {result.median:.0f} ms (median), {result.worst:.0f} ms (worst)"
+        f"Saves        {result.saves}; each waited {result.median:.0f} ms (median),"
+        f" {result.worst:.0f} ms (worst)"
     )
     stage.say(
-        f"Requests     {result.requests} to Plex, {each:.1f} per synced scene; {result.writes} of them edits"
+        f"Requests     {result.requests} to Plex, {each:.1f} per synced scene;"
+        f" {result.writes} of them edits"
     )
     titles = {scene_id: sample.name for sample, scene_id in harness.ids.items()}
     for letter in result.letters:
@@ -108,7 +109,8 @@ def _show_letter(stage: Stage, letter: dict[str, Any], title: str) -> None:
     candidates = (letter["details"] or {}).get("candidates", [])
     reason = f"{len(candidates)} items in Plex may be it" if candidates else letter["error_message"]
     lines = [
-        f"candidate {one['files'][0]['path']} in library {one['library']} (item {one['rating_key']})"
+        f"candidate {one['files'][0]['path']} in library {one['library']}"
+        f" (item {one['rating_key']})"
         for one in candidates
     ]
     heading = f'For review: scene {letter["scene_id"]} "{title}": {reason} ({letter["error_type"]})'
@@ -125,4 +127,7 @@ def _show_block(stage: Stage, heading: str, lines: list[str], style: str) -> Non
 def _next_step(result: Result) -> str:
     if not result.good:
         return "something is wrong here; 'make test' may show what."
-    return "link this folder into Stash's plugins folder; then Settings > Plugins: Plex address, token, path mappings."
+    return (
+        "link this folder into Stash's plugins folder; then Settings > Plugins: Plex address,"
+        " token, path mappings."
+    )

@@ -1,1 +1,1 @@
-"""The whole chain with real processes: a save in Stash, a hook, the queue, the worker, Plex over HTTP."""
+"""End-to-end tests with real processes: a save in Stash, hook, queue, worker, Plex over HTTP."""

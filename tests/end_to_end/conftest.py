@@ -1,4 +1,4 @@
-"""PlexSync installed between a Stash and a Plex, with real processes. POSIX only."""
+"""Fixtures: PlexSync installed between a Stash and a Plex, with real processes. POSIX only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ collect_ignore: list[str] = [] if os.name == "posix" else ["."]
 
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plugins folder with PlexSync in it."""
+    """Return a plugins folder with PlexSync in it."""
     folder = tmp_path_factory.mktemp("stash") / "plugins"
     install_plugin(folder / "PlexSync")
     return folder
@@ -34,7 +34,7 @@ def quiet_environment(
 
 @pytest.fixture
 def make_harness(tmp_path: Path, plugins: Path) -> Iterator[Callable[..., ProcessHarness]]:
-    """Makes a test's harness, with options for the simulated Stash."""
+    """Return a factory of harnesses, with options for the simulated Stash."""
     made: list[ProcessHarness] = []
 
     def make(env: Mapping[str, str] | None = None, **stash_options: Any) -> ProcessHarness:

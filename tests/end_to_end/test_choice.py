@@ -1,4 +1,4 @@
-"""A scene that several Plex items may be: shown with its candidates, decided by a person, remembered from then on."""
+"""Ambiguous scenes: the user sees the candidates and chooses an item; the choice is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.tasks import refused_task, run_command, run_task
 def ambiguous(
     harness: ProcessHarness, folders: tuple[str, ...] = ("one", "two"), **scene: Any
 ) -> tuple[Scene, list[PlexItem]]:
-    """A scene with a file name that several items of Plex have."""
+    """Add a scene whose file name several Plex items have."""
     items = [harness.add_item(f"{folder}/same", size=7) for folder in folders]
     return harness.stash.add_scene(files=[("/elsewhere/same.mp4", 7)], **scene), items
 
@@ -70,14 +70,14 @@ def test_a_choice_can_be_changed(harness: ProcessHarness) -> None:
     assert len(harness.plex.writes) == 2
 
 
-def test_the_same_choice_twice_is_fine(harness: ProcessHarness) -> None:
+def test_the_same_choice_can_be_made_twice(harness: ProcessHarness) -> None:
     scene, (first, _) = ambiguous(harness, title="Mine")
     for _ in range(2):
         done = run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
         assert done.summary == f"Scene {scene.id} is in sync"
 
 
-def test_an_item_that_is_no_candidate_is_refused_with_the_candidates_named(
+def test_an_item_that_is_not_a_candidate_is_refused_with_the_list_of_candidates(
     harness: ProcessHarness,
 ) -> None:
     scene, items = ambiguous(harness, title="Mine")
@@ -89,7 +89,7 @@ def test_an_item_that_is_no_candidate_is_refused_with_the_candidates_named(
     assert harness.plex.writes == []
 
 
-def test_a_choice_for_a_certain_scene_is_its_item_or_refused(harness: ProcessHarness) -> None:
+def test_a_choice_for_an_unambiguous_scene_must_be_its_item(harness: ProcessHarness) -> None:
     scene, item = harness.pair(title="Mine")
     _, stranger = harness.pair("stranger")
     error = refused_task(
@@ -105,13 +105,13 @@ def test_a_choice_for_a_certain_scene_is_its_item_or_refused(harness: ProcessHar
 
 
 @pytest.mark.parametrize("key", ["x", "0"])
-def test_a_rating_key_that_is_no_number_is_refused(harness: ProcessHarness, key: str) -> None:
+def test_a_rating_key_that_is_not_a_number_is_refused(harness: ProcessHarness, key: str) -> None:
     scene, _ = ambiguous(harness)
     assert "rating_key" in refused_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=key)
 
 
 @pytest.mark.parametrize("how", ["gone", "another file"])
-def test_a_choice_whose_item_or_file_has_gone_is_dropped_and_said(
+def test_a_choice_whose_item_or_file_is_gone_is_dropped_and_reported(
     harness: ProcessHarness, how: str
 ) -> None:
     scene, (first, second, third) = ambiguous(harness, ("one", "two", "three"), title="Mine")
@@ -133,7 +133,7 @@ def test_a_choice_whose_item_or_file_has_gone_is_dropped_and_said(
     assert not any("chosen" in text for text in again.texts), "said once"
 
 
-def test_a_choice_whose_item_plex_replaced_is_not_taken_for_the_new_one_unasked(
+def test_a_choice_does_not_carry_over_to_an_item_that_replaced_the_chosen_one(
     harness: ProcessHarness,
 ) -> None:
     scene, (first, second) = ambiguous(harness, title="Mine")
@@ -145,10 +145,10 @@ def test_a_choice_whose_item_plex_replaced_is_not_taken_for_the_new_one_unasked(
     assert failed(harness) == [scene.id]
 
 
-def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(
+def test_one_of_two_scenes_can_be_chosen_for_the_same_item(
     harness: ProcessHarness,
 ) -> None:
-    """Two scenes, one item: neither has the better claim until somebody says so."""
+    """Two scenes match one item equally well until the user chooses."""
     item = harness.add_item("one/same", size=7)
     mine, other = (
         harness.stash.add_scene(title=title, files=[(f"/elsewhere/{title}/same.mp4", 7)])
@@ -163,7 +163,7 @@ def test_a_choice_of_one_of_two_scenes_for_the_same_item_is_possible(
     assert item.title == "Mine"
 
 
-def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(
+def test_a_choice_applies_to_the_preview_and_to_a_running_worker(
     harness: ProcessHarness,
 ) -> None:
     scene, (first, second) = ambiguous(harness, title="Mine")
@@ -174,15 +174,13 @@ def test_a_choice_holds_for_the_preview_and_for_a_worker_that_is_alive(
     shown = run_command(harness.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})
     assert (shown.exit_code, shown.stdout.strip()) == (0, f"Scene {scene.id} is in sync"), shown
     assert titles([first, second]) == ["same", "Saved"]
-    stop_workers(
-        harness.data_dir
-    )  # it would find the change, and leave the preview nothing to show
+    stop_workers(harness.data_dir)  # it would sync the change, and the preview would be empty
     harness.stash.change_silently(scene.id, title="Later")
     done = run_task(harness, "Preview", scene_id=scene.id)
     assert (done.output["changed"], done.output["ambiguous"]) == (1, 0)
 
 
-def test_a_choice_goes_with_its_scene(harness: ProcessHarness) -> None:
+def test_a_choice_is_removed_with_its_scene(harness: ProcessHarness) -> None:
     scene, (first, _) = ambiguous(harness, title="Mine")
     run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=first.rating_key)
     harness.stash.destroy_scene(scene.id)

@@ -1,4 +1,4 @@
-"""The commands for people in a shell: help, exit codes, one JSON document for programs, never a traceback."""
+"""Commands in a shell: help, exit codes, one JSON document for programs, never a traceback."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COMMANDS = (
     "worker",
     "install",
 )
-#: Commands that do something with a Stash that is known, and change nothing but their own files.
+#: Commands that need a known Stash, and change nothing but their own files.
 ASKING: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "check": ("check",),
@@ -80,13 +80,13 @@ def command(harness: ProcessHarness, *arguments: str, **options: Any) -> Shown:
 
 @pytest.fixture
 def known(harness: ProcessHarness) -> ProcessHarness:
-    """Stash has run a task once, so that the command line knows where it is."""
+    """Run a task of Stash, so that the command line knows Stash's address."""
     harness.pair(title="Title", details="Text")
     run_task(harness, "Status")
     return harness
 
 
-# --- help, and what is not understood
+# --- help and usage errors
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -99,7 +99,7 @@ def test_each_command_has_a_help_text(capsys: pytest.CaptureFixture[str], name: 
     assert all(one in stdout for one in COMMANDS) or name
 
 
-def test_help_is_there_for_the_process_too(tmp_path: Path) -> None:
+def test_the_process_shows_its_help(tmp_path: Path) -> None:
     shown = run_command(tmp_path, "--help")
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert "resync" in shown.stdout
@@ -119,7 +119,7 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_not_understood_ends_with_2_and_says_how_to_ask(
+def test_a_usage_error_ends_with_2_and_points_to_the_help(
     capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
     with pytest.raises(SystemExit) as left:
@@ -129,14 +129,14 @@ def test_what_is_not_understood_ends_with_2_and_says_how_to_ask(
     assert "usage: PlexSync.py" in stderr
 
 
-def test_what_is_not_understood_ends_the_process_with_2(tmp_path: Path) -> None:
+def test_a_usage_error_ends_the_process_with_2(tmp_path: Path) -> None:
     shown = run_command(tmp_path, "dance", "--json")
     assert (shown.exit_code, shown.stdout) == (2, "")
     assert "dance" in shown.stderr
 
 
 @pytest.mark.parametrize("value", ["x", "-1"])
-def test_a_number_that_is_none_is_one_line(known: ProcessHarness, value: str) -> None:
+def test_an_invalid_number_is_reported_in_one_line(known: ProcessHarness, value: str) -> None:
     asked = (
         ("resync", "--", value),
         ("resync", f"--rating-key={value}", "1"),
@@ -154,7 +154,7 @@ def test_a_number_that_is_none_is_one_line(known: ProcessHarness, value: str) ->
 # --- all commands
 
 
-def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(
+def test_queries_end_with_0_and_one_document_even_in_parallel(
     known: ProcessHarness,
 ) -> None:
     with ThreadPoolExecutor(3) as pool:
@@ -176,9 +176,7 @@ def test_commands_that_ask_end_with_0_and_one_document_also_all_at_once(
 
 
 @pytest.mark.parametrize("what", ["status", "check", "preview"])
-def test_without_json_a_command_answers_in_lines_for_people(
-    known: ProcessHarness, what: str
-) -> None:
+def test_without_json_a_command_prints_readable_lines(known: ProcessHarness, what: str) -> None:
     shown = command(known, *ASKING[what])
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert len(shown.stdout.splitlines()) > 1
@@ -217,7 +215,7 @@ def test_a_dry_run_shows_what_the_run_then_does(known: ProcessHarness) -> None:
     assert len(known.plex.writes) == 1, "what is the same is not sent again"
 
 
-# --- when something is wrong
+# --- errors
 
 
 @pytest.mark.parametrize("what", ["check", "dry run", "sync"])
@@ -228,7 +226,7 @@ def test_before_the_first_save_the_user_reads_what_to_do(tmp_path: Path, what: s
     assert "save any scene" in json.dumps(shown.document)
 
 
-def test_what_needs_no_stash_works_before_the_first_save(tmp_path: Path) -> None:
+def test_commands_without_stash_work_before_the_first_save(tmp_path: Path) -> None:
     names = ("status", "failed", "clear failed", "clear queue", "report", "sync queue", "retry")
     with ThreadPoolExecutor(2) as pool:
         for shown in pool.map(
@@ -238,7 +236,7 @@ def test_what_needs_no_stash_works_before_the_first_save(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("what", ["check", "preview"])
-def test_with_plex_away_a_command_ends_with_1_and_says_why(
+def test_with_plex_down_a_command_ends_with_1_and_the_reason(
     known: ProcessHarness, what: str
 ) -> None:
     known.plex.stop()
@@ -247,7 +245,7 @@ def test_with_plex_away_a_command_ends_with_1_and_says_why(
     assert "Plex" in shown.stdout + shown.stderr
 
 
-def test_with_plex_away_json_is_still_one_document(known: ProcessHarness) -> None:
+def test_with_plex_down_json_is_still_one_document(known: ProcessHarness) -> None:
     known.plex.stop()
     shown = command(known, "sync", "--json")
     assert shown.exit_code == 1
@@ -264,10 +262,10 @@ def test_a_wrong_token_is_named_and_not_shown(known: ProcessHarness) -> None:
         assert "another-token-0123456789" not in shown.stdout + shown.stderr
 
 
-def test_a_session_that_ran_out_is_one_line_with_what_to_do(
+def test_an_expired_session_is_one_line_with_advice(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
-    """The command line has nothing but the session of the last save or task."""
+    """The command line only has the session of the last save or task."""
     harness = make_harness(username="user", password="secret-of-the-user")
     run_task(harness, "Status")
     harness.stash.invalidate_sessions()
@@ -278,7 +276,7 @@ def test_a_session_that_ran_out_is_one_line_with_what_to_do(
 
 
 @pytest.mark.parametrize("what", ["status", "sync"])
-def test_a_data_directory_that_can_not_be_is_one_line(tmp_path: Path, what: str) -> None:
+def test_an_impossible_data_directory_is_reported_in_one_line(tmp_path: Path, what: str) -> None:
     file = tmp_path / "file"
     file.write_text("no folder")
     shown = run_command(
@@ -292,7 +290,7 @@ def test_a_data_directory_that_can_not_be_is_one_line(tmp_path: Path, what: str)
 @pytest.mark.parametrize(
     "name", ["dlq.db", "index.db", "memory.db", os.path.join("queue", "data.db")]
 )
-def test_a_damaged_database_is_one_line_for_whoever_only_asks(tmp_path: Path, name: str) -> None:
+def test_a_damaged_database_is_reported_in_one_line_by_queries(tmp_path: Path, name: str) -> None:
     (tmp_path / "queue").mkdir(mode=0o700)
     (tmp_path / name).write_bytes(b"no database at all, whatever its name says" * 100)
     shown = run_command(tmp_path, "report", "--json")
@@ -301,7 +299,7 @@ def test_a_damaged_database_is_one_line_for_whoever_only_asks(tmp_path: Path, na
     assert len(shown.stderr.splitlines()) <= 1
 
 
-def test_a_wrong_environment_variable_is_one_line(tmp_path: Path) -> None:
+def test_a_wrong_environment_variable_is_reported_in_one_line(tmp_path: Path) -> None:
     with closing(Inbox(str(tmp_path))) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
     shown = run_command(tmp_path, "sync", "--queue", env={"PLEXSYNC_TIME_SCALE": "x"})
@@ -318,7 +316,7 @@ def write_letter(folder: Path, text: str) -> None:
         dlq.add(create_sync_job(7, "metadata", {"title": "T"}), AmbiguousMatch(text, []), 0)
 
 
-def test_a_terminal_without_these_letters_shows_question_marks(tmp_path: Path) -> None:
+def test_a_terminal_shows_question_marks_for_characters_that_it_lacks(tmp_path: Path) -> None:
     write_letter(tmp_path, "日本語 may be any of two ☃")
     shown = run_command(tmp_path, "failed", env={"PYTHONIOENCODING": "ascii"})
     assert shown.exit_code == 0
@@ -332,7 +330,7 @@ def test_a_line_break_in_a_title_makes_no_second_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes that close early are POSIX's")
-def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
+def test_a_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
     for number in range(200):
         write_letter(tmp_path, f"{number} " + "x" * 2000)
     process = subprocess.Popen(
@@ -352,7 +350,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a terminal of its own is POSIX's")
-def test_progress_is_shown_on_a_terminal_and_nowhere_else(known: ProcessHarness) -> None:
+def test_progress_is_shown_only_on_a_terminal(known: ProcessHarness) -> None:
     for number in range(5):
         known.pair(f"more{number}", title=f"More {number}")
     ours, theirs = os.openpty()
@@ -373,7 +371,7 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(known: ProcessHarness)
 # --- the worker
 
 
-def test_the_worker_command_works_off_the_queue_and_leaves(known: ProcessHarness) -> None:
+def test_the_worker_command_processes_the_queue_and_exits(known: ProcessHarness) -> None:
     with closing(Inbox(str(known.data_dir))) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
     shown = command(known, "worker", "--idle-timeout", "0.2")
@@ -382,7 +380,7 @@ def test_the_worker_command_works_off_the_queue_and_leaves(known: ProcessHarness
     assert queued(known.data_dir) == []
 
 
-def test_a_second_worker_leaves_at_once(known: ProcessHarness) -> None:
+def test_a_second_worker_exits_at_once(known: ProcessHarness) -> None:
     scene, item = known.pair("other")
     known.save(scene, title="T")
     known.wait_for_title(item, "T")
@@ -411,7 +409,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(
         stderr=subprocess.PIPE,
         env=environment(harness.data_dir, {"PLEXSYNC_TIME_SCALE": SCALE}),
         text=True,
-        # a shell's background job ignores it, and so would its children
+        # a shell's background job and its children ignore SIGINT
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: len(harness.plex.writes) >= 3)

@@ -1,4 +1,4 @@
-"""The task buttons: each of them, with a worker alive and with none, and what the user reads in every weather."""
+"""All task buttons, with and without a running worker, and their messages to the user."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from validation.config import default_settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 HOUR = 3600.0
-#: All but the one that installs; Re-sync scene needs an argument.
+#: All tasks except the installer; Re-sync scene needs an argument.
 OPERATIONS = (
     "Check setup",
     "Sync recent scenes",
@@ -48,12 +48,12 @@ OPERATIONS = (
     "Report",
     "Re-sync scene",
 )
-#: Scenes of the library that *Sync all* is stopped in; `PLEXSYNC_SCENES=10000` by hand.
+#: Size of the library in which *Sync all* is stopped; `PLEXSYNC_SCENES=10000` for a long run.
 SCENES = int(os.environ.get("PLEXSYNC_SCENES", "300"))
 
 
-def alive(harness: ProcessHarness) -> None:
-    """A worker that has worked off its first edit, and waits for more."""
+def run_worker(harness: ProcessHarness) -> None:
+    """Start a worker that has synced its first edit and is idle."""
     scene, item = harness.pair("first")
     harness.save(scene, title="First")
     harness.wait_for_title(item, "First")
@@ -62,7 +62,7 @@ def alive(harness: ProcessHarness) -> None:
 
 
 def library(harness: ProcessHarness, count: int) -> list[tuple[Scene, PlexItem]]:
-    """Scenes that nobody has synced yet, changed long ago."""
+    """Add scenes that are not synced yet, changed long ago."""
     return [
         harness.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - 40 * HOUR)
         for number in range(count)
@@ -70,7 +70,7 @@ def library(harness: ProcessHarness, count: int) -> list[tuple[Scene, PlexItem]]
 
 
 def puts(harness: ProcessHarness) -> Counter[str | None]:
-    """How many edits each item got."""
+    """Count the edits of each item."""
     return Counter(exchange.request.first("id") for exchange in harness.plex.log.matching("PUT"))
 
 
@@ -96,7 +96,7 @@ def test_every_task_of_the_manifest_ends_well_with_progress_and_one_line(
     harness: ProcessHarness, with_worker: bool
 ) -> None:
     if with_worker:
-        alive(harness)
+        run_worker(harness)
     scene, _ = harness.pair(title="T", updated_at=time.time() - HOUR)
     names = [task.name for task in harness.stash.plugins.manifests["PlexSync"].tasks]
     assert {*OPERATIONS, "Install dependencies"} == set(names)
@@ -112,16 +112,16 @@ def test_every_task_of_the_manifest_ends_well_with_progress_and_one_line(
 
 
 @pytest.mark.parametrize("name", ["Sync all scenes", "Clear failed"])
-def test_the_one_line_result_is_in_the_answer_too(harness: ProcessHarness, name: str) -> None:
+def test_the_summary_line_is_in_the_response_too(harness: ProcessHarness, name: str) -> None:
     done = run_task(harness, name)
     assert done.summary in json.dumps(done.output, ensure_ascii=False)
 
 
-def test_a_task_with_a_retry_that_waits_does_not_call_that_a_problem_while_a_worker_is_alive(
+def test_a_waiting_retry_is_not_a_problem_for_a_task_while_a_worker_runs(
     harness: ProcessHarness,
 ) -> None:
-    """A scene whose file Plex does not have waits for minutes; nothing that is due is left."""
-    alive(harness)
+    """A scene whose file Plex does not have waits for minutes; no job is due."""
+    run_worker(harness)
     lost = harness.stash.add_scene(files=[("/data/not-in-plex.mp4", 1)])
     with closing(Inbox(str(harness.data_dir))) as inbox:
         job = create_sync_job(lost.id, "metadata", {"title": "T"})
@@ -137,7 +137,7 @@ def test_a_task_with_a_retry_that_waits_does_not_call_that_a_problem_while_a_wor
     assert (done.level, done.output.get("waiting")) == ("info", None), done.log
 
 
-def test_with_a_worker_alive_a_wrong_token_is_named_all_the_same(harness: ProcessHarness) -> None:
+def test_a_task_names_a_wrong_token_even_while_a_worker_runs(harness: ProcessHarness) -> None:
     harness.configure(plex_token="a-token-that-plex-rejects")
     scene, _ = harness.pair(title="T")
     harness.save(scene, title="T")
@@ -155,7 +155,7 @@ def samples(harness: ProcessHarness, count: int = 6) -> None:
         harness.pair(f"deep/folder{number}/file{number}", title=f"Title {number}")
 
 
-def test_check_setup_says_that_all_is_well_and_what_is_there(harness: ProcessHarness) -> None:
+def test_check_setup_confirms_a_good_setup_with_its_details(harness: ProcessHarness) -> None:
     samples(harness)
     done = run_task(harness, "Check setup")
     assert done.summary == "Check setup: all is well"
@@ -189,7 +189,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", PROBLEMS)
-def test_check_setup_names_what_is_wrong(harness: ProcessHarness, what: str) -> None:
+def test_check_setup_names_the_error(harness: ProcessHarness, what: str) -> None:
     wrong, names = PROBLEMS[what]
     harness.configure(
         **{
@@ -223,7 +223,7 @@ def test_check_setup_says_when_plexsync_is_switched_off(harness: ProcessHarness)
     ["/data => /media", "/data/ => /media/", "/data/deep => /media/deep"],
     ids=["as it is", "with slashes", "deeper"],
 )
-def test_mappings_that_work_bring_no_suggestion(harness: ProcessHarness, mappings: str) -> None:
+def test_working_mappings_give_no_suggestion(harness: ProcessHarness, mappings: str) -> None:
     harness.configure(path_mappings=mappings)
     samples(harness)
     done = run_task(harness, "Check setup")
@@ -234,7 +234,7 @@ def test_mappings_that_work_bring_no_suggestion(harness: ProcessHarness, mapping
 @pytest.mark.parametrize(
     "mappings", [None, "/media => /data", "/elsewhere => /media"], ids=["none", "swapped", "wrong"]
 )
-def test_the_suggested_mapping_is_right_and_makes_all_certain_by_path(
+def test_the_suggested_mapping_lets_all_scenes_match_by_path(
     harness: ProcessHarness, mappings: str | None
 ) -> None:
     harness.configure(path_mappings=mappings)
@@ -247,10 +247,10 @@ def test_the_suggested_mapping_is_right_and_makes_all_certain_by_path(
     assert "suggested_path_mappings" not in again.output
 
 
-def test_a_mapping_that_hides_ambiguity_is_suggested_where_names_repeat(
+def test_a_mapping_is_suggested_where_file_names_repeat(
     harness: ProcessHarness,
 ) -> None:
-    """Equal file names in many folders: by name alone all of them are ambiguous or matched by their folders."""
+    """Equal file names in many folders are ambiguous by name, or matched by their folders."""
     harness.configure(path_mappings=None)
     for folder in ("one", "two", "three"):
         harness.pair(f"{folder}/scene")
@@ -258,7 +258,7 @@ def test_a_mapping_that_hides_ambiguity_is_suggested_where_names_repeat(
     assert done.output.get("suggested_path_mappings") == "/data => /media", done.log
 
 
-def test_no_secret_leaves_by_a_task_when_a_server_shouts_it(
+def test_a_task_hides_secrets_that_a_server_repeats(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     key = "api-key-of-stash-0123456789abcdef"
@@ -295,7 +295,7 @@ def test_the_first_task_or_worker_run_shows_every_default(
     assert harness.stash.plugin_settings("PlexSync") == {**default_settings(), **given}
 
 
-def test_nothing_that_is_set_is_overwritten_by_a_default(harness: ProcessHarness) -> None:
+def test_a_default_does_not_overwrite_a_setting(harness: ProcessHarness) -> None:
     given: dict[str, Any] = {
         "plexHost": "127.0.0.1",
         "plexPort": str(harness.plex.server.port),
@@ -318,7 +318,7 @@ def test_nothing_that_is_set_is_overwritten_by_a_default(harness: ProcessHarness
     assert page == {**default_settings(), **given}
 
 
-def test_a_page_that_has_everything_is_not_written(harness: ProcessHarness) -> None:
+def test_a_complete_settings_page_is_not_written(harness: ProcessHarness) -> None:
     harness.configure(**{**default_settings(), "sync_title": False})
     harness.pair(title="T")
     run_task(harness, "Check setup")
@@ -357,7 +357,7 @@ def test_sync_all_killed_halfway_and_started_again_writes_no_scene_twice(
     assert len(harness.plex.writes) == SCENES
 
 
-def test_a_save_overtakes_a_sync_all_under_way(harness: ProcessHarness) -> None:
+def test_a_save_overtakes_a_running_sync_all(harness: ProcessHarness) -> None:
     library(harness, 150)
     scene, item = harness.pair("mine", title="", updated_at=time.time() - 40 * HOUR)
     slow = harness.plex.faults.add(Delay(0.03), method="PUT")
@@ -372,11 +372,11 @@ def test_a_save_overtakes_a_sync_all_under_way(harness: ProcessHarness) -> None:
     assert behind <= 45, "at most what was taken together goes before it"
 
 
-def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
+def test_scenes_missing_in_plex_fail_at_once_and_sync_when_plex_has_them(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     harness = make_harness(env={"PLEXSYNC_TIME_SCALE": "0.002"})
-    alive(harness)
+    run_worker(harness)
     long_ago = time.time() - 40 * HOUR  # otherwise the worker's own scan may find them first
     lost = [
         harness.stash.add_scene(
@@ -401,11 +401,9 @@ def test_scenes_that_plex_does_not_have_fail_at_once_and_come_by_themselves(
 
 
 @pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
-def test_resync_repairs_what_was_changed_in_plex(
-    harness: ProcessHarness, with_worker: bool
-) -> None:
+def test_resync_reverts_changes_made_in_plex(harness: ProcessHarness, with_worker: bool) -> None:
     if with_worker:
-        alive(harness)
+        run_worker(harness)
     scene, item = harness.pair(title="Right", cover=PNG, updated_at=time.time() - 40 * HOUR)
     for number in (1, 2):
         item.values["title"] = "Changed in Plex"
@@ -417,8 +415,8 @@ def test_resync_repairs_what_was_changed_in_plex(
     assert run_task(harness, "Sync all scenes").output["queued"] == 0
 
 
-def test_a_resync_under_preserve_plex_edits_keeps_the_cover_ours(harness: ProcessHarness) -> None:
-    """PlexSync uploaded the poster; what a re-sync does must not make it the user's own."""
+def test_a_resync_with_preserve_plex_edits_still_updates_our_cover(harness: ProcessHarness) -> None:
+    """PlexSync uploaded the poster; a re-sync must not treat it as the user's own."""
     scene, _ = harness.pair(title="T", cover=PNG)
     run_task(harness, "Sync all scenes")
     assert len(harness.plex.uploads) == 1
@@ -429,7 +427,7 @@ def test_a_resync_under_preserve_plex_edits_keeps_the_cover_ours(harness: Proces
     assert harness.plex.uploads[-1].data == PNG + b"another"
 
 
-def test_resync_of_no_scene_says_what_it_wants(harness: ProcessHarness) -> None:
+def test_resync_without_a_valid_scene_id_names_the_argument(harness: ProcessHarness) -> None:
     for scene_id in ("", "-3", "1 2"):
         assert "scene_id" in refused_task(harness, "Re-sync scene", scene_id=scene_id)
 
@@ -458,7 +456,7 @@ def test_resync_of_a_scene_that_is_not_organized_says_that(harness: ProcessHarne
 # --- Status
 
 
-def test_status_counts_what_waits_what_is_tried_again_and_what_failed(
+def test_status_counts_waiting_retried_and_failed_scenes(
     harness: ProcessHarness,
 ) -> None:
     with closing(Inbox(str(harness.data_dir))) as inbox:
@@ -494,11 +492,11 @@ def test_status_counts_what_waits_what_is_tried_again_and_what_failed(
     assert harness.workers() == [], "it starts nothing"
 
 
-def test_status_knows_the_worker_the_last_sync_the_index_and_the_hooks(
+def test_status_shows_the_worker_the_last_sync_the_index_and_the_hooks(
     harness: ProcessHarness,
 ) -> None:
     before = time.time()
-    alive(harness)
+    run_worker(harness)
     done = run_task(harness, "Status")
     assert (done.output["worker"]["alive"], done.output["worker"]["pid"]) == (
         True,
@@ -517,10 +515,10 @@ def test_status_knows_the_worker_the_last_sync_the_index_and_the_hooks(
     )
 
 
-def test_status_shows_the_open_breaker_of_an_outage_and_that_it_is_over(
+def test_status_shows_an_open_circuit_breaker_until_the_outage_is_over(
     harness: ProcessHarness,
 ) -> None:
-    alive(harness)
+    run_worker(harness)
     scene, item = harness.pair()
     harness.plex.stop()
     harness.save(scene, title="T")
@@ -534,7 +532,7 @@ def test_status_shows_the_open_breaker_of_an_outage_and_that_it_is_over(
     wait_until(lambda: run_task(harness, "Status").output["plex"] == "closed")
 
 
-def test_status_names_the_problem_that_keeps_the_worker_from_working(
+def test_status_names_the_problem_that_blocks_the_worker(
     harness: ProcessHarness,
 ) -> None:
     harness.configure(plex_token="another-token-0123456789")
@@ -557,10 +555,10 @@ def test_status_says_that_plexsync_is_switched_off(harness: ProcessHarness) -> N
     assert any("switched off" in text for text in done.texts), done.texts
 
 
-# --- failed ones
+# --- failed scenes
 
 
-def test_show_failed_finds_the_ambiguous_ones_behind_thousands_that_plex_does_not_have(
+def test_show_failed_finds_ambiguous_scenes_behind_thousands_missing_in_plex(
     harness: ProcessHarness,
 ) -> None:
     write_letters(harness, AmbiguousMatch("may be any of two", []), [1])
@@ -578,7 +576,7 @@ def test_show_failed_names_each_scene_with_its_reason(harness: ProcessHarness) -
     assert "1 not in Plex" in done.summary
 
 
-def test_retry_and_clear_take_only_those_with_the_reason(harness: ProcessHarness) -> None:
+def test_retry_and_clear_can_be_limited_to_a_reason(harness: ProcessHarness) -> None:
     pairs = harness.pairs(2, title="T")
     write_letters(harness, ValueError("by a bug"), [pairs[0][0].id])
     write_letters(harness, AmbiguousMatch("may be any", []), [pairs[1][0].id])
@@ -616,7 +614,7 @@ def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> 
     assert writing_requests(harness) == []
 
 
-def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(
+def test_clear_queue_keeps_the_jobs_that_a_worker_is_processing(
     harness: ProcessHarness,
 ) -> None:
     hang = harness.plex.faults.add(Hang(), method="PUT")
@@ -636,8 +634,8 @@ def test_clear_queue_while_a_worker_is_at_work_leaves_what_it_has_in_hand(
 # --- Preview
 
 
-def memory_of(harness: ProcessHarness) -> bytes | None:
-    """What is stored, whatever the file's pages look like."""
+def write_history_of(harness: ProcessHarness) -> bytes | None:
+    """Return the content of the write history as SQL, independent of its page layout."""
     file = harness.data_dir / "memory.db"
     if not file.exists():
         return None
@@ -664,7 +662,7 @@ def test_preview_writes_nothing_and_shows_what_the_sync_then_does(harness: Proce
     harness.stash.add_scene(title="Lost", files=[("/data/lost.mp4", 7)])
     done = run_task(harness, "Preview", scope="all")
     assert writing_requests(harness) == []
-    assert not memory_of(harness)
+    assert not write_history_of(harness)
     assert not load_sync_timestamps(harness.data_dir)
     assert queued(harness.data_dir) == []
     counts = {
@@ -694,7 +692,7 @@ def test_preview_shows_a_cover_that_the_sync_would_upload(harness: ProcessHarnes
     assert done.output["changed"] == 1, done.output
 
 
-def test_preview_of_recent_ones_or_one_leaves_the_others_out(harness: ProcessHarness) -> None:
+def test_preview_of_recent_scenes_or_one_scene_omits_the_others(harness: ProcessHarness) -> None:
     old, _ = harness.pair("old", title="Old", updated_at=time.time() - 40 * HOUR)
     new, _ = harness.pair("new", title="New")
     recent = run_task(harness, "Preview")
@@ -703,7 +701,7 @@ def test_preview_of_recent_ones_or_one_leaves_the_others_out(harness: ProcessHar
     assert [one["scene_id"] for one in one.output["scenes"]] == [old.id]
 
 
-def test_preview_of_nothing_that_is_there_says_so(harness: ProcessHarness) -> None:
+def test_preview_refuses_invalid_scenes_and_scopes(harness: ProcessHarness) -> None:
     for arguments in (
         {"scope": "everything"},
         {"scope": "scene"},
@@ -713,8 +711,8 @@ def test_preview_of_nothing_that_is_there_says_so(harness: ProcessHarness) -> No
         assert refused_task(harness, "Preview", **arguments)
 
 
-def test_a_preview_says_nothing_about_a_sync_that_it_does_not_do(harness: ProcessHarness) -> None:
-    """With strict matching off the first candidate is what would be written; nothing was synced to it yet."""
+def test_a_preview_does_not_report_a_sync(harness: ProcessHarness) -> None:
+    """With strict matching off the preview shows the first candidate, not synced yet."""
     harness.configure(strict_matching=False)
     for folder in ("one", "two"):
         harness.add_item(f"{folder}/c", size=7)
@@ -724,8 +722,8 @@ def test_a_preview_says_nothing_about_a_sync_that_it_does_not_do(harness: Proces
     assert not [text for level, text in done.log if level == "error"], "a line without Stash's mark"
 
 
-def test_a_preview_while_a_worker_is_at_work_disturbs_nobody(harness: ProcessHarness) -> None:
-    alive(harness)
+def test_a_preview_does_not_disturb_a_running_worker(harness: ProcessHarness) -> None:
+    run_worker(harness)
     pairs = library(harness, 60)
     harness.plex.faults.add(Delay(0.01), method="PUT")
     harness.stash.bulk_save([scene.id for scene, _ in pairs[:5]], details="Text")
@@ -790,7 +788,7 @@ PRIVATE = (
 def test_an_anonymous_report_holds_no_path_title_or_name(harness: ProcessHarness) -> None:
     library_ = harness.plex.add_library("PrivateLibrary", ["/media"])
     other = harness.plex.add_library("SecondLibrary", ["/media"])
-    alive(harness)
+    run_worker(harness)
     for where, name in (
         (library_, "Ann's Private Film"),
         (other, "Plain Title Of Mine"),
@@ -819,12 +817,12 @@ def test_an_anonymous_report_holds_no_path_title_or_name(harness: ProcessHarness
 
 
 def test_an_anonymous_report_can_still_be_read(harness: ProcessHarness) -> None:
-    alive(harness)
+    run_worker(harness)
     text = report_of(harness, anonymous="true")
     for word in ("plexapi", "max_retries = 5", "waiting", "Worker started", "wrote title"):
         assert word in text, f"{word} in {text}"
 
 
-def test_a_report_is_written_also_where_nothing_works(harness: ProcessHarness) -> None:
+def test_a_report_is_written_even_without_a_working_setup(harness: ProcessHarness) -> None:
     harness.configure(plex_url=None, plex_token=None)
     assert "plex_url is not set" in report_of(harness)

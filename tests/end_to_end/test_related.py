@@ -1,4 +1,4 @@
-"""Renames of what scenes have, merged tags, new scenes: what changes in Plex without a scene being saved."""
+"""Renames, merged tags and new scenes: changes in Plex without a save of a scene."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.simulators.stash.events import (
 from tests.tasks import run_task
 from worker.process import WorkerLock
 
-#: kind → the scene's field that holds it, and how Plex shows it
+#: kind → (field of the scene, reader of the item's values in Plex)
 KINDS: dict[str, tuple[str, Callable[[PlexItem], object], object]] = {
     "performer": ("performers", lambda item: item.actors, ["New"]),
     "studio": ("studio", lambda item: item.studio, "New"),
@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[str, Callable[[PlexItem], object], object]] = {
 }
 
 
-def having(
+def add_scene_with(
     harness: ProcessHarness, kind: str, name: str, value: str = "Old"
 ) -> tuple[Scene, PlexItem]:
     field = KINDS[kind][0]
@@ -63,7 +63,7 @@ def synced(harness: ProcessHarness, pairs: list[tuple[Scene, PlexItem]]) -> None
 def mutate(
     harness: ProcessHarness, mutation: str, type_name: str, **input_: Any
 ) -> list[dict[str, Any]]:
-    """A mutation as Stash's own page sends it; what its hooks of ours answered."""
+    """Send a mutation as Stash's own page does; return the output of PlexSync's hooks."""
     before = len(harness.stash.plugins.runs())
     harness.stash.graphql(
         f"mutation M($input: {type_name}!) {{ {mutation}(input: $input) {{ id }} }}",
@@ -80,9 +80,9 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(
     harness: ProcessHarness, kind: str
 ) -> None:
     _, shown, new = KINDS[kind]
-    pairs = [having(harness, kind, f"synced{number}") for number in range(4)]
+    pairs = [add_scene_with(harness, kind, f"synced{number}") for number in range(4)]
     synced(harness, pairs)
-    never, never_item = having(harness, kind, "never")
+    never, never_item = add_scene_with(harness, kind, "never")
     _, without_item = without = harness.pair("without")
     synced(harness, [without])
     writes = len(harness.plex.writes)
@@ -134,7 +134,7 @@ def test_an_update_without_a_new_name_queues_nothing(
 
 
 def test_renames_while_plex_is_down_arrive_when_it_is_back(harness: ProcessHarness) -> None:
-    pair = having(harness, "performer", "a")
+    pair = add_scene_with(harness, "performer", "a")
     synced(harness, [pair])
     harness.plex.stop()
     harness.stash.rename_performer("Old", "Between")
@@ -146,7 +146,7 @@ def test_renames_while_plex_is_down_arrive_when_it_is_back(harness: ProcessHarne
     assert not harness.letters()
 
 
-def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(harness: ProcessHarness) -> None:
+def test_a_rename_without_scenes_sends_no_request_to_plex(harness: ProcessHarness) -> None:
     harness.stash.add_tag("Old")
     harness.stash.rename_tag("Old", "New")
     wait_until(lambda: "0 scenes that show it" in harness.worker_log())
@@ -154,7 +154,7 @@ def test_a_rename_that_nobody_shows_is_done_without_a_word_to_plex(harness: Proc
     assert harness.plex.writes == []
 
 
-def test_a_renamed_thing_that_is_gone_by_then_costs_nothing(harness: ProcessHarness) -> None:
+def test_a_renamed_object_that_was_deleted_meanwhile_is_skipped(harness: ProcessHarness) -> None:
     with closing(Inbox(str(harness.data_dir))) as inbox:
         for kind in KINDS:
             inbox.put(create_related_job(kind, 4711))
@@ -179,7 +179,7 @@ def test_renames_that_fail_are_kept_one_by_one(harness: ProcessHarness) -> None:
 # --- merges
 
 
-def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(harness: ProcessHarness) -> None:
+def test_scenes_of_a_merged_tag_show_its_new_name(harness: ProcessHarness) -> None:
     source, target = harness.stash.add_tag("Source"), harness.stash.add_tag("Target")
     pairs = [harness.pair(f"file{number}", tags=["Source"]) for number in range(3)]
     synced(harness, pairs)
@@ -195,7 +195,7 @@ def test_a_merged_tag_is_shown_by_the_scenes_that_had_the_other(harness: Process
 
 
 def test_a_merged_scene_never_writes_its_title_to_the_sources_item(harness: ProcessHarness) -> None:
-    """Stash fires no hook for it. The target has both files now, and each is an item of its own in Plex."""
+    """Stash fires no hook for a merge. The target has both files, and Plex has an item for each."""
     (target, target_item), (source, source_item) = pairs = harness.pairs(2)
     synced(harness, pairs)
     merge = "mutation M($input: SceneMergeInput!) { sceneMerge(input: $input) { id } }"
@@ -206,7 +206,7 @@ def test_a_merged_scene_never_writes_its_title_to_the_sources_item(harness: Proc
     )
     run_task(harness, "Sync recent scenes")
     assert source_item.title == f"Saved {source.id}"
-    if target_item.title != "Merged":  # then it is shown as ambiguous, and can be decided
+    if target_item.title != "Merged":  # a sync reports it as ambiguous, so that the user can choose
         assert [letter["scene_id"] for letter in harness.letters()] == [target.id]
         run_task(harness, "Re-sync scene", scene_id=target.id, rating_key=target_item.rating_key)
     assert (target_item.title, source_item.title) == ("Merged", f"Saved {source.id}")
@@ -234,7 +234,7 @@ def test_an_empty_scene_of_a_scan_leaves_plex_alone_until_it_is_saved(
     wait_until(lambda: item.summary == "Text")
 
 
-def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(
+def test_an_empty_scene_that_is_saved_before_its_job_runs_is_synced(
     harness: ProcessHarness,
 ) -> None:
     item = harness.add_item("new", size=7)
@@ -247,10 +247,10 @@ def test_an_empty_scene_that_is_saved_before_the_worker_comes_to_it_is_synced(
     harness.wait_for_title(item, "Saved")
 
 
-def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
+def test_the_scan_for_missed_edits_does_not_sync_empty_scenes(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
-    """The worker looks for edits of which no hook told every few minutes; here several times a second."""
+    """The worker scans for missed edits every few minutes; here several times a second."""
     harness = make_harness(env={"PLEXSYNC_TIME_SCALE": "0.0003"})
     synced(harness, [harness.pair("first")])
     looks = harness.stash.log.count()
@@ -261,18 +261,18 @@ def test_empty_scenes_of_a_scan_are_not_pushed_by_the_look_for_missed_edits(
         b"PlexSyncUpdated" in exchange.request.body for exchange in harness.stash.log.all()[looks:]
     ].count(True)
 
-    def looked_often() -> bool:
+    def scanned_often() -> bool:
         return (
             sum(b"PlexSyncUpdated" in one.request.body for one in harness.stash.log.all()[looks:])
             >= asked + 3
         )
 
-    wait_until(looked_often, "it looks for missed edits")
+    wait_until(scanned_often, "scans for missed edits")
     harness.wait_for_empty_queue()
     assert item.title == "By hand in Plex", harness.worker_log()[-800:]
 
 
-# --- what these hooks cost
+# --- the cost of these hooks
 
 
 EVENTS: dict[str, HookContext] = {
@@ -288,7 +288,7 @@ EVENTS: dict[str, HookContext] = {
 
 @pytest.fixture
 def busy(tmp_path: Path) -> Any:
-    """A data directory with its lock held: every hook finds a worker alive."""
+    """Return a data directory with a held lock, so that every hook finds a running worker."""
     folder = tmp_path / "busy"
     folder.mkdir(mode=0o700)
     lock = WorkerLock(str(folder))
@@ -298,7 +298,7 @@ def busy(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_these_hooks_load_next_to_nothing(busy: Path, tmp_path: Path, event: str) -> None:
+def test_these_hooks_load_few_modules(busy: Path, tmp_path: Path, event: str) -> None:
     loaded = modules_of_a_hook(encode(hook_input(EVENTS[event])), busy, tmp_path)
     assert loaded & {*HEAVY, *LIGHTER} == set()
     (job,) = queued(busy)
@@ -307,7 +307,9 @@ def test_these_hooks_load_next_to_nothing(busy: Path, tmp_path: Path, event: str
 
 @pytest.mark.parametrize("object_id", [0, -1, None, "7", True, 2**63, 1.5])
 @pytest.mark.parametrize("kind", ["Tag.Update.Post", "Scene.Create.Post"])
-def test_an_event_without_an_id_is_one_line(busy: Path, kind: str, object_id: object) -> None:
+def test_an_event_without_an_id_is_reported_in_one_line(
+    busy: Path, kind: str, object_id: object
+) -> None:
     context = {"type": kind, "id": object_id, "input": {"name": "N"}}
     answer = run(json.dumps({"args": {"hookContext": context}}).encode(), busy)
     assert "id" in answer.error

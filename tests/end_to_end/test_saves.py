@@ -1,4 +1,4 @@
-"""A scene saved in Stash reaches its Plex item, in every way in which one can save."""
+"""A scene saved in Stash reaches its Plex item, for all ways to save."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_all_fields_of_a_save_go_out_in_one_request_and_once(harness: ProcessHar
 
 
 def test_later_edits_of_a_scene_that_waits_win(harness: ProcessHarness) -> None:
-    """Plex does not answer, so that the scene waits for the whole of the edits."""
+    """Plex does not respond, so the scene waits during all edits."""
     scene, item = harness.pair()
     hang = harness.plex.faults.add(Hang())
     for title in ("First", "Second", "Third"):
@@ -68,8 +68,8 @@ def test_edits_of_a_scene_that_is_being_processed_win(harness: ProcessHarness) -
     assert item.title == "Third"
 
 
-def test_an_edit_after_the_scene_was_read_is_not_taken_for_synced(harness: ProcessHarness) -> None:
-    """The worker has read the scene from Stash and waits for Plex's item; then another edit comes."""
+def test_an_edit_after_the_scene_was_read_does_not_count_as_synced(harness: ProcessHarness) -> None:
+    """Another edit comes while the worker has read the scene and waits for Plex's item."""
     scene, item = harness.pair()
     hang = harness.plex.faults.add(
         Hang(), method="GET", path=f"/library/metadata/{item.rating_key}", times=1
@@ -86,7 +86,7 @@ def test_an_edit_after_the_scene_was_read_is_not_taken_for_synced(harness: Proce
 def test_an_edit_without_a_hook_during_a_sync_is_newer_than_that_sync(
     harness: ProcessHarness,
 ) -> None:
-    """What was read before the edit is recorded after it; the task must still find the edit."""
+    """A sync reads the scene before the edit and is recorded after it; the task finds the edit."""
     scene, item = harness.pair()
     hang = harness.plex.faults.add(Hang(), method="PUT", times=1)
     harness.save(scene, title="First")
@@ -140,7 +140,7 @@ def test_identify_and_a_cleared_field_reach_plex_and_a_scan_does_not(
     assert item.title == "Identified"
 
 
-def test_an_outage_in_the_middle_costs_nothing(harness: ProcessHarness) -> None:
+def test_an_outage_loses_no_edit(harness: ProcessHarness) -> None:
     pairs = harness.pairs(8)
     harness.save(pairs[0][0], title="Before")
     harness.wait_for_title(pairs[0][1], "Before")
@@ -154,7 +154,7 @@ def test_an_outage_in_the_middle_costs_nothing(harness: ProcessHarness) -> None:
     harness.wait_for_empty_queue()
 
 
-def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(
+def test_a_killed_worker_is_replaced_and_no_edit_is_lost(
     harness: ProcessHarness,
 ) -> None:
     pairs = harness.pairs(6)
@@ -186,7 +186,7 @@ def test_a_worker_ends_on_request_and_the_next_save_starts_another(harness: Proc
     harness.wait_for_title(item, "Two")
 
 
-def test_a_worker_with_nothing_to_do_leaves_and_the_edit_after_that_arrives(
+def test_an_idle_worker_exits_and_the_next_edit_arrives(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     harness = make_harness(env={"PLEXSYNC_IDLE_TIMEOUT": "0.3"})
@@ -194,11 +194,13 @@ def test_a_worker_with_nothing_to_do_leaves_and_the_edit_after_that_arrives(
     for number in range(3):
         harness.save(scene, title=f"Title {number}")
         harness.wait_for_title(item, f"Title {number}")
-        time.sleep(0.25 + 0.1 * number)  # so that some saves meet a worker that is about to leave
+        time.sleep(0.25 + 0.1 * number)  # so that some saves meet a worker that is about to exit
     harness.wait_for_exit()
 
 
-def test_saves_at_once_from_many_tabs_reach_plex_by_one_worker(harness: ProcessHarness) -> None:
+def test_parallel_saves_from_many_tabs_reach_plex_through_one_worker(
+    harness: ProcessHarness,
+) -> None:
     pairs = harness.pairs(50)
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda pair: harness.save(pair[0], title=f"Tab {pair[0].id}"), pairs))
@@ -218,7 +220,7 @@ def test_a_deleted_scene_leaves_plex_alone(harness: ProcessHarness) -> None:
     assert item.title == "Here"
 
 
-def test_a_session_that_ran_out_is_replaced_by_the_next_saves(
+def test_an_expired_session_is_replaced_by_that_of_the_next_save(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     harness = make_harness(username="user", password="secret-of-the-user")

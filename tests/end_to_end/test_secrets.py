@@ -1,4 +1,4 @@
-"""Token, session cookie and API key: in no log, answer, dead letter, argument or environment, whatever goes wrong."""
+"""Secrets stay out of logs, outputs, dead letters, arguments and environments, despite errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.simulators.httpd import Answer, Reset
 
 API_KEY = "api-key-of-stash-0123456789abcdef"
 PASSWORD = "password-of-the-user"
-#: The one file that is there to hold the session.
+#: The only file that may hold the session.
 HOLDS_THE_SESSION = {"connection.json"}
 
 
-def test_no_secret_is_seen_anywhere_however_much_goes_wrong(
+def test_no_secret_is_visible_anywhere_after_many_errors(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     harness = make_harness(username="user", password=PASSWORD, api_key=API_KEY)
@@ -29,7 +29,7 @@ def test_no_secret_is_seen_anywhere_however_much_goes_wrong(
     process = [Path(f"/proc/{pid}/{name}") for name in ("cmdline", "environ")]
     seen = [path.read_bytes() for path in process if path.exists()]
 
-    go_wrong(harness, pairs[1][0].id)
+    cause_errors(harness, pairs[1][0].id)
     harness.stash.plugin_log.clear()
     harness.configure()
     harness.save(pairs[2][0], title="At last")
@@ -52,8 +52,8 @@ def test_no_secret_is_seen_anywhere_however_much_goes_wrong(
             assert secret.encode() not in place
 
 
-def go_wrong(harness: ProcessHarness, scene_id: int) -> None:
-    """Everything that makes somebody speak of addresses, tokens and answers."""
+def cause_errors(harness: ProcessHarness, scene_id: int) -> None:
+    """Cause all errors whose messages could show addresses, tokens or responses."""
     scene = harness.stash.scene(scene_id)
     broken = [
         harness.plex.faults.add(Answer(500, f"token={TOKEN}".encode()), times=1),
@@ -64,7 +64,7 @@ def go_wrong(harness: ProcessHarness, scene_id: int) -> None:
         harness.stash.faults.add(Answer(500, f"{API_KEY} {PASSWORD}".encode()), times=1),
     ]
     harness.save(scene, title="Goes wrong")
-    wait_until(lambda: all(rule.left == 0 for rule in broken), "all has gone wrong")
+    wait_until(lambda: all(rule.left == 0 for rule in broken), "all faults have happened")
     harness.configure(plex_token="rejected-token-0123456789", max_retries="99")
     harness.save(scene, title="Goes wrong again")
     wait_until(lambda: "max_retries" in harness.worker_log())

@@ -1,4 +1,4 @@
-"""Settings that are missing, wrong, corrected, switched off, or stand in: the edits are kept, and arrive."""
+"""Missing, wrong, corrected, switched-off and fallback settings: edits are kept and arrive."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
     harness.configure(**wrong)
     first, second = harness.pairs(2)
     harness.save(first[0], title="First")
-    wait_until(lambda: (harness.data_dir / "notices.jsonl").exists(), "the worker has found out")
+    wait_until(lambda: (harness.data_dir / "notices.jsonl").exists(), "the deferred log")
     run = harness.save(second[0], title="Second")
     told = [line.text for line in run.log if line.level in ("warning", "error")]
     assert len(told) == 1, told
@@ -48,7 +48,7 @@ def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
     harness.wait_for_title(second[1], "Second")
 
 
-def test_a_plex_that_is_elsewhere_is_found_when_its_address_is_corrected(
+def test_a_corrected_plex_address_is_used(
     harness: ProcessHarness,
 ) -> None:
     harness.configure(plex_url=closed_url())
@@ -59,7 +59,7 @@ def test_a_plex_that_is_elsewhere_is_found_when_its_address_is_corrected(
     harness.wait_for_title(item, "T")
 
 
-def test_a_corrected_setting_is_enough_also_for_a_worker_that_died_meanwhile(
+def test_a_corrected_setting_is_enough_even_when_the_worker_has_died(
     harness: ProcessHarness,
 ) -> None:
     harness.configure(plex_token=None)
@@ -95,7 +95,7 @@ def test_switched_off_keeps_edits_and_the_first_save_after_switching_on_syncs_th
     harness.wait_for_title(first[1], "While off")
 
 
-def test_the_environment_stands_in_for_what_the_page_does_not_say(
+def test_the_environment_fills_settings_that_the_page_leaves_unset(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     harness = make_harness(env={"PLEX_URL": "{plex}", "PLEX_TOKEN": TOKEN})
@@ -105,17 +105,17 @@ def test_the_environment_stands_in_for_what_the_page_does_not_say(
     harness.wait_for_title(item, "By the environment")
 
 
-def test_the_page_goes_before_the_environment(make_harness: Callable[..., ProcessHarness]) -> None:
+def test_the_page_overrides_the_environment(make_harness: Callable[..., ProcessHarness]) -> None:
     harness = make_harness(env={"PLEX_URL": closed_url(), "PLEX_TOKEN": "token-of-the-environment"})
     scene, item = harness.pair()
     harness.save(scene, title="By the page")
     harness.wait_for_title(item, "By the page")
 
 
-def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
+def test_the_older_plugins_settings_override_the_environment(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
-    """The environment stands in where Stash says nothing; here it says something, in the older words."""
+    """The environment only fills unset settings; here Stash has the older plugin's settings."""
     harness = make_harness(env={"PLEX_URL": closed_url(), "PLEX_TOKEN": "token-of-the-environment"})
     host, _, port = harness.plex.url.rpartition(":")
     harness.configure(plex_url=None, plex_token=None, plexHost=host, plexPort=port, plexToken=TOKEN)
@@ -124,14 +124,14 @@ def test_the_older_plugins_settings_on_the_page_go_before_the_environment(
     wait_until(lambda: item.title == "By the older words", "Plex shows it")
 
 
-def test_a_worker_follows_the_page_while_it_lives(harness: ProcessHarness) -> None:
+def test_a_running_worker_follows_changes_of_the_page(harness: ProcessHarness) -> None:
     scene, item = harness.pair()
     harness.save(scene, title="One", details="Text")
     harness.wait_for_title(item, "One")
     harness.configure(sync_title=False)
     harness.wait_for_empty_queue()
     other, other_item = harness.pair("other")
-    time.sleep(0.2)  # the settings count as fresh for a tenth of a second here
+    time.sleep(0.2)  # here the settings are cached for a tenth of a second
     harness.save(other, title="Not wanted", details="Wanted")
     wait_until(lambda: other_item.summary == "Wanted")
     assert other_item.title == "other"

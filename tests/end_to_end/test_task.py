@@ -1,4 +1,4 @@
-"""The task button Sync recent scenes: with and without a worker, in every weather, stopped and started again."""
+"""The task Sync recent scenes: with and without a worker, with failures, stopped and restarted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def start(harness: ProcessHarness) -> Job:
 
 
 def run(harness: ProcessHarness) -> dict[str, Any]:
-    """Run the task to its end; it must not fail."""
+    """Run the task to its end and assert success."""
     job = start(harness)
     assert job.wait(240)
     assert job.run is not None
@@ -38,7 +38,7 @@ def run(harness: ProcessHarness) -> dict[str, Any]:
 
 
 def counts(output: dict[str, Any]) -> dict[str, Any]:
-    """The answer but for its one line."""
+    """Return the response without its summary line."""
     assert output["ok"], output
     return {key: value for key, value in output.items() if key not in ("summary", "ok")}
 
@@ -46,7 +46,7 @@ def counts(output: dict[str, Any]) -> dict[str, Any]:
 def changed(
     harness: ProcessHarness, count: int, *, ago: float = HOUR
 ) -> list[tuple[Scene, PlexItem]]:
-    """Scenes that were changed without a hook, as Auto Tag does."""
+    """Add scenes and change them without a hook, as Auto Tag does."""
     return [
         harness.pair(f"file{number}", title=f"Title {number}", updated_at=time.time() - ago)
         for number in range(count)
@@ -58,7 +58,7 @@ def assert_all_show(harness: ProcessHarness, pairs: list[tuple[Scene, PlexItem]]
         harness.wait_for_title(item, scene.title)
 
 
-def test_without_a_worker_the_task_does_it_all_itself_with_progress(
+def test_without_a_worker_the_task_syncs_all_scenes_itself_with_progress(
     harness: ProcessHarness,
 ) -> None:
     pairs = changed(harness, 12)
@@ -77,7 +77,7 @@ def test_without_a_worker_the_task_does_it_all_itself_with_progress(
     assert [line.level for line in job.run.log] == ["info"]
 
 
-def test_what_is_in_sync_is_left_out_and_nothing_to_do_is_fine(harness: ProcessHarness) -> None:
+def test_scenes_in_sync_are_skipped_and_an_empty_run_succeeds(harness: ProcessHarness) -> None:
     assert counts(run(harness)) == {"queued": 0, "in_sync": 0}
     pairs = changed(harness, 3)
     assert run(harness)["queued"] == 3
@@ -88,7 +88,7 @@ def test_what_is_in_sync_is_left_out_and_nothing_to_do_is_fine(harness: ProcessH
     assert pairs[0][1].title == "Newer"
 
 
-def test_with_a_worker_alive_the_task_leaves_the_work_to_it(harness: ProcessHarness) -> None:
+def test_the_task_leaves_the_work_to_a_running_worker(harness: ProcessHarness) -> None:
     first, item = harness.pair()
     harness.save(first, title="Saved")
     harness.wait_for_title(item, "Saved")
@@ -136,7 +136,7 @@ def test_switched_off_the_task_queues_and_says_so(harness: ProcessHarness) -> No
     assert len(queued(harness.data_dir)) == 2
 
 
-def test_stopped_halfway_and_started_again_it_brings_the_rest(harness: ProcessHarness) -> None:
+def test_stopped_halfway_and_restarted_it_syncs_the_rest(harness: ProcessHarness) -> None:
     pairs = changed(harness, 12)
     slow = harness.plex.faults.add(Delay(0.1), method="PUT")
     job = start(harness)
@@ -151,7 +151,7 @@ def test_stopped_halfway_and_started_again_it_brings_the_rest(harness: ProcessHa
     harness.wait_for_empty_queue()
 
 
-def test_stopped_halfway_the_rest_comes_with_the_next_save(harness: ProcessHarness) -> None:
+def test_stopped_halfway_the_rest_is_synced_with_the_next_save(harness: ProcessHarness) -> None:
     pairs = changed(harness, 6)
     slow = harness.plex.faults.add(Delay(0.1), method="PUT")
     job = start(harness)
@@ -165,7 +165,7 @@ def test_stopped_halfway_the_rest_comes_with_the_next_save(harness: ProcessHarne
     assert_all_show(harness, pairs)
 
 
-def test_a_save_while_the_task_is_at_work_is_synced_too(harness: ProcessHarness) -> None:
+def test_a_save_while_the_task_runs_is_synced_too(harness: ProcessHarness) -> None:
     changed(harness, 8)
     slow = harness.plex.faults.add(Delay(0.1), method="PUT")
     job = start(harness)
@@ -177,10 +177,10 @@ def test_a_save_while_the_task_is_at_work_is_synced_too(harness: ProcessHarness)
     harness.wait_for_title(item, "In between")
 
 
-def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(
+def test_the_scenes_are_synced_when_the_worker_dies_during_the_task(
     harness: ProcessHarness,
 ) -> None:
-    """The task found a worker alive and left the work to it; then that one is killed. No other event comes."""
+    """The task leaves the work to a running worker, which is then killed. No other event comes."""
     first, item = harness.pair()
     harness.save(first, title="Saved")
     harness.wait_for_title(item, "Saved")
@@ -200,7 +200,7 @@ def test_when_the_worker_dies_while_the_task_looks_on_somebody_takes_over(
     )
 
 
-def test_a_stash_that_asks_for_a_login_answers_a_task(
+def test_a_task_works_with_a_stash_that_requires_a_login(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
     harness = make_harness(

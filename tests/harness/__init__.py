@@ -1,4 +1,4 @@
-"""The one test harness: both simulators, PlexSync between them, and what came of it.
+"""The test harness: both simulators, PlexSync between them, and the results.
 
-Tests, demo and benchmarks build on it. What only one of them needs is in a subclass beside them.
+Tests, demo and benchmarks build on it. Subclasses beside them add what only one of them needs.
 """

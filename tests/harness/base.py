@@ -1,4 +1,4 @@
-"""What every harness has: a Stash and a Plex that show the same files, and PlexSync's settings."""
+"""The base harness: a Stash and a Plex with the same files, and PlexSync's settings."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Harness:
         """Add a library to Plex and fill in the settings page.
 
         Args:
-            plex_folder: where Plex sees Stash's files.
-            settings: more of the usual settings.
+            plex_folder: Plex's path of Stash's files.
+            settings: further settings.
         """
         self.stash = stash
         self.plex = plex
@@ -51,7 +51,7 @@ class Harness:
         self.configure()
 
     def configure(self, **settings: Any) -> None:
-        """Fill in the settings page: the usual settings with these changes; None removes one."""
+        """Fill in the settings page: the test defaults with these changes; None removes one."""
         chosen = {**self._usual, **settings}
         self.stash.set_plugin_settings(
             PLUGIN, {key: value for key, value in chosen.items() if value is not None}
@@ -60,19 +60,19 @@ class Harness:
     # --- scenes and items
 
     def pair(self, name: str = "a", **scene: Any) -> tuple[Scene, PlexItem]:
-        """Add a file that both servers know: a scene, and the item of the same file."""
+        """Add a scene and the Plex item of the same file."""
         return self.add_scene(name, **scene), self.add_item(name)
 
     def pairs(self, count: int, **scene: Any) -> list[tuple[Scene, PlexItem]]:
         return [self.pair(f"file{number}", **scene) for number in range(count)]
 
     def add_scene(self, name: str = "a", **scene: Any) -> Scene:
-        """Add a scene alone; Plex does not have its file."""
+        """Add a scene whose file Plex does not have."""
         files = [(f"{STASH_FOLDER}/{name}.mp4", _SIZE)]
         return self.stash.add_scene(**{"title": f"Title of {name}", "files": files, **scene})
 
     def add_item(self, name: str = "a", *, size: int = _SIZE, **item: Any) -> PlexItem:
-        """Add the item of such a scene's file."""
+        """Add the Plex item of a scene's file."""
         return self.plex.add_item(self.library, f"{self.plex_folder}/{name}.mp4", size=size, **item)
 
     def find_item(self, scene: Scene) -> PlexItem | None:
@@ -90,7 +90,7 @@ class Harness:
     # --- results
 
     def differences(self, scene: Scene) -> list[str]:
-        """Return a line for each field in which Plex does not show what Stash has."""
+        """Return a line for each field that differs between Stash and Plex."""
         return differences(in_stash(self.stash, scene.id), self.find_item(scene))
 
     def letters(self) -> list[dict[str, Any]]:

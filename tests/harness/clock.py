@@ -1,4 +1,4 @@
-"""Time that a test moves by hand."""
+"""A clock that a test moves by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOUR = 3600.0
 
 
 class FakeClock(Env):
-    """A clock that only waiting moves on; actions can be planned for moments that a wait passes."""
+    """A clock that only waits advance; a test can schedule actions at times that a wait passes."""
 
     def __init__(self, now: float | None = None) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class FakeClock(Env):
         self.now = max(self.now, end)
 
     def after(self, seconds: float, action: Callable[[], object]) -> int:
-        """Plan an action for when that time has passed; return a number for `cancel`."""
+        """Schedule an action after that time; return its number for `cancel`."""
         number = next(self._number)
         heapq.heappush(self._planned, (self.now + seconds, number, action))
         return number

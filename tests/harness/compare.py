@@ -1,4 +1,4 @@
-"""Compares what Plex shows with what Stash has. It asks the simulators, not PlexSync."""
+"""Compare Plex with Stash. It asks the simulators, not PlexSync."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shown = dict[str, object]
 
 
 def in_stash(stash: StashSimulator, scene_id: int, own_tags: Iterable[str] = ()) -> Shown:
-    """Return what Plex is to show; the user gave the item `own_tags` in Plex."""
+    """Return the values that Plex must show; the user added `own_tags` in Plex."""
     scene, library = stash.scene(scene_id), stash.library
     date = scene.date or ""
     studio = library.studios.get(scene.studio_id).name if scene.studio_id else ""
@@ -45,7 +45,7 @@ def in_plex(item: PlexItem) -> Shown:
 
 
 def differences(wanted: Shown, item: PlexItem | None) -> list[str]:
-    """One line for each field in which Plex does not show what it is to show."""
+    """Return a line for each field whose value in Plex is wrong."""
     if item is None:
         return ["Plex has no item for its file"]
     shown = in_plex(item)
@@ -57,6 +57,6 @@ def differences(wanted: Shown, item: PlexItem | None) -> list[str]:
 
 
 def readable(value: object) -> str:
-    """A value for a person, on one line."""
+    """Format a value on one line."""
     text = ", ".join(sorted(value)) if isinstance(value, set) else " ".join(str(value).split())
     return f'"{text}"' if text else "nothing"

@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 
 class ImmediatePlexClient(PlexClient):
-    """A client whose quick retries follow one another without a pause."""
+    """A client that retries without a pause."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments, sleep=lambda seconds: None)
 
 
 class ShortTimeoutProvider(StashConfigProvider):
-    """The settings of Stash's page; a read timeout goes below what they allow."""
+    """The settings of Stash's page, with a read timeout shorter than they allow."""
 
     read_timeout: float | None = None
 
@@ -58,10 +58,10 @@ class ShortTimeoutProvider(StashConfigProvider):
 
 
 class WorkerInTest(SyncWorker):
-    """The worker, with the private parts that tests use."""
+    """A worker that exposes the private parts that tests use."""
 
     def run_again(self) -> None:
-        """Run, also after a stop."""
+        """Run, even after a stop."""
         self._stop.clear()
         self.run()
 
@@ -84,7 +84,7 @@ def make_worker(
     max_retries: int = 5,
     **parts: Any,
 ) -> WorkerInTest:
-    """Construct a worker. No other test code calls the constructor."""
+    """Construct a worker. All tests construct workers here."""
     return WorkerInTest(queue, dlq, config, data_dir, max_retries, **parts)
 
 
@@ -114,12 +114,12 @@ class WorkerHarness(Harness):
         return load_connection(str(self.data_dir))
 
     def log_in(self) -> None:
-        """Leave the latest connection, as a hook does."""
+        """Save the latest connection, as a hook does."""
         server = server_connection(port=self.stash.server.port, cookie=self.stash.cookie())
         save_connection(str(self.data_dir), StashConnection(server))
 
     def config(self, **changes: Any) -> PlexSyncConfig:
-        """Return the checked settings, without asking Stash."""
+        """Return the validated settings without asking Stash."""
         config, problem = validate_config({**(self.stash.plugin_settings(PLUGIN) or {}), **changes})
         assert config is not None, problem
         return config
@@ -133,7 +133,7 @@ class WorkerHarness(Harness):
         enqueue(self.queue, scene.id, "metadata", dict.fromkeys(fields, True))
 
     def edited(self, count: int, **fields: Any) -> list[Scene]:
-        """Add scenes with their items, each with an edit that waits."""
+        """Add scenes with their items, each with a queued edit."""
         scenes = [self.pair(f"s{number:04}", **fields)[0] for number in range(count)]
         self.edit_all(scenes)
         return scenes
@@ -165,8 +165,8 @@ class WorkerHarness(Harness):
         """Replace the worker, as a restart does.
 
         Args:
-            catch_up: it looks for missed edits.
-            config: the settings; default: it asks Stash.
+            catch_up: whether it scans for missed edits.
+            config: the settings; default: ask Stash.
         """
         if self._worker is not None:
             self._worker.close()
@@ -195,15 +195,15 @@ class WorkerHarness(Harness):
         return self._worker
 
     def make_catch_up(self, queue: Putter | None = None) -> CatchUp:
-        """Make what finds missed edits, with the harness's queue or another."""
+        """Make a scanner for missed edits, with the harness's queue or another."""
         return CatchUp(str(self.data_dir), self.client, queue or self.queue, now=self.clock.time)
 
     def run(self) -> None:
-        """Run the worker until it had nothing to do for the idle time."""
+        """Run the worker until its idle time is over."""
         self.worker.run_again()
 
     def run_for(self, seconds: float) -> None:
-        """Run the worker for so long on the fake clock, however much is left."""
+        """Run the worker for this time on the fake clock."""
         end = self.clock.now + seconds
         plan = self.clock.after(seconds, self.worker.stop)
         self.worker.run_again()
@@ -213,7 +213,7 @@ class WorkerHarness(Harness):
     # --- results
 
     def jobs(self) -> list[SyncJob]:
-        """Return the jobs that wait, in the order of the rows."""
+        """Return the waiting jobs in the order of their rows."""
         rows = self.queue._putter.execute(
             "SELECT data FROM ack_queue_default WHERE status < 2 ORDER BY _id"
         )
@@ -230,7 +230,7 @@ class WorkerHarness(Harness):
 
     @contextmanager
     def request_times(self) -> Iterator[list[float]]:
-        """Note the fake time of requests to Plex. Enter it before faults are added."""
+        """Record the fake time of requests to Plex. Enter it before adding faults."""
         moments: list[float] = []
 
         def note(_request: Request) -> bool:

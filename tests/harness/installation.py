@@ -15,7 +15,7 @@ from tests.harness.processes import PATIENCE, stop_workers, wait_until, worker_p
 from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import HookRun, Scene, StashSimulator
 
-#: All durations of the worker but the idle time are this much shorter.
+#: All of the worker's durations except the idle time are multiplied by this.
 SCALE = "0.02"
 _LOCAL = "127.0.0.1,localhost"
 
@@ -43,9 +43,9 @@ class ProcessHarness(Harness):
         Args:
             folder: for Stash's plugins and the data directory.
             data_dir: default: below `folder`.
-            plex: default: one of our own, with `token`.
+            plex: default: a new one with `token`.
             plugins: Stash's plugins folder with PlexSync in it; default: one below `folder`.
-            env: more of the plugin's environment; `{plex}` stands for Plex's address.
+            env: added to the plugin's environment; `{plex}` becomes Plex's address.
             stash_options: for `StashSimulator`.
             options: for `Harness`.
         """
@@ -75,7 +75,7 @@ class ProcessHarness(Harness):
             self._open = stack.pop_all()
 
     def save(self, scene: Scene, title: str | None = None, **fields: Any) -> HookRun:
-        """Save on the edit page; the one hook must have queued the edit."""
+        """Save on the edit page; assert that the one hook queued the edit."""
         if title is not None:
             fields["title"] = title
         (run,) = self.stash.save_scene(scene.id, **fields).hooks
@@ -114,7 +114,7 @@ class ProcessHarness(Harness):
 
     def close(self) -> None:
         """End every process and the servers."""
-        self.stash.stop()  # first: a hook that still runs could start a worker
+        self.stash.stop()  # first, because a running hook could start a worker
         self.plex.faults.clear()
         try:
             assert stop_workers(self.data_dir, 30.0), "a worker could not be ended"
@@ -122,7 +122,7 @@ class ProcessHarness(Harness):
             self._open.close()
 
     def check(self) -> None:
-        """Assert, after `close`, that nothing went wrong unnoticed."""
+        """Assert, after `close`, that there was no hidden error."""
         assert self.stash.server.errors == []
         assert self.plex.server.errors == []
         stderr = self.data_dir / "worker.stderr"

@@ -1,4 +1,4 @@
-"""Plex alone: what the worker uses to find and write items, without Stash and without a worker."""
+"""Plex without Stash or a worker: find and write items with the worker's tools."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Covers:
 
 
 def config_for(switches: Switches, plex: PlexSimulator) -> PlexSyncConfig:
-    """Return the settings that stand for switches."""
+    """Return the settings with these switches."""
     values = dataclasses.asdict(switches)
     settings: dict[str, Any] = {
         "lock_fields": values.pop("lock"),
@@ -73,7 +73,7 @@ SCENE = Scene(
 
 
 class PlexHarness:
-    """A worker's tools without the worker: client, index and history, on one library of Plex."""
+    """A worker's tools without the worker: client, index and write history, on one library."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class PlexHarness:
 
     @property
     def sections(self) -> list[Library]:
-        """The libraries, read once."""
+        """Return the libraries; read them once."""
         if self._sections is None:
             self._sections = self.client.libraries()
         return self._sections
@@ -129,11 +129,11 @@ class PlexHarness:
         return confidence, keys[0] if certain else None, keys
 
     def item(self, rating_key: int) -> Any:
-        """A plexapi item, read anew."""
+        """Read a plexapi item from the server."""
         return self.client.server.fetchItem(rating_key)
 
     def read(self, rating_key: int) -> PlexItem:
-        """What Plex has now."""
+        """Read the current values of an item."""
         (item,) = self.client.fetch_items([rating_key])
         return item
 
@@ -145,7 +145,7 @@ class PlexHarness:
         cover: bytes | None = None,
         **fields: Any,
     ) -> Edits:
-        """Write scene 1 to an item as the worker does, with its history."""
+        """Write scene 1 to an item as the worker does, with its write history."""
         item = self.read(rating_key)
         edits = self.write(item, switches=switches, **fields)
         if cover is not None:

@@ -17,7 +17,7 @@ from tests.simulators.stash.pluginlog import decode_line
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / "PlexSync.py"
-#: What a plugin folder holds besides the data; `tests` and the tools are not needed to run.
+#: The contents of a plugin folder besides the data; `tests` and the tools are not needed.
 PRODUCT = (
     *("PlexSync.py", "PlexSync.yml", "requirements.txt"),
     *("common", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker"),
@@ -27,7 +27,7 @@ DEADLINE = 240.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a run of the plugin left on its pipes."""
+    """The output of a run of the plugin."""
 
     stdout: bytes
     stderr: bytes
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The one JSON document on stdout, with one key of the two."""
+        """Return the JSON document on stdout; it has exactly one of two keys."""
         document = json.loads(self.stdout)
         assert isinstance(document, dict)
         assert len(document) == 1
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def log(self) -> list[tuple[str, str]]:
-        """(level, text) of each line; every line is in Stash's protocol."""
+        """Return (level, text) of each line; every line follows Stash's protocol."""
         lines = self.stderr.splitlines()
         assert all(line[:1] == b"\x01" and line[2:3] == b"\x02" for line in lines), self.stderr
         return [decode_line(line) for line in lines]
@@ -94,24 +94,24 @@ def environment(
 
 
 def save(scene_id: int = 7, *, connection: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
-    """The stdin of a single save, as Stash writes it."""
+    """Return the stdin of a single save, as Stash writes it."""
     context = scene_update({"id": str(scene_id), **(fields or {"title": f"Title {scene_id}"})})
     return encode(hook_input(context, connection or server_connection(cookie="a-session-cookie")))
 
 
 def hook(context: object, **arguments: Any) -> bytes:
-    """The stdin of a hook with any context."""
+    """Return the stdin of a hook with any context."""
     arguments = {"hookContext": context, **arguments}
     return json.dumps({"server_connection": server_connection(), "args": arguments}).encode()
 
 
 def install_plugin(folder: Path) -> Path:
-    """Make a plugin folder of links to the product, or of copies; return its PlexSync.py."""
+    """Make a plugin folder of links or copies; return the path of its PlexSync.py."""
     folder.mkdir(parents=True)
     for name in PRODUCT:
         source, target = ROOT / name, folder / name
         try:
             target.symlink_to(source, target_is_directory=source.is_dir())
-        except (OSError, NotImplementedError):  # Windows, without the right to make links
+        except (OSError, NotImplementedError):  # Windows without permission to create links
             (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     return folder / "PlexSync.py"

@@ -1,4 +1,4 @@
-"""Finds, waits for and ends worker processes, which detach themselves: there is no handle on them."""
+"""Find, await and end worker processes. They detach themselves, so tests hold no handle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from worker.process import worker_alive
 
-#: Windows has only the one way to end a process.
+#: Windows has only one way to end a process.
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _CONTINUE = getattr(signal, "SIGCONT", None)
-#: Seconds after which what must happen has not happened.
+#: Seconds after which a wait fails.
 PATIENCE = 240.0
-#: Seconds that a worker gets to finish the job in hand.
+#: Seconds that a worker gets to finish its current job.
 _POLITE = 5.0
 _SHORTEST_PAUSE, _PAUSE = 0.005, 0.1
 _PROC = Path("/proc")
@@ -32,7 +32,7 @@ def wait_until(
     """Wait for a condition.
 
     Args:
-        what: says in the error what was waited for; a function is called at the end of the wait.
+        what: the condition's name for the error, or a function that returns it after the wait.
 
     Raises:
         AssertionError: it did not come true in time.
@@ -47,7 +47,7 @@ def wait_until(
 
 
 def worker_pids(folder: str | Path) -> list[int]:
-    """Return the living workers of a data directory, or of those below a folder; no zombies."""
+    """Return the running workers of a data directory or a folder of them, without zombies."""
     return [
         pid
         for pid, command in _processes()
@@ -63,14 +63,14 @@ def signal_workers(folder: str | Path, number: int) -> list[int]:
 
 
 def kill_workers(folder: str | Path) -> list[int]:
-    """End the workers at once, as a crash would; return their process ids."""
+    """Kill the workers, as a crash would; return their process ids."""
     return signal_workers(folder, KILL)
 
 
 def stop_workers(data_dir: str | Path, patience: float = 20.0) -> bool:
-    """Ask the workers to end, and kill those that do not; return whether all are gone.
+    """Stop the workers, and kill those that do not stop; return whether all have ended.
 
-    Call it when no hook runs any more: one could start the next.
+    Call it after all hooks have ended, because a hook could start a worker.
     """
     start = time.monotonic()
     while (pids := worker_pids(data_dir)) or worker_alive(str(data_dir)):
@@ -86,12 +86,12 @@ def stop_workers(data_dir: str | Path, patience: float = 20.0) -> bool:
 
 def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
-        with contextlib.suppress(OSError):  # it has left by itself
+        with contextlib.suppress(OSError):  # it has already ended
             os.kill(pid, number)
 
 
 def _processes() -> Iterator[tuple[int, str]]:
-    """Yield every process that can be seen, with its command line."""
+    """Yield every visible process with its command line."""
     if _PROC.is_dir():  # Linux, where `ps` is not always installed
         for folder in _PROC.glob("[0-9]*"):
             with contextlib.suppress(OSError):

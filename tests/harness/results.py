@@ -1,4 +1,4 @@
-"""Reads what PlexSync left in a data directory: jobs, dead letters, the worker's log."""
+"""Read the results in a data directory: jobs, dead letters, the worker's log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALL = 10_000
 
 
 def queued(data_dir: str | Path) -> list[dict[str, Any]]:
-    """Return the jobs on disk that are not done; the spool is imported and the database checked."""
+    """Return the unfinished jobs on disk; import the spool and check the database."""
     file = Path(data_dir, "queue", "data.db")
     if not file.exists():
         return []
@@ -31,7 +31,7 @@ def queued(data_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def jobs_left(data_dir: str | Path) -> int:
-    """Count the jobs that wait or are in progress."""
+    """Count the jobs that are waiting or in progress."""
     stats = get_stats(data_dir)
     return stats["pending"] + stats["in_progress"]
 
@@ -43,6 +43,6 @@ def letters(data_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def worker_log(data_dir: str | Path) -> str:
-    """Return what the workers have logged; nothing before the first of them."""
+    """Return the workers' log; empty before the first worker."""
     log = Path(data_dir, "worker.log")
     return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

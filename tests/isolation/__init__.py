@@ -1,7 +1,7 @@
-"""Keeps tests, demo and benchmarks away from all that they did not start.
+"""Keep tests, demo and benchmarks away from servers and files that are not their own.
 
-Each session has a home folder of its own and knows the addresses that it bound. `sitecustomize` in this folder
-refuses every other address, here and in child processes.
+Each session has its own home folder and a list of the addresses that it bound. `sitecustomize` in
+this folder refuses every other address, here and in child processes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["VARIABLE"]
 FOLDER = str(Path(__file__).resolve().parent)
 _HOME = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 _XDG = ("CONFIG_HOME", "CACHE_HOME", "DATA_HOME", "STATE_HOME", "CONFIG_DIRS", "RUNTIME_DIR")
-#: Variables that would lead PlexSync to the user's own servers and files, or change what it does.
+#: Variables that point PlexSync to the user's own servers and files, or change its behaviour.
 _PREFIXES = ("STASH_", "PLEX_", "PLEXAPI_")
 _NAMES = ("PLEXSYNC_TIME_SCALE", "PLEXSYNC_IDLE_TIMEOUT", "PLEXSYNC_SOAK_KILL")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def register(host: str, port: int) -> None:
-    """Allow this address to all processes of the session."""
+    """Allow this address for all processes of the session."""
     folder = os.environ.get(VARIABLE)
     if folder:
         Path(folder, file_name(host, port)).touch()
@@ -44,14 +44,14 @@ def unregister(host: str, port: int) -> None:
 
 
 def reserve(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Return a socket that is bound but does not listen: its port refuses connections and stays ours.
+    """Bind a socket that does not listen: its port refuses connections and stays reserved.
 
     Raises:
         OSError: the port is not free.
     """
     reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # there it would let two servers share the port
+        if os.name != "nt":  # on Windows it would let two servers share the port
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((host, port))
     except OSError:
@@ -62,7 +62,7 @@ def reserve(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 @functools.cache
 def closed_port() -> int:
-    """Return a port of this process on which no server ever listens."""
+    """Return a reserved port that refuses connections."""
     reserved = reserve()
     port = int(reserved.getsockname()[1])
     register("127.0.0.1", port)
@@ -71,19 +71,19 @@ def closed_port() -> int:
 
 
 def closed_url() -> str:
-    """Return an address on which no server ever listens."""
+    """Return a reserved address that refuses connections."""
     return f"http://127.0.0.1:{closed_port()}"
 
 
 def search_path(*folders: str) -> str:
-    """Return a PYTHONPATH with these folders; in a session of tests the guard's folder is the first."""
+    """Return a PYTHONPATH with these folders; in a test session the guard's folder comes first."""
     guard = [FOLDER] if os.environ.get(VARIABLE) else []
     return os.pathsep.join([*guard, *folders])
 
 
 @contextlib.contextmanager
 def private_home(folder: str | None = None) -> Iterator[str]:
-    """Have a temporary home folder, and no setting from outside, here and in child processes.
+    """Use a temporary home folder and clear outside settings, here and in child processes.
 
     Args:
         folder: where to make it; default: among the temporary files.
@@ -116,13 +116,13 @@ def guard_python(folder: Path, site: Path) -> None:
 
 
 class Guard:
-    """Refuses connections to unregistered addresses, in this process and its children, and reports them."""
+    """Refuses and reports connections to unregistered addresses, here and in child processes."""
 
     def __init__(self, folder: str) -> None:
         """Start it.
 
         Args:
-            folder: for the registered addresses and the notes of refusals.
+            folder: holds the registered addresses and the recorded refusals.
         """
         self._notes = Path(folder, NOTES)
         self._seen = 0
@@ -141,7 +141,7 @@ class Guard:
 
 
 def _loaded() -> Any:
-    """Return the guard's module; a process that was started with it must not have a second hook."""
+    """Return the guard's module; reuse a loaded one, so that there is only one audit hook."""
     first = sys.modules.get("sitecustomize")
     ours = sys.modules["tests.isolation.sitecustomize"]
     return first if hasattr(first, "use") else ours

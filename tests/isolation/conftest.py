@@ -1,4 +1,4 @@
-"""The fixtures of processes that are run by hand."""
+"""Fixtures for processes that tests start themselves."""
 
 from tests.entry.conftest import data_dir
 

@@ -1,8 +1,9 @@
-"""Refuses connections to any address that the session of tests did not hand out.
+"""Refuse connections to addresses that the test session did not register.
 
-The root `conftest.py` loads this module, and puts its folder on PYTHONPATH: Python imports a module of this name
-when it starts, so every child (hook, worker, task) is guarded too. Audit hooks see every socket, and cost the
-processes no import. A refusal looks like a port without a server, and leaves a note that fails the test.
+The root `conftest.py` loads this module, and puts its folder on PYTHONPATH: Python imports a module
+of this name when it starts, so every child (hook, worker, task) is guarded too. Audit hooks see
+every socket and need no import. A refusal looks like a port without a server; it is recorded, and
+the record fails the test.
 """
 
 import os
@@ -12,33 +13,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Environment variable: the folder of the session's handed out addresses, one file each, and of its notes.
+#: Environment variable: the session's folder of registered addresses (one file each) and refusals.
 VARIABLE = "TESTS_PLEXSYNC_ADDRESSES"  # not PLEX…: the installer hides those from pip
 NOTES = "refused.txt"
 #: In a virtual environment: it loads this module by itself, whatever PYTHONPATH says.
 GUARDED = "guarded"
 _SENDING = ("socket.connect", "socket.sendto", "socket.sendmsg")
-#: Options of Python that leave this module out; such processes load no more than a hook does.
+#: Python options that skip this module; such processes load no more than a hook does.
 _WITHOUT = {"-S", "-I", "-E"}
 _LOOKING_UP = ("socket.getaddrinfo", "socket.gethostbyname")
 
 _folder = os.environ.get(VARIABLE, "")
-#: Weak references to the sockets that this process bound to a port of the system's choice.
+#: Weak references to the sockets that this process bound to a port chosen by the system.
 _own: "list[Any]" = []
 
 
 class Refused(ConnectionRefusedError):
-    """A test, or a process that it started, wants to reach what the session did not start."""
+    """A test or its process tried to reach a server that the session did not start."""
 
 
 def use(folder: str) -> None:
-    """Judge addresses by this folder from now on."""
+    """Use this folder of registered addresses."""
     global _folder
     _folder = folder
 
 
 def file_name(host: str, port: int) -> str:
-    """Return the name of the file that stands for a handed out address."""
+    """Return the file name of a registered address."""
     return f"{host.replace(':', '_')} {port}"
 
 
@@ -58,13 +59,13 @@ def _audit(event: str, arguments: "tuple[Any, ...]") -> None:
 
 
 def _judge(event: str, address: object) -> None:
-    """Refuse an internet address that was not handed out; paths of local sockets are none."""
+    """Refuse an unregistered internet address; allow local socket paths."""
     if isinstance(address, tuple) and not _is_known(str(address[0]), address[1]):
         _refuse(event, address)
 
 
 def _judge_bind(sock: object, address: object) -> None:
-    """Refuse a port of somebody's choice, unless it was handed out before: a server that starts again."""
+    """Refuse a fixed port unless it is registered, as for a server that restarts."""
     if not isinstance(address, tuple):
         return
     if address[1] and not _is_known(str(address[0]), address[1]):
@@ -73,12 +74,12 @@ def _judge_bind(sock: object, address: object) -> None:
 
     try:
         _own.append(_weakref.ref(sock, _own.remove))
-    except TypeError:  # the bare type of `_socket`
+    except TypeError:  # the base type in `_socket`
         return
 
 
 def _judge_name(event: str, host: object) -> None:
-    """Refuse to ask a name server."""
+    """Refuse DNS lookups."""
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "")
     if name in ("", "localhost") or ":" in name or name.replace(".", "").isdigit():
         return
@@ -87,7 +88,7 @@ def _judge_name(event: str, host: object) -> None:
 
 
 def _judge_child(command: object, environ: "Any") -> None:
-    """Note a Python process that starts without this guard, unless it starts without any such module."""
+    """Record a Python process that starts without this guard, except with options that skip it."""
     words = list(command) if isinstance(command, (list, tuple)) else []
     program = os.path.basename(os.fsdecode(words[0])) if words else ""
     options = [str(word) for word in words[1:] if str(word)[:1] == "-"]
@@ -109,7 +110,7 @@ def _is_known(host: str, port: int) -> bool:
 
 
 def _same_machine(host: str) -> tuple[str, ...]:
-    """Return the addresses at which a server listens that is reached by `host`."""
+    """Return the addresses under which a server can be reached at `host`."""
     if host in ("localhost", "0.0.0.0", "::", ""):
         return ("127.0.0.1", "::1", "0.0.0.0", "::")
     return (host, "::") if ":" in host else (host, "0.0.0.0")
@@ -133,7 +134,7 @@ def _note(text: str) -> None:
 
 
 def _run_next() -> None:
-    """Run the module of this name that would have been imported without us, if there is one."""
+    """Run the next module of this name on the path, if there is one."""
     here = os.path.dirname(os.path.abspath(__file__))
     folders = [os.path.abspath(folder) for folder in sys.path]
     after = folders[folders.index(here) + 1 :] if here in folders else []

@@ -1,4 +1,4 @@
-"""The guard itself: what was not handed out is refused and fails the test, here and in child processes."""
+"""The guard: an unregistered address is refused and fails the test, also in child processes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CONNECT = (
     "import socket, sys\nsocket.create_connection(('127.0.0.1', int(sys.argv[1])), 5).close()\n"
 )
-LOSES_IT = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'pass'], env={})\n"
+WITHOUT_GUARD = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'pass'], env={})\n"
 
 
 @pytest.fixture
 def foreign() -> Iterator[int]:
-    """The port of a server that no session of tests started, as far as the guard can tell."""
+    """Return the port of a server that is unknown to the guard."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> dict[str, str]:
-    """The environment of a process in a session of its own, whose notes are not ours."""
+    """Return the environment of a process with its own session and refusals."""
     folder = tmp_path / "session"
     folder.mkdir()
     return {**os.environ, VARIABLE: str(folder)}
@@ -54,7 +54,7 @@ def python(
     )
 
 
-def test_a_process_that_connects_elsewhere_is_refused_and_noted(
+def test_a_process_that_connects_elsewhere_is_refused_and_recorded(
     session: dict[str, str], foreign: int
 ) -> None:
     done = python(CONNECT, session, foreign)
@@ -62,7 +62,7 @@ def test_a_process_that_connects_elsewhere_is_refused_and_noted(
     assert f"('127.0.0.1', {foreign})" in notes(session)
 
 
-def test_what_was_registered_is_reached_until_it_is_not(
+def test_a_registered_address_is_reachable_until_it_is_unregistered(
     session: dict[str, str], foreign: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, session[VARIABLE])
@@ -73,7 +73,7 @@ def test_what_was_registered_is_reached_until_it_is_not(
     assert python(CONNECT, session, foreign).returncode == 1
 
 
-def test_what_a_process_bound_itself_is_reached(session: dict[str, str]) -> None:
+def test_a_process_can_reach_the_address_that_it_bound(session: dict[str, str]) -> None:
     code = (
         "import socket\n"
         "with socket.create_server(('127.0.0.1', 0)) as server:\n"
@@ -93,20 +93,20 @@ def test_what_a_process_bound_itself_is_reached(session: dict[str, str]) -> None
     ],
     ids=["a fixed port", "a name server", "a datagram", "connect_ex"],
 )
-def test_other_ways_out_are_noted_too(session: dict[str, str], code: str) -> None:
+def test_other_network_calls_are_recorded_too(session: dict[str, str], code: str) -> None:
     python(code.format(port=closed_port()), session)
     assert len(notes(session).splitlines()) == 1
 
 
-def test_a_python_that_loses_the_guard_is_noted(session: dict[str, str]) -> None:
-    assert python(LOSES_IT, session).returncode == 0
+def test_a_python_process_without_the_guard_is_recorded(session: dict[str, str]) -> None:
+    assert python(WITHOUT_GUARD, session).returncode == 0
     assert "unguarded child" in notes(session)
 
 
 def test_a_worker_that_a_hook_started_is_guarded(
     session: dict[str, str], foreign: int, data_dir: Path
 ) -> None:
-    """A hook's stdin with the address of a Stash that is not ours."""
+    """The hook gets the address of an unregistered Stash."""
     stdin = encode(
         hook_input(
             scene_update({"id": "7", "title": "T"}), server_connection(port=foreign, cookie="c")
@@ -117,13 +117,15 @@ def test_a_worker_that_a_hook_started_is_guarded(
     assert "'worker'" in notes(session)
 
 
-def test_another_module_of_its_name_is_run_as_well(session: dict[str, str], tmp_path: Path) -> None:
+def test_another_sitecustomize_on_the_path_is_run_as_well(
+    session: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text("print(__name__, 'ran')\n", encoding="utf-8")
     done = python("", {**session, "PYTHONPATH": search_path(str(tmp_path))})
     assert done.stdout == "sitecustomize ran\n"
 
 
-def test_it_costs_a_process_no_import(session: dict[str, str]) -> None:
+def test_the_guard_imports_no_further_modules(session: dict[str, str]) -> None:
     code = "import sys; print(*sorted(sys.modules))"
     bare = {**session, "PYTHONPATH": ""}
     command = [sys.executable, "-c", code]
@@ -171,10 +173,10 @@ def test_a_test_that_connects_elsewhere_fails(tmp_path: Path, foreign: int) -> N
         assert f"ERROR tests/test_nested.py::{name} - Failed: not started by this" in done.stdout
 
 
-# --- what stands beside it
+# --- related guarantees
 
 
-def test_the_port_of_a_stopped_simulator_stays_ours() -> None:
+def test_the_port_of_a_stopped_simulator_stays_reserved() -> None:
     with SimulatedServer(lambda request: Response(200)) as server:
         server.stop()
         with socket.socket() as other, pytest.raises(OSError):
@@ -186,7 +188,10 @@ def test_the_port_of_a_stopped_simulator_stays_ours() -> None:
 
 
 def test_home_is_temporary_for_everything(data_dir: Path) -> None:
-    code = "import os, sys; sys.path.insert(0, sys.argv[1]); import PlexSync\nprint(os.path.expanduser('~'))"
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import PlexSync\n"
+        "print(os.path.expanduser('~'))"
+    )
     home = subprocess.run(
         [sys.executable, "-c", code, str(ENTRY.parent)],
         env=environment(data_dir), capture_output=True, text=True, check=True,
@@ -209,7 +214,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2"), ("tests/common",)])
-def test_missing_packages_are_one_clear_line(options: tuple[str, ...]) -> None:
+def test_missing_packages_are_reported_in_one_line(options: tuple[str, ...]) -> None:
     names = ("pytest_timeout", "xdist", "hypothesis", "graphql", "yaml", "rich")
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT.format(names=names), *options],

@@ -1,1 +1,1 @@
-"""Tests of the package and of the installation of what it needs, without a network."""
+"""Tests of the package and of the installation of its dependencies, without a network."""

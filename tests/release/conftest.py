@@ -1,4 +1,4 @@
-"""A Python that has nothing, a folder of wheels instead of the internet, and an environment that says nothing."""
+"""Fixtures: a Python without packages, wheels in place of the internet, a clean environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.isolation import closed_url, guard_python, search_path
 from tests.release.wheels import make_wheels, rebuild_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
-#: The packages' date in tests: 2026-01-02 03:04:06 UTC.
+#: The package date in tests: 2026-01-02 03:04:06 UTC.
 EPOCH = "1767323046"
 
 
@@ -29,7 +29,7 @@ EPOCH = "1767323046"
 def quiet_environment(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """No setting of pip or Python from outside, an empty home, and no index."""
+    """Remove outside settings of pip and Python; use an empty home and no index."""
     for variable in list(os.environ):
         if variable.startswith(("PIP_", "GIT_", "SOURCE_DATE_")):
             monkeypatch.delenv(variable)
@@ -46,7 +46,9 @@ def quiet_environment(
         monkeypatch.setenv(variable, str(home))
     monkeypatch.setenv("XDG_CONFIG_DIRS", str(home))
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.setenv(variable, closed_url())  # a mistake must not reach the internet
+        monkeypatch.setenv(
+            variable, closed_url()
+        )  # so that an error in a test does not reach the internet
     for variable in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(variable, "127.0.0.1,localhost")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -56,7 +58,7 @@ def quiet_environment(
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugin's files without git, as an unpacked archive has them, and what must not be packed."""
+    """Return the plugin's files without git, as in an unpacked archive, with files not to pack."""
     folder = tmp_path_factory.mktemp("tree")
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name)
@@ -83,7 +85,7 @@ def package(tree: Path) -> Package:
 
 
 def install_as_stash(package: Package, plugins: Path) -> Path:
-    """Unpack it where Stash does, and leave its list of files there; return the plugin's folder."""
+    """Unpack it where Stash does, with Stash's list of files; return the plugin's folder."""
     folder = plugins / "community" / "PlexSync"
     with zipfile.ZipFile(BytesIO(package.zip)) as archive:
         archive.extractall(folder)
@@ -94,7 +96,7 @@ def install_as_stash(package: Package, plugins: Path) -> Path:
 
 @pytest.fixture
 def plugin(package: Package, tmp_path: Path) -> Path:
-    """The folder of a PlexSync that was installed from its package, without dependencies."""
+    """Return the folder of a PlexSync installed from its package, without dependencies."""
     return install_as_stash(package, tmp_path / "plugins")
 
 
@@ -125,7 +127,7 @@ def make_python(folder: Path) -> Python:
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Python:
-    """A Python that has nothing but, as Python itself comes, the wheel of a pip that it could install."""
+    """Return a Python without packages; only ensurepip's wheel is there, as in a fresh Python."""
     if importlib.util.find_spec("ensurepip") is None:
         pytest.skip("this Python came without pip")
     return make_python(tmp_path_factory.mktemp("bare") / "venv")
@@ -133,7 +135,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Python:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
-    """A Python that has pip and nothing else."""
+    """Return a Python that has only pip."""
     made = make_python(tmp_path_factory.mktemp("python") / "venv")
     found = importlib.util.find_spec("pip")
     if found is None or found.origin is None:
@@ -146,9 +148,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
 
 @pytest.fixture(scope="session")
 def without_pip(tmp_path_factory: pytest.TempPathFactory) -> Python:
-    """A Python with neither pip nor its wheel, as Debian and Ubuntu have it."""
+    """Return a Python with neither pip nor its wheel, as in Debian and Ubuntu."""
     made = make_python(tmp_path_factory.mktemp("without_pip") / "venv")
-    # Not a sitecustomize: Debian's Python has one in its standard library, which goes first.
+    # Not a sitecustomize: Debian's Python has one in its standard library, which comes first.
     made.site.joinpath("no_pip.pth").write_text("import no_pip\n", encoding="utf-8")
     made.site.joinpath("no_pip.py").write_text(
         "import sys, sysconfig\n"
@@ -166,7 +168,7 @@ def without_pip(tmp_path_factory: pytest.TempPathFactory) -> Python:
 
 @pytest.fixture(scope="session")
 def real_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real packages, of the versions that are installed here."""
+    """Return wheels of the real packages, in the versions installed here."""
     folder = tmp_path_factory.mktemp("real_wheels")
     rebuild_wheels(ROOT / "requirements.txt", folder)
     return folder
@@ -174,7 +176,7 @@ def real_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Small packages of the right names, where pip finds them."""
+    """Put small packages with the right names where pip finds them."""
     folder = make_wheels(tmp_path / "wheels")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
@@ -182,7 +184,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[Path]:
-    """A small file system of its own; skipped where one may not be mounted."""
+    """Mount a small file system; skip the test where that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
     try:

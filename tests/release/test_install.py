@@ -1,4 +1,4 @@
-"""Installing what the plugin needs beside it: whatever pip, its settings and the disk are like."""
+"""Installing dependencies beside the plugin, with all kinds of pips, settings and disks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and mounts o
 def run(
     plugin: Path, python: Python, call: str = "run_install_command(True)", before: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the installer in a process, after the code `before`."""
+    """Run the code `before` and then the installer in a process."""
     code = f"import os, sys; {before}\nfrom tasks.install import *; sys.exit({call})"
     return subprocess.run(
         [python.path, "-c", code], cwd=plugin, capture_output=True, timeout=240, check=False
@@ -48,7 +48,7 @@ def install(plugin: Path, python: Python) -> dict[str, Any]:
 
 
 def refusal(plugin: Path, python: Python) -> str:
-    """Install, which must fail with one line; nothing is left behind."""
+    """Assert that the installation fails with one line and leaves no file; return the line."""
     before = tree_of(plugin)
     done = run(plugin, python)
     assert (done.returncode, done.stderr) == (1, b""), done.stdout
@@ -67,20 +67,20 @@ def tree_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def made_by_hand(plugin: Path) -> Path:
-    """Dependencies from before."""
+def make_dependencies(plugin: Path) -> Path:
+    """Create an earlier dependencies folder."""
     old = plugin / "dependencies"
     (old / "persistqueue").mkdir(parents=True)
     (old / "persistqueue" / "__init__.py").write_text("old = True", encoding="utf-8")
     return old
 
 
-def names_beside(plugin: Path) -> list[str]:
-    """What an installation has made in the plugin's folder."""
+def created_names(plugin: Path) -> list[str]:
+    """Return the names that an installation created in the plugin's folder."""
     return sorted(path.name for path in plugin.iterdir() if path.name.startswith("dependencies"))
 
 
-# --- it works
+# --- success
 
 
 def test_the_packages_are_put_beside_the_plugin_and_reported(
@@ -95,7 +95,7 @@ def test_the_packages_are_put_beside_the_plugin_and_reported(
         "packages": VERSIONS,
     }
     assert (plugin / "dependencies" / "plexapi" / "__init__.py").is_file()
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
     for name, version in VERSIONS.items():
         assert f"{name} {version}" in result["result"]
     assert result["folder"] in result["result"]
@@ -103,7 +103,7 @@ def test_the_packages_are_put_beside_the_plugin_and_reported(
     assert any("plexapi" in text for level, text in lines if level == "debug")
 
 
-def test_a_python_without_pip_uses_the_pip_that_it_came_with(
+def test_a_python_without_pip_uses_the_bundled_pip(
     plugin: Path, bare: Python, wheels: Path
 ) -> None:
     before = tree_of(bare.folder)
@@ -114,15 +114,15 @@ def test_a_python_without_pip_uses_the_pip_that_it_came_with(
 def test_a_later_installation_replaces_the_whole_folder(
     plugin: Path, python: Python, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made_by_hand(plugin).joinpath("stale.py").touch()
+    make_dependencies(plugin).joinpath("stale.py").touch()
     monkeypatch.setenv("PIP_FIND_LINKS", str(make_wheels(tmp_path / "newer", {}, version="4.99")))
     (plugin / "requirements.txt").write_text("\n".join(VERSIONS), encoding="utf-8")
     assert set(install(plugin, python)["packages"].values()) == {"4.99"}
     assert not (plugin / "dependencies" / "stale.py").exists()
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
 
 
-def test_a_link_in_its_place_is_replaced_and_what_it_led_to_stays(
+def test_a_link_in_its_place_is_replaced_and_its_target_stays(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -134,10 +134,10 @@ def test_a_link_in_its_place_is_replaced_and_what_it_led_to_stays(
     install(plugin, python)
     assert not (plugin / "dependencies").is_symlink()
     assert (tmp_path / "elsewhere" / "mine.txt").exists()
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
 
 
-# --- surroundings that must not matter
+# --- unusual environments
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "another place": {
@@ -158,7 +158,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_environment_that_would_lead_pip_astray_does_not(
+def test_pip_ignores_misleading_environment_variables(
     plugin: Path,
     python: Python,
     wheels: Path,
@@ -169,7 +169,7 @@ def test_an_environment_that_would_lead_pip_astray_does_not(
     places = {"tmp": tmp_path, "plugin": plugin, "guard": search_path(), "sep": os.pathsep}
     for variable, value in ENVIRONMENTS[name].items():
         monkeypatch.setenv(variable, value.format(**places))
-    # The plugin's `queue` is not Python's, nor is a module of another plugin's author.
+    # The plugin's `queue`, and modules of other plugins, must not replace Python's.
     for folder in (plugin.parent, plugin):
         (folder / "optparse.py").write_text("raise SystemExit('not Python's')", encoding="utf-8")
     assert install(plugin, python)["packages"] == VERSIONS
@@ -177,7 +177,7 @@ def test_an_environment_that_would_lead_pip_astray_does_not(
 
 
 @posix_only
-def test_no_home_is_no_obstacle(
+def test_it_works_without_a_home_folder(
     plugin: Path, python: Python, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HOME")
@@ -186,7 +186,7 @@ def test_no_home_is_no_obstacle(
 
 
 @pytest.mark.parametrize("place", ["in the home", "named by a variable"])
-def test_a_file_with_pips_settings_gives_the_index_and_nothing_else(
+def test_a_pip_config_file_only_sets_the_index(
     plugin: Path,
     python: Python,
     wheels: Path,
@@ -201,8 +201,10 @@ def test_a_file_with_pips_settings_gives_the_index_and_nothing_else(
     else:
         monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
     settings.write_text(
-        "[global]\nuser = true\nrequire-virtualenv = true\nno-binary = :all:\nconstraint = /nowhere\nquiet = 3\n"
-        f"no-index = true\n[install]\nprefix = {tmp_path}/elsewhere\ntarget = {tmp_path}/elsewhere\n"
+        "[global]\nuser = true\nrequire-virtualenv = true\nno-binary = :all:\n"
+        "constraint = /nowhere\nquiet = 3\n"
+        f"no-index = true\n[install]\nprefix = {tmp_path}/elsewhere\n"
+        f"target = {tmp_path}/elsewhere\n"
         f"find-links =\n    {tmp_path}/empty\n    {wheels}\n",
         encoding="utf-8",
     )
@@ -213,7 +215,7 @@ def test_a_file_with_pips_settings_gives_the_index_and_nothing_else(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_password_in_a_file_with_pips_settings_reaches_the_index(
+def test_a_password_in_a_pip_config_file_reaches_the_index(
     plugin: Path, python: Python, index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     address = index.server.url.replace("//", "//me:secret@")
@@ -260,10 +262,10 @@ def test_the_packages_are_private_under_any_umask(
     assert set(modes.values()) == {0}
 
 
-def test_an_externally_managed_python_is_no_obstacle(
+def test_it_works_with_an_externally_managed_python(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path
 ) -> None:
-    """PEP 668: the mark lies in the standard library's folder and holds outside of virtual environments."""
+    """PEP 668: the marker lies in the standard library and applies outside virtual environments."""
     code = (
         "import pathlib, runpy, sys, sysconfig\n"
         f"sysconfig.get_path = lambda *_, **__: {str(tmp_path)!r}\n"
@@ -288,7 +290,7 @@ def test_an_externally_managed_python_is_no_obstacle(
     )
 
 
-def test_a_broken_file_with_pips_settings_is_no_obstacle(
+def test_it_works_with_a_broken_pip_config_file(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pip.conf").write_bytes(b"[global\nuser\xff")
@@ -305,7 +307,7 @@ def test_the_tested_versions_are_preferred(plugin: Path, python: Python, wheels:
     assert install(plugin, python)["packages"] == VERSIONS
 
 
-def test_where_a_tested_version_is_missing_another_is_taken(
+def test_another_version_replaces_a_missing_tested_one(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
     next(wheels.glob("pydantic-*.whl")).unlink()
@@ -313,10 +315,10 @@ def test_where_a_tested_version_is_missing_another_is_taken(
     assert install(plugin, python)["packages"] == {**VERSIONS, "pydantic": "2.99.0"}
 
 
-def test_where_a_tested_version_lacks_what_it_needs_another_is_taken(
+def test_another_version_replaces_a_tested_one_with_missing_dependencies(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
-    """Such as the compiled part of pydantic, on a Python that it does not support any more."""
+    """For example the compiled part of pydantic, on a Python that it no longer supports."""
     make_wheel(wheels, "pydantic", needs=["pydantic-core==2.50.4"])
     make_wheel(wheels, "pydantic-core", version="2.50.4", tag=other_platform())
     make_wheel(wheels, "pydantic", version="2.9.0", needs=["pydantic-core==2.1.0"])
@@ -335,20 +337,20 @@ def test_the_tested_versions_are_those_of_the_tests(real_wheels: Path) -> None:
     }
 
 
-# --- it fails in one line, and what was there stays
+# --- failures: one line, and the old folder stays
 
 
 def test_no_pip_says_how_to_get_one(plugin: Path, without_pip: Python) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     said = refusal(plugin, without_pip)
     assert "no pip" in said
     assert "py3-pip" in said and "python3-pip" in said
 
 
-def test_no_network_is_told_from_no_package(
+def test_a_missing_network_and_a_missing_package_have_different_errors(
     plugin: Path, python: Python, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv(
         "PIP_INDEX_URL", f"http://somebody:a-secret-password@127.0.0.1:{closed_port()}/simple"
@@ -359,10 +361,10 @@ def test_no_network_is_told_from_no_package(
     assert "a-secret-password" not in said
 
 
-def test_no_package_for_this_python_says_which_and_for_what(
+def test_a_missing_package_for_this_python_is_named_with_the_version(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     next(wheels.glob("pydantic-*.whl")).unlink()
     make_wheel(wheels, "pydantic", tag=other_platform())
     said = refusal(plugin, python)
@@ -384,10 +386,10 @@ def test_a_package_with_sources_only_is_not_built(
     assert not (tmp_path / "built").exists()
 
 
-def test_packages_that_can_not_be_imported_do_not_replace_those_that_can(
+def test_packages_that_can_not_be_imported_do_not_replace_working_ones(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     make_wheels(wheels, {"pydantic": "raise ImportError('no\\n _pydantic_core for this Python')"})
     said = refusal(plugin, python)
     assert "pydantic" in said and "_pydantic_core for this Python" in said
@@ -406,10 +408,10 @@ def test_a_package_that_only_the_systems_python_has_does_not_count(
 
 
 @pytest.mark.parametrize("damage", [b"", b"this is no wheel"])
-def test_a_damaged_wheel_is_one_line(
+def test_a_damaged_wheel_is_reported_in_one_line(
     plugin: Path, python: Python, wheels: Path, damage: bytes
 ) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     next(wheels.glob("plexapi-*.whl")).write_bytes(damage)
     assert "pip failed" in refusal(plugin, python)
 
@@ -420,13 +422,13 @@ def test_a_plugin_folder_without_its_list_says_so(plugin: Path, python: Python) 
 
 
 @posix_only
-def test_a_full_disk_is_one_line(
+def test_a_full_disk_is_reported_in_one_line(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path
 ) -> None:
     make_wheel(wheels, "requests", ballast=8 << 20)
     with mounted(tmp_path / "disk", "size=3m", "mode=0755") as disk:
         shutil.copytree(plugin, disk, dirs_exist_ok=True)
-        made_by_hand(disk)
+        make_dependencies(disk)
         assert "disk is full" in refusal(disk, python)
         filler = disk / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -436,7 +438,7 @@ def test_a_full_disk_is_one_line(
 
 
 @posix_only
-def test_a_small_tmp_is_no_obstacle(
+def test_it_works_with_a_small_tmp(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_wheel(wheels, "requests", ballast=1 << 20)
@@ -457,15 +459,15 @@ os.rename = fail
 """
 
 
-def test_a_new_folder_that_can_not_take_its_place_gives_way_to_the_old_one(
+def test_the_old_folder_is_restored_when_the_new_one_can_not_replace_it(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
-    old = made_by_hand(plugin)
+    old = make_dependencies(plugin)
     failure = 'raise OSError(16, "busy", source, None, target)'
     done = run(plugin, python, before=SECOND_RENAME.format(failure=failure))
     assert "can't be replaced" in json.loads(done.stdout)["error"]
     assert (old / "persistqueue" / "__init__.py").is_file()
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:
@@ -474,7 +476,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
 
 
 @posix_only
-def test_a_plugin_folder_that_can_only_be_read_is_one_line(
+def test_a_read_only_plugin_folder_is_reported_in_one_line(
     plugin: Path, python: Python, tmp_path: Path
 ) -> None:
     with mounted(tmp_path / "disk", "size=3m", "mode=0755") as disk:
@@ -486,7 +488,9 @@ def test_a_plugin_folder_that_can_only_be_read_is_one_line(
 
 
 @posix_only
-def test_a_plugin_folder_of_somebody_else_is_one_line(plugin: Path, python: Python) -> None:
+def test_a_plugin_folder_of_another_user_is_reported_in_one_line(
+    plugin: Path, python: Python
+) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     plugin.chmod(0o500)
@@ -509,7 +513,7 @@ def test_a_folder_that_is_mounted_there_is_not_replaced(
 
 
 class Index:
-    """A page of links that keeps pip waiting, so that a test can act in the middle of an installation."""
+    """A package index that keeps pip waiting, so that a test can act during an installation."""
 
     def __init__(self, wheels: Path) -> None:
         self.wheels = wheels
@@ -535,7 +539,7 @@ def index(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     made.server.stop()
 
 
-#: As a task of Stash, by a Python that has nothing.
+#: As a task of Stash, by a Python without packages.
 TASK = "import sys; from tasks.install import run_install_task; sys.exit(run_install_task())"
 
 
@@ -547,7 +551,7 @@ def start(plugin: Path, python: Python, code: str = TASK) -> subprocess.Popen[by
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill it with its children, and wait until all are gone."""
+    """Kill it with its children, and wait until all have ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -558,48 +562,48 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def test_a_killed_installation_leaves_the_old_one_and_the_next_cleans_up(
     plugin: Path, python: Python, index: Index, moment: str
 ) -> None:
-    old = made_by_hand(plugin)
+    old = make_dependencies(plugin)
     path = "/files/" if moment == "the page of links" else "/files/requests-2.34.2-py3-none-any.whl"
     hang = index.server.faults.add(Hang(), path=path)
     process = start(plugin, python)
     try:
         assert index.server.log.wait_for(path=path, timeout=240)
-        process.kill()  # as Stash does: the one process
+        process.kill()  # only the process itself, as Stash does
         process.wait()
         assert (old / "persistqueue" / "__init__.py").read_text(encoding="utf-8") == "old = True"
-        assert any(name.startswith("dependencies.new-") for name in names_beside(plugin))
+        assert any(name.startswith("dependencies.new-") for name in created_names(plugin))
         hang.remove()
         assert install(plugin, python)["packages"] == VERSIONS
     finally:
         hang.remove()
         end(process)
     assert (plugin / "dependencies" / "plexapi").is_dir()
-    wait_until(lambda: names_beside(plugin) == ["dependencies"], "nothing is left")
+    wait_until(lambda: created_names(plugin) == ["dependencies"], "nothing is left")
 
 
-def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(
+def test_the_next_run_recovers_from_a_kill_between_the_two_renames(
     plugin: Path, python: Python, without_pip: Python, wheels: Path
 ) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     assert run(plugin, python, before=SECOND_RENAME.format(failure="os._exit(9)")).returncode == 9
     assert not (plugin / "dependencies").exists()
     assert "no pip" in json.loads(run(plugin, without_pip).stdout)["error"]
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
     assert (plugin / "dependencies" / "persistqueue" / "__init__.py").is_file()
 
 
-def test_a_kill_after_the_two_renames_leaves_the_new_one(
+def test_a_kill_after_the_two_renames_leaves_the_new_folder(
     plugin: Path, without_pip: Python, wheels: Path
 ) -> None:
-    made_by_hand(plugin)
+    make_dependencies(plugin)
     (plugin / "dependencies.new-abc" / "old").mkdir(parents=True)
     assert "no pip" in json.loads(run(plugin, without_pip).stdout)["error"]
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
     assert (plugin / "dependencies" / "persistqueue").is_dir()
 
 
 @posix_only
-def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
+def test_a_second_installation_is_refused_while_the_first_continues(
     plugin: Path, python: Python, index: Index
 ) -> None:
     hang = index.server.faults.add(Hang(), path="/files/")
@@ -613,12 +617,14 @@ def test_a_second_one_at_the_same_time_says_so_and_the_first_goes_on(
     finally:
         end(process)
     assert json.loads(stdout)["output"]["packages"] == dict(sorted(VERSIONS.items()))
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
 
 
 @posix_only
-def test_ctrl_c_stops_it_and_leaves_the_old_one(plugin: Path, python: Python, index: Index) -> None:
-    made_by_hand(plugin)
+def test_ctrl_c_stops_it_and_leaves_the_old_folder(
+    plugin: Path, python: Python, index: Index
+) -> None:
+    make_dependencies(plugin)
     before = tree_of(plugin)
     index.server.faults.add(Hang(), path="/files/")
     code = (
@@ -637,7 +643,7 @@ def test_ctrl_c_stops_it_and_leaves_the_old_one(plugin: Path, python: Python, in
     assert tree_of(plugin) == before
 
 
-def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
+def test_of_many_parallel_installations_at_least_one_succeeds_and_none_is_damaged(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
     def attempt(_: int) -> str:
@@ -648,14 +654,14 @@ def test_of_many_at_once_one_at_least_is_done_and_none_spoils_another(
         said = list(pool.map(attempt, range(6)))
     assert any(text.startswith("Installed") for text in said)
     assert all(text.startswith(("Installed", "Another installation")) for text in said), said
-    assert names_beside(plugin) == ["dependencies"]
+    assert created_names(plugin) == ["dependencies"]
     assert len(list((plugin / "dependencies").glob("*.dist-info"))) == len(VERSIONS)
 
 
-# --- what is said, in Stash and in a shell
+# --- messages in Stash and in a shell
 
 
-def test_as_a_task_it_answers_with_one_document_and_shows_progress(
+def test_as_a_task_it_returns_one_document_and_shows_progress(
     plugin: Path, python: Python, wheels: Path
 ) -> None:
     done = run(plugin, python, "run_install_task()")
@@ -678,7 +684,7 @@ def test_as_a_task_it_fails_with_one_document_and_one_line(plugin: Path, python:
     assert [text for level, text in lines if level == "error"] == [error]
 
 
-def test_in_a_shell_it_speaks_in_plain_lines(plugin: Path, python: Python, wheels: Path) -> None:
+def test_in_a_shell_it_prints_plain_lines(plugin: Path, python: Python, wheels: Path) -> None:
     done = run(plugin, python, "run_install_command(False)")
     lines = done.stdout.decode().splitlines()
     assert (done.returncode, done.stderr) == (0, b"")
@@ -686,7 +692,7 @@ def test_in_a_shell_it_speaks_in_plain_lines(plugin: Path, python: Python, wheel
     assert any("plexapi" in line for line in lines[:-1])
 
 
-def test_in_a_script_it_is_one_document(plugin: Path, python: Python, wheels: Path) -> None:
+def test_in_a_script_it_prints_one_document(plugin: Path, python: Python, wheels: Path) -> None:
     done = run(plugin, python, "run_install_command(True)")
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["packages"] == VERSIONS
@@ -704,10 +710,11 @@ def test_a_failure_is_one_line_in_a_shell_and_one_document_in_a_script(
     assert len(text.splitlines()) == 1
 
 
-def test_it_loads_nothing_that_could_be_missing(plugin: Path, python: Python) -> None:
+def test_it_imports_no_third_party_module(plugin: Path, python: Python) -> None:
     code = (
         "import sys; before = set(sys.modules); import tasks.install;"
-        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before};"
+        "print(sorted(loaded - set(sys.stdlib_module_names)))"
     )
     done = subprocess.run(
         [python.path, "-c", code], cwd=plugin, capture_output=True, text=True, check=True
@@ -715,28 +722,36 @@ def test_it_loads_nothing_that_could_be_missing(plugin: Path, python: Python) ->
     assert done.stdout.strip() == "['common', 'stash', 'tasks']"
 
 
-# --- pip's words
+# --- messages of pip
 
-SPOKEN = {
-    "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "disk is full",
-    "ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded": "disk is full",
-    "Could not fetch URL https://pypi.org/simple/x/: There was a problem confirming the ssl certificate: x\n"
+NOT_INSTALLED = "ERROR: Could not install packages due to an OSError"
+#: pip's output: a part of our message.
+PIP_OUTPUT = {
+    f"{NOT_INSTALLED}: [Errno 28] No space left on device": "disk is full",
+    f"{NOT_INSTALLED}: [Errno 122] Disk quota exceeded": "disk is full",
+    "Could not fetch URL https://pypi.org/simple/x/: There was a problem confirming the ssl"
+    " certificate: x\n"
     "ERROR: No matching distribution found for x": "PIP_CERT",
-    "WARNING: Retrying (Retry(total=4)) after connection broken by 'ReadTimeoutError(\"Read timed out.\")': /x\n"
+    "WARNING: Retrying (Retry(total=4)) after connection broken by 'ReadTimeoutError(\"Read timed"
+    " out.\")': /x\n"
     "ERROR: No matching distribution found for x": "can't be reached",
-    "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='x', port=443): "
+    f"{NOT_INSTALLED}: HTTPSConnectionPool(host='x', port=443): "
     "Max retries exceeded with url: /y": "can't be reached",
-    "ERROR: No matching distribution found for pydantic-core==9": "ready-made package of pydantic-core==9",
-    "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x/y'": "/x/y can't be",
-    "one\nERROR: first\nERROR: HTTP error 403 while getting x\n\nnotice": "pip failed: HTTP error 403 while getting x",
+    "ERROR: No matching distribution found for pydantic-core==9": (
+        "ready-made package of pydantic-core==9"
+    ),
+    f"{NOT_INSTALLED}: [Errno 13] Permission denied: '/x/y'": "/x/y can't be",
+    "one\nERROR: first\nERROR: HTTP error 403 while getting x\n\nnotice": (
+        "pip failed: HTTP error 403 while getting x"
+    ),
     "no such option: --x": "pip failed: no such option: --x",
     "": "pip failed: exit status 3",
 }
 
 
-@pytest.mark.parametrize("spoken", SPOKEN)
-def test_what_pip_says_becomes_what_to_do(spoken: str) -> None:
-    told = explain(spoken or "exit status 3", "pip failed")
-    assert SPOKEN[spoken] in told
+@pytest.mark.parametrize("pip_output", PIP_OUTPUT)
+def test_messages_of_pip_become_advice(pip_output: str) -> None:
+    told = explain(pip_output or "exit status 3", "pip failed")
+    assert PIP_OUTPUT[pip_output] in told
     assert len(told.splitlines()) == 1
     assert "{" not in told

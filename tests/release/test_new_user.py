@@ -1,4 +1,4 @@
-"""As a new user would: from the package to the first scene in Plex, with a Python that has nothing. POSIX only."""
+"""A new user's path: from the package to the first synced scene, with a bare Python. POSIX only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASK = "Install dependencies"
 
 
 class NewUserHarness(ProcessHarness):
-    """A Stash whose Python has nothing, with the package unpacked and its settings filled in."""
+    """A Stash with a bare Python, the unpacked package and filled-in settings."""
 
     def __init__(self, folder: Path, plugin: Path, python: Python) -> None:
         self.plugin = plugin
@@ -84,11 +84,11 @@ def test_from_the_package_to_the_first_scene_in_plex(
 
 
 def queued_with_these_packages(harness: NewUserHarness) -> list[dict[str, object]]:
-    """The tests have persist-queue, even where the plugin has not."""
+    """Read the queue with the tests' own persist-queue, which the plugin may lack."""
     return queued(harness.data_dir)
 
 
-def test_the_task_says_in_stash_what_is_wrong(harness: NewUserHarness) -> None:
+def test_the_task_shows_its_error_in_stash(harness: NewUserHarness) -> None:
     job = harness.install()  # there is no index
     assert job.run is not None
     assert "ready-made package of persist-queue" in (job.run.error or "")
@@ -97,28 +97,28 @@ def test_the_task_says_in_stash_what_is_wrong(harness: NewUserHarness) -> None:
     assert not (harness.plugin / "dependencies").exists()
 
 
-def test_packages_of_another_python_are_told_at_the_next_save(
+def test_packages_of_another_python_are_reported_at_the_next_save(
     harness: NewUserHarness, wheels: Path
 ) -> None:
-    """Stash got a newer Python: the folders are there, and what was compiled in them can't be loaded."""
+    """After an update of Python the compiled modules in the installed packages can't be loaded."""
     assert (job := harness.install()).run is not None and job.run.error is None
     broken = harness.plugin / "dependencies" / "pydantic" / "__init__.py"
     broken.write_text("raise ImportError('compiled for another Python')", encoding="utf-8")
     scene, _ = harness.pair("a")
 
-    def told() -> bool:
+    def reported() -> bool:
         (run,) = harness.stash.save_scene(scene.id, title="New").hooks
         return any(line.level == "error" and TASK in line.text for line in run.log)
 
     wait_until(
-        told,
-        f"a save says that the packages must be installed again\n{harness.worker_log()}",
+        reported,
+        f"a save reports that the packages must be installed again\n{harness.worker_log()}",
         timeout=240,
     )
     assert [job["scene_id"] for job in queued_with_these_packages(harness)] == [scene.id]
 
 
-def test_in_a_shell_the_same_is_one_word(
+def test_in_a_shell_the_same_is_one_command(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path
 ) -> None:
     script = str(plugin / "PlexSync.py")
@@ -138,7 +138,7 @@ def test_in_a_shell_the_same_is_one_word(
             assert done.stdout.decode().splitlines()[-1].startswith("Installed for Python")
 
 
-def test_a_wrong_answer_in_a_shell_is_one_line_and_exit_status_1(
+def test_a_failed_installation_in_a_shell_is_one_line_and_exit_status_1(
     plugin: Path, python: Python, tmp_path: Path
 ) -> None:
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The package: the right files, always the same bytes, and an index that Stash can read."""
+"""The package: the right files, reproducible bytes, and an index that Stash can read."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_every_entry_is_plain(package: Package) -> None:
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
 
 
-# --- what is in it
+# --- contents
 
 
 def test_it_has_the_manifest_at_its_root_and_no_other_yml(package: Package) -> None:
@@ -84,7 +84,7 @@ def test_it_has_the_manifest_at_its_root_and_no_other_yml(package: Package) -> N
     assert {"PlexSync.py", "README.md", "requirements.txt"} <= set(names(package))
 
 
-def test_it_has_what_the_plugin_is_and_nothing_of_its_development(package: Package) -> None:
+def test_it_has_the_plugins_files_and_no_development_files(package: Package) -> None:
     tops = {name.partition("/")[0] for name in names(package) if "/" in name}
     assert tops == set(FOLDERS)
     for name in names(package):
@@ -98,7 +98,7 @@ def test_its_root_has_the_licence_if_there_is_one(package: Package) -> None:
     assert ("LICENSE" in names(package)) == (ROOT / "LICENSE").exists()
 
 
-def test_every_module_of_ours_that_it_imports_is_in_it(package: Package) -> None:
+def test_it_has_every_module_of_ours_that_it_imports(package: Package) -> None:
     packed = set(names(package))
     for name in packed:
         if name.endswith(".py"):
@@ -119,7 +119,7 @@ def _imports(source: bytes) -> set[str]:
     }
 
 
-def test_every_page_that_a_page_in_it_links_to_is_in_it(package: Package) -> None:
+def test_it_has_every_page_that_its_pages_link_to(package: Package) -> None:
     packed = set(names(package))
     for name in packed:
         if name.endswith(".md"):
@@ -158,16 +158,16 @@ def test_every_page_that_a_page_in_it_links_to_is_in_it(package: Package) -> Non
         ("sub/PlexSync.py", False),
     ],
 )
-def test_what_belongs_into_it(name: str, expected: bool) -> None:
+def test_which_files_belong_to_the_package(name: str, expected: bool) -> None:
     assert belongs(name) is expected
 
 
-# --- what git knows
+# --- files tracked by git
 
 
 @pytest.fixture
 def clone(tree: Path, tmp_path: Path) -> Path:
-    """A repository of its own with all of the plugin's files in one commit."""
+    """Create a repository with all of the plugin's files in one commit."""
     if shutil.which("git") is None:
         pytest.skip("there is no git")
     folder = copied(tree, tmp_path / "clone")
@@ -188,7 +188,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(command, check=True, env=environment, capture_output=True)
 
 
-def test_a_file_that_git_does_not_know_stays_out(clone: Path) -> None:
+def test_a_file_that_git_does_not_track_is_left_out(clone: Path) -> None:
     (clone / "hooks" / "scratch.py").write_text("rubbish", encoding="utf-8")
     assert "hooks/scratch.py" not in names(build(clone, at(EPOCH)))
     git(clone, "add", "hooks/scratch.py")
@@ -198,8 +198,8 @@ def test_a_file_that_git_does_not_know_stays_out(clone: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["from hooks import fresh", "import hooks.fresh", "from hooks.fresh import x"]
 )
-def test_a_module_that_is_imported_and_was_forgotten_is_an_error(clone: Path, line: str) -> None:
-    """Else the zip would lack it, and each of its users would be told."""
+def test_an_imported_module_that_git_does_not_track_is_an_error(clone: Path, line: str) -> None:
+    """Otherwise the zip would lack it, and each user would see an error."""
     (clone / "hooks" / "fresh.py").write_text("x = 1", encoding="utf-8")
     with (clone / "hooks" / "plugin.py").open("a", encoding="utf-8") as file:
         file.write(f"\n\ndef later():\n    {line}\n")
@@ -207,7 +207,7 @@ def test_a_module_that_is_imported_and_was_forgotten_is_an_error(clone: Path, li
         build(clone, at(EPOCH))
 
 
-def test_with_git_and_without_it_is_the_same_package(clone: Path, package: Package) -> None:
+def test_the_package_is_the_same_with_and_without_git(clone: Path, package: Package) -> None:
     assert build(clone, at(EPOCH)).zip == package.zip
 
 
@@ -217,7 +217,7 @@ def test_its_date_is_the_last_commits_and_never_the_clock(clone: Path) -> None:
     assert build(clone, dict(os.environ)).zip == package.zip
 
 
-def test_the_environment_of_a_git_hook_does_not_lead_to_another_repository(
+def test_the_environment_of_a_git_hook_does_not_select_another_repository(
     clone: Path, tmp_path: Path
 ) -> None:
     package = build(
@@ -226,7 +226,7 @@ def test_the_environment_of_a_git_hook_does_not_lead_to_another_repository(
     assert "PlexSync.py" in names(package)
 
 
-def test_a_file_that_git_knows_and_that_is_gone_is_an_error(clone: Path) -> None:
+def test_a_missing_file_that_git_tracks_is_an_error(clone: Path) -> None:
     (clone / "hooks" / "plugin.py").unlink()
     with pytest.raises(PackageError, match=r"hooks/plugin\.py"):
         build(clone, at(EPOCH))
@@ -241,7 +241,7 @@ def test_a_repository_that_git_refuses_is_an_error_and_not_another_list(clone: P
 # --- the index
 
 
-def test_the_index_says_what_stash_needs(package: Package) -> None:
+def test_the_index_has_the_fields_that_stash_needs(package: Package) -> None:
     (entry,) = yaml.safe_load(package.index())
     manifest = yaml.safe_load((ROOT / "PlexSync.yml").read_text(encoding="utf-8"))
     assert entry == {
@@ -318,7 +318,7 @@ def test_the_command_writes_both_files_and_nothing_else(
     assert (tmp_path / "dist" / "index.yml").read_text(encoding="utf-8") == package.index()
 
 
-def test_in_the_repository_no_file_is_written_that_stash_takes_for_a_plugin(
+def test_the_build_writes_no_plugin_file_into_the_repository(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Package
 ) -> None:
     """A clone may lie in Stash's plugins folder."""
@@ -335,7 +335,7 @@ def test_in_the_repository_no_file_is_written_that_stash_takes_for_a_plugin(
     assert (clone / "dist" / "index.yaml").read_text(encoding="utf-8") == package.index()
 
 
-def test_the_command_says_in_one_line_why_it_can_not(
+def test_the_command_reports_an_error_in_one_line(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
@@ -348,7 +348,9 @@ def test_the_command_says_in_one_line_why_it_can_not(
     assert not (tmp_path / "dist").exists()
 
 
-def test_stash_loads_what_is_unpacked_without_a_complaint(package: Package, tmp_path: Path) -> None:
+def test_stash_loads_the_unpacked_package_without_an_error(
+    package: Package, tmp_path: Path
+) -> None:
     complaints: list[str] = []
     folder = install_as_stash(package, tmp_path / "plugins")
     plugins = load_plugins(tmp_path / "plugins", complaints.append)

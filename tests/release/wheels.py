@@ -1,4 +1,4 @@
-"""Wheels without a network: of what is installed here, from its own records, and small ones that stand in."""
+"""Build wheels without a network: from installed distributions, and small fakes of the packages."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ VERSIONS = {
     "requests": "2.34.2",
     "pydantic": "2.14.3",
 }
-#: Files of an installation that no wheel has.
+#: Files that only an installation has, not a wheel.
 _MADE = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
 def rebuild_wheels(requirements: Path, folder: Path) -> None:
-    """Make a wheel of each distribution that the requirements ask for, of the files that are installed here."""
+    """Make a wheel of each required distribution from its installed files."""
     waiting = [
         line
         for line in requirements.read_text(encoding="utf-8").splitlines()
@@ -76,14 +76,16 @@ def make_wheel(
     needs: Iterable[str] = (),
     ballast: int = 0,
 ) -> Path:
-    """Make a wheel with one module; `ballast` bytes in it can't be compressed away."""
+    """Make a wheel with one module and `ballast` uncompressed bytes."""
     version = version or VERSIONS.get(name, "1.0")
     label = f"{name.replace('-', '_')}-{version}"
     needed = "".join(f"Requires-Dist: {need}\n" for need in needs)
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}"
+    wheel = f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: {tag}\n"
     files = {
         f"{MODULES.get(name, name)}/__init__.py": source.encode(),
-        f"{label}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}".encode(),
-        f"{label}.dist-info/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
+        f"{label}.dist-info/METADATA": metadata.encode(),
+        f"{label}.dist-info/WHEEL": wheel.encode(),
     }
     if ballast:
         files[f"{MODULES.get(name, name)}/ballast.bin"] = bytes(ballast)
@@ -95,7 +97,7 @@ def make_wheel(
 def make_wheels(
     folder: Path, sources: Mapping[str, str] | None = None, *, version: str = ""
 ) -> Path:
-    """Make stand-ins for the four packages; `sources` has other code for some."""
+    """Make fakes of the four packages; `sources` maps some to other code."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in MODULES:
         make_wheel(folder, name, source=(sources or {}).get(name, ""), version=version)
@@ -119,5 +121,6 @@ def _digest(content: bytes) -> str:
 
 
 def other_platform() -> str:
-    """A tag that no Python here accepts."""
-    return f"cp{sys.version_info[0]}{sys.version_info[1]}-cp{sys.version_info[0]}{sys.version_info[1]}-vax_1"
+    """Return a tag that this Python does not accept."""
+    python = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    return f"{python}-{python}-vax_1"

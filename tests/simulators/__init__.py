@@ -1,1 +1,1 @@
-"""Stand-ins for Stash and Plex: real HTTP servers that a test starts inside its own process."""
+"""Simulators of Stash and Plex: real HTTP servers inside the test's process."""

@@ -1,7 +1,7 @@
-"""A small threaded HTTP/1.1 server for simulators: it logs every request and breaks on demand.
+"""A small threaded HTTP/1.1 server for simulators, with a request log and fault injection.
 
-A simulator is a function from `Request` to `Response`; `SimulatedServer` puts it on a port, keeps the
-`RequestLog`, and lets a test order `Faults`: answers that are late, wrong, cut short or never come.
+A simulator is a function from `Request` to `Response`. `SimulatedServer` serves it on a port, keeps
+the `RequestLog`, and lets a test add `Faults`: late, wrong, truncated or missing responses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, unquote
 from tests import isolation
 
 MAX_SIZE = 64 << 20
-"""The most bytes that a request's head, and a request's body, may have."""
+"""Maximum bytes of a request's head, and of its body."""
 
 _RECEIVE = 1 << 16
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -32,7 +32,7 @@ _RST_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Headers(Mapping[str, str]):
-    """Header fields, looked up without regard to case."""
+    """Header fields with case-insensitive lookup."""
 
     def __init__(self, fields: Mapping[str, str] | None = None) -> None:
         self._fields = {name.lower(): value for name, value in (fields or {}).items()}
@@ -52,7 +52,7 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came in."""
+    """One received request."""
 
     method: str
     path: str
@@ -65,13 +65,13 @@ class Request:
     """The request target as sent."""
 
     def first(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a query parameter."""
+        """Return the first value of a query parameter."""
         return next((value for key, value in self.query if key == name), default)
 
 
 @dataclass
 class Response:
-    """What to answer."""
+    """The response to a request."""
 
     status: int = 200
     body: bytes = b""
@@ -80,21 +80,21 @@ class Response:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request and what became of it."""
+    """A request and its outcome."""
 
     request: Request
     status: int
-    """0 when no answer was given (or none yet)."""
+    """0 without a response."""
     seconds: float
-    """From the request's arrival to the first byte of its answer."""
+    """From the request's arrival to the first byte of the response."""
     at: float
 
 
 class RequestLog:
     """The requests since the start or the last `clear`, oldest first. Thread-safe.
 
-    A request is here from its arrival on, so that one that hangs can be seen hanging; its status is here
-    before the client can read the answer.
+    A request is logged on arrival, so that a hanging one is visible. Its status is logged before
+    the client can read the response.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class RequestLog:
             return list(self._exchanges.values())
 
     def matching(self, method: str | None = None, path: str | None = None) -> list[Exchange]:
-        """The exchanges of that method whose path matches that pattern from its beginning."""
+        """Return the exchanges with this method whose path matches the pattern from its start."""
         pattern = re.compile(path) if path is not None else None
         return [exchange for exchange in self.all() if _matches(exchange.request, method, pattern)]
 
@@ -121,7 +121,7 @@ class RequestLog:
         path: str | None = None,
         timeout: float = 30.0,
     ) -> bool:
-        """Wait until so many such requests have arrived; False when they don't come in time."""
+        """Wait until that many such requests have arrived; return False on a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self.count(method, path) >= count, timeout)
 
@@ -150,16 +150,16 @@ class RequestLog:
 
 @dataclass(frozen=True)
 class Delay:
-    """Carry the request out late, even if the client has left by then."""
+    """Carry the request out late, even if the client has disconnected by then."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Hang:
-    """Don't answer for so long, or until the rule is removed or the server stops.
+    """Hold the response for this time, or until the rule is removed or the server stops.
 
-    A request whose client has left by then is not carried out.
+    A request whose client has disconnected by then is not carried out.
     """
 
     seconds: float = 3600.0
@@ -167,7 +167,7 @@ class Hang:
 
 @dataclass(frozen=True)
 class Answer:
-    """Give this answer and don't carry the request out."""
+    """Send this response and don't carry the request out."""
 
     status: int
     body: bytes = b""
@@ -181,7 +181,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class ResetAfter:
-    """Carry the request out, then reset the connection instead of answering."""
+    """Carry the request out, then reset the connection instead of responding."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ Fault = Delay | Hang | Answer | Reset | ResetAfter | Truncate | Drip
 
 
 class FaultRule:
-    """A fault and the requests that it is for: what `Faults.add` returns."""
+    """A fault and the filter of its requests, as returned by `Faults.add`."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class FaultRule:
         self._when = when
 
     def remove(self) -> None:
-        """End it, also for the requests that wait because of it."""
+        """Remove the rule and release the requests that it holds."""
         self._owner._remove(self)
 
     def _applies(self, request: Request) -> bool:
@@ -234,10 +234,10 @@ class FaultRule:
 
 
 class Faults:
-    """The faults in force, in the order they were added. Thread-safe.
+    """The active faults in the order they were added. Thread-safe.
 
-    Delays add up; the first fault of another kind decides. `path` is a pattern that the decoded path must
-    match from its beginning.
+    Delays add up; the first fault of another kind decides. `path` is a pattern that the decoded
+    path must match from its beginning.
     """
 
     def __init__(self) -> None:
@@ -271,7 +271,7 @@ class Faults:
             self._changed.notify_all()
 
     def _take(self, request: Request) -> list[FaultRule]:
-        """The rules that this request meets: any number of delays, then at most one other."""
+        """Return the rules for this request: any number of delays, then at most one other."""
         taken: list[FaultRule] = []
         with self._changed:
             for rule in self._rules:
@@ -285,7 +285,7 @@ class Faults:
         return taken
 
     def _wait(self, rule: FaultRule, seconds: float) -> bool:
-        """Wait for that time or until the rule is gone; False when the server stopped meanwhile."""
+        """Wait for that time or until the rule is removed; return False if the server stopped."""
         with self._changed:
             stops = self._stops
             self._changed.wait_for(lambda: self._stops != stops or rule not in self._rules, seconds)
@@ -298,7 +298,7 @@ class Faults:
 
 
 class SimulatedServer:
-    """Serves a handler on a port of its own; can be stopped and started again, on the same port.
+    """Serves a handler on its own port; can be stopped and restarted on the same port.
 
     While it is stopped, the port stays bound and refuses connections, as long as this object lives.
     """
@@ -338,7 +338,7 @@ class SimulatedServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """Return the number of open connections."""
         with self._lock:
             return len(self._connections)
 
@@ -402,14 +402,14 @@ class SimulatedServer:
             with contextlib.suppress(OSError):
                 connection.send(Response(error.status), close=True)
         except OSError:
-            pass  # the client left or `stop` closed the connection
+            pass  # the client disconnected or `stop` closed the connection
         finally:
             connection.close()
             with self._lock:
                 del self._connections[connection]
 
     def _exchange(self, connection: _Connection, request: Request) -> bool:
-        """Answer one request, or break as ordered; True when the connection goes on."""
+        """Respond to one request or inject a fault; return True to keep the connection."""
         started = time.perf_counter()
         number = self.log._arrived(request)
         rules = self.faults._take(request)
@@ -439,7 +439,7 @@ class SimulatedServer:
         return not close
 
     def _wait_out(self, connection: _Connection, rules: list[FaultRule]) -> bool:
-        """Sit through the delays; False when the request is not to be carried out any more."""
+        """Wait for the delays; return False when the request must not be carried out."""
         for rule in rules:
             if isinstance(rule.fault, Delay | Hang):
                 if not self.faults._wait(rule, rule.fault.seconds):
@@ -462,13 +462,13 @@ class SimulatedServer:
             return Response(414)
         try:
             return self._handle(request)
-        except Exception as error:  # noqa: BLE001 - kept for the test to see
+        except Exception as error:  # noqa: BLE001 - kept for the test
             self.errors.append(error)
             return Response(500)
 
 
 class _BadRequest(Exception):
-    """What came in is no HTTP request that this server takes."""
+    """The input is not an HTTP request that this server accepts."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -476,14 +476,15 @@ class _BadRequest(Exception):
 
 
 class _Acceptor:
-    """A thread that takes connections from a listening socket until it is told to stop."""
+    """A thread that accepts connections from a listening socket until `stop`."""
 
     def __init__(
         self, listener: socket.socket, adopt: Callable[[socket.socket], None], name: str
     ) -> None:
         self._listener = listener
         self._adopt = adopt
-        # Closing a socket does not wake a thread that accepts on it everywhere; a byte on a pair does.
+        # Closing a socket does not wake its accepting thread on every system; a byte on a socket
+        # pair does.
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -496,7 +497,9 @@ class _Acceptor:
                 ready = [key.fileobj for key, _ in selector.select()]
                 if self._woken in ready:
                     return
-                with contextlib.suppress(OSError):  # a client that left before it was let in
+                with contextlib.suppress(
+                    OSError
+                ):  # a client that disconnected before it was accepted
                     client, _ = self._listener.accept()
                     client.setblocking(True)
                     self._adopt(client)
@@ -509,7 +512,7 @@ class _Acceptor:
 
 
 class _Connection:
-    """One client's socket: cuts the stream of bytes into requests and sends answers."""
+    """One client's socket: reads requests from the stream and sends responses."""
 
     def __init__(self, client: socket.socket, idle_timeout: float | None) -> None:
         self._socket = client
@@ -517,7 +520,7 @@ class _Connection:
         self._buffer = bytearray()
 
     def receive(self) -> Request | None:
-        """The next request; None when the client has closed or has been idle for too long."""
+        """Return the next request; None when the client has closed or was idle for too long."""
         head = self._head()
         if head is None:
             return None
@@ -556,7 +559,7 @@ class _Connection:
             self._socket.sendall(body[index : index + 1])
 
     def abandoned(self) -> bool:
-        """Whether the client has closed its side without saying more."""
+        """Return whether the client has closed its side without sending more."""
         self._socket.setblocking(False)
         try:
             return self._socket.recv(1, socket.MSG_PEEK) == b""
@@ -570,13 +573,13 @@ class _Connection:
         self._socket.close()
 
     def abort(self) -> None:
-        """Wake the thread that reads or writes here; callable from another thread."""
+        """Wake the thread that reads or writes here. Callable from another thread."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            # Without this, bytes left unread would make the close a reset and lose the last answer.
+            # Otherwise unread bytes turn the close into a reset and lose the last response.
             self._socket.shutdown(socket.SHUT_WR)
         self._socket.close()
 
@@ -645,7 +648,7 @@ def _matches(request: Request, method: str | None, path: re.Pattern[str] | None)
 
 
 class _Reserved:
-    """Keeps a stopped server's port bound, and registered, until its server is no more."""
+    """Keeps a stopped server's port bound and registered as long as its server object lives."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -659,7 +662,7 @@ class _Reserved:
         self.release()
 
     def stopped(self) -> None:
-        with contextlib.suppress(OSError):  # somebody was faster: a start will tell
+        with contextlib.suppress(OSError):  # another process was faster; `start` will raise
             self._socket = isolation.reserve(self._host, self._port)
 
     def release(self) -> None:
@@ -674,11 +677,11 @@ class _Reserved:
 
 
 def _listen(host: str, port: int, reserved: _Reserved, patience: float = 5.0) -> socket.socket:
-    """A listening socket; a port that is still being given up by its last user is waited for."""
+    """Return a listening socket; wait while the port's last user still releases it."""
     deadline = time.monotonic() + patience
     while True:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if os.name != "nt":  # there it would let two servers share the port
+        if os.name != "nt":  # on Windows it would let two servers share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -1,4 +1,4 @@
-"""The simulators' HTTP server: what it hands to a handler, what it logs, and how it breaks on demand."""
+"""The simulators' HTTP server: handler requests, request log and fault injection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOON = 30.0
 
 
 class Echo:
-    """A handler that remembers what it carried out."""
+    """A handler that records the requests that it carried out."""
 
     def __init__(self) -> None:
         self.seen: list[Request] = []
@@ -82,7 +82,7 @@ def test_head_has_the_length_and_no_body(server: SimulatedServer) -> None:
     assert (answer.headers["Content-Length"], answer.content) == ("10", b"")
 
 
-def test_the_log_says_what_was_asked_and_answered(server: SimulatedServer) -> None:
+def test_the_log_holds_requests_and_responses(server: SimulatedServer) -> None:
     requests.get(server.url + "/one")
     requests.put(server.url + "/two?x=1")
 
@@ -104,7 +104,7 @@ def test_the_log_says_what_was_asked_and_answered(server: SimulatedServer) -> No
     assert server.log.all() == []
 
 
-def test_an_error_in_the_handler_is_500_and_kept() -> None:
+def test_an_error_in_the_handler_is_500_and_recorded() -> None:
     def broken(_request: Request) -> Response:
         raise KeyError("oops")
 
@@ -122,7 +122,7 @@ def test_a_request_line_that_is_too_long_is_414(echo: Echo) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
-def test_what_is_no_http_is_400(server: SimulatedServer, sent: bytes) -> None:
+def test_an_invalid_http_request_is_400(server: SimulatedServer, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), SOON) as client:
         client.sendall(sent)
         answer = b"".join(iter(lambda: client.recv(4096), b""))
@@ -151,7 +151,7 @@ class TestFaults:
         assert echo.seen == []
         assert [exchange.status for exchange in server.log.all()] == [503]
 
-    def test_a_rule_meets_only_its_requests(self, server: SimulatedServer) -> None:
+    def test_a_rule_applies_only_to_its_requests(self, server: SimulatedServer) -> None:
         server.faults.add(
             Answer(500), method="PUT", path="/a/.*/c", when=lambda r: r.first("x") == "1"
         )
@@ -162,7 +162,7 @@ class TestFaults:
         assert put(server.url + "/b/b/c?x=1").status_code == 200
         assert put(server.url + "/a/b/c?x=2").status_code == 200
 
-    def test_a_rule_happens_so_many_times_and_then_the_next_one(
+    def test_a_rule_applies_a_number_of_times_and_then_the_next_one(
         self, server: SimulatedServer
     ) -> None:
         server.faults.add(Answer(500), times=2)
@@ -205,7 +205,9 @@ class TestFaults:
         assert echo.seen == []
         assert [exchange.status for exchange in server.log.all()] == [0]
 
-    def test_reset_after_the_deed(self, server: SimulatedServer, echo: Echo) -> None:
+    def test_reset_after_the_request_was_carried_out(
+        self, server: SimulatedServer, echo: Echo
+    ) -> None:
         server.faults.add(ResetAfter())
 
         with pytest.raises(requests.ConnectionError):
@@ -254,7 +256,7 @@ class TestFaults:
         assert echo.seen == []
         assert [exchange.status for exchange in server.log.all()] == [0]
 
-    def test_a_hanging_request_goes_on_when_the_faults_are_cleared(
+    def test_a_hanging_request_continues_when_the_faults_are_cleared(
         self, server: SimulatedServer
     ) -> None:
         server.faults.add(Hang())

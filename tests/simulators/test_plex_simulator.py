@@ -1,4 +1,4 @@
-"""The simulated Plex, driven by the real plexapi: it must show what the real server shows, traps included."""
+"""The simulated Plex with the real plexapi: it behaves like the real server, quirks included."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PICTURE = b"\xff\xd8 a picture"
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -77,7 +77,9 @@ def put(plex: PlexSimulator, path: str) -> int:
 
 
 class TestServer:
-    def test_connecting_costs_one_request_and_tells_who_it_is(self, plex: PlexSimulator) -> None:
+    def test_connecting_needs_one_request_and_identifies_the_server(
+        self, plex: PlexSimulator
+    ) -> None:
         server = connect(plex)
         assert (server.friendlyName, server.machineIdentifier) == (
             "Simulated Plex",
@@ -112,9 +114,7 @@ class TestServer:
         plex.starting_up = False
         connect(plex)
 
-    def test_users_that_share_may_read_but_not_write(
-        self, plex: PlexSimulator, item: PlexItem
-    ) -> None:
+    def test_shared_users_can_read_but_not_write(self, plex: PlexSimulator, item: PlexItem) -> None:
         plex.shared_tokens.add("friend")
         server = connect(plex, "friend")
         assert [section.title for section in server.library.sections()] == ["Scenes"]
@@ -159,7 +159,7 @@ class TestSections:
         assert sections[1].locations == ["/media/shows", "/more"]
         assert sections[0].uuid != sections[1].uuid
 
-    def test_content_changed_at_is_a_counter_that_every_edit_moves(
+    def test_content_changed_at_is_a_counter_that_every_edit_increases(
         self, plex: PlexSimulator, clock: Clock, item: PlexItem
     ) -> None:
         before = int(get(plex, "/library/sections")[0].attrib["contentChangedAt"])
@@ -189,7 +189,7 @@ class TestListings:
         assert titles == [f"{n:03}" for n in range(250)]
         assert plex.log.count("GET", "/library/sections/1/all") == 3
 
-    def test_size_and_offset_are_told_only_for_pages(
+    def test_size_and_offset_are_returned_only_for_pages(
         self, plex: PlexSimulator, scenes: PlexLibrary
     ) -> None:
         plex.add_items(scenes, (f"{FOLDER}/{n}.mp4" for n in range(5)))
@@ -214,7 +214,7 @@ class TestListings:
     ) -> None:
         plex.add_items(scenes, (f"{FOLDER}/{n:03}.mp4" for n in range(250)))
         plex.settings.max_page = 60
-        # It advances by what it asked for, 100, not by what it got.
+        # It advances by the requested 100, not by the number of items that it got.
         assert len(section_of(plex).all()) == 60 + 60 + 50
 
     def test_items_are_partial(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
@@ -257,7 +257,7 @@ class TestListings:
         assert [guid.id for guid in item.guids] == ["tmdb://1"]
         assert [(part.file, part.size) for part in item.iterParts()] == [(f"{FOLDER}/a.mp4", 4711)]
 
-    def test_reading_what_is_empty_costs_a_hidden_request(
+    def test_reading_an_empty_field_costs_a_hidden_request(
         self, plex: PlexSimulator, item: PlexItem
     ) -> None:
         listed = section_of(plex).all()[0]
@@ -313,7 +313,7 @@ class TestListings:
         )
         assert get(plex, "/library/sections/1/all")[0].get("summary") == "long"
 
-    def test_an_item_that_is_gone_is_not_found(self, plex: PlexSimulator, item: PlexItem) -> None:
+    def test_a_removed_item_is_not_found(self, plex: PlexSimulator, item: PlexItem) -> None:
         listed = section_of(plex).all()[0]
         plex.remove_item(item.rating_key)
         with pytest.raises(NotFound):
@@ -350,7 +350,7 @@ class TestListings:
 
 
 class TestFilters:
-    def test_what_changed_since(
+    def test_items_changed_since_a_time(
         self, plex: PlexSimulator, clock: Clock, scenes: PlexLibrary
     ) -> None:
         old, new = plex.add_items(scenes, [f"{FOLDER}/old.mp4", f"{FOLDER}/new.mp4"])
@@ -478,7 +478,7 @@ class TestEdits:
         assert item.genres == ["Kept", "New"]
 
     @pytest.mark.parametrize(("mode", "genres"), [("replace", ["B"]), ("add", ["A", "B"])])
-    def test_what_an_indexed_list_alone_does_depends_on_the_mode(
+    def test_the_effect_of_an_indexed_list_alone_depends_on_the_mode(
         self, plex: PlexSimulator, scenes: PlexLibrary, mode: Any, genres: list[str]
     ) -> None:
         plex.settings.indexed_tags = mode
@@ -649,7 +649,9 @@ class TestRefresh:
         assert (movie.title, movie.summary) == ("Mine", "")
         assert ([g.tag for g in movie.genres], movie.labels) == (["Mine"], [])
 
-    def test_the_agent_can_have_its_say(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
+    def test_a_refresh_applies_the_agents_metadata(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
         says = {"title": "Known", "summary": "From the agent", "genre": ["G"]}
         item = plex.add_item(scenes, f"{FOLDER}/a.mp4", agent_metadata=says)
         plex.refresh_item(item.rating_key)
@@ -711,7 +713,7 @@ class TestScans:
         assert plex.settle()
         assert plex.items(scenes) == []
 
-    def test_a_vanished_file_takes_its_item_along(
+    def test_the_item_of_a_deleted_file_is_removed(
         self, plex: PlexSimulator, clock: Clock, item: PlexItem
     ) -> None:
         plex.remove_file(item.path)
@@ -723,9 +725,7 @@ class TestScans:
         assert section.all() == []
         assert get(plex, "/library/sections")[0].get("scannedAt") == str(int(clock.now))
 
-    def test_stopping_drops_what_is_under_way(
-        self, plex: PlexSimulator, scenes: PlexLibrary
-    ) -> None:
+    def test_stopping_drops_running_scans(self, plex: PlexSimulator, scenes: PlexLibrary) -> None:
         plex.scan_delay = 60
         plex.add_file(f"{FOLDER}/a.mp4")
         section_of(plex).update()

@@ -23,7 +23,8 @@ from tests.simulators.stash.events import encode, scan_update, scene_clean, tags
 
 ECHO = "import json, sys\nprint(json.dumps({'output': json.load(sys.stdin)}))\n"
 EVENTS = (
-    "Scene.Update.Post Scene.Create.Post Scene.Destroy.Post Performer.Update.Post Studio.Update.Post "
+    "Scene.Update.Post Scene.Create.Post Scene.Destroy.Post Performer.Update.Post"
+    " Studio.Update.Post "
     "Tag.Update.Post Tag.Merge.Post Tag.Destroy.Post Group.Update.Post Movie.Update.Post"
 )
 Plugin = Callable[..., Path]
@@ -38,7 +39,7 @@ def plugins(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plugin(plugins: Path) -> Plugin:
-    """Writes a plugin made of a script; it hooks the given events and has one task, `Go`."""
+    """Return a factory of plugins: a script with hooks for the given events and one task, `Go`."""
 
     def write(
         script: str = ECHO, name: str = "Echo", events: str = EVENTS, extra: str = ""
@@ -49,7 +50,8 @@ def plugin(plugins: Path) -> Plugin:
         (folder / f"{name}.yml").write_text(
             f"name: {name}\n"
             'exec: [python3, "{pluginDir}/run.py"]\n'
-            f"hooks: [{{name: h, triggeredBy: [{', '.join(events.split())}], defaultArgs: {{mode: hook}}}}]\n"
+            f"hooks: [{{name: h, triggeredBy: [{', '.join(events.split())}],"
+            " defaultArgs: {mode: hook}}]\n"
             "tasks: [{name: Go, defaultArgs: {mode: go, times: 5, dry: true}}]\n" + extra,
             encoding="utf-8",
         )
@@ -75,23 +77,24 @@ HELD = 60
 
 
 def until_released(folder: Path) -> str:
-    """Return the code of a process that lives until `release`, and leaves a note where it gave up."""
+    """Return the code of a process that runs until `release`; on a timeout it writes a file."""
     return (
         "import os, time\n"
         f"end, folder = time.monotonic() + {HELD}, {str(folder)!r}\n"
-        "while time.monotonic() < end and not os.path.exists(folder + '/release'): time.sleep(0.01)\n"
+        "while time.monotonic() < end and not os.path.exists(folder + '/release'):"
+        " time.sleep(0.01)\n"
         "if time.monotonic() >= end: open(folder + '/gave-up', 'w').close()\n"
     )
 
 
 def release(folder: Path) -> bool:
-    """Let that process end; return whether it lived until now."""
+    """Let that process end; return whether it was still running."""
     in_time = not (folder / "gave-up").exists()
     (folder / "release").touch()
     return in_time
 
 
-def test_a_hook_process_is_given_what_stash_gives(
+def test_a_hook_process_gets_the_same_input_as_in_stash(
     plugin: Plugin, plugins: Path, monkeypatch: Any
 ) -> None:
     before = search_path("from-before")
@@ -99,7 +102,8 @@ def test_a_hook_process_is_given_what_stash_gives(
     folder = plugin(
         "import json, os, sys\n"
         "raw = sys.stdin.read()\n"
-        "print(json.dumps({'output': [raw, os.getcwd(), os.environ['PYTHONPATH'], os.environ['EXTRA']]}))\n"
+        "print(json.dumps({'output': [raw, os.getcwd(), os.environ['PYTHONPATH'],"
+        " os.environ['EXTRA']]}))\n"
     )
     with StashSimulator(plugins, env={"EXTRA": "yes"}) as stash:
         stash.add_scene("Ümlaut")
@@ -115,7 +119,7 @@ def test_a_hook_process_is_given_what_stash_gives(
 def test_a_linked_plugin_runs_in_the_plugins_folder_and_not_beside_its_target(
     plugin: Plugin, plugins: Path, tmp_path: Path
 ) -> None:
-    """Else its processes import whatever lies above a checkout."""
+    """Otherwise its processes import modules from the folders above a checkout."""
     folder = plugin(
         "import json, os\n"
         "print(json.dumps({'output': os.environ['PYTHONPATH'].split(os.pathsep)[-1]}))\n"
@@ -194,7 +198,8 @@ def test_a_detached_child_with_handles_of_its_own_does_not_block(
     child = until_released(tmp_path)
     plugin(
         "import subprocess, sys\nnull = subprocess.DEVNULL\n"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}], stdin=null, stdout=null, stderr=null)\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}], stdin=null, stdout=null,"
+        " stderr=null)\n"
     )
     stash.plugins.reload()
     stash.add_scene()
@@ -215,7 +220,8 @@ def test_a_child_that_holds_stderr_does_not_block_and_loses_its_reader(
     )
     plugin(
         "import subprocess, sys\nnull = subprocess.DEVNULL\n"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}, {str(note)!r}], stdin=null, stdout=null)\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}, {str(note)!r}], stdin=null,"
+        " stdout=null)\n"
     )
     stash.plugins.reload()
     stash.add_scene()
@@ -233,9 +239,7 @@ def test_a_plugin_that_closes_stdout_early_is_still_waited_for(
     assert stash.save_scene(1, title="x").blocked_seconds > 0.35
 
 
-def test_a_plugin_that_never_reads_a_huge_input_is_fine(
-    plugin: Plugin, stash: StashSimulator
-) -> None:
+def test_a_plugin_may_ignore_a_huge_input(plugin: Plugin, stash: StashSimulator) -> None:
     plugin("print('{\"output\": 1}')")
     stash.plugins.reload()
     stash.add_scene()
@@ -285,7 +289,7 @@ def test_unmarked_lines_are_logged_at_the_manifests_level(
 def test_a_line_of_64_kib_closes_the_pipe(
     plugin: Plugin, stash: StashSimulator, length: int, written: int
 ) -> None:
-    """Later lines of any length are lost; the writer may learn of it."""
+    """Later lines of any length are lost; the writer may see an error."""
     plugin(
         "import os\n"
         "os.write(2, b'first\\n')\n"
@@ -319,7 +323,7 @@ def test_a_single_save_sends_the_whole_input(plugin: Plugin, stash: StashSimulat
     }  # fmt: skip
 
 
-def test_the_sent_fields_come_in_no_order(plugin: Plugin, stash: StashSimulator) -> None:
+def test_the_sent_fields_come_in_random_order(plugin: Plugin, stash: StashSimulator) -> None:
     plugin()
     stash.plugins.reload()
     stash.add_scene()
@@ -376,7 +380,7 @@ def test_scans_send_null(plugin: Plugin, stash: StashSimulator) -> None:
     assert stash.scene(scene.id).updated_at == before
 
 
-def test_identify_lists_what_is_not_null(plugin: Plugin, stash: StashSimulator) -> None:
+def test_identify_lists_the_fields_that_are_not_null(plugin: Plugin, stash: StashSimulator) -> None:
     plugin()
     stash.plugins.reload()
     stash.add_scene()
@@ -415,7 +419,9 @@ def test_renames_fire_that_objects_hook_only(plugin: Plugin, stash: StashSimulat
     assert stash.scene(scene.id) == scene
 
 
-def test_merged_tags_and_what_fires_nothing(plugin: Plugin, stash: StashSimulator) -> None:
+def test_events_of_merged_tags_and_changes_without_events(
+    plugin: Plugin, stash: StashSimulator
+) -> None:
     plugin()
     stash.plugins.reload()
     stash.add_scene(tags=["A", "B"])
@@ -475,7 +481,8 @@ def test_several_saves_run_their_hooks_at_the_same_time(
         "id_ = json.load(sys.stdin)['args']['hookContext']['id']\n"
         "(folder / f'here-{id_}').touch()\n"
         "end = time.monotonic() + 20\n"
-        "while time.monotonic() < end and not (folder / f'here-{3 - id_}').exists(): time.sleep(0.01)\n"
+        "while time.monotonic() < end and not (folder / f'here-{3 - id_}').exists():"
+        " time.sleep(0.01)\n"
         "print(json.dumps({'output': (folder / f'here-{3 - id_}').exists()}))\n"
     )
     stash.plugins.reload()
@@ -494,7 +501,7 @@ def test_several_saves_run_their_hooks_at_the_same_time(
     assert outputs == {1: True, 2: True}
 
 
-def test_a_client_that_leaves_gets_the_hook_killed_and_the_later_ones_never_start(
+def test_when_a_client_disconnects_the_hook_is_killed_and_later_ones_never_start(
     plugin: Plugin, stash: StashSimulator
 ) -> None:
     plugin("import time\ntime.sleep(60)\n")
@@ -576,7 +583,8 @@ def test_one_job_at_a_time_with_progress_and_stop(
     running, waiting = stash.run_task("Echo", "Go"), stash.run_task("Echo", "Go")
     assert _soon(lambda: running.progress == [0.5])
     assert stash.graphql(query)["jobQueue"] == [
-        {"id": "1", "status": "RUNNING", "progress": 0.5}, {"id": "2", "status": "READY", "progress": None},
+        {"id": "1", "status": "RUNNING", "progress": 0.5},
+        {"id": "2", "status": "READY", "progress": None},
     ]  # fmt: skip
     stash.graphql('mutation { stopJob(job_id: "2") }')
     assert (waiting.status, waiting.run) == ("CANCELLED", None)
@@ -619,7 +627,7 @@ def test_only_ten_finished_jobs_are_remembered(stash: StashSimulator) -> None:
     assert stash.jobs.find(jobs[1].id) is jobs[1]
 
 
-def test_an_operation_answers_at_once(plugin: Plugin, stash: StashSimulator) -> None:
+def test_an_operation_returns_at_once(plugin: Plugin, stash: StashSimulator) -> None:
     plugin()
     stash.plugins.reload()
     output = stash.graphql(
@@ -649,7 +657,7 @@ def test_an_operation_answers_at_once(plugin: Plugin, stash: StashSimulator) -> 
         ("a: b: c\n", "not valid YAML"),
     ],
 )
-def test_a_manifest_with_a_fault_is_rejected(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_invalid_manifest_is_rejected(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "X.yml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=complaint):
@@ -661,7 +669,8 @@ def test_a_manifest_is_read_as_stash_reads_it(tmp_path: Path) -> None:
     path.write_text(
         "version: 1.10\nexec: ['{pluginDir}/first', '{pluginDir}/a']\n"
         "settings: {b: {}, a: {type: BOOLEAN, displayName: A}}\n"
-        "tasks: [{name: T, execArgs: ['--at={pluginDir}'], defaultArgs: {on: true, n: 5, none: null}}]\n",
+        "tasks: [{name: T, execArgs: ['--at={pluginDir}'], defaultArgs: {on: true, n: 5, none:"
+        " null}}]\n",
         encoding="utf-8",
     )
     manifest = load_manifest(path)
@@ -690,7 +699,7 @@ def test_every_yml_below_the_plugins_folder_is_a_plugin(plugin: Plugin, plugins:
 
 
 def _soon(true: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether it becomes true in that time."""
+    """Return whether the condition becomes true in time."""
     pause = threading.Event()
     for _ in range(int(seconds / 0.01)):
         if true():

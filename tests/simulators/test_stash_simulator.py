@@ -1,4 +1,4 @@
-"""The simulator answers as Stash does, the inconvenient parts included."""
+"""The simulator behaves as Stash does, quirks included."""
 
 from __future__ import annotations
 
@@ -81,13 +81,16 @@ def test_a_whole_scene(stash: StashSimulator) -> None:
     for name in ("Zoe", "Ann"):
         stash.add_performer(name)
     stash.add_scene(
-        "T", date="2024-05", studio="Small", performers=["Ann", "Zoe"], tags=["b", "a", "C"], groups=["G"],
+        "T", date="2024-05", studio="Small", performers=["Ann", "Zoe"], tags=["b", "a", "C"],
+        groups=["G"],
         files=[("/data/a/b.mp4", 5_000_000_000), "C:\\v\\c.mp4"], urls=["u"],
     )  # fmt: skip
     scene = stash.graphql(
-        "{ findScene(id: 1) { id date urls studio { name parent_studio { name parent_studio { id } } }"
-        " performers { id name } tags { name } groups { group { name } scene_index } created_at updated_at"
-        ' files { path basename size duration fingerprints { type value } fingerprint(type: "oshash") } } }'
+        "{ findScene(id: 1) { id date urls"
+        " studio { name parent_studio { name parent_studio { id } } }"
+        " performers { id name } tags { name } groups { group { name } scene_index }"
+        " created_at updated_at files { path basename size duration"
+        ' fingerprints { type value } fingerprint(type: "oshash") } } }'
     )["findScene"]
     first, second = scene.pop("files")
     assert scene == {
@@ -244,7 +247,7 @@ def test_ids_ignore_the_filters_and_an_unknown_one_fails_the_query(stash: StashS
 
 
 def test_updated_at_is_compared_as_text(stash: StashSimulator) -> None:
-    """10:00+01:00 is the same moment as 09:00Z, but not the same text."""
+    """10:00+01:00 is the same time as 09:00Z, but not the same text."""
     stash.add_scene("a")
     filter_ = 'scene_filter: {updated_at: {value: "%s", modifier: %s}}'
     assert titles(stash, filter_ % ("2026-01-05T09:30:00Z", "GREATER_THAN")) == ["a"]
@@ -290,7 +293,7 @@ def test_filters(stash: StashSimulator, criteria: str, found: list[str]) -> None
     assert titles(stash, f'scene_filter: {{{criteria}}}, filter: {{sort: "id"}}') == found
 
 
-def test_a_large_library_is_workable(stash: StashSimulator) -> None:
+def test_a_large_library_is_fast_enough(stash: StashSimulator) -> None:
     for number in range(10_000):
         stash.add_scene(str(number), files=[(f"/d/{number}", number)], tags=["T"])
     page = 'filter: {per_page: 100, sort: "id", page: 90}'
@@ -351,10 +354,10 @@ def test_ids_may_be_numbers(stash: StashSimulator) -> None:
     assert stash.graphql(query, {"id": 1}) == stash.graphql(query, {"id": "1"})
 
 
-# --- who may ask
+# --- authentication
 
 
-def test_without_credentials_everything_is_open_but_not_for_a_wrong_key(
+def test_without_credentials_all_is_open_except_for_a_wrong_key(
     stash: StashSimulator,
 ) -> None:
     assert ask(stash).status_code == 200
@@ -362,7 +365,7 @@ def test_without_credentials_everything_is_open_but_not_for_a_wrong_key(
     assert ask(stash, headers={"Cookie": "session=forged"}).status_code == 200
 
 
-def test_ways_in(guarded: StashSimulator) -> None:
+def test_methods_of_authentication(guarded: StashSimulator) -> None:
     cookie = {"Cookie": f"session={guarded.cookie()}"}
     assert ask(guarded).status_code == 401
     assert ask(guarded, headers={"ApiKey": "key"}).status_code == 200
@@ -392,7 +395,9 @@ def test_a_cookie_lives_an_hour_and_each_answer_renews_it(
     assert ask(guarded, headers={"Cookie": f"session={renewed}"}).status_code == 200
 
 
-def test_what_a_cookie_survives(guarded: StashSimulator) -> None:
+def test_a_cookie_survives_a_restart_and_a_new_password_but_no_invalidation(
+    guarded: StashSimulator,
+) -> None:
     headers = {"Cookie": f"session={guarded.cookie()}"}
     port = guarded.server.port
     guarded.stop()
@@ -406,7 +411,7 @@ def test_what_a_cookie_survives(guarded: StashSimulator) -> None:
     assert ask(guarded, headers=headers).status_code == 401
 
 
-def test_a_cookie_from_open_times_is_worthless_later(stash: StashSimulator) -> None:
+def test_a_cookie_from_before_the_login_was_required_is_invalid(stash: StashSimulator) -> None:
     headers = {"Cookie": f"session={stash.cookie()}"}
     assert ask(stash, headers=headers).status_code == 200
     stash.set_credentials("ann", "pw")
@@ -461,7 +466,7 @@ def test_a_cover_without_login_is_a_page(guarded: StashSimulator) -> None:
     assert requests.get(f"{guarded.url}/healthz", timeout=10).status_code == 200
 
 
-def test_addresses_are_built_from_what_the_client_asked(stash: StashSimulator) -> None:
+def test_addresses_are_built_from_the_requests_host(stash: StashSimulator) -> None:
     stash.add_scene()
     headers = {"Host": "stash.example", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/s"}
     answer = ask(stash, "{ findScene(id: 1) { paths { stream } } }", headers=headers).json()
@@ -497,10 +502,10 @@ def test_a_number_with_an_exponent_becomes_zero_in_a_map(stash: StashSimulator) 
     assert answer["data"]["configurePlugin"] == {"a": 0, "b": 1.5}
 
 
-# --- a client that leaves
+# --- a client that disconnects
 
 
-def test_a_client_that_closes_its_connection_gets_its_hooks_killed(tmp_path: Path) -> None:
+def test_hooks_are_killed_when_the_client_closes_its_connection(tmp_path: Path) -> None:
     folder = tmp_path / "plugins"
     folder.mkdir()
     (folder / "slow.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
@@ -511,7 +516,10 @@ def test_a_client_that_closes_its_connection_gets_its_hooks_killed(tmp_path: Pat
     with StashSimulator(folder) as stash:
         stash.add_scene()
         stash.add_scene()
-        body = b'{"query": "mutation { bulkSceneUpdate(input: {ids: [1, 2], title: \\"x\\"}) { id } }"}'
+        body = (
+            b'{"query": "mutation {'
+            b' bulkSceneUpdate(input: {ids: [1, 2], title: \\"x\\"}) { id } }"}'
+        )
         head = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(body)}"
         with socket.create_connection((stash.server.host, stash.server.port)) as client:

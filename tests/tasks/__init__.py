@@ -20,7 +20,7 @@ PLUGIN = "PlexSync"
 
 @dataclass(frozen=True)
 class Done:
-    """What a task left in Stash's log and in its answer."""
+    """The output of a task: Stash's log and the response."""
 
     output: dict[str, Any]
     #: (level, text), in order
@@ -29,7 +29,7 @@ class Done:
 
     @property
     def summary(self) -> str:
-        """The one line that says how it went: the last one."""
+        """Return the last line, which states the result."""
         return self.log[-1][1]
 
     @property
@@ -42,7 +42,7 @@ class Done:
 
 
 def run_task(harness: ProcessHarness, name: str, **arguments: Any) -> Done:
-    """Press a task button and wait for its end; it must end well."""
+    """Press a task button, wait for its end, and assert success."""
     job = harness.stash.run_task(
         PLUGIN, name, {key: str(value) for key, value in arguments.items()}
     )
@@ -56,7 +56,7 @@ def run_task(harness: ProcessHarness, name: str, **arguments: Any) -> Done:
 
 
 def refused_task(harness: ProcessHarness, name: str, **arguments: Any) -> str:
-    """Press a task button that must answer with an error; return it."""
+    """Press a task button that must fail; return the error."""
     job = harness.stash.run_task(
         PLUGIN, name, {key: str(value) for key, value in arguments.items()}
     )
@@ -71,7 +71,7 @@ def refused_task(harness: ProcessHarness, name: str, **arguments: Any) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a command left on its terminal."""
+    """The output of a command on its terminal."""
 
     exit_code: int
     stdout: str
@@ -79,7 +79,7 @@ class Shown:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The one JSON document on stdout."""
+        """Return the JSON document on stdout."""
         document = json.loads(self.stdout)
         assert isinstance(document, dict)
         return document
@@ -91,10 +91,10 @@ def run_command(
     env: Mapping[str, str] | None = None,
     terminal: int | None = None,
 ) -> Shown:
-    """Run a command in a shell's way. Never a traceback, nor Stash's marks in what a person reads.
+    """Run a command as a shell does; assert no traceback and no Stash log prefixes in its output.
 
     Args:
-        terminal: a descriptor that is stderr, for what is shown on a terminal alone.
+        terminal: a descriptor used as stderr, for output that only a terminal gets.
     """
     done = subprocess.run(
         [sys.executable, str(ENTRY), *arguments],

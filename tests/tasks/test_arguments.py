@@ -40,20 +40,20 @@ def test_a_scene_id_may_be_text_or_number(value: object) -> None:
         {"id": 7},
     ],
 )
-def test_what_is_no_scene_id_is_one_line_that_names_the_argument(value: object) -> None:
+def test_an_invalid_scene_id_is_reported_in_one_line_with_the_argument(value: object) -> None:
     with pytest.raises(UsageError, match="scene_id") as caught:
         scene_id_of({"scene_id": value})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_no_rating_key_is_none(value: object) -> None:
+def test_a_missing_rating_key_is_none(value: object) -> None:
     assert rating_key_of({"rating_key": value}) is None
     assert rating_key_of({}) is None
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "0", "1.5"])
-def test_what_is_no_rating_key_is_said_and_not_taken_for_none(value: object) -> None:
+def test_an_invalid_rating_key_is_an_error_and_not_none(value: object) -> None:
     with pytest.raises(UsageError, match="rating_key"):
         rating_key_of({"rating_key": value})
 

@@ -1,4 +1,4 @@
-"""What a shell shows: answers on stdout, the way there on stderr, one line each."""
+"""Console output: results on stdout, progress and remarks on stderr, one line each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_answers_go_to_stdout_and_remarks_to_stderr() -> None:
+def test_results_go_to_stdout_and_remarks_to_stderr() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
     console = Console(stdout, stderr)
     console.print_lines("one", "two")
@@ -32,7 +32,7 @@ def test_a_line_stays_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-def test_no_letter_is_too_strange_for_a_terminal(encoding: str) -> None:
+def test_any_character_can_be_shown_on_a_terminal(encoding: str) -> None:
     raw = io.BytesIO()
     stdout = io.TextIOWrapper(raw, encoding=encoding)
     Console(stdout, io.StringIO()).print_lines("日本語 é \udc80 ☃")
@@ -58,7 +58,7 @@ def test_progress_is_one_line_that_changes_on_a_terminal() -> None:
     assert stderr.getvalue().endswith("3 of 3 \n")
 
 
-def test_progress_is_not_shown_where_nobody_looks() -> None:
+def test_progress_is_not_shown_without_a_terminal() -> None:
     stderr = io.StringIO()
     Console(io.StringIO(), stderr).progress(1, 2)
     assert stderr.getvalue() == ""

@@ -1,4 +1,4 @@
-"""What two paths of one file begin with: the pair must be a mapping that makes them the same."""
+"""The differing prefixes of two paths of one file: as a mapping they make the paths equal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_prefixes_are_those_that_differ(what: str) -> None:
     ],
     ids=["the same path", "another name", "another case"],
 )
-def test_there_are_none_where_nothing_differs_or_it_is_another_file(ours: str, theirs: str) -> None:
+def test_equal_paths_and_different_files_give_no_prefixes(ours: str, theirs: str) -> None:
     assert differing_prefixes(ours, theirs) is None
 
 
@@ -61,7 +61,7 @@ FOLDERS = st.lists(st.sampled_from(["a", "b", "data", "é", "e\u0301", "x y"]), 
 
 @settings(deadline=None, database=None)
 @given(ours=FOLDERS, theirs=FOLDERS, name=st.sampled_from(["f.mp4", "a", "ü.mkv"]))
-def test_two_paths_of_one_name_are_the_same_after_the_mapping(
+def test_two_paths_of_one_file_name_are_equal_after_the_mapping(
     ours: list[str], theirs: list[str], name: str
 ) -> None:
     one, other = "/".join(["", *ours, name]), "/".join(["", *theirs, name])

@@ -1,4 +1,4 @@
-"""Stand-ins for paths, titles and names: nothing private stays, and what is the same stays the same."""
+"""Pseudonyms for paths, titles and names: no private text stays, equal texts stay equal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ HIDDEN = {
     "a drive": "no Plex item has the file C:\\Secret\\x.mp4",
     "a network share": "no Plex item has the file \\\\nas\\Secret\\x.mp4",
     "after an apostrophe in a sentence": "Plex's item 'Secret' has it",
-    "after an apostrophe in another line": "The index of Plex's files holds 3\nScene 7 'Secret' may be any",
+    "after an apostrophe in another line": (
+        "The index of Plex's files holds 3\nScene 7 'Secret' may be any"
+    ),
     "after an odd number of quotes": "don't\ncan't\nwon't\nScene 7 'Secret' may be any",
 }
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_what_is_quoted_or_a_path_goes(what: str) -> None:
+def test_quoted_texts_and_paths_are_replaced(what: str) -> None:
     assert "Secret" not in Pseudonyms().apply(HIDDEN[what])
 
 
@@ -34,7 +36,7 @@ def test_what_is_quoted_or_a_path_goes(what: str) -> None:
         '/data/"Secret" one.mp4',
     ],
 )
-def test_a_known_path_goes_whatever_signs_it_has(path: str) -> None:
+def test_a_known_path_is_replaced_with_any_characters_in_it(path: str) -> None:
     assert "Secret" not in Pseudonyms([path]).apply(
         f"no Plex item has the file {path}; next attempt in 5 s"
     )
@@ -50,22 +52,22 @@ def test_a_known_path_goes_whatever_signs_it_has(path: str) -> None:
         "3 waiting; dead letters: 7 PlexNotFound",
     ],
 )
-def test_what_is_not_private_stays(line: str) -> None:
+def test_text_that_is_not_private_stays(line: str) -> None:
     assert Pseudonyms(["Some title", "/data/x.mp4"]).apply(line) == line
 
 
-def test_the_same_text_has_the_same_stand_in_and_another_has_another() -> None:
+def test_equal_texts_have_equal_pseudonyms_and_others_differ() -> None:
     pseudonyms = Pseudonyms()
     one, again, other = (pseudonyms.apply(f"'{text}'") for text in ("Secret", "Secret", "Other"))
     assert one == again != other
 
 
-def test_a_known_text_has_the_same_stand_in_in_quotes_and_without() -> None:
+def test_a_known_text_has_the_same_pseudonym_with_and_without_quotes() -> None:
     applied = Pseudonyms(["Secret Film"]).apply("Secret Film\n'Secret Film'\n/data/Secret Film")
     assert "Secret" not in applied
     assert applied.split("\n")[0] == applied.split("\n")[1].strip("'")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "'", "''", "'unfinished", '"', "\\", "/", "a/b", "'\\"])
-def test_no_text_is_too_strange(text: str) -> None:
+def test_any_text_can_be_replaced(text: str) -> None:
     assert isinstance(Pseudonyms([text]).apply(text), str)

@@ -1,4 +1,4 @@
-"""Lists and counts show words to users, not the names of exceptions."""
+"""Lists and counts show plain words, not the names of exceptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from validation.errors import PermanentError
         PermanentError,
     ],
 )
-def test_the_usual_errors_have_words(error: type[Exception]) -> None:
+def test_the_usual_errors_have_plain_words(error: type[Exception]) -> None:
     assert error_words(error.__name__) == ERROR_WORDS[error.__name__]
 
 

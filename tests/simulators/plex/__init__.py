@@ -1,6 +1,6 @@
 """A simulated Plex Media Server: an HTTP server that plexapi can't tell from the real one.
 
-`PlexSimulator` is all that a test needs; the records are what it hands out.
+A test needs only `PlexSimulator`, which returns the records.
 """
 
 from tests.simulators.plex.records import DiskFile, Part, PlexItem, PlexLibrary, Upload, Write

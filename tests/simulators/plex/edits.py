@@ -1,4 +1,4 @@
-"""Edits as Plex takes them: everything in the query string of a PUT, checked whole before it is done."""
+"""Edits as in Plex: all in the query string of a PUT, validated completely before the write."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TAG = re.compile(r"(\w+)\[(\d*)\]\.(tag\.tag-|tag\.tag|tag|tagging\.text)")
 
 
 class UnknownFieldError(ValueError):
-    """The item has no such field: Plex answers 400."""
+    """The item has no such field; Plex responds with 400."""
 
 
 class BadValueError(ValueError):
-    """A known field can't hold that: Plex answers 500."""
+    """A known field can't hold this value; Plex responds with 500."""
 
 
 @dataclass
 class TagEdit:
-    """What is to happen to an item's tags of one kind."""
+    """The changes to an item's tags of one kind."""
 
     clear: bool = False
     remove: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class TagEdit:
 
 @dataclass
 class Edit:
-    """One PUT, understood."""
+    """One parsed PUT."""
 
     values: dict[str, str] = field(default_factory=dict)
     locks: dict[str, bool] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Edit:
 
 
 def is_edit(name: str) -> bool:
-    """Whether a parameter says what to write; the others say where."""
+    """Return whether a parameter holds a value to write; the others select items."""
     return "." in name or "[" in name
 
 
@@ -88,7 +88,7 @@ def _parse_tag(edit: Edit, name: str, value: str) -> None:
     elif index and what == "tagging.text":
         change.roles[int(index)] = value
     elif not index and what == "tag.tag-":
-        # Clients quote each name once more, so that a comma inside one survives the split.
+        # Clients quote each name once more, so that a comma inside a name survives the split.
         change.remove += [unquote(each) for each in value.split(",")]
     elif not index and what == "tag" and not value:
         change.clear = True
@@ -126,7 +126,7 @@ def _checked(name: str, value: str) -> str:
             return str(float(value))
     except ValueError as error:
         raise BadValueError(f"{name}={value}") from error
-    if name == "addedAt":  # the one that can't be unset
+    if name == "addedAt":  # the only field that can't be unset
         raise BadValueError(f"{name}=")
     return value
 

@@ -1,4 +1,4 @@
-"""Which items a listing holds: type, filters, order, page."""
+"""The items of a listing: type, filters, order, page."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _NEIGHBOUR_EVERY = 5
 
 
 class Listings:
-    """Answers "which items" for a state; remembers sorted libraries until they change."""
+    """Selects items of a state; caches sorted libraries until they change."""
 
     def __init__(self, state: PlexState) -> None:
         self._state = state
         self._sorted: dict[tuple[int, str], tuple[int, list[PlexItem]]] = {}
 
     def select(self, library: PlexLibrary, query: Iterable[tuple[str, str]]) -> list[PlexItem]:
-        """The items that pass every filter that is known; the others are ignored, as Plex does."""
+        """Return the items that pass every known filter; ignore unknown filters, as Plex does."""
         pairs = list(query)
         values = dict(pairs)
         if values.get("type", "") not in ("", str(ITEM_TYPES[library.type])):
             return []
         ids, sort = values.get("id", ""), values.get("sort", "")
-        # An empty list of ids is taken for none at all: with an edit, that is every item.
+        # An empty list of ids counts as no filter: an edit then applies to every item.
         items = self._by_id(library, ids, sort) if ids else self._ordered(library, sort)
         for name, value in pairs:
             if name == "file":
@@ -95,7 +95,7 @@ class Listings:
 
 
 def sorted_items(items: Iterable[PlexItem], sort: str) -> list[PlexItem]:
-    """Sorted by `field[:desc],field…`, which may carry the type's name in front; by sort title in default."""
+    """Sort by `field[:desc],field…`, with optional type prefix; by sort title by default."""
     ordered = list(items)
     known = [
         (key, direction) for key, direction in map(_sort_field, sort.split(",")) if key is not None
@@ -107,7 +107,7 @@ def sorted_items(items: Iterable[PlexItem], sort: str) -> list[PlexItem]:
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """The part of a listing that one answer holds."""
+    """The part of a listing in one response."""
 
     items: Sequence[T]
     total: int
@@ -116,7 +116,7 @@ class Page(Generic[T]):
 
     @property
     def attributes(self) -> dict[str, object]:
-        """`totalSize` and `offset` are there only when a page was asked for."""
+        """Return the page's attributes; `totalSize` and `offset` only when a page was requested."""
         attributes: dict[str, object] = {"size": len(self.items)}
         if self.paged:
             attributes |= {"totalSize": self.total, "offset": self.offset}
@@ -124,7 +124,7 @@ class Page(Generic[T]):
 
 
 def page_of(items: Sequence[T], request: Request, max_page: int | None) -> Page[T]:
-    """A size in the query without a start counts for nothing; in the headers it does."""
+    """Return the requested page. A size without a start is ignored in the query, not in headers."""
     start, size = request.first("X-Plex-Container-Start"), request.first("X-Plex-Container-Size")
     if start is None or size is None:
         start = request.headers.get("X-Plex-Container-Start", "0")
@@ -138,7 +138,7 @@ def page_of(items: Sequence[T], request: Request, max_page: int | None) -> Page[
 
 
 def _near(items: list[PlexItem], value: str) -> list[PlexItem]:
-    """Plex's search by file: any part of the path without regard to case, and now and then a neighbour."""
+    """Search by file as Plex does: any part of the path, ignoring case, sometimes a neighbour."""
     wanted = [text.casefold() for text in value.split(",")]
     hits: dict[int, PlexItem] = {}
     for index, item in enumerate(items):

@@ -1,4 +1,4 @@
-"""Writes Plex's XML: numeric references for every apostrophe, line break and non-ASCII character."""
+"""Write Plex's XML: numeric references for apostrophes, line breaks and non-ASCII characters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHOWN_IN_LISTINGS = {
     "writer": 2,
     "actor": 3,
 }
-"""Listings cut tags short without notice, and leave the other kinds out."""
+"""Listings truncate tags silently, and omit the other kinds."""
 
 _BEFORE_TYPE = ("editionTitle", "studio")
 _AFTER_TYPE = (
@@ -52,7 +52,7 @@ _AFTER_TYPE = (
 
 @dataclass(frozen=True)
 class Options:
-    """What a client wants left out of, or put into, each item."""
+    """The parts of each item that a client excludes or includes."""
 
     without_elements: frozenset[str] = frozenset()
     without_fields: frozenset[str] = frozenset()
@@ -64,7 +64,7 @@ def escape(text: str) -> str:
 
 
 def attributes_text(attributes: Mapping[str, object]) -> str:
-    """Attributes as they stand in a tag; those that are None are left out."""
+    """Format attributes for a tag; omit those that are None."""
     return "".join(
         [
             f' {name}="{value}"' if isinstance(value, int) else f' {name}="{escape(str(value))}"'
@@ -75,7 +75,7 @@ def attributes_text(attributes: Mapping[str, object]) -> str:
 
 
 def element(name: str, attributes: Mapping[str, object], *children: str, more: str = "") -> str:
-    """An element; `more` is the text of further attributes."""
+    """Format an element; `more` is the text of further attributes."""
     written = attributes_text(attributes) + more
     if not children:
         return f"<{name}{written}/>\n"
@@ -135,7 +135,7 @@ def library_element(library: PlexLibrary) -> str:
 
 
 def listed_item(item: PlexItem, options: Options) -> str:
-    """An item as listings show it: partial. Kept until the item changes."""
+    """Return the partial item of listings, cached until the item changes."""
     if item.rendered is None or item.rendered[0] != options:
         text = element("Video", _attributes(item, options), *_listed_children(item, options))
         item.rendered = (options, text)
@@ -143,7 +143,7 @@ def listed_item(item: PlexItem, options: Options) -> str:
 
 
 def full_item(state: PlexState, item: PlexItem, options: Options) -> str:
-    """An item as `/library/metadata/N` shows it: everything."""
+    """Return the full item of `/library/metadata/N`."""
     library = item.library
     attributes = _attributes(item, options) | {
         "librarySectionTitle": library.title,

@@ -1,4 +1,4 @@
-"""The `Meta` part of a listing: which fields, operators and orders the server advertises."""
+"""The `Meta` part of a listing: the fields, operators and orders that the server advertises."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _OPERATORS = {
 
 
 def meta_element(library: PlexLibrary, kind: str) -> str:
-    """`kind` is the library's own type, or `collection`."""
+    """Return the `Meta` element; `kind` is the library's own type, or `collection`."""
     base = f"/library/sections/{library.key}"
     filters = [
         element(

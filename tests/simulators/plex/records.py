@@ -1,6 +1,6 @@
-"""What the simulated server knows: libraries, items with their files, locks and posters, what was written.
+"""Records of the simulated server: libraries, items with files, locks and posters, writes.
 
-`PlexItem` and `PlexLibrary` are live: what a client edits is seen on them at once.
+`PlexItem` and `PlexLibrary` are live: they show a client's edits at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TAG_KINDS = (
 )
 
 ITEM_TYPES = {"movie": 1, "show": 2, "artist": 8, "photo": 13}
-"""Kinds of libraries and the number of their items' type."""
+"""Kinds of libraries and the type numbers of their items."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """An uploaded poster; without data when the server was to fetch it and got nothing."""
+    """An uploaded poster; without data when the server could not fetch it."""
 
     key: str
     data: bytes
@@ -84,7 +84,7 @@ class PlexLibrary:
     content_changed_at: int = 0
     """A counter, not a time."""
     scans: int = 0
-    """How many scans are running."""
+    """Number of running scans."""
     items: dict[int, PlexItem] = field(default_factory=dict, repr=False)
     collections: dict[str, int] = field(default_factory=dict, repr=False)
     """Rating keys of the collections, by folded name."""
@@ -92,7 +92,7 @@ class PlexLibrary:
 
 @dataclass(slots=True, eq=False)
 class PlexItem:
-    """A movie: its values under Plex's own names, its tags by kind."""
+    """A movie: values by Plex's field names, tags by kind."""
 
     rating_key: int
     library: PlexLibrary = field(repr=False)
@@ -100,7 +100,7 @@ class PlexItem:
     added_at: int
     updated_at: int
     values: dict[str, str]
-    """Texts and numbers as the XML says them; what is unset is absent, but for the summary."""
+    """Texts and numbers as in the XML; unset fields are absent, except the summary."""
     tags: dict[str, list[str]] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     """Character names by actor."""
@@ -108,11 +108,11 @@ class PlexItem:
     guids: tuple[str, ...] = ()
     posters: list[Poster] = field(default_factory=list, repr=False)
     poster: Poster | None = field(default=None, repr=False)
-    """The selected one; None for the picture that Plex made itself."""
+    """The selected poster; None for Plex's own picture."""
     agent_metadata: dict[str, object] = field(default_factory=dict, repr=False)
-    """What the agent says on a refresh, by field name and tag kind; without it, the file's stem."""
+    """The agent's metadata for a refresh, by field name and tag kind; default: the file's stem."""
     rendered: tuple[object, str] | None = field(default=None, repr=False)
-    """The listing's XML and the options that it was made with, until the item changes."""
+    """The cached XML for listings and its options, until the item changes."""
 
     @property
     def title(self) -> str:
@@ -168,7 +168,7 @@ class PlexItem:
 
     @property
     def path(self) -> str:
-        """The first file."""
+        """Return the path of the first file."""
         return self.media[0].parts[0].file
 
 
@@ -181,7 +181,7 @@ class DiskFile(NamedTuple):
 
 
 class Write(NamedTuple):
-    """An edit that was carried out, once for each item that it touched."""
+    """An edit that was carried out, one record for each edited item."""
 
     rating_key: int
     parameters: dict[str, str]
@@ -189,7 +189,7 @@ class Write(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A poster that was uploaded; with `url` it was to be fetched by the server and has no data."""
+    """An uploaded poster; with `url` the server had to fetch it, and it has no data."""
 
     rating_key: int
     data: bytes

@@ -1,4 +1,4 @@
-"""The HTTP side: from a request to Plex's answer."""
+"""Plex's HTTP endpoints."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ _TITLES = {
 
 @dataclass
 class Behaviour:
-    """How this server answers where real servers differ or a test wants it so."""
+    """Behaviour that differs between real servers or that a test sets."""
 
     friendly_name: str
     machine_identifier: str
     version: str
     valid_tokens: set[str]
     shared_tokens: set[str] = field(default_factory=set)
-    """Tokens of users that are not the owner: they read, but `/library` and writing are forbidden."""
+    """Tokens of users who are not the owner: they can read, but not open `/library` or write."""
     starting_up: bool = False
     indexed_tags: IndexedTags = "replace"
     lock_on_edit: bool = False
@@ -67,7 +67,7 @@ class Behaviour:
 
 
 class Routes:
-    """Plex's endpoints, as far as a client that syncs metadata needs them."""
+    """The endpoints that a client needs to sync metadata."""
 
     def __init__(self, state: PlexState, scanner: Scanner, behaviour: Behaviour) -> None:
         self._state = state
@@ -311,7 +311,7 @@ class Routes:
             return _error(404)
         where = [(name, value) for name, value in request.query if not is_edit(name)]
         items = self._listings.select(library, where)
-        # Without `id`, every item of the type is edited: that is what the real server does.
+        # Without `id` every item of the type is edited, as on the real server.
         asked = request.first("id")
         if asked and not self._may_edit(asked, {item.rating_key for item in items}):
             return _error(404)
@@ -394,7 +394,8 @@ class Routes:
         data = b"" if url is not None else request.body
         if url is None and not data:
             return _error(400)
-        # Nothing is fetched: as on the real server, a URL without a picture gives a blank poster and 200.
+        # The URL is not fetched. A URL without a picture gives a blank poster and 200, as on the
+        # real server.
         digest = hashlib.sha1(data or (url or "").encode(), usedforsecurity=False).hexdigest()
         self._state.select_poster(item, Poster(f"upload://posters/{digest}", data))
         self._state.uploads.append(Upload(item.rating_key, data, self._state.clock(), url))
@@ -407,7 +408,7 @@ class Routes:
         if item is None or poster is None:
             return _error(404)
         self._state.select_poster(item, poster)
-        # Not XML, as on the real server; clients have to put up with it.
+        # Not XML, as on the real server; clients must tolerate it.
         return Response(
             200, f"/library/metadata/{key}/thumb/{item.updated_at}".encode(), dict(_HTML)
         )
@@ -475,7 +476,7 @@ def _picture(data: bytes) -> Response:
 
 
 def _png() -> bytes:
-    """One grey pixel: the frame that Plex takes from a video when there is no poster."""
+    """Return one grey pixel, for the video frame that Plex shows without a poster."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(b"\0\x80")),

@@ -1,4 +1,4 @@
-"""Scans and refreshes: asked for now, carried out a little later, in two steps."""
+"""Scans and refreshes: requested now, carried out a little later in two steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DONE = object()
 
 
 class Scanner:
-    """Looks for new and vanished files on the simulated disk."""
+    """Finds new and deleted files on the simulated disk."""
 
     def __init__(self, state: PlexState, delay: float) -> None:
         self.delay = delay
@@ -27,7 +27,7 @@ class Scanner:
     def request_scan(
         self, library: PlexLibrary, path: str | None = None, *, force: bool = False
     ) -> None:
-        """Start a scan of a section or of one folder in it; a path outside or a file's does nothing."""
+        """Start a scan of a section or a folder in it; ignore other folders and files."""
         if path is None or (covers(library, path) and path not in self._state.files):
             self._start(self._scan_in_steps(library, path, force))
 
@@ -35,7 +35,7 @@ class Scanner:
         self._start(self._refresh_in_steps(item))
 
     def scan(self, library: PlexLibrary, path: str | None = None) -> list[PlexItem]:
-        """The first step at once: vanished items go, new ones show under their file's name."""
+        """Run the first step: remove items of deleted files, add new ones titled by file name."""
         with self._state.lock:
             for item in [item for item in library.items.values() if self._vanished(item, path)]:
                 self._state.remove_item(item)
@@ -48,7 +48,7 @@ class Scanner:
             return self._changed.wait_for(lambda: not self._jobs, timeout)
 
     def cancel(self) -> None:
-        """Drop what is not yet done, as a server that stops does."""
+        """Drop pending steps, as a stopping server does."""
         with self._changed:
             cancelled, self._cancelled = self._cancelled, threading.Event()
             jobs = list(self._jobs)
@@ -102,7 +102,7 @@ class Scanner:
         )
 
     def _start(self, steps: Steps) -> None:
-        """Take the first step now and the others in a thread, each after the delay."""
+        """Run the first step now and the others in a thread, each after the delay."""
         self._step(steps)
         with self._changed:
             args = (steps, self._cancelled)
@@ -127,5 +127,5 @@ class Scanner:
 
 
 def covers(library: PlexLibrary, path: str) -> bool:
-    """Whether a path is one of a library's locations or a folder inside one."""
+    """Return whether a path is one of a library's locations or a folder inside one."""
     return any(within(path, location) for location in library.locations)

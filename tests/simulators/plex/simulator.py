@@ -1,4 +1,4 @@
-"""`PlexSimulator`: a library, the endpoints over it, and the server that offers them."""
+"""`PlexSimulator`: libraries, their endpoints and the server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.simulators.plex.state import PlexState
 class PlexSimulator:
     """A Plex Media Server for tests.
 
-    Start it (`with PlexSimulator(...) as plex:`), give it libraries and items, and point a client at `url`.
-    `settings` holds what may be changed while it runs: tokens, `starting_up`, `indexed_tags` and so on.
+    Start it (`with PlexSimulator(...) as plex:`), add libraries and items, and point a client at
+    `url`. `settings` can be changed while it runs: tokens, `starting_up`, `indexed_tags` and so on.
     """
 
     def __init__(
@@ -158,10 +158,11 @@ class PlexSimulator:
         added_at: float | None = None,
         agent_metadata: Mapping[str, object] | None = None,
     ) -> PlexItem:
-        """An item and its files on the disk.
+        """Add an item and its files on the disk.
 
-        `parts` are the further files of the same version (CD2 …), `versions` are further versions of one file
-        each; `values` are any other fields under Plex's names; `agent_metadata` is what a refresh will say.
+        `parts` are further files of the same version (CD2 …), `versions` are further versions of
+        one file each, `values` are other fields by Plex's names, and `agent_metadata` is the
+        metadata that a refresh brings.
         """
         fields = {
             "title": title,
@@ -203,12 +204,12 @@ class PlexSimulator:
     def add_items(
         self, library: PlexLibrary, paths: Iterable[str], **common: object
     ) -> list[PlexItem]:
-        """Many items, one for each path; the keywords of `add_item` go for all of them."""
+        """Add an item for each path; the keywords of `add_item` apply to each."""
         with self._state.lock:
             return [self.add_item(library, path, **common) for path in paths]  # type: ignore[arg-type]
 
     def item(self, rating_key: int) -> PlexItem:
-        """The item of that key; KeyError when there is none."""
+        """Return the item with this key, or raise KeyError."""
         return self._state.items[rating_key]
 
     def items(self, library: PlexLibrary) -> list[PlexItem]:
@@ -216,7 +217,7 @@ class PlexSimulator:
             return list(library.items.values())
 
     def find(self, path: str) -> PlexItem | None:
-        """The item that has this file, the first if several libraries hold it."""
+        """Return the item of this file; the first one if several libraries hold it."""
         with self._state.lock:
             return next(iter(self._state.at_path(path)), None)
 
@@ -225,7 +226,7 @@ class PlexSimulator:
             return [name for _, name in self._state.vocabulary(library, "collection")]
 
     def remove_item(self, rating_key: int) -> None:
-        """The item goes, and its files with it."""
+        """Remove an item and its files."""
         with self._state.lock:
             item = self._state.items[rating_key]
             self._state.remove_item(item)
@@ -234,7 +235,7 @@ class PlexSimulator:
                     self._state.files.pop(path, None)
 
     def move_file(self, rating_key: int, new_path: str) -> None:
-        """The item's first file moves and Plex keeps the item."""
+        """Move an item's first file; Plex keeps the item."""
         with self._state.lock:
             item = self._state.items[rating_key]
             part = item.parts[0]
@@ -242,7 +243,7 @@ class PlexSimulator:
             self._state.move_part(item, part, new_path)
 
     def replace_item(self, path: str) -> PlexItem:
-        """The item of this file is dropped and found again: same path, new key, no edits."""
+        """Drop and re-add the item of this file: same path, new key, no edits."""
         with self._state.lock:
             old = self._state.at_path(path)[0]
             self._state.remove_item(old)
@@ -260,7 +261,7 @@ class PlexSimulator:
 
     @property
     def files(self) -> dict[str, DiskFile]:
-        """What lies on the server's disk, by path."""
+        """Return the files on the server's disk, by path."""
         return self._state.files
 
     def add_file(
@@ -271,13 +272,13 @@ class PlexSimulator:
         modified_at: float | None = None,
         agent_metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """A file that becomes an item with the next scan of a section over it."""
+        """Add a file that the next scan turns into an item."""
         with self._state.lock:
             stamp = self._state.now() if modified_at is None else int(modified_at)
             self._state.files[path] = DiskFile(size, stamp, agent_metadata or {})
 
     def remove_file(self, path: str) -> None:
-        """Its item stays until the next scan."""
+        """Remove a file; its item stays until the next scan."""
         with self._state.lock:
             del self._state.files[path]
 
@@ -290,23 +291,23 @@ class PlexSimulator:
         self._scanner.delay = seconds
 
     def scan(self, library: PlexLibrary, path: str | None = None) -> None:
-        """Start a scan as a client or Plex itself would; `settle` waits for its end."""
+        """Start a scan as a client or Plex would; `settle` waits for its end."""
         self._scanner.request_scan(library, path)
 
     def settle(self, timeout: float = 10.0) -> bool:
-        """Wait until no scan and no refresh is under way; False if that takes too long."""
+        """Wait until all scans and refreshes have ended; return False on a timeout."""
         return self._scanner.wait_until_idle(timeout)
 
     def refresh_item(self, rating_key: int) -> None:
-        """Refresh an item's metadata here and now: what is not locked is overwritten."""
+        """Refresh an item's metadata at once; overwrite the fields that are not locked."""
         with self._state.lock:
             self._state.refresh(self._state.items[rating_key])
 
-    # -- what clients did --
+    # -- changes by clients --
 
     @property
     def writes(self) -> list[Write]:
-        """The edits and ratings carried out, one entry for each item that was touched."""
+        """Return the edits and ratings, one record for each edited item."""
         return self._state.writes
 
     @property

@@ -1,4 +1,4 @@
-"""The library's state and every way to change it, with the bookkeeping that Plex does on the side."""
+"""The state of the libraries and its changes, with Plex's own bookkeeping."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _SEPARATOR = re.compile(r"[\\/]")
 
 
 def folded(name: str) -> str:
-    """A tag's name as SQLite's NOCASE compares it: only the ASCII letters lose their case."""
+    """Fold a tag's name as SQLite's NOCASE does: only ASCII letters ignore case."""
     return name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
 def stem(path: str) -> str:
-    """A file's name without folder and suffix, whichever system the path is from."""
+    """Return a file's name without folder and suffix, for paths of any system."""
     name = _SEPARATOR.split(path)[-1]
     return name.rpartition(".")[0] or name
 
 
 def sort_title(title: str) -> str:
-    """The `titleSort` that Plex derives: no leading article, no accents."""
+    """Return Plex's default `titleSort`: no leading article, no accents."""
     bare = _ARTICLE.sub("", title, count=1) if _ARTICLE.match(title) else title
     if bare.isascii():
         return bare
@@ -48,13 +48,13 @@ def sort_title(title: str) -> str:
 
 
 def within(path: str, folder: str) -> bool:
-    """Whether a path is that folder or inside it; case matters, as on Plex's own disk."""
+    """Return whether a path is this folder or inside it; case-sensitive."""
     folder = folder.rstrip("/\\")
     return path.startswith(folder) and path[len(folder) : len(folder) + 1] in ("", "/", "\\")
 
 
 class PlexState:
-    """Libraries, items, tags and files. Hold `lock` around anything that must not be seen half done."""
+    """Libraries, items, tags and files. Hold `lock` around changes that must be atomic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.lock = threading.RLock()
@@ -119,7 +119,7 @@ class PlexState:
         agent_metadata: Mapping[str, object],
         guids: tuple[str, ...] = (),
     ) -> PlexItem:
-        """A new item; `versions` are lists of (path, size)."""
+        """Add an item; `versions` are lists of (path, size)."""
         if library.type != "movie":
             raise ValueError("only movie libraries hold items here")
         media = [
@@ -149,7 +149,7 @@ class PlexState:
         return item
 
     def at_path(self, path: str) -> list[PlexItem]:
-        """The items that have that file: several when libraries overlap."""
+        """Return the items of this file; several when libraries overlap."""
         return list(self._by_path.get(path, ()))
 
     def remove_item(self, item: PlexItem) -> None:
@@ -167,13 +167,13 @@ class PlexState:
         self.touch(item)
 
     def touch(self, item: PlexItem) -> None:
-        """The item has changed."""
+        """Mark the item as changed."""
         item.updated_at = self.now()
         item.rendered = None
         self.touch_library(item.library)
 
     def set_values(self, item: PlexItem, values: Mapping[str, object]) -> None:
-        """Set fields by Plex's names; None and "" clear. The sort title follows the title if it may."""
+        """Set fields by Plex's names; None and "" clear. A free sort title follows the title."""
         item.rendered = None
         for name, value in values.items():
             if name not in FIELDS:
@@ -206,7 +206,7 @@ class PlexState:
         names: Iterable[str],
         roles: Mapping[str, str] | None = None,
     ) -> None:
-        """Give an item exactly these tags of a kind, each in the spelling that came first."""
+        """Set an item's tags of a kind; the first spelling of a tag is kept."""
         if kind not in TAG_KINDS:
             raise ValueError(f"no kind of tag: {kind}")
         before = item.tags.pop(kind, [])
@@ -224,7 +224,7 @@ class PlexState:
         return self._tag(kind, name)[0]
 
     def vocabulary(self, library: PlexLibrary, kind: str) -> list[tuple[int, str]]:
-        """The tags of a kind in use in a library: (id, name) by name."""
+        """Return the used tags of a kind in a library: (id, name), sorted by name."""
         used = [key for section, k, key in self._tag_uses if (section, k) == (library.key, kind)]
         return sorted((self._tag_ids[kind, key] for key in used), key=lambda tag: folded(tag[1]))
 
@@ -252,7 +252,7 @@ class PlexState:
             self._follow_collections(library, names)
 
     def _follow_collections(self, library: PlexLibrary, names: Iterable[str]) -> None:
-        """A collection begins with its first item and ends with its last."""
+        """Create a collection with its first item and remove it with its last."""
         for name in names:
             if not self.uses(library, "collection", name):
                 library.collections.pop(folded(name), None)
@@ -262,7 +262,7 @@ class PlexState:
     # -- metadata and posters --
 
     def refresh(self, item: PlexItem) -> None:
-        """Let the agent overwrite whatever is not locked."""
+        """Let the agent overwrite the fields that are not locked."""
         says = item.agent_metadata
         values = {"title": stem(item.path), "summary": ""} | {
             name: says[name] for name in FIELDS if name in says
@@ -281,7 +281,7 @@ class PlexState:
         self.touch(item)
 
     def select_poster(self, item: PlexItem, poster: Poster) -> None:
-        """Add it unless it is there already, show it, and lock the thumb."""
+        """Add the poster unless it exists, select it, and lock the thumb."""
         known = next((each for each in item.posters if each.key == poster.key), None)
         if known is None:
             item.posters.append(poster)

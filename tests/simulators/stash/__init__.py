@@ -16,7 +16,8 @@ from tests.simulators.stash.runner import HookRun
 from tests.simulators.stash.simulator import GraphQLFailure, SaveResult, StashSimulator
 
 __all__ = [
-    "Caller", "GraphQLFailure", "HookContext", "HookRun", "Job", "LogLine", "Manifest", "ManifestError",
+    "Caller", "GraphQLFailure", "HookContext", "HookRun", "Job", "LogLine", "Manifest",
+    "ManifestError",
     "NotFound", "SaveResult", "Scene", "StashSimulator", "VideoFile", "hook_input", "load_manifest",
     "load_plugins", "task_input",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """The events that run hooks, and the exact JSON that Stash writes to a plugin's stdin for each.
 
-Pure functions: a test can build any event by hand with them.
+Pure functions, so that a test can build any event.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from tests.isolation import closed_port
 Input = Mapping[str, Any]
 
 SCENE_FIELDS = """
-    clientMutationId id title code details director url urls date rating100 o_counter organized studio_id
-    gallery_ids performer_ids movies groups tag_ids cover_image stash_ids resume_time play_duration
-    play_count primary_file_id
+    clientMutationId id title code details director url urls date rating100 o_counter organized
+    studio_id gallery_ids performer_ids movies groups tag_ids cover_image stash_ids resume_time
+    play_duration play_count primary_file_id
 """
 PERFORMER_FIELDS = """
     id name disambiguation url urls gender birthdate ethnicity country eye_color height height_cm
-    measurements fake_tits penis_length circumcised career_length tattoos piercings aliases alias_list
-    twitter instagram favorite tag_ids image stash_ids rating100 details death_date hair_color weight
-    ignore_auto_tag custom_fields
+    measurements fake_tits penis_length circumcised career_length tattoos piercings aliases
+    alias_list twitter instagram favorite tag_ids image stash_ids rating100 details death_date
+    hair_color weight ignore_auto_tag custom_fields
 """
 STUDIO_FIELDS = """
-    id name url urls parent_id image stash_ids rating100 favorite details aliases tag_ids ignore_auto_tag
+    id name url urls parent_id image stash_ids rating100 favorite details aliases tag_ids
+    ignore_auto_tag
 """
 
 
@@ -47,7 +48,7 @@ class HookContext:
 
 
 def scene_update(input_: Input, rng: random.Random | None = None) -> HookContext:
-    """A single save: all fields, those that were not sent as null; `inputFields` in random order."""
+    """Build the event of a save: all fields, unsent ones null; random `inputFields` order."""
     return HookContext(
         int(input_["id"]), "Scene.Update.Post", filled(input_, SCENE_FIELDS), sent(input_, rng)
     )
@@ -56,7 +57,7 @@ def scene_update(input_: Input, rng: random.Random | None = None) -> HookContext
 def scenes_update(
     inputs: Sequence[Input], scene_id: int, rng: random.Random | None = None
 ) -> HookContext:
-    """The mass save of inputs of their own: each scene's hook gets the whole list."""
+    """Build the event of a mass save: each scene's hook gets the list of all inputs."""
     mine = next(input_ for input_ in inputs if int(input_["id"]) == int(scene_id))
     everything = [filled(input_, SCENE_FIELDS) for input_ in inputs]
     return HookContext(int(scene_id), "Scene.Update.Post", everything, sent(mine, rng))
@@ -65,7 +66,7 @@ def scenes_update(
 def bulk_scene_update(
     input_: Input, scene_id: int, rng: random.Random | None = None
 ) -> HookContext:
-    """A bulk edit: the bulk input with only the fields that were set."""
+    """Build the event of a bulk edit: the bulk input with only the fields that were set."""
     return HookContext(int(scene_id), "Scene.Update.Post", only_set(input_), sent(input_, rng))
 
 
@@ -74,14 +75,14 @@ def scan_update(scene_id: int) -> HookContext:
 
 
 def scene_create(scene_id: int) -> HookContext:
-    """By a scan or by hand: no input in both cases."""
+    """Build the event of a new scene, scanned or created by hand: without input."""
     return HookContext(int(scene_id), "Scene.Create.Post")
 
 
 def scene_destroy(
     input_: Input, scene_id: int, *, checksum: str = "", oshash: str = "", path: str = ""
 ) -> HookContext:
-    """Destroyed by hand; `input_` has `id`, or `ids` for several scenes at once."""
+    """Build the event of a deletion; `input_` has `id`, or `ids` for several scenes."""
     ids = {"ids": list(input_["ids"])} if "ids" in input_ else {"id": str(input_["id"])}
     flags = {key: input_.get(key) for key in ("delete_file", "delete_generated")}
     known = {"checksum": checksum, "oshash": oshash, "path": path}
@@ -93,14 +94,14 @@ def scene_destroy(
 def scene_clean(
     scene_id: int, *, checksum: str = "", oshash: str = "", path: str = ""
 ) -> HookContext:
-    """Destroyed by the clean job."""
+    """Build the event of a deletion by the clean job."""
     input_ = {"id": "", "delete_file": None, "delete_generated": None}
     known = {"checksum": checksum, "oshash": oshash, "path": path}
     return HookContext(int(scene_id), "Scene.Destroy.Post", {**input_, **known})
 
 
 def identify(input_: Input) -> HookContext:
-    """Identify: the full input, groups under `movies`; `inputFields` without `id`."""
+    """Build the event of Identify: full input, groups as `movies`, `inputFields` without `id`."""
     translated = {("movies" if key == "groups" else key): value for key, value in input_.items()}
     fields = tuple(
         key for key in SCENE_FIELDS.split() if key != "id" and translated.get(key) is not None
@@ -130,7 +131,7 @@ def tag_update(input_: Input, rng: random.Random | None = None) -> HookContext:
 def bulk_update(
     kind: str, input_: Input, id_: int, rng: random.Random | None = None
 ) -> HookContext:
-    """A bulk edit of performers, studios or tags; `kind` is "Performer", "Studio" or "Tag"."""
+    """Build the event of a bulk edit; `kind` is "Performer", "Studio" or "Tag"."""
     return HookContext(int(id_), f"{kind}.Update.Post", only_set(input_), sent(input_, rng))
 
 
@@ -139,13 +140,13 @@ def created(kind: str, id_: int, input_: Input) -> HookContext:
 
 
 def destroyed(kind: str, id_: int, input_: Input | list[str]) -> HookContext:
-    """`input_` is `{"id": …}`, or the plain list of ids of the plural form."""
+    """Build the event of a deletion; `input_` is `{"id": …}`, or the plural form's list of ids."""
     fields = sent(input_, None) if isinstance(input_, Mapping) else ()
     return HookContext(int(id_), f"{kind}.Destroy.Post", input_, fields)
 
 
 def group_events(verb: str, id_: int, input_: Any, fields: Iterable[str] = ()) -> list[HookContext]:
-    """Groups fire their own event and the one of their old name."""
+    """Build both events of a group: its own and that of its old name, movie."""
     return [
         HookContext(int(id_), f"{kind}.{verb}.Post", input_, tuple(fields))
         for kind in ("Group", "Movie")
@@ -158,12 +159,12 @@ def tags_merge(source: Sequence[str], destination: str) -> HookContext:
 
 
 def filled(input_: Input, fields: str) -> dict[str, Any]:
-    """As a Go struct marshals: every field, unset ones null."""
+    """Marshal as a Go struct: every field, unset ones null."""
     return {field: input_.get(field) for field in fields.split()}
 
 
 def only_set(input_: Any) -> Any:
-    """As a struct with omitempty marshals: no nulls, no empty lists, at any depth."""
+    """Marshal as a Go struct with omitempty: no nulls and no empty lists at any depth."""
     if isinstance(input_, Mapping):
         return {
             key: only_set(value)
@@ -176,7 +177,7 @@ def only_set(input_: Any) -> Any:
 
 
 def sent(input_: Input, rng: random.Random | None) -> tuple[str, ...]:
-    """The keys that the client sent, in no order."""
+    """Return the keys that the client sent, in random order."""
     keys = list(input_)
     (rng or random.Random(0)).shuffle(keys)
     return tuple(keys)
@@ -191,14 +192,15 @@ def server_connection(
     folder: str = "",
     plugin_folder: str = "",
 ) -> dict[str, Any]:
-    """What every plugin is told about the server; the cookie as Go marshals one.
+    """Build the `server_connection` that plugins get, with the cookie as Go marshals it.
 
     Args:
-        port: default: one on which no server listens.
+        port: default: a port without a server.
     """
     session = None if cookie is None else {
         "Name": "session", "Value": cookie, "Quoted": False, "Path": "", "Domain": "",
-        "Expires": "0001-01-01T00:00:00Z", "RawExpires": "", "MaxAge": 0, "Secure": False, "HttpOnly": False,
+        "Expires": "0001-01-01T00:00:00Z", "RawExpires": "", "MaxAge": 0, "Secure": False,
+        "HttpOnly": False,
         "SameSite": 0, "Partitioned": False, "Raw": "", "Unparsed": None,
     }  # fmt: skip
     return {
@@ -212,7 +214,7 @@ def hook_input(
     connection: Mapping[str, Any] | None = None,
     default_args: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole document for a hook's stdin."""
+    """Build the document for a hook's stdin."""
     args = {**(default_args or {}), "hookContext": context.to_json()}
     return {"server_connection": dict(connection or server_connection()), "args": args}
 
@@ -222,7 +224,7 @@ def task_input(
     connection: Mapping[str, Any] | None = None,
     default_args: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole document for a task's stdin: the defaults fill in for arguments that are missing."""
+    """Build the document for a task's stdin; defaults replace missing arguments."""
     return {
         "server_connection": dict(connection or server_connection()),
         "args": {**(default_args or {}), **(args or {})},
@@ -230,7 +232,7 @@ def task_input(
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """As Stash writes it: one line, no newline at its end."""
+    """Encode as Stash does: one line without a final newline."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
         "utf-8", "replace"
     )

@@ -1,4 +1,4 @@
-"""Executes GraphQL documents; each is parsed and checked once and then kept."""
+"""Execute GraphQL documents; parsed and validated documents are cached."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.simulators.stash.resolvers import resolve_field
 class Outcome:
     body: dict[str, Any]
     valid: bool
-    """False when the document or its variables were refused, so that nothing was executed."""
+    """False when the document or its variables were refused and not executed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Compiled:
     document: DocumentNode | None
     errors: list[dict[str, Any]]
     inside_objects: frozenset[str] = frozenset()
-    """Variables that stand in literal input objects."""
+    """Variables inside literal input objects."""
 
 
 class Executor:
@@ -113,7 +113,7 @@ class _VariablesInObjects(Visitor):
 
 
 def _nulls(operation: OperationDefinitionNode, names: frozenset[str]) -> dict[str, None]:
-    """In Stash an unset variable in a literal input object is an explicit null: it clears the field."""
+    """Return nulls for unset variables in literal input objects: in Stash they clear the field."""
     return {
         definition.variable.name.value: None
         for definition in operation.variable_definitions or ()

@@ -1,4 +1,4 @@
-"""Stash's job queue: one job at a time, the last ten remembered."""
+"""Stash's job queue: runs one job at a time, keeps the last ten finished."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class JobFailed(Exception):
 
 @dataclass
 class Job:
-    """A job and, when it runs a plugin, that run."""
+    """A job, with the plugin's run if it has one."""
 
     id: int
     description: str
@@ -36,21 +36,21 @@ class Job:
 
     @property
     def progress(self) -> list[float]:
-        """Every progress reported so far."""
+        """Return every progress reported so far."""
         return list(self.run.progress) if self.run is not None else []
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a final status; False when it does not come in time."""
+        """Wait for a final status; return False on a timeout."""
         return self._ended.wait(timeout)
 
     def when_stopped(self, act: Callable[[], None]) -> None:
-        """Have this done when the job is stopped; at once when it already is."""
+        """Call this when the job is stopped; at once if it already is."""
         self._on_stop = act
         if self.cancelled.is_set():
             act()
 
     def stop(self) -> bool:
-        """As the stop button: out of the queue, or SIGKILL."""
+        """Act as the stop button: leave the queue, or send SIGKILL."""
         return self._queue is not None and self._queue.stop(self.id)
 
 
@@ -58,7 +58,7 @@ Work = Callable[[Job], None]
 
 
 class JobQueue:
-    """Runs jobs one after another on a thread of its own."""
+    """Runs jobs one after another on its own thread."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class JobQueue:
         self._busy = False
 
     def submit(self, description: str, work: Work) -> Job:
-        """Add a job. `work` raises JobFailed when it cannot start, and minds `job.cancelled`."""
+        """Add a job. `work` raises JobFailed when it cannot start, and checks `job.cancelled`."""
         with self._changed:
             self._next_id += 1
             job = Job(self._next_id, description, self._clock(), _queue=self)
@@ -81,7 +81,7 @@ class JobQueue:
         return job
 
     def queued(self) -> list[Job]:
-        """The job at work and those that wait for it."""
+        """Return the running job and those waiting."""
         with self._changed:
             running = [self._running] if self._running is not None else []
             return [*running, *(job for job, _ in self._waiting)]
@@ -107,7 +107,7 @@ class JobQueue:
         return True
 
     def stop_all(self) -> None:
-        for job in reversed(self.queued()):  # the waiting ones first, lest they start meanwhile
+        for job in reversed(self.queued()):  # the waiting ones first, so that they do not start
             self.stop(job.id)
 
     def wait_idle(self, timeout: float | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""What a Stash holds: scenes and their neighbours, as records that are replaced, never changed."""
+"""Stash's data: scenes and related objects, as immutable records."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FileSpec = VideoFile | str | tuple[str, int] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Entity:
-    """What performers, studios, tags and groups have in common."""
+    """The common fields of performers, studios, tags and groups."""
 
     id: int
     name: str
@@ -108,7 +108,7 @@ class Scene:
     performer_ids: tuple[int, ...] = ()
     tag_ids: tuple[int, ...] = ()
     group_ids: tuple[tuple[int, int | None], ...] = ()
-    """Each with its scene_index."""
+    """Groups, each with its scene_index."""
     stash_ids: tuple[Mapping[str, Any], ...] = ()
     files: tuple[VideoFile, ...] = ()
     cover: bytes | None = field(default=None, repr=False)
@@ -120,19 +120,19 @@ class Scene:
 
     @property
     def path(self) -> str:
-        """The primary file's; "" without a file."""
+        """Return the primary file's path; "" without a file."""
         return self.files[0].path if self.files else ""
 
 
 class NotFound(LookupError):
-    """There is no such record."""
+    """The record does not exist."""
 
 
 E = TypeVar("E", bound=Entity)
 
 
 class Shelf(Generic[E]):
-    """The entities of one kind, by id and by name."""
+    """The entities of one kind by id and name."""
 
     def __init__(self, make: type[E], now: Callable[[], str]) -> None:
         self.make = make
@@ -171,7 +171,7 @@ class Shelf(Generic[E]):
         return list(self._by_id.values())
 
     def id_of(self, name_or_id: str | int) -> int:
-        """An id as it is, a name's id; a new entity for a new name."""
+        """Return an id unchanged, or a name's id; add an entity for a new name."""
         if isinstance(name_or_id, int):
             return self.get(name_or_id).id
         if name_or_id not in self._by_name:
@@ -185,7 +185,7 @@ class Shelf(Generic[E]):
 
 
 class Library:
-    """All records. Writers hold `lock`; readers take a record, which stays as it is."""
+    """All records. Writers hold `lock`; readers get an immutable record."""
 
     def __init__(self, clock: Callable[[], float], zone: tzinfo | None = None) -> None:
         self.lock = threading.RLock()
@@ -200,14 +200,14 @@ class Library:
         self.groups = Shelf(Group, self.now)
 
     def epoch(self) -> float:
-        """The time by Stash's clock, in epoch seconds."""
+        """Return the time by Stash's clock, in epoch seconds."""
         return self._clock()
 
     def now(self) -> str:
         return self.timestamp(self._clock())
 
     def timestamp(self, moment: float | str | datetime) -> str:
-        """RFC 3339 in whole seconds with the local offset; a text stays as it is."""
+        """Format as RFC 3339 in whole seconds with the local offset; keep a text unchanged."""
         if isinstance(moment, str):
             return moment
         if not isinstance(moment, datetime):
@@ -245,7 +245,7 @@ class Library:
             return scene
 
     def make_file(self, spec: FileSpec) -> VideoFile:
-        """A file from a path, a path and a size, or a mapping of fields; a file as it is."""
+        """Make a file from a path, a path and a size, or fields; keep a file unchanged."""
         if isinstance(spec, VideoFile):
             return spec
         if isinstance(spec, str):
@@ -291,7 +291,7 @@ class Library:
             return gone
 
     def forget(self, kind: str, entity_id: int) -> None:
-        """Remove an entity from every scene; like Stash, without touching updated_at."""
+        """Remove an entity from every scene; like Stash, without changing updated_at."""
         with self.lock:
             for scene in self.scenes():
                 changes = _without(scene, kind, entity_id)

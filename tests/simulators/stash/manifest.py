@@ -1,4 +1,4 @@
-"""Plugin manifests, read by Stash's rules: strictly, and from every `.yml` below the plugins folder."""
+"""Plugin manifests by Stash's rules: strict, from every `.yml` below the plugins folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NULL_TAG = "tag:yaml.org,2002:null"
 
 
 class ManifestError(Exception):
-    """Stash would not load this plugin; the message says why."""
+    """Stash would not load this plugin; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A task, or what a hook runs."""
+    """The operation of a task or a hook."""
 
     name: str = ""
     description: str = ""
@@ -68,13 +68,13 @@ class Manifest:
         return [hook for hook in self.hooks for trigger in hook.triggered_by if trigger == event]
 
     def command(self, operation: Operation | None = None) -> list[str]:
-        """The words to execute, `{pluginDir}` replaced in all of them but the first."""
+        """Return the command, with `{pluginDir}` replaced in all words except the first."""
         words = [*self.exec, *(operation.exec_args if operation else ())]
         return [*words[:1], *(word.replace("{pluginDir}", str(self.folder)) for word in words[1:])]
 
 
 def load_manifest(path: str | Path) -> Manifest:
-    """Read one manifest as Stash does; ManifestError when Stash would reject it."""
+    """Read one manifest as Stash does; raise ManifestError when Stash would reject it."""
     path = Path(path)
     try:
         with path.open(encoding="utf-8") as file:
@@ -95,7 +95,7 @@ def load_manifest(path: str | Path) -> Manifest:
 def load_plugins(
     directory: str | Path, log: Callable[[str], None] = lambda _: None
 ) -> dict[str, Manifest]:
-    """All plugins below a folder in Stash's order; what is rejected is only told to `log`."""
+    """Return the plugins below a folder in Stash's order; log rejected ones."""
     plugins: dict[str, Manifest] = {}
     for path in _manifests(Path(directory)):
         try:
@@ -111,7 +111,7 @@ def load_plugins(
 
 
 def _manifests(folder: Path) -> Iterator[Path]:
-    """Every `*.yml`, in lexical order, as a directory walk meets them."""
+    """Yield every `*.yml` in the lexical order of a directory walk."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
@@ -129,7 +129,7 @@ Decoder = Callable[[yaml.Node, str], Any]
 
 
 def _text(node: yaml.Node, where: str) -> str:
-    # Any scalar becomes text here, as in Stash: `true` arrives as "true", 5 as "5".
+    # Any scalar becomes text, as in Stash: `true` becomes "true", 5 becomes "5".
     if not isinstance(node, yaml.ScalarNode):
         raise ManifestError(f"{where} must be a text, not a {_kind(node)}")
     return "" if node.tag == NULL_TAG else str(node.value)

@@ -1,4 +1,4 @@
-"""What changes a Stash: each mutation commits, then runs the hooks of its events before it returns."""
+"""Stash's mutations: each commits, then runs the hooks of its events before it returns."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Mutations:
         return True
 
     def scene_merge(self, input_: Input, _: Caller) -> Scene:
-        """The sources' files, tags and performers go to the destination. No hook, for none of them."""
+        """Move the sources' files, tags and performers to the destination, without any hook."""
         with self._library.lock:
             target = self._library.scene(int(input_["destination"]))
             sources = [self._library.scene(int(source)) for source in input_["source"]]
@@ -222,7 +222,7 @@ class Mutations:
         return changes
 
     def entity_destroy(self, kind: str, ids: Sequence[str], input_: Any, caller: Caller) -> bool:
-        """`input_` is what the hooks are told: `{"id": …}`, or the list of ids."""
+        """Delete entities; `input_` is the hooks' input: `{"id": …}`, or the list of ids."""
         shelf = self.shelf(kind)
         with self._library.lock:
             for id_ in ids:
@@ -274,7 +274,8 @@ class Mutations:
                 "Update", int(input_["id"]), events.only_set(input_), fields_
             )
         builders = {
-            "Performer": events.performer_update, "Studio": events.studio_update, "Tag": events.tag_update,
+            "Performer": events.performer_update, "Studio": events.studio_update,
+            "Tag": events.tag_update,
         }  # fmt: skip
         return [builders[kind](input_, self._rng)]
 
@@ -285,7 +286,7 @@ class Mutations:
             self._host.execute_hooks(context, caller)
 
     def _again(self, scene_id: int, caller: Caller) -> Scene | None:
-        """Read the scene again after its hooks; a client that has left ends the mutation here."""
+        """Read the scene again after its hooks; stop here if the client has disconnected."""
         caller.check()
         return self._library.find_scene(scene_id)
 
@@ -315,7 +316,7 @@ def _date(value: str | None) -> str | None:
 
 
 def _decode_image(value: str) -> bytes | None:
-    """A data URL's bytes; "" takes the cover away."""
+    """Return a data URL's bytes; "" removes the cover."""
     if not value:
         return None
     if not value.startswith("data:"):

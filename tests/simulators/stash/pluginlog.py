@@ -1,4 +1,4 @@
-"""The log protocol of plugins: what Stash makes of the bytes on a plugin's stderr."""
+"""The log protocol of plugins: Stash's parsing of a plugin's stderr."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class LogLine:
     text: str
     plugin: str = ""
     source: str = ""
-    """What ran: the event, the task or the operation; "stash" for Stash's own words about the plugin."""
+    """The event, task or operation that ran; "stash" for Stash's own messages about the plugin."""
 
 
 def decode_line(line: bytes, default_level: str = DEFAULT_LEVEL) -> tuple[str, str]:
-    """The level and the text of one line without its end."""
+    """Return the level and the text of one line."""
     if len(line) >= 4 and line[:1] == b"\x01" and line[2:3] == b"\x02" and line[1:2] in LEVELS:
         return LEVELS[line[1:2]], line[3:].decode("utf-8", "replace").strip()
     return default_level, line.decode("utf-8", "replace")
 
 
 def default_level(err_log: str) -> str:
-    """The level of unmarked lines, as the manifest's `errLog` names it."""
+    """Return the level of unmarked lines, from the manifest's `errLog`."""
     return err_log if err_log in (*LEVELS.values(), "none") else DEFAULT_LEVEL
 
 
 class LineSplitter:
-    """Cuts a stream into lines and gives up at one that is too long."""
+    """Splits a stream into lines and stops at one that is too long."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -57,6 +57,6 @@ class LineSplitter:
         self.gave_up = len(self._rest) >= MAX_LINE
 
     def end(self) -> Iterator[bytes]:
-        """The last line, when it has no end."""
+        """Return an unterminated last line."""
         if self._rest and not self.gave_up:
             yield self._rest

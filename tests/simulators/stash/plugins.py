@@ -1,4 +1,4 @@
-"""The plugins of a Stash: which there are, and when they run."""
+"""Stash's plugins and their runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.simulators.stash.runner import HookRun, PluginStartError, Runner
 from tests.simulators.stash.sessions import Session, Sessions
 
 MAX_DEPTH = 10
-"""So many equal hooks may be at work within one another."""
+"""Maximum nesting of equal hooks."""
 
 
 class RequestCancelled(Exception):
-    """The client has left: what was committed stays, nothing more is done."""
+    """The client has disconnected: committed changes stay, the rest is skipped."""
 
 
 @dataclass
 class Caller:
-    """One request: who asks, from where, and the plugins that have run on its behalf."""
+    """One request: its user, its address, and the plugin runs that it caused."""
 
     user: str = ""
     visited: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Caller:
         return self._cancelled
 
     def cancel(self) -> None:
-        """The client leaves: the plugin at work is killed."""
+        """Kill the running plugin after the client has disconnected."""
         with self._lock:
             self._cancelled = True
             if self._current is not None:
@@ -54,7 +54,7 @@ class Caller:
 
     @contextmanager
     def running(self, run: HookRun) -> Iterator[None]:
-        """While this goes on, `cancel` kills the run."""
+        """Let `cancel` kill the run during this block."""
         with self._lock:
             self._current = run
             if self._cancelled:
@@ -67,7 +67,7 @@ class Caller:
 
 
 class PluginError(Exception):
-    """What a plugin's operation ended with."""
+    """The error of a plugin's operation."""
 
 
 class PluginHost:
@@ -109,7 +109,7 @@ class PluginHost:
         ]
 
     def connection(self, manifest: Manifest, caller: Caller) -> dict[str, Any]:
-        """What a run is told about the server, with a session cookie made for it."""
+        """Return the `server_connection` of a run, with its own session cookie."""
         cookie = self._sessions.make(Session(caller.user, caller.visited))
         options = {"port": self._port(), "cookie": cookie, **self._connection}
         return server_connection(**options, plugin_folder=str(manifest.folder))
@@ -117,7 +117,7 @@ class PluginHost:
     # --- hooks
 
     def execute_hooks(self, context: HookContext, caller: Caller) -> None:
-        """Run every matching hook, one after another, until they have all ended or one did not start."""
+        """Run the matching hooks one after another; stop at one that does not start."""
         for manifest in self.enabled():
             visit = f"{manifest.id}/{context.type}"
             if Counter(caller.visited)[visit] >= MAX_DEPTH:
@@ -134,7 +134,7 @@ class PluginHost:
     def _run_hook(
         self, manifest: Manifest, hook: Operation, context: HookContext, caller: Caller, visit: str
     ) -> bool:
-        """Run one hook; False when it could not be started."""
+        """Run one hook; return False when it could not be started."""
         inner = Caller(caller.user, (*caller.visited, visit))
         stdin = hook_input(context, self.connection(manifest, inner), hook.default_args)
         try:
@@ -204,7 +204,8 @@ class PluginHost:
         manifest = self.manifests.get(plugin_id)
         if manifest is None:
             raise PluginError(
-                "Internal system error. Error <runtime error: invalid memory address or nil pointer dereference>"
+                "Internal system error. Error <runtime error: invalid memory address or nil"
+                " pointer dereference>"
             )
         stdin = task_input(args, self.connection(manifest, caller))
         try:
@@ -234,12 +235,12 @@ class PluginHost:
         return run
 
     def runs(self) -> list[HookRun]:
-        """Every run that was started, in order."""
+        """Return all runs in the order of their start."""
         with self._lock:
             return list(self._runs)
 
     def kill_all(self) -> None:
-        """Kill every plugin process that is still at work."""
+        """Kill every running plugin process."""
         for run in self.runs():
             if not run.ended:
                 run.kill()

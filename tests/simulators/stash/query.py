@@ -22,7 +22,7 @@ class QueryError(ValueError):
 def find(
     library: Library, filter_: Criterion, scene_filter: Criterion | None, rng: random.Random
 ) -> list[Scene]:
-    """All scenes that match, in the order asked for; paging is for `page`."""
+    """Return all matching scenes in the requested order; `page` does the paging."""
     predicate = _matching(scene_filter or {}, library)
     scenes = [scene for scene in library.scenes() if predicate(scene)]
     if words := (filter_.get("q") or "").lower().split():
@@ -31,7 +31,7 @@ def find(
 
 
 def page(scenes: list[Scene], filter_: Criterion) -> list[Scene]:
-    """One page: 25 by default, none for 0, all for a negative number."""
+    """Return one page: 25 by default, none for 0, all for a negative number."""
     per_page = filter_.get("per_page")
     per_page = DEFAULT_PER_PAGE if per_page is None else per_page
     if per_page < 0:
@@ -44,7 +44,7 @@ def page(scenes: list[Scene], filter_: Criterion) -> list[Scene]:
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """A key for the natural order: numbers by their value, case ignored."""
+    """Return a sort key for natural order: numbers by value, case ignored."""
     parts = re.findall(r"\d+|\D+", text.lower())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
@@ -77,7 +77,8 @@ SORTS: dict[str, Callable[[Library, Scene], Any]] = {
     "updated_at": lambda _, scene: scene.updated_at,
 }
 UNSIMULATED_SORTS = {
-    "framerate", "group_scene_number", "interactive", "interactive_speed", "last_o_at", "movie_scene_number",
+    "framerate", "group_scene_number", "interactive", "interactive_speed", "last_o_at",
+    "movie_scene_number",
     "perceptual_similarity",
 }  # fmt: skip
 
@@ -87,7 +88,7 @@ def _sorted(
 ) -> list[Scene]:
     if sort == "id":
         return sorted(scenes, key=lambda scene: scene.id, reverse=descending)
-    # Nothing else is a total order, and without a sort there is none at all: every query may differ.
+    # No other sort is a total order, and without a sort the order may differ in every query.
     rng.shuffle(scenes)
     if not sort or sort.startswith("random"):
         return scenes
@@ -104,7 +105,7 @@ def _sorted(
 
 
 def _matching(scene_filter: Criterion, library: Library) -> Predicate:
-    """All criteria of a filter hold, or what stands under its OR does."""
+    """Build a test: all criteria of a filter hold, or those under its OR."""
     found = [
         _PREDICATES[name](criterion, library)
         for name, criterion in scene_filter.items()
@@ -131,7 +132,7 @@ def _not(criterion: Criterion, library: Library) -> Predicate:
 def _text(
     values: Callable[[Scene], Iterable[str]], *, words: bool = True
 ) -> Callable[..., Predicate]:
-    """A string criterion; it holds when one of the values meets it."""
+    """Build a string criterion; it holds when one of the values matches."""
 
     def build(criterion: Criterion, _: Library) -> Predicate:
         value, modifier = criterion["value"], criterion["modifier"]
@@ -168,7 +169,7 @@ def _like(value: str) -> Callable[[str], bool]:
 
 
 def _ordered(value_of: Callable[[Scene], Any]) -> Callable[..., Predicate]:
-    """A number, date or timestamp criterion; the last two compare as text, like everything in SQLite."""
+    """Build a number, date or timestamp criterion; the last two compare as text, as in SQLite."""
 
     def build(criterion: Criterion, _: Library) -> Predicate:
         holds = _comparison(criterion["modifier"], criterion["value"], criterion.get("value2"))
@@ -202,7 +203,7 @@ Expand = Callable[[Library, int, int], set[int]]
 def _multi(
     ids_of: Callable[[Scene], Iterable[int]], expand: Expand = lambda _, id_, __: {id_}
 ) -> Callable[..., Predicate | None]:
-    """A criterion over related objects; `expand` adds those below an id, for hierarchies."""
+    """Build a criterion over related objects; `expand` adds the children of an id."""
 
     def build(criterion: Criterion, library: Library) -> Predicate | None:
         modifier, depth = criterion["modifier"], criterion.get("depth") or 0

@@ -1,4 +1,4 @@
-"""Resolvers: what each field of the schema reads or does."""
+"""Resolvers of the schema's fields."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ from tests.simulators.stash.values import to_map
 Info = GraphQLResolveInfo
 KINDS = ("Performer", "Studio", "Tag", "Group")
 METADATA_JOBS = {
-    "metadataScan": "Scanning...", "metadataGenerate": "Generating...", "metadataAutoTag": "Auto-tagging...",
+    "metadataScan": "Scanning...", "metadataGenerate": "Generating...",
+    "metadataAutoTag": "Auto-tagging...",
     "metadataClean": "Cleaning...", "metadataIdentify": "Identifying...",
 }  # fmt: skip
 
 
 @dataclass
 class Account:
-    """Who may log in, and the key that stands for them."""
+    """The login and its API key."""
 
     username: str = ""
     password: str = ""
@@ -50,7 +51,7 @@ class Account:
 
 @dataclass
 class Services:
-    """What resolvers work with."""
+    """The services that resolvers use."""
 
     library: Library
     mutations: Mutations
@@ -66,7 +67,7 @@ class Services:
 
 
 def resolve_field(source: Any, info: Info, **_: Any) -> Any:
-    """The default: a key of a mapping, or an attribute; null for what no record has."""
+    """Resolve a field by default: a mapping's key or an attribute; null if absent."""
     if isinstance(source, dict):
         return source.get(info.field_name)
     return getattr(source, info.field_name, None)
@@ -100,7 +101,9 @@ def _queries(services: Services) -> Resolvers:
         "findScenes": lambda _, __, **args: _find_scenes(services, **args),
         "plugins": lambda *_: list(services.host.manifests.values()),
         "pluginTasks": lambda *_: [
-            _PluginTask(task, manifest) for manifest in services.host.enabled() for task in manifest.tasks
+            _PluginTask(task, manifest)
+            for manifest in services.host.enabled()
+            for task in manifest.tasks
         ],
         "configuration": lambda *_: {"general": _general(services), "ui": {}},
         "systemStatus": lambda *_: {
@@ -152,7 +155,7 @@ def _find_scenes(
 ) -> dict[str, Any]:
     library, filter = services.library, filter or {}
     wanted = [number(scene_id) for scene_id in ids] if ids else scene_ids
-    if wanted:  # then the filters count for nothing
+    if wanted:  # then Stash ignores the filters
         found = page = [library.scene(scene_id) for scene_id in wanted]
     else:
         found = query.find(library, filter, scene_filter, services.rng)
@@ -393,7 +396,7 @@ def _scene_type(library: Library) -> Resolvers:
 
 
 def _paths_type(services: Services) -> Resolvers:
-    """Absolute URLs, built from the host that the client asked."""
+    """Build absolute URLs from the request's host."""
 
     def url(scene: Scene, info: Info, ending: str) -> str:
         return f"{info.context.base_url}/scene/{scene.id}/{ending}"
@@ -438,7 +441,8 @@ class _PluginHook(_PluginTask):
 
 def _setting(setting: Setting) -> dict[str, str]:
     return {
-        "name": setting.key, "display_name": setting.display_name, "description": setting.description,
+        "name": setting.key, "display_name": setting.display_name,
+        "description": setting.description,
         "type": setting.type,
     }  # fmt: skip
 
@@ -488,7 +492,7 @@ def _time(library: Library, moment: float | None) -> str | None:
 
 
 def number(value: Any) -> int:
-    """An id as Stash reads it."""
+    """Parse an id as Stash does."""
     try:
         return int(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Runs a plugin the way Stash does: one process, JSON on stdin, an answer on stdout, a log on stderr."""
+"""Run a plugin as Stash does: one process, JSON on stdin, result on stdout, log on stderr."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PluginStartError(Exception):
 
 @dataclass
 class HookRun:
-    """One run of a plugin, whatever it was started for; filled while it goes on."""
+    """One run of a plugin; filled while it runs."""
 
     plugin: str
     source: str
@@ -44,7 +44,7 @@ class HookRun:
     log: list[LogLine] = field(default_factory=list)
     progress: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    """From the start until stdout was at its end and the process was gone."""
+    """Time from the start until stdout was closed and the process had ended."""
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -53,11 +53,11 @@ class HookRun:
         return self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait as Stash does: for the end of stdout, then for the exit."""
+        """Wait as Stash does: for the end of stdout, then for the process."""
         return self._ended.wait(timeout)
 
     def kill(self) -> None:
-        """SIGKILL to this one process; its children go on."""
+        """Send SIGKILL to this process only; its children continue."""
         if self._process is not None:
             with contextlib.suppress(OSError):
                 self._process.kill()
@@ -65,12 +65,12 @@ class HookRun:
 
 @dataclass(frozen=True)
 class Runner:
-    """Where and with what plugins run."""
+    """The folder and environment in which plugins run."""
 
     cwd: Path
     python_path: str = sys.executable
     env: Mapping[str, str] = field(default_factory=dict)
-    """Added to this process's environment."""
+    """Variables added to this process's environment."""
 
     def start(
         self,
@@ -129,7 +129,7 @@ class Runner:
 
 
 def parse_output(stdout: bytes) -> tuple[Any, str | None]:
-    """The output and the error that a plugin's answer means; anything but the right JSON is raw output."""
+    """Parse stdout into output and error; text that is not the right JSON is raw output."""
     text = stdout.decode("utf-8", "replace")
     try:
         document = json.loads(text, parse_constant=_refuse)
@@ -146,7 +146,7 @@ def parse_output(stdout: bytes) -> tuple[Any, str | None]:
 
 
 def exit_error(exit_code: int) -> str | None:
-    """In Go's words; None for success."""
+    """Return the exit error in Go's wording; None for success."""
     if exit_code == 0:
         return None
     if exit_code > 0 or os.name == "nt":
@@ -173,7 +173,7 @@ def _thread(target: Callable[..., None], *args: Any) -> threading.Thread:
 
 
 def _write(pipe: IO[bytes], document: bytes) -> None:
-    with contextlib.suppress(OSError):  # a plugin that ends without reading is none of our business
+    with contextlib.suppress(OSError):  # a plugin may exit without reading its input
         pipe.write(document)
     with contextlib.suppress(OSError):
         pipe.close()
@@ -205,7 +205,7 @@ def _read_log(
     on_log: Callable[[LogLine], None],
     gone: threading.Event,
 ) -> None:
-    """Read until the end, a line that is too long, or until the process is gone; then close the pipe."""
+    """Read until the end, an overlong line or the exit of the process; then close the pipe."""
     splitter = LineSplitter()
     with pipe:
         for chunk in _chunks(pipe, gone):
@@ -231,7 +231,7 @@ def _chunks(pipe: IO[bytes], gone: threading.Event) -> Iterator[bytes]:
                 if not (chunk := os.read(descriptor, 65536)):
                     return
                 yield chunk
-            elif was_gone:  # only a child that inherited stderr still holds it
+            elif was_gone:  # only a child that inherited stderr still has it open
                 return
 
 

@@ -1,4 +1,4 @@
-"""The part of Stash's GraphQL schema that is simulated: only types and fields that exist there."""
+"""The simulated part of Stash's GraphQL schema: only real types and fields."""
 
 SCHEMA = """
 scalar Time
@@ -15,7 +15,9 @@ type Query {
     scene_filter: SceneFilterType, scene_ids: [Int!], ids: [ID!], filter: FindFilterType
   ): FindScenesResultType!
   findPerformer(id: ID!): Performer
-  findPerformers(filter: FindFilterType, performer_ids: [Int!], ids: [ID!]): FindPerformersResultType!
+  findPerformers(
+    filter: FindFilterType, performer_ids: [Int!], ids: [ID!]
+  ): FindPerformersResultType!
   findStudio(id: ID!): Studio
   findStudios(filter: FindFilterType, ids: [ID!]): FindStudiosResultType!
   findTag(id: ID!): Tag
@@ -311,15 +313,17 @@ input GenerateMetadataInput {
   sceneIDs: [ID!]
   overwrite: Boolean
 }
-input AutoTagMetadataInput { paths: [String!] performers: [String!] studios: [String!] tags: [String!] }
+input AutoTagMetadataInput {
+  paths: [String!] performers: [String!] studios: [String!] tags: [String!]
+}
 input CleanMetadataInput { paths: [String!] dryRun: Boolean! }
 input IdentifyMetadataInput { sceneIDs: [ID!] paths: [String!] }
 
 enum SortDirectionEnum { ASC DESC }
 input FindFilterType { q: String page: Int per_page: Int sort: String direction: SortDirectionEnum }
 enum CriterionModifier {
-  EQUALS NOT_EQUALS GREATER_THAN LESS_THAN IS_NULL NOT_NULL INCLUDES_ALL INCLUDES EXCLUDES MATCHES_REGEX
-  NOT_MATCHES_REGEX BETWEEN NOT_BETWEEN
+  EQUALS NOT_EQUALS GREATER_THAN LESS_THAN IS_NULL NOT_NULL INCLUDES_ALL INCLUDES EXCLUDES
+  MATCHES_REGEX NOT_MATCHES_REGEX BETWEEN NOT_BETWEEN
 }
 input StringCriterionInput { value: String! modifier: CriterionModifier! }
 input IntCriterionInput { value: Int! value2: Int modifier: CriterionModifier! }
@@ -535,14 +539,20 @@ GROUP_INPUT = """
 
 
 def sdl() -> str:
-    """The whole schema; creates and updates of an entity take the same fields."""
+    """Return the whole schema; creates and updates of an entity take the same fields."""
     entities = {
-        "Performer": PERFORMER_INPUT, "Studio": STUDIO_INPUT, "Tag": TAG_INPUT, "Group": GROUP_INPUT,
-    }  # fmt: skip
+        "Performer": PERFORMER_INPUT,
+        "Studio": STUDIO_INPUT,
+        "Tag": TAG_INPUT,
+        "Group": GROUP_INPUT,
+    }
     inputs = [
         f"input {kind}CreateInput {{ name: String! {fields} }}\n"
         f"input {kind}UpdateInput {{ id: ID! name: String {fields} }}\n"
         for kind, fields in entities.items()
     ]
-    bulk = f"input BulkPerformerUpdateInput {{ clientMutationId: String ids: [ID!] {BULK_PERFORMER_INPUT} }}"
+    bulk = (
+        "input BulkPerformerUpdateInput"
+        f" {{ clientMutationId: String ids: [ID!] {BULK_PERFORMER_INPUT} }}"
+    )
     return "\n".join([SCHEMA, *inputs, bulk])

@@ -1,4 +1,4 @@
-"""Session cookies: a signed, dated value that says who the user is and which hooks are running."""
+"""Session cookies: signed and dated values with the user and the running hooks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COOKIE = "session"
 @dataclass(frozen=True)
 class Session:
     user: str
-    """"" when it was made while Stash needed no login."""
+    """"" for a session from when Stash needed no login."""
     visited: tuple[str, ...] = ()
-    """The plugin and event of each hook that this session runs in, for the protection against cycles."""
+    """(plugin, event) of each hook around this session, for the protection against cycles."""
 
 
 class Sessions:
-    """Makes and reads session cookies."""
+    """Creates and reads session cookies."""
 
     def __init__(self, clock: Callable[[], float], max_age: float = 3600) -> None:
         self.max_age = max_age
@@ -37,7 +37,7 @@ class Sessions:
         return f"{payload}.{self._sign(payload)}"
 
     def read(self, cookie: str) -> Session | None:
-        """The session, or None when the value is forged, too old or of another key."""
+        """Return the session; None when the value is forged, expired or of another key."""
         payload, _, signature = cookie.partition(".")
         if not hmac.compare_digest(
             self._sign(payload).encode(), signature.encode("utf-8", "replace")
@@ -51,7 +51,7 @@ class Sessions:
         return Session(user, tuple(visited))
 
     def invalidate(self) -> None:
-        """A new key: every cookie made so far is worthless."""
+        """Change the key, so that all earlier cookies are invalid."""
         self._key = secrets.token_bytes(32)
 
     def _sign(self, payload: str) -> str:

@@ -1,4 +1,4 @@
-"""A Stash to test against: its data, GraphQL over HTTP, and the plugins it runs."""
+"""The simulated Stash: data, GraphQL over HTTP, and plugins."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Moment = float | str | datetime
 
 
 class GraphQLFailure(Exception):
-    """The answer had errors."""
+    """The response had errors."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(f"{status}: {body}")
@@ -48,16 +48,16 @@ class GraphQLFailure(Exception):
 
 @dataclass(frozen=True)
 class SaveResult:
-    """What a save did besides saving."""
+    """The hook runs and the duration of a save."""
 
     hooks: list[HookRun] = field(default_factory=list)
     blocked_seconds: float = 0.0
-    """How long whoever saved had to wait."""
+    """Seconds that the client waited for the save."""
     cancelled: bool = False
 
 
 class StashSimulator:
-    """See the package's docstring for how to use it."""
+    """A simulated Stash; the package's docstring shows its use."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class StashSimulator:
         version: str = "v0.30.0",
         seed: int = 0,
     ) -> None:
-        """`connection` overrides what plugins are told of the server: `host`, `scheme`, `port`, `cookie`."""
+        """Set up. `connection` overrides `host`, `scheme`, `port` or `cookie` for plugins."""
         directory = Path(plugins_dir).resolve()
         config_file = directory.parent / "config.yml"
         self.rng = random.Random(seed)
@@ -142,7 +142,7 @@ class StashSimulator:
         self.server.start()
 
     def stop(self) -> None:
-        """Refuse connections, stop all jobs, kill the plugins at work; the data stays."""
+        """Refuse connections, stop all jobs, kill running plugins; keep the data."""
         self.jobs.stop_all()
         self.plugins.kill_all()
         self.server.stop()
@@ -163,7 +163,7 @@ class StashSimulator:
     ) -> None:
         self.stop()
 
-    # --- who may ask
+    # --- authentication
 
     def set_credentials(self, username: str, password: str) -> None:
         self.account.username, self.account.password = username, password
@@ -175,11 +175,11 @@ class StashSimulator:
         self.sessions.invalidate()
 
     def cookie(self) -> str:
-        """The value of a session cookie as a login now gives it."""
+        """Return the value of a new session cookie, as after a login."""
         return self.sessions.make(Session(self.account.username))
 
     def graphql(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Ask over HTTP as a logged-in browser; the data, or GraphQLFailure when there are errors."""
+        """Query over HTTP as a logged-in browser; raise GraphQLFailure on errors."""
         body = json.dumps({"query": query, "variables": dict(variables or {})}).encode()
         headers = {
             "Content-Type": "application/json",
@@ -198,7 +198,7 @@ class StashSimulator:
         data: dict[str, Any] = answer["data"]
         return data
 
-    # --- the data, without any hook
+    # --- changes without hooks
 
     def add_scene(
         self,
@@ -221,9 +221,10 @@ class StashSimulator:
         updated_at: Moment | None = None,
     ) -> Scene:
         return self.library.add_scene(
-            title=title, details=details, date=date, code=code, director=director, rating100=rating100,
-            organized=organized, urls=urls, studio=studio, performers=performers, tags=tags, groups=groups,
-            files=files, cover=cover, created_at=created_at, updated_at=updated_at,
+            title=title, details=details, date=date, code=code, director=director,
+            rating100=rating100, organized=organized, urls=urls, studio=studio,
+            performers=performers, tags=tags, groups=groups, files=files, cover=cover,
+            created_at=created_at, updated_at=updated_at,
         )  # fmt: skip
 
     def add_performer(self, name: str, **fields: Any) -> int:
@@ -241,7 +242,7 @@ class StashSimulator:
         return self.library.groups.add(name, **fields).id
 
     def scene(self, scene_id: int | str) -> Scene:
-        """The scene as it is now; KeyError-like NotFound when it is gone."""
+        """Return the current scene; raise NotFound when it does not exist."""
         return self.library.scene(int(scene_id))
 
     def change_silently(self, scene_id: int | str, **fields: Any) -> Scene:
@@ -250,12 +251,12 @@ class StashSimulator:
         return self._change(scene_id, fields)
 
     def move_file(self, scene_id: int | str, path: str) -> Scene:
-        """A moved folder: other paths, no hook, the same updated_at."""
+        """Move a scene's files: other paths, no hook, the same updated_at."""
         first, *others = self.scene(scene_id).files
         return self._change(scene_id, {"files": (replace(first, path=path), *others)})
 
     def set_cover(self, scene_id: int | str, cover: bytes | None) -> Scene:
-        """A new cover by a generate job: no hook, but a new updated_at."""
+        """Set a cover as a generate job does: no hook, but a new updated_at."""
         return self.change_silently(scene_id, cover=cover)
 
     def _change(self, scene_id: int | str, fields: Mapping[str, Any]) -> Scene:
@@ -269,7 +270,7 @@ class StashSimulator:
         return self.library.change_scene(int(scene_id), touch=False, **changes)
 
     def _related(self, key: str, value: Any) -> dict[str, Any]:
-        """Names or ids of neighbours as fields of a scene."""
+        """Convert names or ids of related objects to fields of a scene."""
         shelf: Shelf[Any] = getattr(self.library, _RELATED[key])
         with self.library.lock:
             if key == "studio":
@@ -290,11 +291,11 @@ class StashSimulator:
         self.plugins.settings[plugin_id] = dict(settings)
 
     def plugin_settings(self, plugin_id: str) -> dict[str, Any] | None:
-        """None when the plugin has no stored settings."""
+        """Return a plugin's settings; None when there are none stored."""
         return self.plugins.settings.get(plugin_id)
 
     def hook_input(self, context: HookContext, plugin_id: str | None = None) -> dict[str, Any]:
-        """The exact stdin document of a hook, with a fresh session cookie; the first plugin's by default."""
+        """Return a hook's stdin document with a new session cookie; default: the first plugin."""
         manifest = self.plugins.manifests[plugin_id or next(iter(self.plugins.manifests))]
         hooks = manifest.hooks_for(context.type)
         connection = self.plugins.connection(manifest, self._caller())
@@ -313,14 +314,14 @@ class StashSimulator:
     def save_scene(
         self, scene_id: int | str, *, caller: Caller | None = None, **fields: Any
     ) -> SaveResult:
-        """The edit page: only the given fields are sent. Neighbours by `tag_ids=` or by `tags=` names."""
+        """Save the given fields as the edit page does; tags as `tag_ids=` or `tags=` names."""
         input_ = self._input("SceneUpdateInput", {"id": str(scene_id), **self._named(fields)})
         return self._timed(self.mutations.scene_update, input_, caller)
 
     def bulk_save(
         self, scene_ids: Iterable[int | str], *, caller: Caller | None = None, **fields: Any
     ) -> SaveResult:
-        """The bulk edit dialog; lists are `{"ids": …, "mode": "ADD"}`, or names or ids to SET."""
+        """Save as the bulk edit dialog; lists are `{"ids": …, "mode": "ADD"}`, or items to SET."""
         named = {
             key: {"ids": value, "mode": "SET"}
             if isinstance(value, list) and key.endswith("_ids")
@@ -335,7 +336,7 @@ class StashSimulator:
     def tagger_save(
         self, inputs: Sequence[Mapping[str, Any]], *, caller: Caller | None = None
     ) -> SaveResult:
-        """A mass save in which each scene has an input of its own."""
+        """Save several scenes at once, each with its own input."""
         checked = [
             self._input("SceneUpdateInput", {**self._named(input_), "id": str(input_["id"])})
             for input_ in inputs
@@ -343,17 +344,17 @@ class StashSimulator:
         return self._timed(self.mutations.scenes_update, checked, caller)
 
     def scan_update(self, scene_id: int | str) -> SaveResult:
-        """A scan that finds a changed file: a hook without input."""
+        """Simulate a scan that finds a changed file: a hook without input."""
         self.scene(scene_id)
         return self._fired(events.scan_update(int(scene_id)))
 
     def scan_create(self, **fields: Any) -> tuple[Scene, SaveResult]:
-        """A scan that finds a new file: a scene without a cover, and its hook."""
+        """Simulate a scan that finds a new file: a scene without a cover, and its hook."""
         scene = self.add_scene(**fields)
         return scene, self._fired(events.scene_create(scene.id))
 
     def identify(self, scene_id: int | str, **fields: Any) -> SaveResult:
-        """The identify job: saved, then a hook with the input that was built from the changes."""
+        """Simulate the identify job: save, then run a hook with an input built from the changes."""
         input_ = self._input("SceneUpdateInput", {"id": str(scene_id), **self._named(fields)})
         with_hooks = self.plugins.execute_hooks
         return self._timed(
@@ -408,7 +409,7 @@ class StashSimulator:
         return Caller(self.account.username, base_url=self.url)
 
     def _named(self, fields: Mapping[str, Any], groups: str = "groups") -> dict[str, Any]:
-        """Neighbours given by name become the ids that Stash's input takes."""
+        """Convert related objects given by name to the ids of Stash's input."""
         named = {key: value for key, value in fields.items() if key not in _RELATED}
         for key in set(fields) & set(_RELATED):
             value = fields[key]
@@ -428,7 +429,7 @@ class StashSimulator:
         return named
 
     def _input(self, type_name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Checked against the schema, as a request's input is."""
+        """Validate against the schema, like a request's input."""
         type_ = self._schema.type_map[type_name]
         assert isinstance(type_, GraphQLInputObjectType)
         given = {
@@ -439,7 +440,7 @@ class StashSimulator:
         return checked
 
     def _client_left(self) -> ClientLeft:
-        """Whether the client of the request that this thread serves has closed its connection."""
+        """Return a check whether the client of this thread's request has disconnected."""
         serving = [
             connection
             for connection, thread in list(self.server._connections.items())

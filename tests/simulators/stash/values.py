@@ -1,4 +1,4 @@
-"""JSON values as Stash reads them from a request."""
+"""JSON values as Stash parses them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Exponent(float):
-    """A number written with an exponent and without a point."""
+    """A number with an exponent and without a decimal point."""
 
 
 def load_json(text: bytes) -> Any:
@@ -17,7 +17,7 @@ def load_json(text: bytes) -> Any:
 
 
 def to_map(value: Any) -> Any:
-    """A value of the scalar Map: a number without a point is an integer there, so that 1e3 becomes 0."""
+    """Convert to the scalar Map: a number without a point is an integer, so 1e3 becomes 0."""
     if not isinstance(value, dict):
         raise TypeError(f"{type(value).__name__} is not a Map")
     return {key: _inner(inner) for key, inner in value.items()}

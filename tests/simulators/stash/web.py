@@ -1,4 +1,4 @@
-"""Stash over HTTP: who may ask, GraphQL, covers, and the login page."""
+"""Stash over HTTP: authentication, GraphQL, covers, and the login page."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ LOGIN_PAGE = (
 APP_PAGE = b"<!DOCTYPE html><html><head><title>Stash</title></head><body></body></html>"
 DEFAULT_COVER = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
-    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 9"><rect width="16" height="9"/></svg>\n'
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 9">'
+    b'<rect width="16" height="9"/></svg>\n'
 )
 SCREENSHOT = re.compile(r"/scene/(\d+)/screenshot")
 LOOK_SECONDS = 0.05
-"""How often it is asked whether the client is still there."""
+"""Seconds between two checks for a disconnected client."""
 
 ClientLeft = Callable[[], bool]
 
@@ -59,7 +60,7 @@ class Web:
         response = self._handle(request)
         response.headers["Date"] = formatdate(
             self._library.epoch(), usegmt=True
-        )  # as Go's server does by itself
+        )  # as Go's HTTP server does
         return response
 
     def _handle(self, request: Request) -> Response:
@@ -76,7 +77,7 @@ class Web:
         return response
 
     def _session(self, request: Request) -> tuple[Session | None, str | None]:
-        """The session of a request and the cookie that renews it; None for a wrong key."""
+        """Return a request's session and the cookie that renews it; None for a wrong key."""
         key = request.headers.get("ApiKey") or request.first("apikey")
         if key:
             return (Session(self._account.username) if key == self._account.api_key else None), None
@@ -87,7 +88,8 @@ class Web:
 
     def _renewed(self, session: Session) -> str:
         age = int(self._sessions.max_age)
-        return f"{COOKIE}={self._sessions.make(session)}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
+        value = self._sessions.make(session)
+        return f"{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
 
     def _login(self, request: Request) -> Response:
         if request.method != "POST":
@@ -157,7 +159,7 @@ class Web:
 
 @contextmanager
 def _watching(caller: Caller, client_left: ClientLeft) -> Iterator[None]:
-    """Cancel what is done for a client that has left."""
+    """Cancel the request of a client that disconnects during this block."""
     done = threading.Event()
 
     def watch() -> None:
@@ -172,7 +174,7 @@ def _watching(caller: Caller, client_left: ClientLeft) -> Iterator[None]:
         yield
     finally:
         done.set()
-        watcher.join()  # it must not look at the socket while the answer is written
+        watcher.join()  # it must not read the socket while the response is written
 
 
 def _unauthorised(request: Request) -> Response:
