@@ -1,6 +1,6 @@
 """Plan what to write to an item: from (Plex has, Stash says, we wrote) to one request.
 
-The rules (README, "What goes where, and what wins"):
+The rules (README, "What is synced"):
 - Stash wins; with `preserve` only what is empty in Plex, or still as we wrote it, is written.
 - A field that Stash has nothing for is emptied only where Plex still has what we wrote.
 - Names that the user added to a list in Plex stay, once we know what we wrote there ourselves.
@@ -190,7 +190,7 @@ def _decide_list(
 def _list_parameters(
     name: str, target: tuple[str, ...], present: tuple[str, ...], characters: Mapping[str, str]
 ) -> dict[str, str | int]:
-    """Encode the list so that the result is the same whether Plex replaces or appends (unverified).
+    """Encode a list so that the result is the same whether Plex replaces or appends (unverified).
 
     That is the whole list by index, and a removal for each present name that is not in it.
     """

@@ -98,12 +98,12 @@ class PlexSession:
             return self._libraries
         client = self.client()
         try:
-            self._libraries = client.libraries(self.config.plex_libraries)
+            libraries = client.libraries(self.config.plex_libraries)
         except PlexNotFound as error:
             raise SettingsError(f"plex_libraries: {error}") from error
-        if self.index.refresh(client, self._keys()):
+        if self.index.refresh(client, [library.key for library in libraries]):
             log.debug("The index of Plex's files holds %d", self.index.count())
-        self._libraries_read_at = now
+        self._libraries, self._libraries_read_at = libraries, now
         return self._libraries
 
     def indexed(self, files: Sequence[MediaFile]) -> set[int]:

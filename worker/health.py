@@ -1,11 +1,12 @@
 """Whether jobs may be tried now: a circuit breaker per server, and what else keeps them from it.
 
-Nothing here waits: `retry_after` says how long a try would be in vain.
+Nothing here waits: `retry_after` says how long to wait before trying.
 """
 
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -69,13 +70,19 @@ class Health:
         return max(0.0, pause, self.plex.retry_in(), self.stash.retry_in())
 
     def attempt(self, step: Callable[[], object]) -> bool:
-        """Run a step that concerns no job in particular; return whether it went well."""
+        """Run a step that concerns no job in particular; return whether it went well.
+
+        Raises:
+            sqlite3.Error, OSError: our own disk fails.
+        """
         try:
             step()
         except REFUSALS as error:
             self.refused(error)
         except (*OUTAGES, PlexNotFound) as error:
             self.failed(error)
+        except (sqlite3.Error, OSError):
+            raise  # our own disk; the network's errors were translated
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker must go on trying
             self.unexpected(error)
         else:
@@ -85,6 +92,10 @@ class Health:
     def is_well(self, error: BaseException) -> bool:
         """Ask the server that an error is about one cheap question, and count its answer."""
         return self.attempt(lambda: self._probe(self.breaker_of(error)))
+
+    def is_open(self) -> bool:
+        """Return whether calls to one of the servers are paused."""
+        return not (self.plex.can_execute() and self.stash.can_execute())
 
     def breaker_of(self, error: BaseException) -> CircuitBreaker:
         """Return the breaker of the server that an error is about."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.media import MediaFile
 from plex.edits import Edits, Switches, plan_edits, switches_of
-from plex.exceptions import PlexNotFound
+from plex.exceptions import PLEX_ERRORS, PlexNotFound
 from plex.history import WriteHistory, Written
 from plex.items import PlexItem
 from plex.matcher import AmbiguousMatch, describe, describe_candidates
@@ -89,7 +89,8 @@ class JobRunner:
         metadata, config = desired(scene, job), self.plex.config
         if config.only_organized and not metadata.organized:
             return "not organized"
-        is_news = {CREATED, MISSED}.issuperset(job.get("data") or {"": None})
+        reasons = set(job.get("data") or ())
+        is_news = bool(reasons) and reasons <= {CREATED, MISSED}
         if is_news and metadata.is_blank and not self.history.has(job["scene_id"]):
             return "new, and without any metadata yet"
         item = self.match(metadata, scene)
@@ -117,7 +118,10 @@ class JobRunner:
             match = self.plex.find(files)
         except PlexNotFound as error:
             error.details = {"files": _as_json(files)}
-            self.plex.request_scan(files[0])
+            try:
+                self.plex.request_scan(files[0])
+            except PLEX_ERRORS as failed:
+                self._reporter.log("info", f"Plex could not be asked to scan: {failed}")
             raise
         items = match.items
         chosen = self._chosen(metadata.scene_id, items)
@@ -154,9 +158,13 @@ class JobRunner:
             StashUnavailable, StashRefused
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        edits, written = self._write_fields(target.item, target.metadata, target.switches)
-        if target.scene is not None:
-            self._write_poster(target.item, target.scene, written, target.switches)
+        try:
+            edits, written = self._write_fields(target.item, target.metadata, target.switches)
+            if target.scene is not None:
+                self._write_poster(target.item, target.scene, written, target.switches)
+        except PlexNotFound as error:  # the item is gone; its file may come back
+            error.details = {"files": _as_json(target.scene.files if target.scene else ())}
+            raise
         return edits
 
     def write_fields(self, item: PlexItem, metadata: SyncMetadata) -> Edits:
@@ -241,7 +249,10 @@ class JobRunner:
         return None
 
     def _check_ownership(self, item: PlexItem, scene: Scene) -> None:
-        """Ask Stash which other scenes have a file of that name, unless we did before."""
+        """Ask Stash which other scenes have a file of that name.
+
+        Not where the write history shows this scene, and no other, as the item's.
+        """
         if self._stash is None or self.history.is_sole_owner(scene.id, item.rating_key):
             return
         others = self._stash.scenes_with_name([file.path for file in scene.files])

@@ -23,7 +23,7 @@ from worker.reporter import Reporter
 
 #: Errors that may be the fault of the job, of a server, or of a setting.
 DOUBTFUL = (*REFUSALS, *OUTAGES, PlexPermanentError)
-#: Retries of one job, whatever the reasons: more than the two kinds can have one after the other.
+#: Retries of one job, whatever the reasons: above 20 (`max_retries`) + 12 (not found).
 MOST_ATTEMPTS = 40
 #: Seconds that a job steps back when the server went down with it in hand twice in a row.
 _SUSPECT_PAUSE = 60.0
@@ -88,7 +88,7 @@ class JobOutcome:
         self._suspect: int | None = None  # the row in hand when a server went down
 
     def failed(self, job: SyncJob, error: Exception, max_retries: int) -> bool:
-        """Retry, dead-letter or keep a job; return whether the attempt counts as one of the job's.
+        """Retry, dead-letter or keep a job; return False if it keeps its place.
 
         Raises:
             sqlite3.Error, OSError: our own disk fails; the job stays claimed.
@@ -120,8 +120,8 @@ class JobOutcome:
     def _keep(self, job: SyncJob, error: Exception) -> None:
         """Put a job back in its place without a retry lost.
 
-        Only if the server, back again, went down at once with the same job in hand, the others go
-        first: that job may be what brings it down.
+        If the server fails twice in a row on the same job, that job may be the cause: the others
+        go first.
         """
         if self._suspect == job["pqid"] and self._health.breaker_of(error).failures == 1:
             job["next_retry_at"] = self._env.time() + _SUSPECT_PAUSE * self._env.timing.scale

@@ -98,9 +98,8 @@ class SyncWorker:
         self.queue = queue
         self.dlq = dlq
         self.done = 0  # jobs that were finished, either way
-        self.damage: Exception | None = (
-            None  # the error of a damaged database, which ends the worker
-        )
+        #: the error of a damaged database, which ends the worker
+        self.damage: Exception | None = None
         self._env = env or Env()
         self._data_dir = data_dir
         self._stash = stash
@@ -210,10 +209,10 @@ class SyncWorker:
                 return False
             if self.done > before:
                 continue
-            if self.disabled or self.health.problem or not self.health.plex.can_execute():
+            if self.disabled or self.health.problem or self.health.is_open():
                 return False
             self._pause(self.health.retry_after())
-        return not self._stop.is_set()
+        return self._may_go_on()
 
     def _step(self) -> None:
         """Run due jobs, else maintenance that is due, else wait for a job."""
@@ -233,10 +232,8 @@ class SyncWorker:
         """Run a step that must not end the worker; return whether it went well."""
         try:
             step()
-        except (
-            sqlite3.Error,
-            OSError,
-        ) as error:  # the network's errors were translated: our own disk
+        except (sqlite3.Error, OSError) as error:
+            # Our own disk: the network's errors were translated.
             self._must_requeue = True
             self.damage = error if is_damage(error) else None
             self.health.pause(
@@ -292,7 +289,8 @@ class SyncWorker:
         now = self._env.monotonic()
         if self._lock is not None and now - self._beaten_at >= self._env.timing.heartbeat:
             self._beaten_at = now
-            self._lock.beat()
+            with suppress(OSError):  # *Status* shows it; the work goes on
+                self._lock.beat()
 
     def _publish_state(self) -> None:
         """Leave the state for *Status* when it changed."""
@@ -318,13 +316,11 @@ class SyncWorker:
             scene = scenes.pop(job["scene_id"], None)
             target = self._prepare(job, scene, read_at if scene else self._env.time(), wave)
             if target is not None:
-                same_item, must_wait = self.pool.conflicts(target, [other for _, other in wave])
-                if must_wait:
+                if self.pool.conflicts(target, [other for _, other in wave]):
                     self._write(wave)
-                    if self._stop.is_set() or self.health.retry_after() > 0:
+                    if not self._may_start():
                         break
-                if same_item:
-                    continue  # what was read of the item is outdated: prepare the job again
+                    continue  # item and settings may be other ones by now: prepare the job again
                 wave.append((job, target))
             jobs.popleft()
             if len(wave) >= self.pool.width:
@@ -390,7 +386,7 @@ class SyncWorker:
         if job["update_type"] != METADATA:
             self._queue_related(job)
             return None
-        self._plex.use(self._get_plex_client())
+        self._plex.use(self._get_plex_client())  # another one, where a caller replaced the method
         try:
             target = self._runner.prepare(job, scene, read_at)
         except SceneGone:
@@ -402,7 +398,7 @@ class SyncWorker:
         return target
 
     def _write(self, wave: Wave) -> None:
-        """Write targets and settle their jobs. A failed concurrent write is retried alone first."""
+        """Write targets and settle their jobs; retry a failed concurrent write alone first."""
         batch = list(wave)
         wave.clear()
         if not batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from common.env import Env
 from plex.edits import Edits
@@ -35,14 +35,15 @@ class WritePool:
         slow = min(self._alone) >= self._env.timing.slow_write and self._beside < _MEASURE_AGAIN
         return self.size if slow else 1
 
-    def conflicts(self, target: SyncTarget, others: Sequence[SyncTarget]) -> tuple[bool, bool]:
-        """Return (whether another target has the same item, whether the others must go first).
+    def conflicts(self, target: SyncTarget, others: Sequence[SyncTarget]) -> bool:
+        """Return whether a target must wait for others: the same item, or the same new tag.
 
         What Plex does with a tag that two requests create at once is not documented.
         """
         new = target.names - self._known_names
-        same = any(target.item.rating_key == other.item.rating_key for other in others)
-        return same, same or any(new & other.names for other in others)
+        return any(
+            target.item.rating_key == other.item.rating_key or new & other.names for other in others
+        )
 
     def write(self, targets: Sequence[SyncTarget]) -> list[Edits | Exception]:
         """Write targets that don't conflict; return each one's edits or error."""
@@ -54,18 +55,22 @@ class WritePool:
                 self._beside = 0
         else:
             self._beside += len(targets)
-            try:
-                with ThreadPoolExecutor(len(targets), "plexsync-write") as pool:
-                    results = list(pool.map(self._attempt, targets))
-            except RuntimeError:  # no more threads, as in a container that limits them
-                self.size = 1
-                results = [
-                    self._attempt(target) for target in targets
-                ]  # writing twice does no harm
+            with ThreadPoolExecutor(len(targets), "plexsync-write") as pool:
+                futures = [self._submit(pool, target) for target in targets]
+            results = [future.result() for future in futures]
         for target, result in zip(targets, results, strict=True):
             if not isinstance(result, Exception):
                 self._known_names |= target.names
         return results
+
+    def _submit(self, pool: ThreadPoolExecutor, target: SyncTarget) -> Future[Edits | Exception]:
+        try:
+            return pool.submit(self._attempt, target)
+        except RuntimeError as error:  # no more threads, as in a container that limits them
+            self.size = 1
+            failed: Future[Edits | Exception] = Future()
+            failed.set_result(error)
+            return failed
 
     def _attempt(self, target: SyncTarget) -> Edits | Exception:
         try:

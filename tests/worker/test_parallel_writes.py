@@ -16,9 +16,10 @@ import pytest
 from plex.edits import Edits, Switches
 from plex.history import WriteHistory, Written
 from plex.items import parse_item
+from tests.harness.base import TOKEN
 from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Hang
+from tests.simulators.httpd import Answer, Hang, Request
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import StashSimulator
 from validation.metadata import SyncMetadata
@@ -116,34 +117,42 @@ def test_sometimes_a_write_runs_alone_to_measure_plex_again(runner: Runner) -> N
 
 def test_one_item_never_has_two_writes_at_once(runner: Runner) -> None:
     wave = [target(1), target(2, rating_key=7)]
-    assert runner.pool.conflicts(target(3, rating_key=7), wave) == (True, True)
-    assert runner.pool.conflicts(target(3), wave) == (False, False)
+    assert runner.pool.conflicts(target(3, rating_key=7), wave) is True
+    assert runner.pool.conflicts(target(3), wave) is False
 
 
 def test_two_parallel_writes_never_add_the_same_new_name(runner: Runner) -> None:
     wave = [target(2, tags=["New"]), target(3, performers=["Other"])]
-    assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, True)
+    assert runner.pool.conflicts(target(4, studio="NEW"), wave) is True
     runner.bad = {3}
     runner.pool.write(wave)
-    assert runner.pool.conflicts(target(4, studio="NEW"), wave) == (False, False)
-    assert runner.pool.conflicts(target(5, director="other"), wave) == (False, True)
+    assert runner.pool.conflicts(target(4, studio="NEW"), wave) is False
+    assert runner.pool.conflicts(target(5, director="other"), wave) is True
 
 
-def test_without_threads_writes_run_one_at_a_time(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def only_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one thread of a pool start, as a container with a limit may."""
     start = threading.Thread.start
+    started: list[threading.Thread] = []
 
-    def failing(thread: threading.Thread) -> None:
+    def limited(thread: threading.Thread) -> None:
         if thread.name.startswith("plexsync-write"):
-            raise RuntimeError("can't start new thread")
+            started.append(thread)
+            if len(started) > 1:
+                raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", failing)
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+def test_without_threads_the_next_writes_run_one_at_a_time(
+    runner: Runner, only_one_thread: None
+) -> None:
     runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
     results = runner.pool.write([target(number) for number in range(1, 5)])
-    assert all(isinstance(result, Edits) for result in results)
-    assert runner.threads == {threading.current_thread().name}
+    assert isinstance(results[0], Edits)
+    assert any(isinstance(result, RuntimeError) for result in results)
     assert runner.pool.width == 1
 
 
@@ -374,3 +383,69 @@ def test_stash_is_asked_for_one_cover_at_a_time(harness: WorkerHarness) -> None:
     scenes = harness.edited(6, cover=PNG)
     assert_at_once(1, harness, harness.stash, "GET", "/scene/")
     assert harness.in_sync(scenes)
+
+
+def test_without_threads_each_item_is_read_again_before_its_second_write(
+    harness: WorkerHarness, only_one_thread: None
+) -> None:
+    scenes = [harness.pair(f"s{number}", tags=["Old"])[0] for number in range(4)]
+    for scene in scenes:
+        harness.edit(scene, f"New {scene.id}")
+    harness.new_worker(parallel_writes=1)
+    harness.run()
+    harness.new_worker(history=harness.worker.history)
+    for scene in scenes:
+        harness.edit(scene, tags=["Fresh"])
+    harness.run()
+    assert [harness.item_of(scene).genres for scene in scenes] == [["Fresh"]] * 4
+
+
+def test_an_item_matched_in_one_plex_is_never_written_in_another(
+    harness: WorkerHarness,
+) -> None:
+    """The settings change while a job waits for others that bring the same new tag."""
+    harness.configure(plex_libraries="Scenes")
+    first, second, third = (harness.pair(name, tags=[name])[0] for name in "abc")
+    for scene in (first, second):
+        harness.edit(scene, f"New {scene.id}")
+    harness.edit(third, "New third", tags=["a"])
+    with PlexSimulator(token=TOKEN, machine_identifier="f" * 40) as other:
+        library = other.add_library("Scenes", ["/media"])
+        strangers = [other.add_item(library, f"/media/other{n}.mp4", size=9) for n in range(9)]
+        titles = [stranger.title for stranger in strangers]
+
+        def move(request: Request) -> bool:
+            if request.method == WRITES:
+                harness.configure(plex_url=other.url)
+                harness.clock.now += 10
+            return request.method == WRITES
+
+        harness.plex.faults.add(Answer(503), when=move)
+        harness.run_for(60)
+        assert [stranger.title for stranger in strangers] == titles
+        assert other.writes == []
+    assert harness.synced_at(third) is None
+
+
+def test_a_drain_that_is_switched_off_half_way_does_not_say_that_it_finished(
+    harness: WorkerHarness,
+) -> None:
+    harness.new_worker(parallel_writes=1)
+    scenes = harness.edited(6)
+
+    def switch_off(request: Request) -> bool:
+        if request.method == WRITES:
+            harness.configure(enabled=False)
+            harness.clock.now += 10
+        return False
+
+    harness.plex.faults.add(Answer(503), when=switch_off)
+    assert harness.worker.drain() is False
+    assert 0 < harness.queue.counts()["pending"] < len(scenes)
+
+
+def test_a_drain_ends_while_stash_is_down(harness: WorkerHarness) -> None:
+    scenes = harness.edited(3)
+    harness.stash.faults.add(Answer(503))
+    assert harness.worker.drain() is False
+    assert harness.queue.counts()["pending"] == len(scenes)
