@@ -107,7 +107,8 @@ def replace_private(path: str, text: str, *, durable: bool = False) -> None:
                 os.fsync(descriptor)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # Ctrl-C right after the replacement
+            os.unlink(temporary)
         raise
     if durable and os.name == "posix":  # fsync the name too; Windows can't open folders
         _sync_folder(os.path.dirname(path))

@@ -293,3 +293,19 @@ def test_a_folder_with_a_leftovers_name_does_not_stop_the_worker(
 ) -> None:
     (tmp_path / f"a.{dead_pid}.tmp").mkdir()
     remove_leftovers(str(tmp_path))
+
+
+def test_an_interruption_right_after_a_replacement_stays_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Ctrl-C is told as a file that can't be written."""
+    replace = os.replace
+
+    def replace_and_interrupt(source: str, target: str) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replace_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replace_private(str(tmp_path / "file"), "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
