@@ -300,7 +300,7 @@ class PlexClient:
                 f"{self.url} answers, but not as Plex does: check plex_url"
             ) from None
         if not server.machineIdentifier:
-            raise PlexRejected(f"{self.url} answers, but is no Plex server: check plex_url")
+            raise PlexRejected(f"{self.url} answers, but is not a Plex server: check plex_url")
         return server
 
 
@@ -314,7 +314,9 @@ def _server_errors() -> Iterator[None]:
     except Exception as exc:
         error = translate_plex_exception(exc)
         if isinstance(error, PlexNotFound):
-            error = PlexRejected("what answers is no Plex (404): check plex_url", status=404)
+            error = PlexRejected(
+                "this address is not a Plex server's (404): check plex_url", status=404
+            )
         elif isinstance(error, PlexPermanentError) and not isinstance(error, PlexRejected):
             forbidden = error.status == _FORBIDDEN
             hint = "the token is not the server owner's" if forbidden else "check plex_url"

@@ -21,9 +21,7 @@ class PlexTemporaryError(TransientError):
     """Plex, or the way to it, fails for now."""
 
     def __init__(self, message: str = "", *, status: int | None = None) -> None:
-        """Args:
-        status: the HTTP status, or None when there was no answer.
-        """
+        """Keep the HTTP status; None: there was no answer."""
         super().__init__(message)
         self.status = status
 
@@ -32,9 +30,7 @@ class PlexPermanentError(PermanentError):
     """Plex refuses the request, and will again."""
 
     def __init__(self, message: str = "", *, status: int | None = None) -> None:
-        """Args:
-        status: the HTTP status, or None when the request never left.
-        """
+        """Keep the HTTP status; None: the request was never sent."""
         super().__init__(message)
         self.status = status
 
@@ -75,7 +71,7 @@ def translate_plex_exception(exc: BaseException) -> Exception:
     if isinstance(exc, (requests.RequestException, HTTPError, OSError)):
         return PlexTemporaryError(f"Plex can't be reached ({type(exc).__name__})")
     if isinstance(exc, ParseError):
-        return PlexTemporaryError("Plex's answer is no XML")
+        return PlexTemporaryError("Plex's answer is not XML")
     if isinstance(exc, (PlexApiException, TypeError, AttributeError)):
         # plexapi raises the last two for a status without a name, and for an empty answer
         return PlexTemporaryError(f"Plex's answer can't be understood ({type(exc).__name__})")

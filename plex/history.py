@@ -1,4 +1,4 @@
-"""What PlexSync last wrote to Plex, per scene: tells a user's own edits in Plex from ours."""
+"""The write history: tells a user's own edits in Plex from ours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Fields = Mapping[str, "str | list[str]"]
 
 @dataclass(frozen=True)
 class Written:
-    """What PlexSync wrote to one item."""
+    """The record of our writes to one item for one scene."""
 
     rating_key: int
     #: Plex field → the text, or the list of names, that was written

@@ -24,7 +24,7 @@ class Library:
 
 @dataclass(frozen=True)
 class PlexItem:
-    """What PlexSync compares with Stash. Missing texts are empty."""
+    """The observed state of an item. Missing texts are empty."""
 
     rating_key: int
     library_key: int

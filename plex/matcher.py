@@ -26,7 +26,7 @@ _ATTEMPTS = 3
 
 
 class MatchConfidence(enum.Enum):
-    """How certain a match is."""
+    """The certainty of a match."""
 
     #: exactly one item has this file
     HIGH = "high"
@@ -113,7 +113,7 @@ def find_plex_items_with_confidence(
         stash_path: the scene's primary file as Stash sees it.
         file_size: bytes; None: unknown.
         other_files: (path, size) of the scene's further files.
-        index: what is known of these sections; None: they are listed for this one question.
+        index: the files of these sections; None: they are listed for this call.
 
     Returns:
         (HIGH, the item, [the item]) or (LOW, None, all candidates).

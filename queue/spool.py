@@ -92,7 +92,7 @@ def _import_files(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
                 job = json.load(content)
             if not isinstance(job.get("scene_id"), int) or not job.get("job_key"):
                 raise ValueError("no job")
-        except FileNotFoundError:  # another process was faster, where there are no locks
+        except FileNotFoundError:  # imported by another process, on a file system without locks
             continue
         except (ValueError, AttributeError, RecursionError):
             with suppress(FileNotFoundError):

@@ -79,7 +79,7 @@ def retry_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 
 def clear_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Delete dead letters. Their scenes stay unsynced until somebody saves them again.
+    """Delete dead letters. Their scenes stay unsynced until they are saved again.
 
     Args:
         arguments: `reason`: only this type of error.

@@ -34,9 +34,11 @@ class CatchUp:
     def __init__(
         self, data_dir: str, stash: StashClient, queue: Putter, *, now: Callable[[], float]
     ) -> None:
-        """Args:
-        queue: see `queue.operations.enqueue`.
-        now: epoch seconds.
+        """Scan nothing yet.
+
+        Args:
+            queue: see `queue.operations.enqueue`.
+            now: returns epoch seconds.
         """
         self._file = os.path.join(data_dir, QUEUE_DIR, FILE)
         self._stash = stash

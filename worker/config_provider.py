@@ -33,7 +33,7 @@ class ConfigProvider:
 
     @property
     def disabled(self) -> bool:
-        """Whether the user switched the plugin off."""
+        """Return whether the user switched the plugin off."""
         return self.config is not None and not self.config.enabled
 
     def refresh(self, *, at_once: bool = False) -> PlexSyncConfig:
@@ -53,7 +53,7 @@ class ConfigProvider:
         try:
             config = self.load()
         except SettingsError:
-            self.config = self._rejected = None  # what Plex rejected is no longer what is set
+            self.config = self._rejected = None  # the rejected settings were replaced
             raise
         self._read_at = now
         if config == self._rejected and now - self._rejected_at < timing.rejected_retry:

@@ -1,4 +1,4 @@
-"""Whether jobs may be tried now: a circuit breaker per server, and what else keeps them from it.
+"""The health of Plex, Stash and the settings: a circuit breaker per server, and pauses.
 
 Nothing here waits: `retry_after` says how long to wait before trying.
 """

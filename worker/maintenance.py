@@ -28,7 +28,7 @@ _NOT_FOUND = "PlexNotFound"
 
 
 class Maintenance:
-    """Looks after one queue, its dead letters and what is known of scenes."""
+    """Keeps one queue, its dead letters and the records of scenes up to date."""
 
     def __init__(
         self,

@@ -157,12 +157,12 @@ class SyncWorker:
 
     @property
     def running(self) -> bool:
-        """Whether the thread is alive."""
+        """Return whether the thread is alive."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def disabled(self) -> bool:
-        """Whether the user switched the plugin off."""
+        """Return whether the user switched the plugin off."""
         return self._provider.disabled
 
     def run(self) -> None:
@@ -347,7 +347,7 @@ class SyncWorker:
         if self._stash is None or len(scene_ids) < 2:
             return {}
         scenes: dict[int, Scene] = {}
-        with suppress(*OUTAGES, *REFUSALS):  # if one of them is gone, Stash answers for none
+        with suppress(*OUTAGES, *REFUSALS):  # if one of them is gone, Stash returns none
             scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
         try:
             self._runner.read_ahead(scenes.values())

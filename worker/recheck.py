@@ -47,7 +47,7 @@ class RecheckList:
             del self._scenes[scene.id]
         try:
             found: list[Scene | None] = [*stash.find_scenes([scene.id for scene in batch])]
-        except StashUnavailable:  # if one of them is gone, Stash answers for none
+        except StashUnavailable:  # if one of them is gone, Stash returns none
             found = [stash.find_scene(scene.id) for scene in batch]
         now = {scene.id: scene for scene in found if scene is not None}
         same = [scene.id for scene in batch if now.get(scene.id) == scene]

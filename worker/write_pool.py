@@ -31,7 +31,7 @@ class WritePool:
 
     @property
     def width(self) -> int:
-        """How many writes may go at once: one, unless Plex was slow again and again."""
+        """Return how many writes may go at once: one, unless Plex was slow again and again."""
         slow = min(self._alone) >= self._env.timing.slow_write and self._beside < _MEASURE_AGAIN
         return self.size if slow else 1
 
