@@ -26,6 +26,8 @@ log = logging.getLogger("plexsync")
 REFUSALS = (SettingsError, PlexRejected, StashRefused, StashQueryError)
 #: Errors that pass, and may concern one job or a whole server.
 OUTAGES = (PlexTemporaryError, StashUnavailable)
+#: The state (`Health.to_dict`) without any trouble.
+ALL_WELL = {"plex": "closed", "stash": "closed", "problem": None}
 #: Pause after a failure while the breaker is still closed: base and cap, in seconds.
 _PAUSE = (1.0, 10.0)
 

@@ -37,7 +37,7 @@ from validation.metadata import SyncMetadata
 from worker.backoff import STANDARD
 from worker.catch_up import CatchUp
 from worker.config_provider import ConfigProvider
-from worker.health import OUTAGES, REFUSALS, Health
+from worker.health import ALL_WELL, OUTAGES, REFUSALS, Health
 from worker.job_runner import JobRunner, SceneGone, SyncTarget, validated
 from worker.maintenance import STATUS_EVERY, Maintenance
 from worker.outcome import JobOutcome, display_name
@@ -339,6 +339,8 @@ class SyncWorker:
         if self._provider.config is not self._config:
             self.maintenance.configure(self._plex.config)
             self._config = self._provider.config
+        if self._published != ALL_WELL:  # a long run must not look like an outage that is over
+            self._publish_state()
         return True
 
     def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:

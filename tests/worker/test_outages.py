@@ -14,6 +14,7 @@ from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Fault, Hang, Request, Reset, ResetAfter, Truncate
 from tests.simulators.stash import Scene
 from worker.circuit_breaker import CircuitState
+from worker.state import load_state
 
 Outage = Callable[[WorkerHarness], contextlib.AbstractContextManager[object]]
 ALONE, BESIDE = "one write at a time", "several at once"
@@ -308,3 +309,24 @@ def test_an_applied_write_without_a_response_is_not_a_dead_letter(
     assert harness.in_sync([scene])
     assert harness.waiting() == 0
     assert harness.letters() == []
+
+
+def test_the_state_for_status_is_well_again_while_a_long_run_goes_on(
+    harness: WorkerHarness,
+) -> None:
+    scenes = harness.edited(40)
+    refused = harness.plex.faults.add(Answer(503))
+    harness.run_for(30)
+    assert load_state(str(harness.data_dir))["plex"] == "open"
+    refused.remove()
+    seen: list[object] = []
+
+    def look(request: Request) -> bool:
+        if request.method == "PUT":
+            seen.append(load_state(str(harness.data_dir))["plex"])
+        return False
+
+    harness.plex.faults.add(Answer(503), when=look)
+    harness.run_for(600)
+    assert len(seen) == len(scenes)
+    assert seen[-1] == "closed"
