@@ -4,3 +4,9 @@ Imports `common` and `validation`. The only package that uses plexapi: its excep
 stay inside, but for the names that others rely on (`matcher.find_plex_item_by_path`,
 `items.read_item`).
 """
+
+import os
+
+# Before plexapi is imported: the user's own configuration of plexapi must not apply here. With its
+# `show_secrets` the token would be logged.
+os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull

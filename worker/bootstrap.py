@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
-# Before plexapi is imported: the user's own configuration of plexapi must not apply here.
-os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull
-
 from common.env import Env, Timing, timing_from
 from common.files import remove_leftovers
 from common.hook_times import trim_hook_times

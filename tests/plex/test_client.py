@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +25,7 @@ from plex.exceptions import (
 from plex.index import FileIndex
 from plex.items import read_item
 from tests.harness.plex_only import PlexHarness
+from tests.harness.plugin import ROOT
 from tests.isolation import closed_url
 from tests.plex.support import TOKEN, FakeSleep, requests_of
 from tests.simulators.httpd import (
@@ -426,3 +431,33 @@ def test_a_server_that_is_not_plex_is_reported_as_a_wrong_setting(
 def _translated(call: Callable[[], object]) -> object:
     with translated():
         return call()
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["plex.client", "plex.exceptions", "plex.matcher", "worker.outcome", "tasks.operations"],
+)
+def test_the_users_configuration_of_plexapi_never_applies(tmp_path: Path, first: str) -> None:
+    """With `show_secrets` plexapi would log the token."""
+    config = tmp_path / ".config" / "plexapi" / "config.ini"
+    config.parent.mkdir(parents=True)
+    config.write_text("[log]\nshow_secrets = true\n", encoding="utf-8")
+    code = (
+        "import importlib, sys, PlexSync\n"
+        "PlexSync.host_queue_package()\n"
+        "importlib.import_module(sys.argv[1])\n"
+        "import plexapi\n"
+        "print(plexapi.CONFIG.get('log.show_secrets'))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if "PLEXAPI" not in name}
+    environment |= dict.fromkeys(("HOME", "USERPROFILE"), str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", code, first],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.stdout.strip() == "None", done.stderr
