@@ -20,6 +20,9 @@ DATABASE = "dlq.db"
 _DAY = 86_400.0
 _MAX_ID = 2**62
 _VERSION = 1
+#: Characters of a line, and lines of a stack trace, that a letter keeps.
+_MAX_LENGTH = 4_000
+_MAX_LINES = 500
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS dead_letters ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, scene_id INTEGER, job TEXT NOT NULL,"
@@ -84,8 +87,8 @@ class DeadLetterQueue:
                 cleaned({key: value for key, value in job.items() if key != "pqid"}, self._redact)
             ),
             type(error).__name__,
-            self._redact(str(error)),
-            self._redact(trace),
+            _cut(self._redact(str(error))),
+            "\n".join(map(_cut, self._redact(trace).splitlines()[-_MAX_LINES:])),
             None if details is None else json.dumps(cleaned(details, self._redact)),
             retry_count,
             self._now(),
@@ -192,6 +195,11 @@ class DeadLetterQueue:
     def _delete(self, where: str, *values: float | str) -> int:
         with self._lock, write(self._connection) as connection:
             return connection.execute(f"DELETE FROM dead_letters WHERE {where}", values).rowcount
+
+
+def _cut(line: str) -> str:
+    """Cut a line: the message of a foreign exception may hold a response of many megabytes."""
+    return line if len(line) <= _MAX_LENGTH else f"{line[:_MAX_LENGTH]}… ({len(line)} characters)"
 
 
 def _install(connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import threading
 import time
@@ -358,7 +359,7 @@ class StashClient:
                 verify=not self._is_loopback,
                 **arguments,
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # requests parses redirects
             raise StashUnavailable(
                 f"Stash does not answer at {self._address} ({type(error).__name__})"
             ) from error
@@ -404,7 +405,10 @@ class StashClient:
     @property
     def _is_loopback(self) -> bool:
         host = urlsplit(self._address).hostname or ""
-        return host in ("localhost", "::1") or host.startswith("127.")
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:  # a name; one such as 127.example.org is not on this machine
+            return False
 
 
 def address_of_cover(scene: Scene) -> str:
@@ -413,7 +417,8 @@ def address_of_cover(scene: Scene) -> str:
     Its host can be Stash's external host; requests go to the connection's address instead.
     """
     parts = urlsplit(scene.cover)
-    return f"{parts.path}?{parts.query}"
+    # With one slash: behind the address, "@host" would name another host.
+    return f"/{parts.path.lstrip('/')}?{parts.query}"
 
 
 def _date_of(response: requests.Response) -> float | None:
@@ -425,10 +430,12 @@ def _date_of(response: requests.Response) -> float | None:
 
 def _wants_login(response: requests.Response) -> bool:
     """Tell whether Stash requires a login: by the status for GraphQL, else by a redirect."""
-    to_login_page = response.is_redirect and urlsplit(response.headers["Location"]).path.endswith(
-        "/login"
-    )
-    return to_login_page or response.status_code in _UNAUTHORIZED
+    if not response.is_redirect:
+        return response.status_code in _UNAUTHORIZED
+    try:
+        return urlsplit(response.headers["Location"]).path.endswith("/login")
+    except ValueError:  # not an address
+        return False
 
 
 def _file_name_regex(paths: list[str]) -> str:

@@ -108,6 +108,20 @@ def test_a_dead_letter_holds_the_whole_job_and_the_error(
     assert (found["retry_count"], found["failed_at"]) == (3, clock.now)
 
 
+def test_a_letter_keeps_little_of_a_huge_foreign_message(letters: DeadLetterQueue) -> None:
+    body = "x" * 20_000_000
+    try:
+        try:
+            raise ValueError(f"500: {body}")
+        except ValueError as error:
+            raise RuntimeError(f"Plex answered {body}") from error
+    except RuntimeError as error:
+        found = letter(letters, letters.add(job(7), error, 0))
+    assert len(json.dumps(found)) < 20_000
+    assert "500: xxx" in found["stack_trace"]
+    assert found["error_message"].startswith("Plex answered xxx")
+
+
 def test_the_stack_trace_includes_the_cause(letters: DeadLetterQueue) -> None:
     try:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -15,12 +16,20 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from common.redaction import Redactor
 from queue.timestamps import parse_time
-from stash.client import StashClient, StashQueryError, StashRefused, StashUnavailable, is_picture
+from stash.client import (
+    StashClient,
+    StashQueryError,
+    StashRefused,
+    StashUnavailable,
+    address_of_cover,
+    is_picture,
+)
 from stash.connection import StashConnection
 from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Drip, Reset, Truncate
@@ -634,6 +643,35 @@ def test_the_cover_is_fetched_from_our_address_not_from_the_host_in_its_url(
         client._session.close()
 
 
+@pytest.mark.parametrize("cover", ["@stranger.example/x", "//@stranger.example/x", "x?y=@z"])
+def test_a_cover_url_never_leads_to_another_host(
+    stash: StashSimulator, client: StashClient, cover: str
+) -> None:
+    scene = client.find_scene(stash.add_scene(cover=JPEG).id)
+    assert scene is not None
+    url = urlsplit(stash.url + address_of_cover(dataclasses.replace(scene, cover=cover)))
+    assert (url.hostname, url.port) == ("127.0.0.1", stash.server.port)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("127.example.org", False),
+        ("127.0.0.1.example.org", False),
+        ("192.168.1.10", False),
+    ],
+)
+def test_only_this_machine_counts_as_loopback(
+    client: StashClient, host: str, is_loopback: bool
+) -> None:
+    client._address = f"https://{host}:9999"
+    assert client._is_loopback is is_loopback
+
+
 # --- errors
 
 
@@ -652,6 +690,7 @@ UNAVAILABLE = {
         200, b'{"errors": [{"message": "locked"}], "data": {"version": {"version": "v"}}}'
     ),
     "redirect": Answer(302, b"", {"Location": f"{closed_url()}/evil"}),
+    "redirect to nonsense": Answer(302, b"", {"Location": "http://[bad"}),
     "truncated": Truncate(0.5),
     "reset": Reset(),
     "not utf-8": Answer(200, b'{"data": "\xff\xfe"}'),
