@@ -234,19 +234,24 @@ class JobRunner:
             self.history.save(scene_id, written)
 
     def _chosen(self, scene_id: int | None, items: Sequence[PlexItem]) -> PlexItem | None:
-        """Return the candidate that the user chose; drop a choice that is not among them."""
+        """Return the candidate that the user chose; None: no choice was made.
+
+        Raises:
+            AmbiguousMatch: the chosen item is not among them. The others were rejected, so none of
+                them is written until the user chooses again, or the item is back.
+        """
         choice = self.history.choice(scene_id) if scene_id else None
         if scene_id is None or choice is None:
             return None
         for item in items:
             if item.rating_key == choice:
                 return item
-        self.history.choose(scene_id, None)
-        self._reporter.notify_user(
-            "warning",
-            f"Scene {scene_id}: item {choice}, chosen for it, is gone or has another file",
+        described = describe_candidates(items)
+        raise AmbiguousMatch(
+            f"Scene {scene_id}: item {choice}, chosen for it, is gone or has another file. Choose"
+            f" again; it may be any of {describe(described)}",
+            described,
         )
-        return None
 
     def _check_ownership(self, item: PlexItem, scene: Scene) -> None:
         """Ask Stash which other scenes have a file of that name.

@@ -111,7 +111,7 @@ def test_a_rating_key_that_is_not_a_number_is_refused(harness: ProcessHarness, k
 
 
 @pytest.mark.parametrize("how", ["gone", "another file"])
-def test_a_choice_whose_item_or_file_is_gone_is_dropped_and_reported(
+def test_a_choice_whose_item_or_file_is_gone_is_reported_until_the_user_chooses_again(
     harness: ProcessHarness, how: str
 ) -> None:
     scene, (first, second, third) = ambiguous(harness, ("one", "two", "three"), title="Mine")
@@ -129,8 +129,27 @@ def test_a_choice_whose_item_or_file_is_gone_is_dropped_and_reported(
     assert "chosen" in said[0]
     assert titles([second, third]) == ["same", "same"]
     assert failed(harness) == [scene.id], "it is ambiguous again"
-    again = run_task(harness, "Re-sync scene", scene_id=scene.id)
-    assert not any("chosen" in text for text in again.texts), "said once"
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=third.rating_key)
+    assert titles([second, third]) == ["same", "Later"]
+    assert failed(harness) == []
+
+
+def test_a_rejected_item_is_never_written_when_the_chosen_one_is_gone(
+    harness: ProcessHarness,
+) -> None:
+    scene, (chosen, rejected) = ambiguous(harness, title="Mine")
+    run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=chosen.rating_key)
+    old_path = chosen.path
+    harness.plex.move_file(chosen.rating_key, "/media/one/renamed.mp4")
+    for title in ("Second", "Third"):
+        harness.stash.change_silently(scene.id, title=title)
+        run_task(harness, "Re-sync scene", scene_id=scene.id)
+        run_task(harness, "Sync all scenes", force="true")
+        assert titles([rejected]) == ["same"]
+        assert failed(harness) == [scene.id]
+    harness.plex.move_file(chosen.rating_key, old_path)
+    run_task(harness, "Re-sync scene", scene_id=scene.id)
+    assert titles([chosen, rejected]) == ["Third", "same"]
 
 
 def test_a_choice_does_not_carry_over_to_an_item_that_replaced_the_chosen_one(
