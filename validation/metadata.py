@@ -8,28 +8,24 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from validation.sanitizers import sanitize_for_plex, sanitize_summary
+from validation.sanitizers import sanitize_for_plex, sanitize_names, sanitize_summary
 
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
 def _names(value: Any) -> Any:
-    """Sanitize a list of names; drop empty names and duplicates, ignoring case as Plex does."""
-    if value is None:
+    if not value and (value is None or isinstance(value, (list, tuple))):
         return ()
     if not isinstance(value, (list, tuple)):
         return value
-    kept: dict[str, str] = {}
-    for item in value:
-        name = sanitize_for_plex(item.get("name") if isinstance(item, dict) else item)
-        kept.setdefault(name.casefold(), name)
-    kept.pop("", None)
-    return tuple(kept.values())
+    return sanitize_names([one.get("name") if isinstance(one, dict) else one for one in value])
 
 
 def _name(value: Any) -> Any:
     value = value.get("name") if isinstance(value, dict) else value
-    return sanitize_for_plex(value) if value is None or isinstance(value, str) else value
+    if value is None or value == "":
+        return ""
+    return sanitize_for_plex(value) if isinstance(value, str) else value
 
 
 def _summary(value: Any) -> Any:

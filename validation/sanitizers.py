@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 #: Maximum length in characters of a title, a studio or a name, and of a summary.
 NAME_LENGTH = 255
@@ -58,6 +59,16 @@ def sanitize_for_plex(
     if not is_clean:
         text = _clean(text, keep_newlines)
     return _cut(text, max_length) if len(text) > max_length else text
+
+
+def sanitize_names(names: Sequence[str | None]) -> tuple[str, ...]:
+    """Sanitize names; drop empty ones and duplicates, ignoring case as Plex does."""
+    kept: dict[str, str] = {}
+    for text in names:
+        name = sanitize_for_plex(text)
+        kept.setdefault(name.casefold(), name)
+    kept.pop("", None)
+    return tuple(kept.values())
 
 
 def sanitize_summary(text: str | None) -> str:
