@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from queue.models import create_bulk_job
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
+from tests.simulators.httpd import Answer
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 
@@ -328,3 +330,18 @@ def test_a_busy_worker_still_requeues_dead_letters(harness: WorkerHarness) -> No
     harness.run_for(1_250)
 
     assert harness.title(scene) == "New late"
+
+
+def test_a_bulk_job_whose_item_was_gone_at_the_write_is_synced_when_the_item_is_there(
+    harness: WorkerHarness,
+) -> None:
+    scene, item = harness.pair("a", updated_at=harness.clock.now - 100)
+    harness.queue.put(create_bulk_job(scene.id, now=harness.clock.now))
+    gone = harness.plex.faults.add(Answer(404), method="PUT")
+    harness.run_for(60)
+    gone.remove()
+    assert [letter["error_type"] for letter in harness.letters()] == ["PlexNotFound"]
+    harness.run_for(PATIENCE)
+    assert item is not None
+    assert item.title == scene.title
+    assert harness.letters() == []
