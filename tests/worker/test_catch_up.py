@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -614,3 +615,15 @@ def test_catch_up_works_with_a_stash_in_another_time_zone(
         assert harness.title(scene) == "Far"
         assert len(plex.writes) == 1
         harness.close()
+
+
+def test_a_damaged_database_met_by_the_scan_ends_the_worker_for_a_recovery(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan(*_: object) -> int:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr("worker.catch_up.CatchUp.scan", scan)
+    harness.new_worker(catch_up=True)
+    harness.run_for(60)
+    assert isinstance(harness.worker.damage, sqlite3.DatabaseError)
