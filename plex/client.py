@@ -241,7 +241,8 @@ class PlexClient:
             parameters: as plexapi's `edit` takes them, such as `title.value`.
         """
         # Without an id, Plex would edit every item of the library.
-        query: str = joinArgs({**parameters, "id": item.rating_key, "type": MOVIE})  # type: ignore[no-untyped-call]
+        arguments = {**parameters, "id": item.rating_key, "type": MOVIE}
+        query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{item.library_key}/all{query}", "put")
 
     def upload_poster(self, item: PlexItem, picture: bytes) -> None:
@@ -284,17 +285,17 @@ class PlexClient:
 
     def _query(self, path: str, method: str = "get", **content: Any) -> Element | None:
         server = self.server
-        try:
+        with translated():
             root: Element | None = server.query(
                 path, method=getattr(server._session, method), **content
             )
-        except Exception as error:
-            raise translate_plex_exception(error) from error
         return root
 
     def _connect(self) -> Any:
         try:
-            server: Any = PlexServer(self.url, self._token, session=self._session)  # type: ignore[no-untyped-call]
+            server: Any = PlexServer(  # type: ignore[no-untyped-call]
+                self.url, self._token, session=self._session
+            )
         except ParseError:
             raise PlexRejected(
                 f"{self.url} answers, but not as Plex does: check plex_url"
@@ -338,10 +339,8 @@ def _library(section: Element) -> Library:
 def _named(libraries: Sequence[T], name: str) -> T:
     wanted = name.strip()
     alike = [one for one in libraries if one.title.strip().casefold() == wanted.casefold()]
-    for library in sorted(
-        alike, key=lambda one: one.title.strip() != wanted
-    ):  # exact spelling first
-        return library
+    if alike:
+        return min(alike, key=lambda one: one.title.strip() != wanted)  # exact spelling first
     there = ", ".join(repr(one.title) for one in libraries) or "none"
     raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
 

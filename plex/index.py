@@ -171,7 +171,7 @@ class FileIndex:
         ).fetchone()[0]
         changed: list[Element] = []
         total = 0
-        for element, total in client.list_items(path, size=100):  # noqa: B007 - the last total counts
+        for element, total in client.list_items(path, size=100):  # noqa: B007 - the last total
             if _updated_at(element) < newest:
                 break
             changed.append(element)

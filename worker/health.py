@@ -105,10 +105,9 @@ class Health:
 
     def succeeded(self) -> None:
         """Count a job that went through: both servers are up."""
-        if self.failing:
-            self.plex.record_success()
-            self.stash.record_success()
-            self.failing = False
+        self.plex.record_success()
+        self.stash.record_success()
+        self.failing = False
 
     def refused(self, error: Exception) -> None:
         """Pause all jobs: a setting or a login is wrong until a person corrects it."""

@@ -1,9 +1,8 @@
 """The worker's process: its lock, its heartbeat and its start by a hook. Loaded by the hook.
 
 The operating system releases the lock when the process dies, however it dies. Where a lock can be
-inherited, the hook that finds it free takes it and hands it to the worker that it starts: fifty
-    hooks
-at once start one worker.
+inherited, the hook that finds it free takes it and hands it to the worker that it starts. So fifty
+hooks at once start one worker.
 """
 
 from __future__ import annotations

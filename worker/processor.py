@@ -107,7 +107,6 @@ class SyncWorker:
         self._reporter = reporter or Reporter()
         if config is not None:
             config = config.model_copy(update={"max_retries": max_retries})
-        self._config: PlexSyncConfig | None = None  # the one that maintenance knows
         self._provider = provider or ConfigProvider(config, self._env)
         self._plex = plex or PlexSession(FileIndex(), self._env)
         if config is not None:
@@ -336,9 +335,7 @@ class SyncWorker:
     def _may_start(self) -> bool:
         if self._stop.is_set() or not self.health.ready():
             return False
-        if self._provider.config is not self._config:
-            self.maintenance.configure(self._plex.config)
-            self._config = self._provider.config
+        self.maintenance.configure(self._plex.config)
         if self._published != ALL_WELL:  # a long run must not look like an outage that is over
             self._publish_state()
         return True
@@ -371,7 +368,7 @@ class SyncWorker:
             target = self._match(job, scene, read_at)
         except (sqlite3.Error, OSError):
             raise  # our own disk; the network's errors were translated
-        except Exception as error:  # noqa: BLE001 - a bug in one scene's data must not end the worker
+        except Exception as error:  # noqa: BLE001 - one scene must not end the worker
             self._write(wave)
             self._failed(job, error)
             return None
