@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import traceback
-from types import TracebackType
 from typing import Any
 
 from tests.benchmarks.measure import ROOT
@@ -43,12 +42,7 @@ class Remote:
     def __enter__(self) -> Remote:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 
 from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
 from tests.simulators.plex.edits import IndexedTags
@@ -103,12 +102,7 @@ class PlexSimulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # -- libraries and items --
