@@ -152,7 +152,7 @@ class PlexClient:
         """Return plexapi's section of a library; case counts only between two of one name.
 
         Raises:
-            PlexNotFound: there is none.
+            PlexNotFound: Plex has no library of that name.
             PlexRejected, PlexTemporaryError
         """
         with _server_errors():

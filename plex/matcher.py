@@ -70,7 +70,7 @@ def find_items(
         read_before: rating key → item that was read a moment ago.
 
     Raises:
-        PlexNotFound: there is no candidate.
+        PlexNotFound: no item is a candidate.
         PlexTemporaryError, PlexPermanentError: Plex fails.
     """
     if not library_keys:
@@ -119,7 +119,7 @@ def find_plex_items_with_confidence(
         (HIGH, the item, [the item]) or (LOW, None, all candidates).
 
     Raises:
-        PlexNotFound: there is no candidate.
+        PlexNotFound: no item is a candidate.
         PlexTemporaryError, PlexPermanentError: Plex fails.
     """
     sections = list(library) if isinstance(library, (list, tuple)) else [library]
@@ -147,7 +147,7 @@ def find_plex_item_by_path(
     """Return the one plexapi item that has the file, or None when several may.
 
     Raises:
-        PlexNotFound: there is none.
+        PlexNotFound: no item has the file.
         PlexTemporaryError, PlexPermanentError: Plex fails.
     """
     return find_plex_items_with_confidence(

@@ -48,7 +48,7 @@ class PlexSession:
         """The settings in effect.
 
         Raises:
-            SettingsError: there are none.
+            SettingsError: PlexSync has no settings yet.
         """
         if self._config is None:
             raise SettingsError("PlexSync has no settings yet")
@@ -131,7 +131,7 @@ class PlexSession:
         """Find the items that may be a scene; `files` are the scene's, the primary one first.
 
         Raises:
-            PlexNotFound: there is no candidate.
+            PlexNotFound: no item is a candidate.
             SettingsError, PlexTemporaryError, PlexPermanentError
         """
         self.libraries()

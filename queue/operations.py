@@ -103,7 +103,7 @@ def is_scene_pending(scene_id: int) -> bool:
 
 
 def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
-    """Count `pending`, `in_progress`, `completed` and `failed` jobs; zeros if there is no queue.
+    """Count `pending`, `in_progress`, `completed` and `failed` jobs; zeros without a queue.
 
     Spooled jobs count as pending.
 

@@ -221,7 +221,7 @@ class StashClient:
         return found
 
     def newest_update(self) -> str | None:
-        """Return `updated_at` of the scene changed last, or None if there is no scene."""
+        """Return `updated_at` of the scene changed last, or None if Stash has no scenes."""
         data = self.query(_NEWEST)
         with _parsing_response():
             scenes = data["findScenes"]["scenes"]

@@ -76,7 +76,7 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
         arguments: `scene_id`; `rating_key`: the Plex item of this scene from now on.
 
     Raises:
-        UsageError: There is no such scene, or the item is not a candidate.
+        UsageError: Stash has no such scene, or the item is not a candidate.
         TransientError, PermanentError, SettingsError
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
     """

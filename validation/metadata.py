@@ -42,7 +42,7 @@ def _date(value: Any) -> Any:
     if found is None:
         raise ValueError(f"not a date: {value!r}")
     year, month, day = int(found[1]), *(int(part) if part else None for part in found.groups()[1:])
-    datetime.date(year, month or 1, day or 1)  # raises ValueError if there is no such day
+    datetime.date(year, month or 1, day or 1)  # raises ValueError for an impossible day
     return "-".join([f"{year:04d}", *(f"{part:02d}" for part in (month, day) if part is not None)])
 
 

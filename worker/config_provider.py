@@ -1,4 +1,4 @@
-"""The settings in effect, or why there are none.
+"""Provide the settings in effect, or an error that says what is wrong.
 
 Stash's settings page goes before what the last input carried, and that before the environment.
 """
@@ -22,7 +22,7 @@ class ConfigProvider:
     """Holds settings that were handed in; a subclass asks for them again."""
 
     def __init__(self, config: PlexSyncConfig | None, env: Env) -> None:
-        """Use `config`; None: there are no settings yet."""
+        """Use `config`; None: no settings yet."""
         self.config = config
         self._given = config
         self._env = env
@@ -75,7 +75,7 @@ class ConfigProvider:
         """Return the settings as they are now.
 
         Raises:
-            SettingsError: there are none, or one is wrong; the text names it.
+            SettingsError: a setting is missing or wrong; the text names it.
             StashUnavailable, StashRefused, StashQueryError: Stash can't be asked.
         """
         if self._given is None:
@@ -84,7 +84,7 @@ class ConfigProvider:
 
 
 class StashConfigProvider(ConfigProvider):
-    """Asks Stash for the settings, and again when they are no longer fresh."""
+    """Reads the settings from Stash, and again when they are stale."""
 
     def __init__(
         self,

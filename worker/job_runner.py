@@ -226,7 +226,7 @@ class JobRunner:
         return None if is_same else self._stash.fetch_cover(scene)
 
     def _written(self, item: PlexItem, scene_id: int | None) -> Written:
-        """Return what was written. Without a scene id there is no write history."""
+        """Return the values written before; none without a scene id."""
         return self.history.get(scene_id, item.rating_key) if scene_id else Written(0)
 
     def _save(self, scene_id: int | None, written: Written) -> None:

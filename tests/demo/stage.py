@@ -95,7 +95,7 @@ class Stage:
             self.console.print(line)
 
     def print_status(self) -> None:
-        """Print the status as a line where there is no live status."""
+        """Print the status as a line if the terminal has no live status."""
         self._snapshot = self._look()
         if not self.is_live:
             self.say(f"[{_counts(self._snapshot)}]", first="    ")
