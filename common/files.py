@@ -140,12 +140,13 @@ def remove_leftovers(folder: str) -> None:
     """
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         pid = name[: -len(".tmp")].rpartition(".")[2] if name.endswith(".tmp") else ""
-        if pid.isascii() and pid.isdecimal() and not _is_alive(int(pid)):
+        if pid.isascii() and pid.isdecimal() and not is_alive(int(pid)):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process has this id; on Windows always True."""
     if os.name != "posix":  # on Windows os.kill(pid, 0) ends the process
         return True
     try:
