@@ -1,4 +1,4 @@
-"""The durable job queue, dead letters and sync timestamps; also provides the standard `queue`.
+"""Jobs, commands, dead letters and sync timestamps, durable; also provides the standard `queue`.
 
 The package's name is part of the interface (`from queue.operations import …`), but urllib3,
 concurrent.futures, logging and multiprocessing import the standard module under the same name. So

@@ -15,7 +15,7 @@ from common.files import make_private_dir
 from common.sqlite import IN_MEMORY, shrink
 from queue.inbox import DATABASE, open_queue_database
 from queue.models import SyncJob
-from queue.recovery import salvage
+from queue.recovery import identity, salvage
 from queue.spool import import_spool, spooled
 
 #: Number of finished rows to keep for the statistics.
@@ -54,7 +54,7 @@ class JobQueue(SQLiteAckQueue):
             auto_resume=auto_resume,
             serializer=persistqueue.serializers.json,
         )
-        self._identity = _identity(self._file)
+        self._identity = identity(self._file)
         if auto_resume and path != IN_MEMORY:
             salvage(self._file, self._putter)
 
@@ -137,7 +137,7 @@ class JobQueue(SQLiteAckQueue):
     def version(self) -> tuple[int, object]:
         """Return a cheap change token (PRAGMA data_version plus spool listing)."""
         version = self._getter.execute("PRAGMA data_version").fetchone()[0]
-        return version, (_identity(self._file), spooled(self._folder))
+        return version, (identity(self._file), spooled(self._folder))
 
     def count_spooled(self) -> int:
         """Return the number of jobs in the spool."""
@@ -161,15 +161,7 @@ class JobQueue(SQLiteAckQueue):
     @property
     def replaced(self) -> bool:
         """Tell whether another process replaced the database file; if so, reopen the queue."""
-        return self.path != IN_MEMORY and _identity(self._file) != self._identity
+        return self.path != IN_MEMORY and identity(self._file) != self._identity
 
     def __bool__(self) -> bool:
         return True  # an empty queue is a queue
-
-
-def _identity(file: str) -> object:
-    try:
-        status = os.stat(file)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino

@@ -42,6 +42,15 @@ def is_busy(error: sqlite3.OperationalError) -> bool:
     return "locked" in str(error) or "busy" in str(error)
 
 
+def identity(database: str) -> object:
+    """Return a value that changes when the file is replaced; None if it is missing."""
+    try:
+        status = os.stat(database)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def check_database(database: str) -> str | None:
     """Quarantine a database if it is damaged. Not for hooks: this reads the whole file.
 
