@@ -146,7 +146,7 @@ class Shelf(Generic[E]):
             raise ValueError(f"{self.make.__name__.lower()} with name {name!r} already exists")
         self._next_id += 1
         now = self._now()
-        return self._put(self.make(self._next_id, name, now, now, **fields))
+        return self.keep(self.make(self._next_id, name, now, now, **fields))
 
     def change(self, entity_id: int, **fields: Any) -> E:
         before = self.get(entity_id)
@@ -154,7 +154,7 @@ class Shelf(Generic[E]):
             if fields["name"] in self._by_name:
                 raise ValueError(f"{self.make.__name__.lower()} {fields['name']!r} already exists")
             del self._by_name[before.name]
-        return self._put(replace(before, updated_at=self._now(), **fields))
+        return self.keep(replace(before, **{"updated_at": self._now(), **fields}))
 
     def remove(self, entity_id: int) -> None:
         del self._by_name[self._by_id.pop(self.get(entity_id).id).name]
@@ -170,6 +170,22 @@ class Shelf(Generic[E]):
     def all(self) -> list[E]:
         return list(self._by_id.values())
 
+    def known(self, name_or_id: str | int) -> E:
+        """Return the entity with this name or id; raise NotFound when it does not exist."""
+        if isinstance(name_or_id, int):
+            return self.get(name_or_id)
+        if name_or_id not in self._by_name:
+            raise NotFound(f"{self.make.__name__.lower()} {name_or_id!r} not found")
+        return self.get(self._by_name[name_or_id])
+
+    def snapshot(self) -> ShelfSnapshot:
+        return ShelfSnapshot(self._next_id, tuple(self._by_id.values()))
+
+    def restore(self, snapshot: ShelfSnapshot) -> None:
+        self._next_id = snapshot.next_id
+        self._by_name = {entity.name: entity.id for entity in snapshot.entities}
+        self._by_id = {entity.id: entity for entity in snapshot.entities}
+
     def id_of(self, name_or_id: str | int) -> int:
         """Return an id unchanged, or a name's id; add an entity for a new name."""
         if isinstance(name_or_id, int):
@@ -178,10 +194,32 @@ class Shelf(Generic[E]):
             self.add(name_or_id)
         return self._by_name[name_or_id]
 
-    def _put(self, entity: E) -> E:
+    def keep(self, entity: E) -> E:
+        """Store a record as it is."""
         self._by_id[entity.id] = entity
         self._by_name[entity.name] = entity.id
         return entity
+
+
+@dataclass(frozen=True)
+class ShelfSnapshot:
+    """The entities of one kind at one moment."""
+
+    next_id: int = 0
+    entities: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All records at one moment; without arguments an empty database."""
+
+    next_scene: int = 0
+    next_file: int = 0
+    scenes: tuple[Scene, ...] = ()
+    shelves: Mapping[str, ShelfSnapshot] = field(default_factory=dict)
+
+
+KINDS = ("performer", "studio", "tag", "group")
 
 
 class Library:
@@ -198,6 +236,16 @@ class Library:
         self.studios = Shelf(Studio, self.now)
         self.tags = Shelf(Tag, self.now)
         self.groups = Shelf(Group, self.now)
+
+    def shelf(self, kind: str) -> Shelf[Any]:
+        """Return the shelf of "performer", "studio", "tag" or "group"."""
+        shelves: dict[str, Shelf[Any]] = {
+            "performer": self.performers,
+            "studio": self.studios,
+            "tag": self.tags,
+            "group": self.groups,
+        }
+        return shelves[kind]
 
     def epoch(self) -> float:
         """Return the time by Stash's clock, in epoch seconds."""
@@ -225,13 +273,19 @@ class Library:
         files: Iterable[FileSpec] = (),
         created_at: float | str | datetime | None = None,
         updated_at: float | str | datetime | None = None,
+        scene_id: int | None = None,
         **fields: Any,
     ) -> Scene:
+        """Add a scene; `scene_id` must be free, default: the next id."""
         with self.lock:
-            self._next_scene += 1
+            if scene_id in self._scenes:
+                raise ValueError(f"scene {scene_id} exists")
+            if scene_id is None:
+                scene_id = self._next_scene + 1
+            self._next_scene = max(self._next_scene, scene_id)
             now = self._clock()
             scene = Scene(
-                self._next_scene,
+                scene_id,
                 self.timestamp(now if created_at is None else created_at),
                 self.timestamp(now if updated_at is None else updated_at),
                 studio_id=None if studio is None else self.studios.id_of(studio),
@@ -297,6 +351,54 @@ class Library:
                 changes = _without(scene, kind, entity_id)
                 if changes:
                     self.change_scene(scene.id, touch=False, **changes)
+
+    def destroy(self, kind: str, entity_id: int) -> None:
+        """Delete an entity and take it from every scene."""
+        with self.lock:
+            self.shelf(kind).remove(entity_id)
+            self.forget(kind, entity_id)
+
+    def snapshot(self) -> Snapshot:
+        with self.lock:
+            shelves = {kind: self.shelf(kind).snapshot() for kind in KINDS}
+            return Snapshot(self._next_scene, self._next_file, tuple(self.scenes()), shelves)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Replace all records."""
+        with self.lock:
+            for kind in KINDS:
+                self.shelf(kind).restore(snapshot.shelves.get(kind, ShelfSnapshot()))
+            self._next_scene, self._next_file = snapshot.next_scene, snapshot.next_file
+            self._scenes = {scene.id: scene for scene in snapshot.scenes}
+
+    def merge(self, kind: str, sources: Iterable[int], destination: int) -> None:
+        """Merge tags or performers as Stash does: no scene's updated_at changes.
+
+        A tag keeps its updated_at and takes the sources' names as aliases; a performer's changes.
+        """
+        with self.lock:
+            shelf = self.shelf(kind)
+            target, gone = shelf.get(destination), [shelf.get(source) for source in sources]
+            if target in gone:
+                raise ValueError("cannot merge where source == destination")
+            for source in gone:
+                self._replace(kind, source.id, destination)
+                shelf.remove(source.id)
+            if kind == "performer":
+                shelf.change(destination)
+            else:
+                names = [alias for one in gone for alias in (one.name, *one.aliases)]
+                shelf.keep(replace(target, aliases=(*target.aliases, *names)))
+
+    def _replace(self, kind: str, old: int, new: int) -> None:
+        name = f"{kind}_ids"
+        for scene in self.scenes():
+            ids: tuple[int, ...] = getattr(scene, name)
+            if old in ids:
+                after = tuple(dict.fromkeys(new if id_ == old else id_ for id_ in ids))
+                if kind == "performer":
+                    after = tuple(sorted(after))
+                self.change_scene(scene.id, touch=False, **{name: after})
 
 
 def _without(scene: Scene, kind: str, entity_id: int) -> dict[str, Any]:

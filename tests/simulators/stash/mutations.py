@@ -179,8 +179,7 @@ class Mutations:
     # --- performers, studios, tags, groups
 
     def shelf(self, kind: str) -> Shelf[Any]:
-        shelf: Shelf[Any] = getattr(self._library, f"{kind.lower()}s")
-        return shelf
+        return self._library.shelf(kind.lower())
 
     def entity_create(self, kind: str, input_: Input, caller: Caller) -> Entity:
         with self._library.lock:
@@ -223,11 +222,9 @@ class Mutations:
 
     def entity_destroy(self, kind: str, ids: Sequence[str], input_: Any, caller: Caller) -> bool:
         """Delete entities; `input_` is the hooks' input: `{"id": …}`, or the list of ids."""
-        shelf = self.shelf(kind)
         with self._library.lock:
             for id_ in ids:
-                shelf.remove(int(id_))
-                self._library.forget(kind.lower(), int(id_))
+                self._library.destroy(kind.lower(), int(id_))
         for id_ in ids:
             if kind == "Group":
                 fields_ = tuple(input_) if isinstance(input_, Mapping) else ()
@@ -237,17 +234,9 @@ class Mutations:
         return True
 
     def tags_merge(self, input_: Input, caller: Caller) -> Entity:
-        tags, destination = self._library.tags, int(input_["destination"])
-        with self._library.lock:
-            merged = tags.get(destination)
-            for source in map(int, input_["source"]):
-                for scene in self._library.scenes():
-                    if source in scene.tag_ids:
-                        kept = (destination if id_ == source else id_ for id_ in scene.tag_ids)
-                        self._library.change_scene(
-                            scene.id, touch=False, tag_ids=tuple(dict.fromkeys(kept))
-                        )
-                tags.remove(source)
+        destination = int(input_["destination"])
+        self._library.merge("tag", map(int, input_["source"]), destination)
+        merged = self._library.tags.get(destination)
         self._fire([events.tags_merge(input_["source"], input_["destination"])], caller)
         return merged
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.simulators.stash.library import Library, Scene
 
+T = TypeVar("T")
 Predicate = Callable[[Scene], bool]
 Criterion = Mapping[str, Any]
 
@@ -30,14 +31,14 @@ def find(
     return _sorted(library, scenes, filter_.get("sort"), filter_.get("direction") == "DESC", rng)
 
 
-def page(scenes: list[Scene], filter_: Criterion) -> list[Scene]:
+def page(found: list[T], filter_: Criterion) -> list[T]:
     """Return one page: 25 by default, none for 0, all for a negative number."""
     per_page = filter_.get("per_page")
     per_page = DEFAULT_PER_PAGE if per_page is None else per_page
     if per_page < 0:
-        return scenes
+        return found
     number = max(filter_.get("page") or 1, 1)
-    return scenes[(number - 1) * per_page : number * per_page]
+    return found[(number - 1) * per_page : number * per_page]
 
 
 # --- sorting

@@ -23,6 +23,7 @@ from tests.simulators.stash.library import Entity, Library, NotFound, Scene, Vid
 from tests.simulators.stash.manifest import Hook, Manifest, Operation, Setting
 from tests.simulators.stash.mutations import InvalidInput, Mutations
 from tests.simulators.stash.plugins import PluginHost
+from tests.simulators.stash.related import find_related, scene_count
 from tests.simulators.stash.schema import sdl
 from tests.simulators.stash.sessions import Sessions
 from tests.simulators.stash.values import to_map
@@ -119,29 +120,27 @@ def _queries(services: Services) -> Resolvers:
         },
     }  # fmt: skip
     for kind in KINDS:
-        resolvers[f"find{kind}"] = _find_one(services, kind)
-        resolvers[f"find{kind}s"] = _find_entities(services, kind)
+        resolvers[f"find{kind}"] = _find_one(services, kind.lower())
+        resolvers[f"find{kind}s"] = _find_entities(services, kind.lower())
     return resolvers
 
 
 def _find_one(services: Services, kind: str) -> Callable[..., Entity | None]:
-    return lambda _, __, id: services.mutations.shelf(kind).find(number(id))
+    return lambda _, __, id: services.library.shelf(kind).find(number(id))
 
 
 def _find_entities(services: Services, kind: str) -> Callable[..., dict[str, Any]]:
     def resolve(
         _: Any, __: Info, filter: Any = None, ids: Any = None, **more: Any
     ) -> dict[str, Any]:
-        shelf, filter = services.mutations.shelf(kind), filter or {}
         wanted = ids or more.get("performer_ids")
         if wanted:
-            found = [shelf.get(number(id_)) for id_ in wanted]
-            return {"count": len(found), f"{kind.lower()}s": found}
-        word = (filter.get("q") or "").lower()
-        found = [entity for entity in shelf.all() if word in entity.name.lower()]
-        key = (lambda e: e.id) if filter.get("sort") == "id" else (lambda e: query.natural(e.name))
-        found.sort(key=key, reverse=filter.get("direction") == "DESC")
-        return {"count": len(found), f"{kind.lower()}s": query.page(found, filter)}
+            shelf = services.library.shelf(kind)
+            found = page = [shelf.get(number(id_)) for id_ in wanted]
+        else:
+            found = find_related(services.library, kind, filter or {}, services.rng)
+            page = query.page(found, filter or {})
+        return {"count": len(found), f"{kind}s": page}
 
     return resolve
 
@@ -330,9 +329,7 @@ def _types(services: Services) -> dict[str, Resolvers]:
         "Performer": {
             **entity,
             "stash_ids": _nothing,
-            "scene_count": lambda one, _: sum(
-                one.id in scene.performer_ids for scene in library.scenes()
-            ),
+            "scene_count": lambda one, _: scene_count(library, "performer", one.id),
             "image_path": _image_path,
         },
         "Studio": {
@@ -342,23 +339,17 @@ def _types(services: Services) -> dict[str, Resolvers]:
                 s for s in library.studios.all() if s.parent_id == one.id
             ],
             "stash_ids": _nothing,
-            "scene_count": lambda one, _, depth=None: sum(
-                s.studio_id == one.id for s in library.scenes()
-            ),
+            "scene_count": lambda one, _, depth=None: scene_count(library, "studio", one.id),
             "image_path": _image_path,
         },
         "Tag": {
-            "scene_count": lambda one, _, depth=None: sum(
-                one.id in s.tag_ids for s in library.scenes()
-            ),
+            "scene_count": lambda one, _, depth=None: scene_count(library, "tag", one.id),
             "image_path": _image_path,
         },
         "Group": {
             "tags": entity["tags"],
             "studio": lambda group, _: library.studios.find(group.studio_id or 0),
-            "scene_count": lambda one, _, depth=None: sum(
-                one.id in dict(s.group_ids) for s in library.scenes()
-            ),
+            "scene_count": lambda one, _, depth=None: scene_count(library, "group", one.id),
         },
         "Plugin": {
             "enabled": lambda manifest, _: manifest.id not in services.host.disabled,

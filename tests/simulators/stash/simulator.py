@@ -11,8 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
+from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,15 @@ from tests.simulators.stash import events
 from tests.simulators.stash.events import HookContext
 from tests.simulators.stash.execution import Executor
 from tests.simulators.stash.jobs import Job, JobQueue
-from tests.simulators.stash.library import Entity, FileSpec, Library, Names, Scene, Shelf
+from tests.simulators.stash.library import Entity, Library, Scene
 from tests.simulators.stash.mutations import Mutations
 from tests.simulators.stash.pluginlog import LogLine
 from tests.simulators.stash.plugins import Caller, PluginHost, RequestCancelled
 from tests.simulators.stash.resolvers import Account, Services, make_schema
 from tests.simulators.stash.runner import HookRun, Runner
 from tests.simulators.stash.sessions import COOKIE, Session, Sessions
+from tests.simulators.stash.silent import RELATED, SilentChanges
 from tests.simulators.stash.web import ClientLeft, Web
-
-Moment = float | str | datetime
 
 
 class GraphQLFailure(Exception):
@@ -55,7 +54,7 @@ class SaveResult:
     cancelled: bool = False
 
 
-class StashSimulator:
+class StashSimulator(SilentChanges):
     """A simulated Stash; the package's docstring shows its use."""
 
     def __init__(
@@ -192,87 +191,11 @@ class StashSimulator:
         data: dict[str, Any] = answer["data"]
         return data
 
-    # --- changes without hooks
-
-    def add_scene(
-        self,
-        title: str = "",
-        *,
-        details: str = "",
-        date: str | None = None,
-        code: str = "",
-        director: str = "",
-        rating100: int | None = None,
-        organized: bool = False,
-        urls: Iterable[str] = (),
-        studio: str | int | None = None,
-        performers: Names = (),
-        tags: Names = (),
-        groups: Names = (),
-        files: Iterable[FileSpec] = (),
-        cover: bytes | None = None,
-        created_at: Moment | None = None,
-        updated_at: Moment | None = None,
-    ) -> Scene:
-        return self.library.add_scene(
-            title=title, details=details, date=date, code=code, director=director,
-            rating100=rating100, organized=organized, urls=urls, studio=studio,
-            performers=performers, tags=tags, groups=groups, files=files, cover=cover,
-            created_at=created_at, updated_at=updated_at,
-        )  # fmt: skip
-
-    def add_performer(self, name: str, **fields: Any) -> int:
-        return self.library.performers.add(name, **fields).id
-
-    def add_studio(self, name: str, parent: str | int | None = None, **fields: Any) -> int:
-        if parent is not None:
-            fields["parent_id"] = self.library.studios.id_of(parent)
-        return self.library.studios.add(name, **fields).id
-
-    def add_tag(self, name: str, **fields: Any) -> int:
-        return self.library.tags.add(name, **fields).id
-
-    def add_group(self, name: str, **fields: Any) -> int:
-        return self.library.groups.add(name, **fields).id
+    # --- data
 
     def scene(self, scene_id: int | str) -> Scene:
         """Return the current scene; raise NotFound when it does not exist."""
         return self.library.scene(int(scene_id))
-
-    def change_silently(self, scene_id: int | str, **fields: Any) -> Scene:
-        """Change a scene and its updated_at without any hook, as Auto Tag does."""
-        fields.setdefault("updated_at", self.library.now())
-        return self._change(scene_id, fields)
-
-    def move_file(self, scene_id: int | str, path: str) -> Scene:
-        """Move a scene's files: other paths, no hook, the same updated_at."""
-        first, *others = self.scene(scene_id).files
-        return self._change(scene_id, {"files": (replace(first, path=path), *others)})
-
-    def set_cover(self, scene_id: int | str, cover: bytes | None) -> Scene:
-        """Set a cover as a generate job does: no hook, but a new updated_at."""
-        return self.change_silently(scene_id, cover=cover)
-
-    def _change(self, scene_id: int | str, fields: Mapping[str, Any]) -> Scene:
-        changes = {key: value for key, value in fields.items() if key not in _RELATED}
-        for key in set(fields) & set(_RELATED):
-            changes |= self._related(key, fields[key])
-        if "files" in changes:
-            changes["files"] = tuple(map(self.library.make_file, changes["files"]))
-        if "updated_at" in changes:
-            changes["updated_at"] = self.library.timestamp(changes["updated_at"])
-        return self.library.change_scene(int(scene_id), touch=False, **changes)
-
-    def _related(self, key: str, value: Any) -> dict[str, Any]:
-        """Convert names or ids of related objects to fields of a scene."""
-        shelf: Shelf[Any] = getattr(self.library, _RELATED[key])
-        with self.library.lock:
-            if key == "studio":
-                return {"studio_id": None if value is None else shelf.id_of(value)}
-            ids = tuple(dict.fromkeys(shelf.id_of(one) for one in value))
-        if key == "groups":
-            return {"group_ids": tuple((id_, None) for id_ in ids)}
-        return {f"{key[:-1]}_ids": tuple(sorted(ids)) if key == "performers" else ids}
 
     # --- plugins
 
@@ -404,8 +327,8 @@ class StashSimulator:
 
     def _named(self, fields: Mapping[str, Any], groups: str = "groups") -> dict[str, Any]:
         """Convert related objects given by name to the ids of Stash's input."""
-        named = {key: value for key, value in fields.items() if key not in _RELATED}
-        for key in set(fields) & set(_RELATED):
+        named = {key: value for key, value in fields.items() if key not in RELATED}
+        for key in set(fields) & set(RELATED):
             value = fields[key]
             if key == "groups" and value and isinstance(next(iter(value)), Mapping):
                 named[key] = value
@@ -448,9 +371,6 @@ class StashSimulator:
                 return True
 
         return left
-
-
-_RELATED = {"studio": "studios", "performers": "performers", "tags": "tags", "groups": "groups"}
 
 
 def _refuse_input(error: GraphQLError, path: Sequence[str | int]) -> None:
