@@ -537,10 +537,9 @@ class _Connection:
     ) -> None:
         lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
         lines += [f"{name}: {value}" for name, value in response.headers.items()]
-        lines += [
-            f"Content-Length: {len(response.body)}",
-            f"Connection: {'close' if close else 'keep-alive'}",
-        ]
+        if response.status != 304:  # it has no body, and no length either
+            lines.append(f"Content-Length: {len(response.body)}")
+        lines.append(f"Connection: {'close' if close else 'keep-alive'}")
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         body = b"" if head_only else response.body[: int(len(response.body) * keep)]
         if between_bytes is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -451,6 +452,28 @@ def test_covers(stash: StashSimulator) -> None:
     default = requests.get(f"{stash.url}/scene/2/screenshot", timeout=10)
     assert (default.status_code, default.headers["Content-Type"]) == (200, "image/svg+xml")
     assert requests.get(f"{stash.url}/scene/3/screenshot", timeout=10).status_code == 404
+
+
+def test_a_cover_is_sent_again_only_if_it_changed(stash: StashSimulator) -> None:
+    stash.add_scene(cover=JPEG)
+    stash.add_scene()
+    url = f"{stash.url}/scene/1/screenshot"
+    first = requests.get(url, timeout=10)
+    etag = first.headers["ETag"]
+    assert etag == f'"{hashlib.md5(JPEG).hexdigest()}"'
+    assert first.headers["Cache-Control"] == "no-cache"
+    for condition in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        same = requests.get(url, headers={"If-None-Match": condition}, timeout=10)
+        assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", etag)
+        assert not {"Content-Type", "Content-Length"} & set(same.headers)
+    assert requests.get(url, headers={"If-None-Match": '"other"'}, timeout=10).content == JPEG
+
+    stash.set_cover(1, JPEG + b"2")
+    changed = requests.get(url, headers={"If-None-Match": etag}, timeout=10)
+    assert (changed.status_code, changed.content) == (200, JPEG + b"2")
+    assert requests.get(f"{stash.url}/scene/2/screenshot", timeout=10).headers["ETag"] != etag
+    dated = requests.get(f"{url}?t=1", timeout=10)
+    assert dated.headers["Cache-Control"] == "private, max-age=31536000, immutable"
 
 
 def test_a_cover_without_login_is_a_page(guarded: StashSimulator) -> None:

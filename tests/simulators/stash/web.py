@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -111,7 +112,7 @@ class Web:
             with _watching(caller, self._client_left()):
                 return self._graphql(request, caller)
         if match := SCREENSHOT.fullmatch(request.path):
-            return self._screenshot(int(match[1]))
+            return self._screenshot(request, int(match[1]))
         if _has_extension(request.path):
             return Response(
                 404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"}
@@ -148,13 +149,13 @@ class Web:
         refused = 400 if modern else 422
         return _json(200 if outcome.valid else refused, outcome.body, kind)
 
-    def _screenshot(self, scene_id: int) -> Response:
+    def _screenshot(self, request: Request, scene_id: int) -> Response:
         scene = self._library.find_scene(scene_id)
         if scene is None:
             return Response(404, b"Not Found\n", {"Content-Type": "text/plain; charset=utf-8"})
         if scene.cover is None:
-            return Response(200, DEFAULT_COVER, {"Content-Type": "image/svg+xml"})
-        return Response(200, scene.cover, {"Content-Type": _image_type(scene.cover)})
+            return _picture(request, DEFAULT_COVER, "image/svg+xml")
+        return _picture(request, scene.cover, _image_type(scene.cover))
 
 
 @contextmanager
@@ -201,6 +202,25 @@ def _json(status: int, body: object, kind: str) -> Response:
         json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         {"Content-Type": kind},
     )
+
+
+def _picture(request: Request, data: bytes, kind: str) -> Response:
+    """Respond with a picture or 304. An address with `t` may be cached for a year."""
+    etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+    dated = request.first("t") is not None
+    headers = {
+        "Cache-Control": "private, max-age=31536000, immutable" if dated else "no-cache",
+        "ETag": etag,
+    }
+    if _names_tag(request.headers.get("If-None-Match", ""), etag):
+        return Response(304, b"", headers)
+    return Response(200, data, {**headers, "Content-Type": kind, "Accept-Ranges": "bytes"})
+
+
+def _names_tag(condition: str, etag: str) -> bool:
+    """Return whether If-None-Match holds this tag, weak or strong, or `*`."""
+    known = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
+    return etag in known or known == ["*"]
 
 
 def _image_type(data: bytes) -> str:
