@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone, tzinfo
@@ -230,6 +231,8 @@ class Library:
         self._clock = clock
         self._zone = zone
         self._scenes: dict[int, Scene] = {}
+        self._ids: list[int] | None = None
+        """The sorted ids, until a scene comes or goes."""
         self._next_scene = 0
         self._next_file = 0
         self.performers = Shelf(Performer, self.now)
@@ -296,6 +299,7 @@ class Library:
                 **{**fields, "urls": tuple(fields.get("urls", ()))},
             )
             self._scenes[scene.id] = scene
+            self._ids = None
             return scene
 
     def make_file(self, spec: FileSpec) -> VideoFile:
@@ -326,8 +330,13 @@ class Library:
     def find_scene(self, scene_id: int) -> Scene | None:
         return self._scenes.get(scene_id)
 
-    def scenes(self) -> list[Scene]:
-        return list(self._scenes.values())
+    def scenes(self, above: int = 0) -> list[Scene]:
+        """Return the scenes with a larger id, in the order of their ids."""
+        with self.lock:
+            if self._ids is None:
+                self._ids = sorted(self._scenes)
+            ids = self._ids[bisect_right(self._ids, above) :] if above > 0 else self._ids
+            return [self._scenes[scene_id] for scene_id in ids]
 
     def change_scene(self, scene_id: int, *, touch: bool = True, **fields: Any) -> Scene:
         """Replace fields; `touch` also sets updated_at."""
@@ -342,6 +351,7 @@ class Library:
         with self.lock:
             gone = self.scene(scene_id)
             del self._scenes[scene_id]
+            self._ids = None
             return gone
 
     def forget(self, kind: str, entity_id: int) -> None:
@@ -370,6 +380,7 @@ class Library:
                 self.shelf(kind).restore(snapshot.shelves.get(kind, ShelfSnapshot()))
             self._next_scene, self._next_file = snapshot.next_scene, snapshot.next_file
             self._scenes = {scene.id: scene for scene in snapshot.scenes}
+            self._ids = None
 
     def merge(self, kind: str, sources: Iterable[int], destination: int) -> None:
         """Merge tags or performers as Stash does: no scene's updated_at changes.

@@ -24,11 +24,23 @@ def find(
     library: Library, filter_: Criterion, scene_filter: Criterion | None, rng: random.Random
 ) -> list[Scene]:
     """Return all matching scenes in the requested order; `page` does the paging."""
-    predicate = _matching(scene_filter or {}, library)
-    scenes = [scene for scene in library.scenes() if predicate(scene)]
+    scenes = _candidates(library, scene_filter or {})
     if words := (filter_.get("q") or "").lower().split():
         scenes = [scene for scene in scenes if _mentions(scene, words)]
     return _sorted(library, scenes, filter_.get("sort"), filter_.get("direction") == "DESC", rng)
+
+
+def _candidates(library: Library, criteria: Criterion) -> list[Scene]:
+    """Return the matching scenes; a page by `id > last` skips the scenes before it."""
+    above, given = 0, criteria.get("id")
+    if given and given["modifier"] == "GREATER_THAN" and criteria.get("OR") is None:
+        above = given["value"]
+        criteria = {name: value for name, value in criteria.items() if name != "id"}
+    scenes = library.scenes(above)
+    if not criteria:
+        return scenes
+    predicate = _matching(criteria, library)
+    return [scene for scene in scenes if predicate(scene)]
 
 
 def page(found: list[T], filter_: Criterion) -> list[T]:
@@ -87,8 +99,8 @@ UNSIMULATED_SORTS = {
 def _sorted(
     library: Library, scenes: list[Scene], sort: str | None, descending: bool, rng: random.Random
 ) -> list[Scene]:
-    if sort == "id":
-        return sorted(scenes, key=lambda scene: scene.id, reverse=descending)
+    if sort == "id":  # the library keeps this order
+        return scenes[::-1] if descending else scenes
     # No other sort is a total order, and without a sort the order may differ in every query.
     rng.shuffle(scenes)
     if not sort or sort.startswith("random"):
