@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from tests.simulators.stash.library import Library, Scene
@@ -56,10 +57,11 @@ def page(found: list[T], filter_: Criterion) -> list[T]:
 # --- sorting
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
+@lru_cache(maxsize=200_000)
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key for natural order: numbers by value, case ignored."""
     parts = re.findall(r"\d+|\D+", text.lower())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 SORTS: dict[str, Callable[[Library, Scene], Any]] = {
