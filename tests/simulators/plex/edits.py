@@ -9,6 +9,7 @@ from datetime import date
 from typing import Literal
 from urllib.parse import unquote
 
+from tests.simulators.plex.normalize import Normalize
 from tests.simulators.plex.records import FIELDS, LOCK_ONLY, NUMBER_FIELDS, TAG_KINDS, PlexItem
 from tests.simulators.plex.state import PlexState, folded
 
@@ -45,6 +46,11 @@ class Edit:
     tags: dict[str, TagEdit] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the fields and tag kinds that the edit concerns."""
+        return frozenset({*self.values, *self.locks, *self.tags})
+
 
 def is_edit(name: str) -> bool:
     """Return whether a parameter holds a value to write; the others select items."""
@@ -65,16 +71,24 @@ def parse_edit(query: Iterable[tuple[str, str]]) -> Edit:
 
 
 def apply_edit(
-    state: PlexState, item: PlexItem, edit: Edit, *, indexed_tags: IndexedTags, lock_on_edit: bool
+    state: PlexState,
+    item: PlexItem,
+    edit: Edit,
+    *,
+    indexed_tags: IndexedTags,
+    lock_on_edit: bool,
+    normalize: Normalize,
 ) -> None:
+    """Change an item; the caller moves its `updatedAt`."""
     locks = dict.fromkeys((*edit.values, *edit.tags), True) if lock_on_edit else {}
     locks |= edit.locks
     item.locked |= {name for name, locked in locks.items() if locked}
     item.locked -= {name for name, locked in locks.items() if not locked}
-    state.set_values(item, edit.values)
+    state.set_values(item, {name: normalize.text(name, text) for name, text in edit.values.items()})
     for kind, change in edit.tags.items():
-        _apply_tags(state, item, kind, change, indexed_tags)
-    state.touch(item)
+        names, roles = _changed_tags(item, kind, change, indexed_tags)
+        stored = normalize.names(kind, names)
+        state.set_tags(item, kind, stored, roles)
 
 
 def _parse_tag(edit: Edit, name: str, value: str) -> None:
@@ -96,9 +110,10 @@ def _parse_tag(edit: Edit, name: str, value: str) -> None:
         raise UnknownFieldError(name)
 
 
-def _apply_tags(
-    state: PlexState, item: PlexItem, kind: str, change: TagEdit, indexed_tags: IndexedTags
-) -> None:
+def _changed_tags(
+    item: PlexItem, kind: str, change: TagEdit, indexed_tags: IndexedTags
+) -> tuple[list[str], dict[str, str]]:
+    """Return the names after an edit, and the roles by name."""
     removed = {folded(name) for name in change.remove}
     present = (
         [] if change.clear else [n for n in item.tags.get(kind, ()) if folded(n) not in removed]
@@ -112,7 +127,7 @@ def _apply_tags(
         for index, role in change.roles.items()
         if index in change.indexed
     }
-    state.set_tags(item, kind, [*present, *wanted], roles)
+    return [*present, *wanted], roles
 
 
 def _checked(name: str, value: str) -> str:

@@ -63,9 +63,9 @@ class Listings:
 
     def _ordered(self, library: PlexLibrary, sort: str) -> list[PlexItem]:
         version, items = self._sorted.get((library.key, sort), (-1, []))
-        if version != library.content_changed_at:
+        if version != library.revision:
             items = sorted_items(library.items.values(), sort)
-            self._sorted[library.key, sort] = (library.content_changed_at, items)
+            self._sorted[library.key, sort] = (library.revision, items)
         return items
 
     def _test(self, parameter: str, value: str) -> Test | None:

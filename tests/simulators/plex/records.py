@@ -83,6 +83,8 @@ class PlexLibrary:
     uuid: str
     content_changed_at: int = 0
     """A counter, not a time."""
+    revision: int = 0
+    """Moves with every change and, unlike the counter, never back."""
     scans: int = 0
     """Number of running scans."""
     items: dict[int, PlexItem] = field(default_factory=dict, repr=False)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 import uuid
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from tests.simulators.httpd import Request, Response
-from tests.simulators.plex.edits import (
-    BadValueError,
-    IndexedTags,
-    UnknownFieldError,
-    apply_edit,
-    is_edit,
-    parse_edit,
-)
+from tests.simulators.plex.behaviour import Behaviour
+from tests.simulators.plex.editing import Editor
+from tests.simulators.plex.edits import BadValueError, UnknownFieldError, is_edit, parse_edit
 from tests.simulators.plex.listings import Listings, page_of
 from tests.simulators.plex.markup import (
     DECLARATION,
@@ -31,7 +24,7 @@ from tests.simulators.plex.markup import (
     listed_item,
 )
 from tests.simulators.plex.meta import VOCABULARIES, meta_element
-from tests.simulators.plex.records import PlexItem, PlexLibrary, Poster, Upload, Write
+from tests.simulators.plex.records import PlexItem, PlexLibrary
 from tests.simulators.plex.scans import Scanner
 from tests.simulators.plex.state import PlexState
 
@@ -48,24 +41,6 @@ _TITLES = {
 }
 
 
-@dataclass
-class Behaviour:
-    """Behaviour that differs between real servers or that a test sets."""
-
-    friendly_name: str
-    machine_identifier: str
-    version: str
-    valid_tokens: set[str]
-    shared_tokens: set[str] = field(default_factory=set)
-    """Tokens of users who are not the owner: they can read, but not open `/library` or write."""
-    starting_up: bool = False
-    indexed_tags: IndexedTags = "replace"
-    lock_on_edit: bool = False
-    skip_unknown_ids: bool = False
-    max_page: int | None = None
-    max_request_line: int = 32_768
-
-
 class Routes:
     """The endpoints that a client needs to sync metadata."""
 
@@ -74,6 +49,7 @@ class Routes:
         self._scanner = scanner
         self._behaviour = behaviour
         self._listings = Listings(state)
+        self._editor = Editor(state, behaviour)
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Response]]] = [
             (method, re.compile(path), handle)
             for method, path, handle in (
@@ -104,6 +80,7 @@ class Routes:
         if refusal is not None:
             return refusal
         with self._state.lock:
+            self._state.catch_up()
             for method, pattern, handle in self._routes:
                 match = pattern.fullmatch(request.path)
                 if match is not None and method == request.method:
@@ -334,16 +311,8 @@ class Routes:
             return _error(400)
         except BadValueError:
             return _error(500)
-        behaviour, at = self._behaviour, self._state.clock()
         for item in items:
-            apply_edit(
-                self._state,
-                item,
-                edit,
-                indexed_tags=behaviour.indexed_tags,
-                lock_on_edit=behaviour.lock_on_edit,
-            )
-            self._state.writes.append(Write(item.rating_key, dict(edit.parameters), at))
+            self._editor.edit(item, edit)
         return _empty()
 
     def _rate(self, request: Request) -> Response:
@@ -359,9 +328,7 @@ class Routes:
             return _error(400)
         if stars > 10 or (stars < 0 and stars != -1):
             return _error(400)
-        # A rating belongs to the user, not to the item: updatedAt stays.
-        self._state.set_values(item, {"userRating": None if stars == -1 else stars})
-        self._state.writes.append(Write(item.rating_key, {"rating": rating}, self._state.clock()))
+        self._editor.rate(item, rating)
         return _empty()
 
     # -- posters --
@@ -370,21 +337,22 @@ class Routes:
         item = self._state.items.get(int(key))
         if item is None:
             return _error(404)
-        photos = [
-            element(
-                "Photo",
-                {
-                    "key": (
-                        picture := f"/library/metadata/{key}/file?url={quote(poster.key, safe='')}"
-                    ),
-                    "ratingKey": poster.key,
-                    "selected": int(poster is item.poster),
-                    "thumb": picture,
-                },
-            )
-            for poster in item.posters
-        ]
+        photos = [self._photo(key, poster.key, poster is item.poster) for poster in item.posters]
+        if self._behaviour.own_poster:
+            photos.insert(0, self._photo(key, own_poster_key(item), item.poster is None))
         return _xml(container({"size": len(photos), "identifier": _IDENTIFIER}, photos))
+
+    def _photo(self, item_key: str, poster_key: str, selected: bool) -> str:
+        picture = f"/library/metadata/{item_key}/file?url={quote(poster_key, safe='')}"
+        return element(
+            "Photo",
+            {
+                "key": picture,
+                "ratingKey": poster_key,
+                "selected": int(selected),
+                "thumb": picture,
+            },
+        )
 
     def _upload_poster(self, request: Request, key: str) -> Response:
         item = self._state.items.get(int(key))
@@ -394,20 +362,19 @@ class Routes:
         data = b"" if url is not None else request.body
         if url is None and not data:
             return _error(400)
-        # The URL is not fetched. A URL without a picture gives a blank poster and 200, as on the
-        # real server.
-        digest = hashlib.sha1(data or (url or "").encode(), usedforsecurity=False).hexdigest()
-        self._state.select_poster(item, Poster(f"upload://posters/{digest}", data))
-        self._state.uploads.append(Upload(item.rating_key, data, self._state.clock(), url))
+        # A URL without a picture gives a blank poster and 200, as on the real server.
+        self._editor.upload_poster(item, data, url)
         return _empty()
 
     def _select_poster(self, request: Request, key: str) -> Response:
         item = self._state.items.get(int(key))
         wanted = request.first("url")
-        poster = next((each for each in item.posters if each.key == wanted), None) if item else None
-        if item is None or poster is None:
+        if item is None:
             return _error(404)
-        self._state.select_poster(item, poster)
+        poster = next((each for each in item.posters if each.key == wanted), None)
+        if poster is None and not (self._behaviour.own_poster and wanted == own_poster_key(item)):
+            return _error(404)
+        self._editor.select_poster(item, poster)
         # Not XML, as on the real server; clients must tolerate it.
         return Response(
             200, f"/library/metadata/{key}/thumb/{item.updated_at}".encode(), dict(_HTML)
@@ -424,8 +391,17 @@ class Routes:
     def _poster_file(self, request: Request, key: str) -> Response:
         item = self._state.items.get(int(key))
         wanted = request.first("url")
-        poster = next((each for each in item.posters if each.key == wanted), None) if item else None
+        if item is None:
+            return _error(404)
+        if wanted == own_poster_key(item):
+            return _picture(_FRAME)
+        poster = next((each for each in item.posters if each.key == wanted), None)
         return _picture(poster.data) if poster is not None else _error(404)
+
+
+def own_poster_key(item: PlexItem) -> str:
+    """Return the key of the video frame that Plex shows without another poster."""
+    return f"media://{item.rating_key:040x}.bundle/Contents/Thumbnails/thumb1.jpg"
 
 
 def _options(request: Request) -> Options:

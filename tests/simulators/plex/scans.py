@@ -73,7 +73,8 @@ class Scanner:
 
     def _refresh_all(self, items: list[PlexItem]) -> None:
         for item in items:
-            if item.rating_key in self._state.items:  # it may have been removed since
+            # It may have been removed since, and its key taken by another item.
+            if self._state.items.get(item.rating_key) is item:
                 self._state.refresh(item)
 
     def _vanished(self, item: PlexItem, path: str | None) -> bool:

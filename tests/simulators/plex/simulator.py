@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
+from tests.simulators.plex.backups import Backup, Order, backup, rebuild, restore
+from tests.simulators.plex.behaviour import Behaviour
 from tests.simulators.plex.edits import IndexedTags
 from tests.simulators.plex.records import DiskFile, PlexItem, PlexLibrary, Upload, Write
-from tests.simulators.plex.routes import Behaviour, Routes
+from tests.simulators.plex.routes import Routes
 from tests.simulators.plex.scans import Scanner
 from tests.simulators.plex.state import PlexState
 
@@ -204,6 +206,8 @@ class PlexSimulator:
 
     def item(self, rating_key: int) -> PlexItem:
         """Return the item with this key, or raise KeyError."""
+        with self._state.lock:
+            self._state.catch_up()
         return self._state.items[rating_key]
 
     def items(self, library: PlexLibrary) -> list[PlexItem]:
@@ -250,6 +254,36 @@ class PlexSimulator:
                 duration=old.parts[0].duration,
                 agent_metadata=old.agent_metadata,
             )
+
+    # -- the database as a whole --
+
+    def backup(self) -> Backup:
+        """Take a backup of the database: libraries and items with all that they hold."""
+        with self._state.lock:
+            return backup(self._state)
+
+    def restore(self, saved: Backup) -> None:
+        """Put an older database back: items, edits, posters and `updatedAt` as they were then."""
+        with self._state.lock:
+            restore(self._state, saved)
+
+    def rebuild(
+        self, *, machine_identifier: str | None = None, order: Order | None = None
+    ) -> dict[str, PlexItem]:
+        """Put a new database in place: no edits, and rating keys now mean other files.
+
+        Args:
+            machine_identifier: another server at the same address; default: the same server.
+            order: from the old items to the order in which they take the old keys; default: each
+                takes the key of the one before it, so that no key keeps its file.
+
+        Returns:
+            The new items by path.
+        """
+        with self._state.lock:
+            if machine_identifier is not None:
+                self.settings.machine_identifier = machine_identifier
+            return rebuild(self._state, order)
 
     # -- the disk, scans and refreshes --
 
@@ -303,6 +337,11 @@ class PlexSimulator:
     def writes(self) -> list[Write]:
         """Return the edits and ratings, one record for each edited item."""
         return self._state.writes
+
+    @property
+    def ignored_writes(self) -> list[Write]:
+        """Return what `settings.ignored` kept from being carried out."""
+        return self._state.ignored_writes
 
     @property
     def uploads(self) -> list[Upload]:

@@ -63,11 +63,13 @@ class PlexState:
         self.items: dict[int, PlexItem] = {}
         self.files: dict[str, DiskFile] = {}
         self.writes: list[Write] = []
+        self.ignored_writes: list[Write] = []
         self.uploads: list[Upload] = []
         self._by_path: dict[str, list[PlexItem]] = {}
         self._tag_ids: dict[tuple[str, str], tuple[int, str]] = {}
         self._tag_uses: Counter[tuple[int, str, str]] = Counter()
-        self._last_key = 0
+        self._late_moves: list[tuple[float, PlexItem]] = []
+        self.last_key = 0
         self._last_change = 1000
 
     def now(self) -> int:
@@ -100,12 +102,13 @@ class PlexState:
     def touch_library(self, library: PlexLibrary) -> None:
         self._last_change += 1
         library.content_changed_at = self._last_change
+        library.revision += 1
 
     # -- items --
 
     def new_key(self) -> int:
-        self._last_key += 1
-        return self._last_key
+        self.last_key += 1
+        return self.last_key
 
     def add_item(
         self,
@@ -118,8 +121,9 @@ class PlexState:
         duration: int,
         agent_metadata: Mapping[str, object],
         guids: tuple[str, ...] = (),
+        rating_key: int | None = None,
     ) -> PlexItem:
-        """Add an item; `versions` are lists of (path, size)."""
+        """Add an item; `versions` are lists of (path, size). Default key: the next one."""
         if library.type != "movie":
             raise ValueError("only movie libraries hold items here")
         media = [
@@ -130,7 +134,7 @@ class PlexState:
             for version in versions
         ]
         item = PlexItem(
-            self.new_key(),
+            self.new_key() if rating_key is None else rating_key,
             library,
             media,
             added_at,
@@ -147,6 +151,26 @@ class PlexState:
             self._by_path.setdefault(path, []).append(item)
         self.touch_library(library)
         return item
+
+    def load(
+        self, libraries: Sequence[PlexLibrary], items: Sequence[PlexItem], last_key: int
+    ) -> None:
+        """Replace the whole database by these records."""
+        self.libraries = {library.key: library for library in libraries}
+        self.items = {item.rating_key: item for item in items}
+        self.last_key = last_key
+        self._late_moves.clear()
+        self._by_path.clear()
+        self._tag_uses.clear()
+        for library in libraries:
+            library.items.clear()
+            library.revision += 1
+        for item in items:
+            item.library.items[item.rating_key] = item
+            for path in item.paths:
+                self._by_path.setdefault(path, []).append(item)
+            for kind, names in item.tags.items():
+                self._count_uses(item.library, kind, names, +1)
 
     def at_path(self, path: str) -> list[PlexItem]:
         """Return the items of this file; several when libraries overlap."""
@@ -167,10 +191,27 @@ class PlexState:
         self.touch(item)
 
     def touch(self, item: PlexItem) -> None:
-        """Mark the item as changed."""
+        """Move the item's `updatedAt`."""
         item.updated_at = self.now()
+        self.changed(item)
+
+    def changed(self, item: PlexItem) -> None:
+        """Note a change of the item that leaves its `updatedAt`."""
         item.rendered = None
         self.touch_library(item.library)
+
+    def touch_later(self, item: PlexItem, delay: float) -> None:
+        """Move the item's `updatedAt` some seconds from now."""
+        self._late_moves.append((self.clock() + delay, item))
+        self.changed(item)
+
+    def catch_up(self) -> None:
+        """Carry out the moves of `updatedAt` that are due."""
+        now = self.clock()
+        for due, item in [move for move in self._late_moves if move[0] <= now]:
+            self._late_moves.remove((due, item))
+            item.updated_at = int(due)
+            self.changed(item)
 
     def set_values(self, item: PlexItem, values: Mapping[str, object]) -> None:
         """Set fields by Plex's names; None and "" clear. A free sort title follows the title."""
@@ -280,11 +321,15 @@ class PlexState:
             item.poster = None
         self.touch(item)
 
-    def select_poster(self, item: PlexItem, poster: Poster) -> None:
-        """Add the poster unless it exists, select it, and lock the thumb."""
-        known = next((each for each in item.posters if each.key == poster.key), None)
-        if known is None:
-            item.posters.append(poster)
-        item.poster = known or poster
+    def select_poster(self, item: PlexItem, poster: Poster | None) -> None:
+        """Add the poster unless it exists, select it (None: Plex's own), and lock the thumb.
+
+        The caller moves `updatedAt`.
+        """
+        if poster is not None:
+            known = next((each for each in item.posters if each.key == poster.key), None)
+            if known is None:
+                item.posters.append(poster)
+            poster = known or poster
+        item.poster = poster
         item.locked.add("thumb")
-        self.touch(item)
