@@ -8,7 +8,7 @@ with StashSimulator(plugins_dir=folder) as stash:
 
 from tests.simulators.stash.events import HookContext, hook_input, task_input
 from tests.simulators.stash.jobs import Job
-from tests.simulators.stash.library import NotFound, Scene, VideoFile
+from tests.simulators.stash.library import NotFound, Scene, Snapshot, VideoFile
 from tests.simulators.stash.manifest import Manifest, ManifestError, load_manifest, load_plugins
 from tests.simulators.stash.pluginlog import LogLine
 from tests.simulators.stash.plugins import Caller
@@ -17,7 +17,6 @@ from tests.simulators.stash.simulator import GraphQLFailure, SaveResult, StashSi
 
 __all__ = [
     "Caller", "GraphQLFailure", "HookContext", "HookRun", "Job", "LogLine", "Manifest",
-    "ManifestError",
-    "NotFound", "SaveResult", "Scene", "StashSimulator", "VideoFile", "hook_input", "load_manifest",
-    "load_plugins", "task_input",
+    "ManifestError", "NotFound", "SaveResult", "Scene", "Snapshot", "StashSimulator", "VideoFile",
+    "hook_input", "load_manifest", "load_plugins", "task_input",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,6 +20,26 @@ DEFAULT_PER_PAGE = 25
 
 class QueryError(ValueError):
     """Stash refuses this query."""
+
+
+@dataclass(frozen=True)
+class FoundScenes:
+    """The result of findScenes; the sums are computed only when selected, as in Stash."""
+
+    found: list[Scene]
+    scenes: list[Scene]
+
+    @property
+    def count(self) -> int:
+        return len(self.found)
+
+    @property
+    def duration(self) -> float:
+        return sum(file.duration for scene in self.found for file in scene.files[:1])
+
+    @property
+    def filesize(self) -> float:
+        return float(sum(file.size for scene in self.found for file in scene.files[:1]))
 
 
 def find(

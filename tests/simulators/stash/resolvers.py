@@ -151,7 +151,7 @@ def _find_scenes(
     scene_ids: Sequence[int] | None = None,
     ids: Sequence[str] | None = None,
     filter: Mapping[str, Any] | None = None,
-) -> FoundScenes:
+) -> query.FoundScenes:
     library, filter = services.library, filter or {}
     wanted = [number(scene_id) for scene_id in ids] if ids else scene_ids
     if wanted:  # then Stash ignores the filters
@@ -159,27 +159,7 @@ def _find_scenes(
     else:
         found = query.find(library, filter, scene_filter, services.rng)
         page = query.page(found, filter)
-    return FoundScenes(found, page)
-
-
-@dataclass(frozen=True)
-class FoundScenes:
-    """The result of findScenes; the sums are computed only when selected, as in Stash."""
-
-    found: list[Scene]
-    scenes: list[Scene]
-
-    @property
-    def count(self) -> int:
-        return len(self.found)
-
-    @property
-    def duration(self) -> float:
-        return sum(file.duration for scene in self.found for file in scene.files[:1])
-
-    @property
-    def filesize(self) -> float:
-        return float(sum(file.size for scene in self.found for file in scene.files[:1]))
+    return query.FoundScenes(found, page)
 
 
 def _general(services: Services) -> dict[str, Any]:
