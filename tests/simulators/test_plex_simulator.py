@@ -348,6 +348,16 @@ class TestListings:
             assert keys and not keys & seen
             seen |= keys
 
+    def test_an_item_can_be_given_its_key_and_later_keys_follow(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
+        given = plex.add_item(scenes, f"{FOLDER}/a.mp4", rating_key=500)
+        later = plex.add_item(scenes, f"{FOLDER}/b.mp4")
+        assert given.rating_key == 500 < later.rating_key
+        assert plex.libraries == [scenes]
+        with pytest.raises(ValueError, match="taken"):
+            plex.add_item(scenes, f"{FOLDER}/c.mp4", rating_key=500)
+
 
 class TestFilters:
     def test_items_changed_since_a_time(

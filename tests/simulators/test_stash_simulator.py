@@ -76,6 +76,14 @@ def test_an_unset_scene_has_empty_texts_and_null_numbers(stash: StashSimulator) 
     assert stash.graphql("{ findScene(id: 2) { id } }") == {"findScene": None}
 
 
+def test_a_scene_can_be_given_its_id_and_a_tag_its_times(stash: StashSimulator) -> None:
+    stash.add_tag("T", created_at="2025-01-01T00:00:00Z", updated_at="2025-02-01T00:00:00Z")
+    assert stash.library.tags.get(1).updated_at == "2025-02-01T00:00:00Z"
+    assert [stash.add_scene(scene_id=id_).id for id_ in (7, 3, None)] == [7, 3, 8]
+    with pytest.raises(ValueError, match="already exists"):
+        stash.add_scene(scene_id=3)
+
+
 def test_a_whole_scene(stash: StashSimulator) -> None:
     stash.add_studio("Big")
     stash.add_studio("Small", parent="Big")

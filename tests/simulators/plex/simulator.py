@@ -120,6 +120,11 @@ class PlexSimulator:
         with self._state.lock:
             return self._state.add_library(title, locations, type, agent)
 
+    @property
+    def libraries(self) -> list[PlexLibrary]:
+        with self._state.lock:
+            return list(self._state.libraries.values())
+
     def rename_library(self, library: PlexLibrary, title: str) -> None:
         with self._state.lock:
             library.title = title
@@ -153,12 +158,13 @@ class PlexSimulator:
         duration: int = 1_200_000,
         added_at: float | None = None,
         agent_metadata: Mapping[str, object] | None = None,
+        rating_key: int | None = None,
     ) -> PlexItem:
         """Add an item and its files on the disk.
 
         `parts` are further files of the same version (CD2 …), `versions` are further versions of
-        one file each, `values` are other fields by Plex's names, and `agent_metadata` is the
-        metadata that a refresh brings.
+        one file each, `values` are other fields by Plex's names, `agent_metadata` is the metadata
+        that a refresh brings, and `rating_key` is by default the next free one.
         """
         fields = {
             "title": title,
@@ -189,6 +195,7 @@ class PlexSimulator:
                 duration=duration,
                 agent_metadata=agent_metadata or {},
                 guids=tuple(guids),
+                rating_key=rating_key,
             )
             item.locked |= set(locked)
             for file in item.paths:

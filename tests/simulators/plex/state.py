@@ -123,9 +123,12 @@ class PlexState:
         guids: tuple[str, ...] = (),
         rating_key: int | None = None,
     ) -> PlexItem:
-        """Add an item; `versions` are lists of (path, size). Default key: the next one."""
+        """Add an item; `versions` are lists of (path, size). Later keys follow a given one."""
         if library.type != "movie":
             raise ValueError("only movie libraries hold items here")
+        if rating_key is not None and rating_key in self.items:
+            raise ValueError(f"rating key {rating_key} is taken")
+        self.last_key = max(self.last_key, rating_key or 0)
         media = [
             Media(
                 self.new_key(),
@@ -134,7 +137,7 @@ class PlexState:
             for version in versions
         ]
         item = PlexItem(
-            self.new_key() if rating_key is None else rating_key,
+            rating_key or self.new_key(),
             library,
             media,
             added_at,

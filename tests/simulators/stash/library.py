@@ -147,7 +147,8 @@ class Shelf(Generic[E]):
             raise ValueError(f"{self.make.__name__.lower()} with name {name!r} already exists")
         self._next_id += 1
         now = self._now()
-        return self.keep(self.make(self._next_id, name, now, now, **fields))
+        times = {"created_at": now, "updated_at": now}
+        return self.keep(self.make(id=self._next_id, name=name, **{**times, **fields}))
 
     def change(self, entity_id: int, **fields: Any) -> E:
         before = self.get(entity_id)
@@ -282,7 +283,7 @@ class Library:
         """Add a scene; `scene_id` must be free, default: the next id."""
         with self.lock:
             if scene_id in self._scenes:
-                raise ValueError(f"scene {scene_id} exists")
+                raise ValueError(f"scene {scene_id} already exists")
             if scene_id is None:
                 scene_id = self._next_scene + 1
             self._next_scene = max(self._next_scene, scene_id)
