@@ -275,7 +275,7 @@ def test_a_backup_brings_the_old_state_and_ids_are_used_again(
 def test_a_new_scene_can_take_the_id_of_a_deleted_one(stash: StashSimulator, clock: Clock) -> None:
     stash.add_scene("a")
     stash.add_scene("b")
-    with pytest.raises(ValueError, match="scene 1 exists"):
+    with pytest.raises(ValueError, match="scene 1 already exists"):
         stash.add_scene("x", scene_id=1)
     stash.delete_silently(1)
     clock.now += 60
