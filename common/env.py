@@ -36,10 +36,23 @@ class Timing:
     ahead_fresh: float = 5.0
     #: of a write, from which Plex counts as slow: others are sent beside it
     slow_write: float = 0.01
-    #: between two catch-up scans for edits that missed their hook
-    catch_up: float = 600.0
-    #: between two checks whether Plex has the files by now that it lacked
-    revival: float = 600.0
+    #: between two quick passes, and between two full ones
+    quick_pass: float = 600.0
+    full_pass: float = 86_400.0
+    #: for which settings must rest before a pass compares all scenes with them
+    settings_rest: float = 300.0
+    #: between two full passes that a smaller number of tags, performers … asked for
+    count_pass: float = 3_600.0
+    #: after a write, until it is read back in any case
+    verify_latest: float = 30.0
+    #: of nothing but edits, after which one step of another kind goes first
+    edits_only: float = 30.0
+    #: that one slice of a pass takes at most
+    slice: float = 2.0
+    #: between two complete passes that must both miss a scene before it is forgotten
+    forget_after: float = 72_000.0
+    #: after which a choice for a scene that is gone is forgotten
+    forget_choice: float = 2_592_000.0
     #: factor of the delays between retries
     scale: float = 1.0
 

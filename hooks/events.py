@@ -28,7 +28,14 @@ RELATED = {
     "Group.Update.Post": "group",
 }
 TAG_MERGE = "Tag.Merge.Post"
-_HANDLED = (SCENE_UPDATE, SCENE_CREATE, SCENE_DESTROY, *RELATED)
+#: Such an object was deleted. Stash does not tell which scenes had it.
+RELATED_DESTROYED = {
+    "Performer.Destroy.Post": "performer",
+    "Studio.Destroy.Post": "studio",
+    "Tag.Destroy.Post": "tag",
+    "Group.Destroy.Post": "group",
+}
+_HANDLED = (SCENE_UPDATE, SCENE_CREATE, SCENE_DESTROY, *RELATED, *RELATED_DESTROYED)
 
 #: Input fields (all event shapes) that affect Plex.
 PLEX_FIELDS = frozenset(
@@ -75,14 +82,16 @@ def read_event(hook_context: object) -> tuple[str, int, dict[str, Any]]:
         raise EventError(f"hookContext is not an object: {type(hook_context).__name__}")
     kind = hook_context.get("type")
     if not isinstance(kind, str) or kind not in _HANDLED:
-        raise EventError(f"unknown hook {str(kind)[:80]!r}: PlexSync handles {', '.join(_HANDLED)}")
+        raise EventError(
+            f"unknown hook {str(kind)[:80]!r}: PlexSync handles only those in PlexSync.yml"
+        )
     object_id = hook_context.get("id")
     if (
         isinstance(object_id, bool)
         or not isinstance(object_id, int)
         or not 0 < object_id <= _MAX_ID
     ):
-        name = RELATED.get(kind, "scene")
+        name = RELATED.get(kind) or RELATED_DESTROYED.get(kind, "scene")
         raise EventError(f"hookContext has no {name} id: {str(object_id)[:80]!r}")
     update = dict(_input_of(object_id, hook_context.get("input")))
     fields = hook_context.get("inputFields")

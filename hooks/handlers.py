@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from hooks.events import PLEX_FIELDS, RELATED, TAG_MERGE, changed_fields, job_data
-from queue.models import create_related_job
+from hooks.events import (
+    PLEX_FIELDS,
+    RELATED,
+    RELATED_DESTROYED,
+    TAG_MERGE,
+    changed_fields,
+    job_data,
+)
+from queue.models import create_destroyed_job, create_related_job
 from queue.operations import (
     enqueue,
     is_scene_pending,
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "is_scene_pending",
     "mark_scene_pending",
+    "on_related_destroyed",
     "on_related_update",
     "on_scene_update",
     "requires_plex_sync",
@@ -67,6 +75,19 @@ def on_scene_update(
             return False
     enqueue(queue, scene_id, "metadata", job_data(update_data))
     mark_scene_pending(scene_id)
+    return True
+
+
+def on_related_destroyed(kind: str, queue: Putter) -> bool:
+    """Queue a comparison of all scenes: one of their performers, studios, tags or groups is gone.
+
+    Args:
+        kind: the event type; a key of `hooks.events.RELATED_DESTROYED`.
+
+    Raises:
+        sqlite3.Error, OSError: the queue can't be written.
+    """
+    queue.put(create_destroyed_job(RELATED_DESTROYED[kind]))
     return True
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hooks.events import RELATED, SCENE_CREATE, SCENE_UPDATE, read_event
-from hooks.handlers import on_related_update, on_scene_update
+from hooks.events import RELATED, RELATED_DESTROYED, SCENE_CREATE, SCENE_UPDATE, read_event
+from hooks.handlers import on_related_destroyed, on_related_update, on_scene_update
 from queue.inbox import Inbox
 from queue.models import CREATED
 from queue.operations import enqueue, load_sync_timestamps
@@ -53,6 +53,9 @@ class HookSession:
                 f"{RELATED[kind]}_id": object_id,
                 "queued": on_related_update(kind, object_id, update, self),
             }
+        if kind in RELATED_DESTROYED:
+            queued = on_related_destroyed(kind, self)
+            return {f"{RELATED_DESTROYED[kind]}_id": object_id, "queued": queued}
         if kind == SCENE_UPDATE:
             queued = on_scene_update(object_id, update, self, self.data_dir, self.sync_timestamps)
             return {"scene_id": object_id, "queued": queued}

@@ -245,6 +245,12 @@ class PlexClient:
         query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{item.library_key}/all{query}", "put")
 
+    def selected_poster(self, item: PlexItem) -> str:
+        """Return the key of the item's selected poster; "" when none is."""
+        root = self.get(f"/library/metadata/{item.rating_key}/posters")
+        selected = (one for one in root if one.get("selected") == "1")
+        return next((one.get("ratingKey") or one.get("key") or "" for one in selected), "")
+
     def upload_poster(self, item: PlexItem, picture: bytes) -> None:
         """Upload a picture as the item's poster; Plex selects and locks it."""
         self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)
@@ -252,6 +258,14 @@ class PlexClient:
     def scan(self, library: Library, folder: str) -> None:
         """Ask Plex to scan one folder, a path as Plex sees it; it scans later."""
         self._query(f"/library/sections/{library.key}/refresh?path={quote_plus(folder)}")
+
+    def server_id(self) -> str:
+        """Return the server's machineIdentifier; connects if needed.
+
+        Raises:
+            PlexRejected, PlexTemporaryError
+        """
+        return str(self.server.machineIdentifier)
 
     def name_and_version(self) -> tuple[str, str]:
         """Return the server's name and version; connects if needed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import requests
@@ -43,7 +44,7 @@ class PlexNotFound(TransientError):
     """Plex has no such item (yet)."""
 
     #: Which files were looked for, in JSON's types; kept in the dead letter.
-    details: object = None
+    details: dict[str, Any] | None = None
 
 
 #: All that leaves the package `plex`.

@@ -1,34 +1,42 @@
-"""The index of Plex's files, in SQLite: path, size and rating key of every part.
+"""The index of Plex's files, in SQLite: path, size, item and `updatedAt` of every part.
 
 Plex has no search by path. So the libraries are listed once, page by page, and then only changes
-are read. The index may be stale at any time: it says where to look, never what to write.
+are read. The index may be stale at any time: it says where to look, never what to write. It is a
+cache of one server: another server, or another version of the tables, begins it anew.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 from common.sqlite import connect_in_memory, write
 from plex.client import MOVIE, PAGE, PlexClient
-from plex.items import int_attribute
+from plex.items import PlexItem, int_attribute
 from plex.paths import folded, name_of, normalize
 
+_VERSION = 2
+_TABLES = ("files", "sections", "about")
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS files"
+    # `number` grows with every file that was not there before
+    "CREATE TABLE files"
     " (rating_key INTEGER NOT NULL, section_id INTEGER NOT NULL, path TEXT NOT NULL,"
-    " normal TEXT NOT NULL, folded_name TEXT NOT NULL, size INTEGER, round INTEGER NOT NULL,"
+    " normal TEXT NOT NULL, folded_name TEXT NOT NULL, size INTEGER, updated_at INTEGER NOT NULL,"
+    " round INTEGER NOT NULL, number INTEGER NOT NULL,"
     " PRIMARY KEY (rating_key, path)) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS files_by_path ON files(normal)",
-    "CREATE INDEX IF NOT EXISTS files_by_name ON files(folded_name)",
-    "CREATE INDEX IF NOT EXISTS files_by_section ON files(section_id, rating_key)",
+    "CREATE INDEX files_by_path ON files(normal)",
+    "CREATE INDEX files_by_name ON files(folded_name)",
+    "CREATE INDEX files_by_section ON files(section_id, rating_key)",
+    "CREATE INDEX files_by_number ON files(number)",
     # what Plex told about a section when it was last listed
-    "CREATE TABLE IF NOT EXISTS sections (section_id INTEGER PRIMARY KEY, marks TEXT NOT NULL,"
+    "CREATE TABLE sections (section_id INTEGER PRIMARY KEY, marks TEXT NOT NULL,"
     " newest INTEGER NOT NULL, round INTEGER NOT NULL, listed_at REAL NOT NULL)",
+    "CREATE TABLE about (id TEXT NOT NULL, server TEXT NOT NULL, last_number INTEGER NOT NULL)",
 )
 #: Attributes of a section that change with its content, in one version of Plex or another.
 _MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
@@ -39,6 +47,10 @@ _LEAN = (
 )
 #: Seconds after which a section is listed whole again, even if its marks are the same.
 _LIST_AGAIN = 86_400.0
+#: Items of a page of the latest changes.
+_CHANGED_PAGE = 100
+#: Values in one statement.
+_MOST_VALUES = 500
 
 T = TypeVar("T")
 
@@ -64,9 +76,27 @@ class FileIndex:
         self._db = connection or connect_in_memory(self)
         self._now = now
         self._refreshed_at = float("-inf")
-        with write(self._db):
-            for statement in _SCHEMA:
-                self._db.execute(statement)
+        #: an item's `updatedAt` differed from the index when a section was looked at
+        self.changed: set[int] = set()
+        _install(self._db)
+
+    @property
+    def id(self) -> str:
+        """A name that changes when the index is begun anew, and its numbers with it."""
+        return str(self._db.execute("SELECT id FROM about").fetchone()[0])
+
+    def use_server(self, server: str) -> None:
+        """Begin anew if the index is about another server.
+
+        Args:
+            server: Plex's machineIdentifier.
+        """
+        (known,) = self._db.execute("SELECT server FROM about").fetchone()
+        if known == server:
+            return
+        if known:
+            _install(self._db, anew=True)
+        self._db.execute("UPDATE about SET server = ?", (server,))
 
     def by_path(self, normal: str, section_ids: Iterable[int]) -> list[IndexedFile]:
         """Return the files with this normalized path."""
@@ -75,6 +105,34 @@ class FileIndex:
     def by_name(self, name: str, section_ids: Iterable[int]) -> list[IndexedFile]:
         """Return the files with this name, upper and lower case alike."""
         return self._find("folded_name = ?", folded(name), section_ids)
+
+    def updated_at(self, rating_keys: Sequence[int]) -> dict[int, int]:
+        """Return rating key → `updatedAt` as last listed, of those items that are there."""
+        found: dict[int, int] = {}
+        for start in range(0, len(rating_keys), _MOST_VALUES):
+            some = rating_keys[start : start + _MOST_VALUES]
+            marks = ", ".join("?" * len(some))
+            found.update(
+                self._db.execute(
+                    f"SELECT rating_key, updated_at FROM files WHERE rating_key IN ({marks})", some
+                ).fetchall()
+            )
+        return found
+
+    def note_read(self, items: Iterable[PlexItem]) -> None:
+        """Note the `updatedAt` of items that were read just now."""
+        with write(self._db):
+            self._db.executemany(
+                "UPDATE files SET updated_at = ? WHERE rating_key = ? AND updated_at != ?",
+                [(item.updated_at, item.rating_key, item.updated_at) for item in items],
+            )
+
+    def new_paths(self, after: int) -> tuple[list[str], int]:
+        """Return the normalized paths of files that came after a number, and the last number."""
+        rows = self._db.execute(
+            "SELECT normal, number FROM files WHERE number > ? AND path != ''", (after,)
+        ).fetchall()
+        return [row[0] for row in rows], max((row[1] for row in rows), default=after)
 
     def forget(self, rating_key: int) -> None:
         """Drop an item that is gone or elsewhere; the next refresh lists its section again."""
@@ -96,6 +154,17 @@ class FileIndex:
         listed = {row[0] for row in self._db.execute("SELECT section_id FROM sections")}
         return listed.issuperset(section_ids)
 
+    def is_complete(self, section_ids: Iterable[int]) -> bool:
+        """Return whether each of these sections was listed whole, and not long ago."""
+        whole = {
+            section_id
+            for section_id, listed_at in self._db.execute(
+                "SELECT section_id, listed_at FROM sections WHERE marks != ''"
+            )
+            if 0 <= self._now() - listed_at < 2 * _LIST_AGAIN
+        }
+        return whole.issuperset(section_ids)
+
     def count(self) -> int:
         """Return the number of files."""
         return int(self._db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()[0])
@@ -110,28 +179,35 @@ class FileIndex:
         newest: float | None = self._db.execute("SELECT max(listed_at) FROM sections").fetchone()[0]
         return newest
 
-    def refresh(self, client: PlexClient, section_ids: Iterable[int]) -> bool:
+    def refresh(
+        self, client: PlexClient, section_ids: Iterable[int], *, look: bool = False
+    ) -> bool:
         """Bring the sections up to date, asking only for what changed; return whether anything had.
 
         Costs one request when nothing changed.
+
+        Args:
+            look: read the latest changes of each section even if Plex's marks say there are none.
         """
         wanted = set(section_ids)
         changed, asked_at = False, self._now()
         for section in client.get("/library/sections"):
             section_id = int_attribute(section, "key")
-            if section_id in wanted and self._refresh_section(client, section_id, _marks(section)):
+            if section_id in wanted and self._refresh_section(
+                client, section_id, _marks(section), look
+            ):
                 changed = True
         self._refreshed_at = asked_at
         return changed
 
-    def _refresh_section(self, client: PlexClient, section_id: int, marks: str) -> bool:
+    def _refresh_section(self, client: PlexClient, section_id: int, marks: str, look: bool) -> bool:
         known = self._db.execute(
             "SELECT marks, newest, listed_at FROM sections WHERE section_id = ?", (section_id,)
         ).fetchone()
         if known is None or not 0 <= self._now() - known[2] < _LIST_AGAIN:
             self._list_all(client, section_id, marks)
             return True
-        if known[0] == marks:
+        if known[0] == marks and not look:
             return False
         if not self._list_changed(client, section_id, marks, newest=known[1]):
             self._list_all(client, section_id, marks)
@@ -164,18 +240,21 @@ class FileIndex:
             )
 
     def _list_changed(self, client: PlexClient, section_id: int, marks: str, newest: int) -> bool:
-        """List what was updated since; return whether the index is complete again."""
+        """List what was updated since; return whether the index is complete again.
+
+        The first page is read in any case: the times of a restored Plex go back.
+        """
         path = f"/library/sections/{section_id}/all?type={MOVIE}&sort=updatedAt:desc&{_LEAN}"
         this_round = self._db.execute(
             "SELECT round FROM sections WHERE section_id = ?", (section_id,)
         ).fetchone()[0]
         changed: list[Element] = []
         total = 0
-        for element, total in client.list_items(path, size=100):  # noqa: B007 - the last total
-            if _updated_at(element) < newest:
-                break
+        for element, total in client.list_items(path, size=_CHANGED_PAGE):  # noqa: B007 - the last
             changed.append(element)
-        newest = max(newest, self._store(section_id, changed, this_round))
+            if len(changed) >= _CHANGED_PAGE and _updated_at(element) < newest:
+                break
+        newest = self._store(section_id, changed, this_round)
         items = self._db.execute(
             "SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ?", (section_id,)
         )
@@ -191,14 +270,32 @@ class FileIndex:
         """Replace the rows of these items; return the newest `updatedAt` among them."""
         newest = 0
         with write(self._db):
+            (last,) = self._db.execute("SELECT last_number FROM about").fetchone()
             for element in elements:
-                key = int_attribute(element, "ratingKey")
+                key, updated_at = int_attribute(element, "ratingKey"), _updated_at(element)
+                known = {
+                    path: (number, at)
+                    for path, number, at in self._db.execute(
+                        "SELECT path, number, updated_at FROM files WHERE rating_key = ?", (key,)
+                    )
+                }
+                rows = []
+                for path, normal, name, size in _rows(element):
+                    number, at = known.get(path, (None, None))
+                    if number is None:
+                        last += 1
+                        number = last
+                    if at != updated_at:
+                        self.changed.add(key)
+                    rows.append(
+                        (key, section_id, path, normal, name, size, updated_at, this_round, number)
+                    )
                 self._db.execute("DELETE FROM files WHERE rating_key = ?", (key,))
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [(key, section_id, *row, this_round) for row in _rows(element)],
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
                 )
-                newest = max(newest, _updated_at(element))
+                newest = max(newest, updated_at)
+            self._db.execute("UPDATE about SET last_number = ?", (last,))
         return newest
 
     def _find(self, where: str, value: str, section_ids: Iterable[int]) -> list[IndexedFile]:
@@ -209,6 +306,19 @@ class FileIndex:
             (value,),
         )
         return [file for file in (IndexedFile(*row) for row in rows) if file.section_id in wanted]
+
+
+def _install(connection: sqlite3.Connection, *, anew: bool = False) -> None:
+    """Create the tables; drop those of another version, or all."""
+    if not anew and connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+        return
+    with write(connection):
+        for table in _TABLES:
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute("INSERT INTO about VALUES (?, '', 0)", (uuid.uuid4().hex,))
+        connection.execute(f"PRAGMA user_version={_VERSION}")
 
 
 def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 
 from common.media import MediaFile
 from plex.exceptions import PlexTemporaryError, translated
+from plex.paths import normalize
 
 _LIBRARY_KEY = "librarySectionID"
 
@@ -43,7 +44,14 @@ class PlexItem:
     characters: dict[str, str] = field(default_factory=dict)
     locked: frozenset[str] = frozenset()
     has_poster: bool = False
+    #: epoch seconds of Plex's clock; moves with most edits, and may go back
+    updated_at: int = 0
     files: tuple[MediaFile, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The normalized paths of its files."""
+        return tuple(normalize(file.path) for file in self.files)
 
     @property
     def values(self) -> dict[str, str | tuple[str, ...]]:
@@ -99,6 +107,7 @@ def parse_item(data: Element, container: Element | None = None) -> PlexItem:
             if locked.get("locked") == "1"
         ),
         has_poster=bool(data.get("thumb")),
+        updated_at=int_attribute(data, "updatedAt", "addedAt"),
         files=tuple(
             MediaFile(part.get("file", ""), int_attribute(part, "size") or None)
             for part in data.findall("Media/Part")

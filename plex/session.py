@@ -7,19 +7,24 @@ from collections.abc import Iterable, Sequence
 
 from common.env import Env
 from common.media import MediaFile
+from history.store import History
 from plex.client import PlexClient
-from plex.edits import Edits, split_requests
+from plex.edits import encode_edits
 from plex.exceptions import PlexNotFound
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
 from plex.matcher import Match, choose, find_items
+from plex.names import fold
 from plex.paths import map_path, normalize
+from plex.plan import Edits
 from validation.config import PlexSyncConfig
 from validation.errors import SettingsError
 
 log = logging.getLogger("plexsync")
 #: Seconds for which the same folder is not scanned again.
 SCAN_AGAIN = 3600.0
+#: State in the history: the folders of the chosen libraries, as Plex writes them.
+LOCATIONS = "locations"
 
 
 class PlexSession:
@@ -29,10 +34,24 @@ class PlexSession:
     """
 
     def __init__(
-        self, index: FileIndex, env: Env, *, client_class: type[PlexClient] = PlexClient
+        self,
+        index: FileIndex,
+        env: Env,
+        *,
+        history: History | None = None,
+        client_class: type[PlexClient] = PlexClient,
     ) -> None:
-        """Prepare a session without settings; nothing is sent yet."""
+        """Prepare a session without settings; nothing is sent yet.
+
+        Args:
+            history: remembers which libraries were there at the first run.
+        """
         self.index = index
+        #: the machineIdentifier of the Plex that was last asked; "": none yet
+        self.server = ""
+        #: libraries that came after the first run and are not synced unless the settings name them
+        self.offered: list[Library] = []
+        self._history = history or History()
         self._env = env
         self._client_class = client_class
         self._config: PlexSyncConfig | None = None
@@ -86,29 +105,59 @@ class PlexSession:
         self._libraries = []
         self._ahead = {}
 
-    def libraries(self) -> list[Library]:
+    def identify(self) -> None:
+        """Note which server this is; an index of another one is begun anew."""
+        self.server = self.client().server_id()
+        self.index.use_server(self.server)
+
+    def libraries(self, *, look: bool = False) -> list[Library]:
         """Return the chosen libraries, and bring the index of their files up to date if it is due.
+
+        Args:
+            look: bring it up to date now, whatever Plex says about changes.
 
         Raises:
             SettingsError: a library that the settings name is not there.
             PlexTemporaryError, PlexPermanentError
         """
         now = self._env.monotonic()
-        if self._libraries and now - self._libraries_read_at < self._env.timing.index_fresh:
+        is_fresh = now - self._libraries_read_at < self._env.timing.index_fresh
+        if self._libraries and is_fresh and not look:
             return self._libraries
         client = self.client()
         try:
             libraries = client.libraries(self.config.plex_libraries)
         except PlexNotFound as error:
             raise SettingsError(f"plex_libraries: {error}") from error
-        if self.index.refresh(client, [library.key for library in libraries]):
+        self.identify()
+        if not self.config.plex_libraries:
+            libraries = self._known(libraries)
+        if self.index.refresh(client, [library.key for library in libraries], look=look):
             log.debug("The index of Plex's files holds %d", self.index.count())
         self._libraries, self._libraries_read_at = libraries, now
+        locations = [location for library in libraries for location in library.locations]
+        if locations != self._history.get(LOCATIONS):
+            self._history.set(LOCATIONS, locations)
         return self._libraries
+
+    def _known(self, libraries: list[Library]) -> list[Library]:
+        """Leave out libraries that came after the first run: the user has not chosen them."""
+        name = f"libraries of {self.server}"
+        keys = self._history.get(name)
+        if not keys and libraries:
+            keys = [library.key for library in libraries]
+            self._history.set(name, keys)
+        self.offered = [library for library in libraries if library.key not in (keys or ())]
+        return [library for library in libraries if library.key in (keys or ())]
+
+    @property
+    def keys(self) -> list[int]:
+        """The keys of the chosen libraries, as they were last read."""
+        return [library.key for library in self._libraries]
 
     def indexed(self, files: Sequence[MediaFile]) -> set[int]:
         """Return the rating keys of the items that may have a scene's files, by the index alone."""
-        found, _ = choose(self.index, files, self.config.path_mappings, self._keys())
+        found, _ = choose(self.index, files, self.config.path_mappings, self.keys)
         return {file.rating_key for file in found}
 
     def read_ahead(self, scenes: Iterable[Sequence[MediaFile]]) -> None:
@@ -141,7 +190,7 @@ class PlexSession:
         match = find_items(
             self.client(),
             self.index,
-            self._keys(),
+            self.keys,
             files,
             self.config.path_mappings,
             fresh_for=timing.name_fresh,
@@ -153,8 +202,26 @@ class PlexSession:
 
     def write(self, item: PlexItem, edits: Edits) -> None:
         """Send edits of an item's texts and lists, in as few requests as possible."""
-        for parameters in split_requests(edits.parameters):
+        for parameters in encode_edits(item, edits):
             self.client().edit(item, parameters)
+
+    def read(self, rating_keys: Sequence[int]) -> list[PlexItem]:
+        """Read items whole, in one request, and note in the index what they say."""
+        items = self.client().fetch_items(rating_keys)
+        self.index.note_read(items)
+        return items
+
+    def vocabulary(self, kind: str) -> frozenset[str]:
+        """Return the names of a kind of tag that the chosen libraries have, as Plex compares them.
+
+        Args:
+            kind: "genre", "actor" or "collection".
+        """
+        names: set[str] = set()
+        for key in self.keys:
+            root = self.client().get(f"/library/sections/{key}/{kind}")
+            names.update(fold(one.get("title") or "") for one in root)
+        return frozenset(names)
 
     def request_scan(self, file: MediaFile) -> None:
         """Ask Plex to scan the folder of a missing file, if the settings say so, once an hour."""
@@ -171,9 +238,6 @@ class PlexSession:
                 self.client().scan(library, written)
                 log.info("Plex was asked to scan %s", folder)
                 return
-
-    def _keys(self) -> list[int]:
-        return [library.key for library in self._libraries]
 
 
 def _as_plex_writes(library: Library, folder: str) -> str | None:

@@ -66,6 +66,7 @@ class JobQueue(SQLiteAckQueue):
         # Before persist-queue resumes: our unique index rejects a second waiting job per key.
         if self._resuming:
             table.resume(connection)
+            table.index_bulk_work(connection)
             self._resuming = False
         return connection
 
@@ -95,10 +96,12 @@ class JobQueue(SQLiteAckQueue):
         """Claim the next due job (`pqid` is its row id); return None if there is none."""
         return next(iter(self.claim_many(1, now)), None)
 
-    def claim_many(self, n: int, now: float | None = None) -> list[SyncJob]:
-        """Claim up to `n` due jobs."""
+    def claim_many(
+        self, n: int, now: float | None = None, kind: str | None = None
+    ) -> list[SyncJob]:
+        """Claim up to `n` due jobs; see `queue.table.claim`."""
         with self.tran_lock:
-            claimed = table.claim(self._putter, time.time() if now is None else now, n)
+            claimed = table.claim(self._putter, time.time() if now is None else now, n, kind)
         for row_id, job in claimed:
             job["pqid"] = row_id
         return [job for _, job in claimed]
@@ -119,6 +122,11 @@ class JobQueue(SQLiteAckQueue):
         with self.tran_lock:
             return table.count(self._putter, due_at=due_at)
 
+    def pull_in(self, latest: float, now: float) -> int:
+        """Make jobs due now whose due time is after `latest`; see `queue.table.pull_in`."""
+        with self.tran_lock:
+            return table.pull_in(self._putter, latest, now)
+
     def count_delayed(self, now: float) -> tuple[int, float | None]:
         """Count the waiting jobs that are not due yet; see `queue.table.count_delayed`."""
         with self.tran_lock:
@@ -128,6 +136,36 @@ class JobQueue(SQLiteAckQueue):
         """Return the waiting job of this key, or None."""
         with self.tran_lock:
             return table.find_waiting(self._putter, job_key)
+
+    def count_kind(self, kind: str, due_at: float = float("inf")) -> int:
+        """Count the waiting jobs of a kind; see `queue.table.count_kind`."""
+        with self.tran_lock:
+            return table.count_kind(self._putter, kind, due_at)
+
+    def is_due(self, kind: str, now: float) -> bool:
+        """Tell whether a waiting job of a kind is due at `now` (epoch seconds)."""
+        with self.tran_lock:
+            return table.is_due(self._putter, kind, now)
+
+    def count_for_user(self, now: float, but_error: str) -> int:
+        """Count the jobs that a user would call waiting; see `queue.table.count_for_user`."""
+        with self.tran_lock:
+            return table.count_for_user(self._putter, now, but_error)
+
+    def find_unfinished(self, job_key: str) -> SyncJob | None:
+        """Return the job of this key that waits or is in progress, or None."""
+        with self.tran_lock:
+            return table.find_unfinished(self._putter, job_key)
+
+    def count_pass(self, pass_id: int, due_at: float) -> int:
+        """Count the jobs of a pass; see `queue.table.count_pass`."""
+        with self.tran_lock:
+            return table.count_pass(self._putter, pass_id, due_at)
+
+    def drop_pass(self, pass_id: int) -> int:
+        """Delete the waiting jobs of a pass; return their number."""
+        with self.tran_lock:
+            return table.drop_pass(self._putter, pass_id)
 
     def clear_waiting(self) -> int:
         """Delete all waiting jobs; return their number."""

@@ -32,6 +32,14 @@ CREATED = "created"
 MISSED = "missed"
 #: Key in the `data` of a bulk job, which goes after the user's own edits.
 BULK = "bulk"
+#: Key in the `data` of a bulk job: the pass that queued it.
+PASS = "pass"
+#: Keys in the `data` of a job that goes over a person's edit in Plex, and of one that tries again
+#: what Plex refused.
+FORCE = "force"
+RETRY = "retry"
+#: Keys of jobs that nobody's save caused.
+_UNASKED = frozenset((CREATED, BULK, PASS, RETRY))
 #: The `update_type` of a scene's job; others name what was renamed.
 METADATA = "metadata"
 RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
@@ -54,11 +62,29 @@ def create_sync_job(
     }
 
 
-def create_bulk_job(scene_id: int, *, now: float | None = None) -> SyncJob:
-    """Return a job that is due now, but claimed after all jobs for edits in Stash."""
-    job = create_sync_job(scene_id, "metadata", {BULK: True}, now=now)
-    job["next_retry_at"] = job["enqueued_at"]
+def create_bulk_job(
+    scene_id: int, *, now: float | None = None, delay: float = 0.0, **marks: Any
+) -> SyncJob:
+    """Return a job that is claimed after all jobs for edits in Stash.
+
+    Args:
+        delay: seconds until it is due.
+        marks: further keys of `data`: `PASS`, `CREATED`, `FORCE`, `RETRY` or `MISSED`.
+    """
+    job = create_sync_job(scene_id, METADATA, {BULK: True, **marks}, now=now)
+    job["next_retry_at"] = job["enqueued_at"] + delay
     return job
+
+
+def is_bulk(job: SyncJob) -> bool:
+    """Tell whether no user waits for a job: no edit was merged into it."""
+    return BULK in (job.get("data") or ())
+
+
+def is_saved(job: SyncJob) -> bool:
+    """Tell whether the scene itself was saved, or the user asked for it."""
+    data = job.get("data") or {}
+    return not data or not _UNASKED.issuperset(data)
 
 
 def create_related_job(kind: str, object_id: int) -> SyncJob:
@@ -74,6 +100,17 @@ def create_related_job(kind: str, object_id: int) -> SyncJob:
     return job
 
 
+def create_destroyed_job(kind: str) -> SyncJob:
+    """Return a job to compare all scenes, as a performer, studio, tag or group was deleted.
+
+    Args:
+        kind: "performer", "studio", "tag" or "group".
+    """
+    job = create_sync_job(0, kind, {})
+    job["job_key"] = f"{kind}_deleted"
+    return job
+
+
 def merge_jobs(waiting: SyncJob, newer: SyncJob) -> SyncJob:
     """Merge two jobs: the newest value of each field, and the earlier `enqueued_at`.
 
@@ -81,6 +118,9 @@ def merge_jobs(waiting: SyncJob, newer: SyncJob) -> SyncJob:
     """
     merged: SyncJob = {**waiting, **newer}
     merged["data"] = {**waiting.get("data", {}), **newer.get("data", {})}
+    if not (is_bulk(waiting) and is_bulk(newer)):  # an edit is never bulk work
+        for mark in (BULK, PASS):
+            merged["data"].pop(mark, None)
     merged["enqueued_at"] = min(
         waiting.get("enqueued_at", newer["enqueued_at"]), newer["enqueued_at"]
     )

@@ -51,20 +51,23 @@ def identity(database: str) -> object:
     return status.st_dev, status.st_ino
 
 
-def check_database(database: str) -> str | None:
+def check_database(database: str, *, thorough: bool = False) -> str | None:
     """Quarantine a database if it is damaged. Not for hooks: this reads the whole file.
+
+    Args:
+        thorough: also compare indexes with their tables, which takes several times as long.
 
     Returns:
         The new name of the damaged database; None if it is intact or missing.
     """
     return (
-        quarantine_database(database)
-        if os.path.exists(database) and _is_damaged(database)
+        quarantine_database(database, thorough=thorough)
+        if os.path.exists(database) and _is_damaged(database, thorough)
         else None
     )
 
 
-def quarantine_database(database: str) -> str | None:
+def quarantine_database(database: str, *, thorough: bool = False) -> str | None:
     """Rename a damaged database and its WAL files; return its new name.
 
     If several processes find the damage at once, one renames the files; the others wait for it.
@@ -82,7 +85,7 @@ def quarantine_database(database: str) -> str | None:
         wait_for_recovery(database)
         return None
     try:
-        return _rename(database) if _is_damaged(database) else None
+        return _rename(database) if _is_damaged(database, thorough) else None
     finally:
         os.unlink(guard)
 
@@ -147,12 +150,13 @@ def salvage(database: str, connection: sqlite3.Connection) -> int:
     return salvaged
 
 
-def _is_damaged(database: str) -> bool:
+def _is_damaged(database: str, thorough: bool) -> bool:
     """Check the database itself: another process may have replaced it already."""
     try:
         connection = sqlite3.connect(database, timeout=1)
         try:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
+            check = "integrity_check" if thorough else "quick_check"
+            return bool(connection.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok")
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:

@@ -12,7 +12,7 @@ import sqlite3
 import time
 
 from common.sqlite import write
-from queue.models import merge_jobs
+from queue.models import BULK, PASS, merge_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,20 @@ READY, CLAIMED, DONE, FAILED = 1, 2, 5, 9
 
 COUNTS = ("pending", "in_progress", "completed", "failed")
 
+# Kinds of waiting jobs, in the order in which a worker claims them.
+EDITS, RETRIES, BULK_WORK = "edits", "retries", "bulk"
+
 _VERSION = 1
+_IS_BULK = f"json_extract(CAST(data AS TEXT), '$.data.{BULK}') IS NOT NULL"
+_PASS_OF = f"json_extract(CAST(data AS TEXT), '$.data.{PASS}')"
 _KEY = "json_extract(CAST(data AS TEXT), '$.job_key')"
 _DUE = "coalesce(json_extract(CAST(data AS TEXT), '$.next_retry_at'), 0)"
+_WHERE = {
+    None: "",
+    EDITS: "",  # see `_latest_due`
+    RETRIES: f" AND {_DUE} > 0 AND NOT {_IS_BULK}",
+    BULK_WORK: f" AND {_IS_BULK} AND {_DUE} > 0",
+}
 _CREATE_TABLE = (  # same as persist-queue's
     "CREATE TABLE IF NOT EXISTS ack_queue_default"
     " (_id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, timestamp FLOAT, status INTEGER)"
@@ -53,6 +64,15 @@ def install(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version={_VERSION}")
 
 
+def index_bulk_work(connection: sqlite3.Connection) -> None:
+    """Create the index of bulk work if it is missing. Not for hooks: a long queue takes a while."""
+    with write(connection):
+        connection.execute(
+            f"CREATE INDEX IF NOT EXISTS bulk_jobs ON ack_queue_default({_DUE})"
+            f" WHERE status < 2 AND {_IS_BULK}"
+        )
+
+
 def is_installed(connection: sqlite3.Connection) -> bool:
     """Tell whether table and indexes exist; another process may be about to create them."""
     return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= _VERSION)
@@ -75,16 +95,21 @@ def put_many(connection: sqlite3.Connection, jobs: Iterable[SyncJob]) -> None:
             _put(connection, job, older=True)
 
 
-def claim(connection: sqlite3.Connection, now: float, n: int = 1) -> list[tuple[int, SyncJob]]:
+def claim(
+    connection: sqlite3.Connection, now: float, n: int = 1, kind: str | None = None
+) -> list[tuple[int, SyncJob]]:
     """Claim up to `n` jobs that are due at `now` (epoch seconds).
 
     New jobs come first, in order of insertion; then jobs with a due time, in order of that.
+
+    Args:
+        kind: only `EDITS` (new jobs), `RETRIES` or `BULK_WORK`.
     """
     with write(connection):
         rows = connection.execute(
             f"SELECT _id, data FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?"
-            f" ORDER BY {_DUE}, _id LIMIT ?",
-            (now, n),
+            f"{_WHERE[kind]} ORDER BY {_DUE}, _id LIMIT ?",
+            (_latest_due(kind, now), n),
         ).fetchall()
         for row_id, _ in rows:
             _set_status(connection, row_id, CLAIMED)
@@ -124,6 +149,21 @@ def next_due(connection: sqlite3.Connection) -> float | None:
         f"SELECT {_DUE} FROM ack_queue_default WHERE status < 2 ORDER BY {_DUE}, _id LIMIT 1"
     ).fetchone()
     return None if row is None else float(row[0])
+
+
+def pull_in(connection: sqlite3.Connection, latest: float, now: float) -> int:
+    """Make jobs due now whose due time is after `latest`; return their number.
+
+    No delay is that long: these times were written while the clock was ahead.
+    """
+    query = f"SELECT _id, data FROM ack_queue_default WHERE status < 2 AND {_DUE} > ?"
+    if connection.execute(f"{query} LIMIT 1", (latest,)).fetchone() is None:
+        return 0
+    with write(connection):
+        rows = connection.execute(query, (latest,)).fetchall()
+        for row_id, data in rows:
+            _set_data(connection, row_id, {**_loads(data), "next_retry_at": now})
+    return len(rows)
 
 
 def count_delayed(connection: sqlite3.Connection, now: float) -> tuple[int, float | None]:
@@ -167,6 +207,75 @@ def find_waiting(connection: sqlite3.Connection, key: str) -> SyncJob | None:
     """Return the waiting job of this key, or None."""
     found = _find_waiting(connection, key)
     return None if found is None else found[1]
+
+
+def count_kind(connection: sqlite3.Connection, kind: str, due_at: float) -> int:
+    """Count the waiting jobs of a kind that are due at `due_at` (epoch seconds)."""
+    found = connection.execute(
+        f"SELECT count(*) FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?{_WHERE[kind]}",
+        (_latest_due(kind, due_at),),
+    ).fetchone()
+    return int(found[0])
+
+
+def is_due(connection: sqlite3.Connection, kind: str, now: float) -> bool:
+    """Tell whether a waiting job of a kind is due at `now` (epoch seconds)."""
+    found = connection.execute(
+        f"SELECT 1 FROM ack_queue_default WHERE status < 2 AND {_DUE} <= ?{_WHERE[kind]} LIMIT 1",
+        (_latest_due(kind, now),),
+    ).fetchone()
+    return found is not None
+
+
+def count_for_user(connection: sqlite3.Connection, now: float, but_error: str) -> int:
+    """Count the waiting jobs that a user would call waiting.
+
+    Bulk work that is only put off, such as a second look at a cover, is none of them.
+
+    Args:
+        but_error: jobs whose last attempt ended with this type of error do not count.
+    """
+    error = "json_extract(CAST(data AS TEXT), '$.last_error_type')"
+    found = connection.execute(
+        f"SELECT count(*) FROM ack_queue_default WHERE status < 2 AND {error} IS NOT ?"
+        f" AND ({error} IS NOT NULL OR NOT {_IS_BULK} OR {_DUE} <= ?)",
+        (but_error, now),
+    ).fetchone()
+    return int(found[0])
+
+
+def find_unfinished(connection: sqlite3.Connection, key: str) -> SyncJob | None:
+    """Return the job of this key that waits or is in progress, or None; the waiting one first."""
+    waiting = find_waiting(connection, key)
+    if waiting is not None:
+        return waiting
+    row = connection.execute(
+        # "status >= 2": SQLite uses the partial index only if the query repeats its condition.
+        "SELECT data FROM ack_queue_default"
+        f" WHERE status >= 2 AND status = {CLAIMED} AND {_KEY} = ?",
+        (key,),
+    ).fetchone()
+    return None if row is None else _loads(row[0])
+
+
+def count_pass(connection: sqlite3.Connection, pass_id: int, due_at: float) -> int:
+    """Count the jobs of a pass that are in progress, or due at `due_at` (epoch seconds)."""
+    found = connection.execute(
+        f"SELECT (SELECT count(*) FROM ack_queue_default WHERE status < 2 AND {_IS_BULK}"
+        f" AND {_DUE} <= ? AND {_PASS_OF} = ?) + (SELECT count(*) FROM ack_queue_default"
+        f" WHERE status >= 2 AND status = {CLAIMED} AND {_PASS_OF} = ?)",
+        (due_at, pass_id, pass_id),
+    ).fetchone()
+    return int(found[0])
+
+
+def drop_pass(connection: sqlite3.Connection, pass_id: int) -> int:
+    """Delete the waiting jobs of a pass; return their number. Merged edits are no longer bulk."""
+    with write(connection):
+        return connection.execute(
+            f"DELETE FROM ack_queue_default WHERE status < 2 AND {_IS_BULK} AND {_PASS_OF} = ?",
+            (pass_id,),
+        ).rowcount
 
 
 def clear_waiting(connection: sqlite3.Connection) -> int:
@@ -218,6 +327,14 @@ def _put(connection: sqlite3.Connection, job: SyncJob, older: bool) -> int:
     row_id, waiting = found
     _set_data(connection, row_id, merge_jobs(job, waiting) if older else merge_jobs(waiting, job))
     return row_id
+
+
+def _latest_due(kind: str | None, now: float) -> float:
+    """Return the due time up to which jobs of a kind are due; edits have none, which counts as 0.
+
+    With "= 0" SQLite would sort all edits for each claim.
+    """
+    return min(now, 0.0) if kind == EDITS else now
 
 
 def _find_waiting(connection: sqlite3.Connection, key: str) -> tuple[int, SyncJob] | None:

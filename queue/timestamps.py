@@ -1,8 +1,7 @@
-"""Store when each scene was last synced. Loaded by the hook.
+"""Store when each scene was last synced, in `sync_timestamps.json`. Loaded by the hook.
 
-The timestamps are in `sync_timestamps.json` and `sync_timestamps.journal`. A save appends one line
-to the journal, so its cost does not grow with the file. The journal is folded into the file while
-the file is small, or once the journal is as large as the file.
+The file is an output of the history, for hooks and other programs. The worker collects changes and
+writes the file every few seconds. Version 0.1 also left a journal, which is read until then.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 import os
 import time
 
-from common.files import append_private, quarantine, replace_private
+from common.files import quarantine, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
 FILE = "sync_timestamps.json"
 JOURNAL = "sync_timestamps.journal"
-#: File size in bytes up to which every save folds the journal.
-_SMALL_FILE = 1_024
-#: Journal size in bytes from which the journal of a larger file may be folded.
-_MIN_JOURNAL = 16_384
 #: Upper limit of a timestamp in epoch seconds (the year 5138). JSON allows Infinity, with which a
 #: scene would count as synced forever.
 _MAX_TIMESTAMP = 1e11
@@ -51,6 +46,15 @@ def load_sync_timestamps(data_dir: str | os.PathLike[str]) -> dict[int, float]:
     return stored
 
 
+def is_broken(data_dir: str | os.PathLike[str]) -> bool:
+    """Return whether the file is there and can't be read as timestamps."""
+    try:
+        _read(os.path.join(os.fspath(data_dir), FILE))
+    except _BROKEN:
+        return True
+    return False
+
+
 def save_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int, timestamp: float) -> None:
     """Save when a scene was last synced.
 
@@ -60,16 +64,33 @@ def save_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int, timesta
     Raises:
         OSError: the file can't be written.
     """
-    _append(os.fspath(data_dir), scene_id, float(timestamp))
+    save_sync_timestamps(data_dir, {scene_id: float(timestamp)})
 
 
-def forget_sync_timestamp(data_dir: str | os.PathLike[str], scene_id: int) -> None:
-    """Remove the timestamp of a deleted scene.
+def save_sync_timestamps(
+    data_dir: str | os.PathLike[str], changes: Mapping[int, float | None]
+) -> None:
+    """Save when scenes were last synced, at once: the whole file is written.
+
+    A broken file is set aside.
+
+    Args:
+        changes: scene id → epoch seconds; None: the scene is gone.
 
     Raises:
         OSError: the file can't be written.
     """
-    _append(os.fspath(data_dir), scene_id, None)
+    folder = os.fspath(data_dir)
+    file = os.path.join(folder, FILE)
+    try:
+        _read(file)
+    except _BROKEN:
+        quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
+    merged: dict[int, float | None] = {**load_sync_timestamps(folder), **changes}
+    kept = {str(scene_id): moment for scene_id, moment in merged.items() if moment is not None}
+    replace_private(file, json.dumps(kept))
+    with contextlib.suppress(FileNotFoundError):  # of version 0.1, folded into the file now
+        os.unlink(os.path.join(folder, JOURNAL))
 
 
 def is_synced(updated_at: object, last_synced_at: float | None) -> bool:
@@ -108,33 +129,6 @@ def parse_time(text: str) -> float | None:
     return moment.timestamp() + (float(f"0.{digits}") if dot and digits else 1.0)
 
 
-def _append(folder: str, scene_id: int, moment: float | None) -> None:
-    journal, file = os.path.join(folder, JOURNAL), os.path.join(folder, FILE)
-    # Start with a line break too: a killed writer may have left an unfinished line.
-    append_private(journal, f"\n{json.dumps([scene_id, moment])}\n")
-    size = _size(file)
-    if size <= _SMALL_FILE or _size(journal) >= max(size, _MIN_JOURNAL):
-        _fold(folder)
-
-
-def _fold(folder: str) -> None:
-    """Fold the journal into the file.
-
-    After a kill between the two steps the journal repeats what the file already has.
-    """
-    file = os.path.join(folder, FILE)
-    try:
-        _read(file)
-    except _BROKEN:
-        quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
-    merged = load_sync_timestamps(folder)
-    replace_private(
-        file, json.dumps({str(scene_id): moment for scene_id, moment in merged.items()})
-    )
-    with contextlib.suppress(FileNotFoundError):  # another process just folded it too
-        os.unlink(os.path.join(folder, JOURNAL))
-
-
 def _read(file: str) -> dict[int, float]:
     """Read the file; raise one of `_BROKEN` if it is invalid."""
     try:
@@ -168,13 +162,6 @@ def _moment(value: object) -> float:
     ):
         raise ValueError(f"not a timestamp: {value!r}")
     return float(value)
-
-
-def _size(file: str) -> int:
-    try:
-        return os.stat(file).st_size
-    except FileNotFoundError:
-        return 0
 
 
 class LazyTimestamps:

@@ -39,7 +39,10 @@ FILES = (
     "requirements.txt",
     "constraints.txt",
 )
-FOLDERS = ("common", "docs", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker")
+FOLDERS = (
+    *("common", "docs", "history", "hooks", "plex", "queue", "stash", "tasks", "validation"),
+    "worker",
+)
 SUFFIXES = (".py", ".md")
 #: Files and folders for people who work on PlexSync in a clone.
 DEVELOPERS_DOCS = ("docs/contributing.md", "docs/decisions/")

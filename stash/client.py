@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -32,15 +32,15 @@ TIMEOUT = (5.0, 30.0)
 _MAX_COVER_SIZE = 32 * 1024 * 1024
 #: Minimum seconds between two changes to a renewed session cookie; a cookie is valid for an hour.
 _COOKIE_RENEWAL_INTERVAL = 60.0
-#: Scenes per page; the larger one is for queries of ids only.
+#: Scenes per page.
 _PAGE_SIZE = 500
-_LARGE_PAGE_SIZE = 5_000
 #: Difference between the largest and the smallest UTC offset, plus an hour for a clock change.
 _MAX_OFFSET_DIFFERENCE = timedelta(hours=27)
 _UNAUTHORIZED = (401, 403)
+_NOT_MODIFIED = 304
 
 SCENE_FIELDS = """
-    id title details date director rating100 organized updated_at
+    id title details date director rating100 organized created_at updated_at
     studio { name } performers { name } tags { name } groups { group { name } }
     files { path size } paths { screenshot }
 """
@@ -48,10 +48,12 @@ _FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FI
 _FIND_SCENES = f"""
 query PlexSyncScenes($ids: [ID!]) {{ findScenes(ids: $ids) {{ scenes {{ {SCENE_FIELDS} }} }} }}
 """
-_NEWEST = """
-query PlexSyncNewest {
-  findScenes(filter: {per_page: 1, sort: "updated_at", direction: DESC}) { scenes { updated_at } }
-}
+_LATEST = f"""
+query PlexSyncLatest($page: Int!, $per_page: Int!) {{
+  findScenes(filter: {{page: $page, per_page: $per_page, sort: "updated_at", direction: DESC}}) {{
+    scenes {{ {SCENE_FIELDS} }}
+  }}
+}}
 """
 
 
@@ -66,13 +68,23 @@ query {name}($filter: SceneFilterType!, $per_page: Int!) {{
 """
 
 
-_UPDATED_SINCE = _listing("PlexSyncUpdated", "id updated_at")
+_SCENES = _listing("PlexSyncPage", SCENE_FIELDS)
 _SAME_FILE_NAME = _listing("PlexSyncNamesakes", "id files { path size }")
-_ALL = _listing("PlexSyncIds", "id updated_at")
-_SCENES_OF = _listing("PlexSyncScenesOf", "id")
-_COUNT = "query PlexSyncCount { findScenes(filter: {per_page: 0}) { count } }"
-#: Kind of related object → field of Stash's scene filter.
+_COUNT = """
+query PlexSyncCount($filter: SceneFilterType) {
+  findScenes(scene_filter: $filter, filter: {per_page: 0}) { count }
+}
+"""
+#: Kind of related object → field of Stash's scene filter, which is also the name of its listing.
 RELATED_KINDS = {"performer": "performers", "studio": "studios", "tag": "tags", "group": "groups"}
+_RELATED = """
+query PlexSyncRelated($filter: FindFilterType!) {
+  findPerformers(filter: $filter) { count performers { id updated_at } }
+  findStudios(filter: $filter) { count studios { id updated_at } }
+  findTags(filter: $filter) { count tags { id updated_at } }
+  findGroups(filter: $filter) { count groups { id updated_at } }
+}
+"""
 _SAMPLE = f"""
 query PlexSyncSample($sort: String!, $per_page: Int!) {{
   findScenes(filter: {{per_page: $per_page, sort: $sort}}) {{ scenes {{ {SCENE_FIELDS} }} }}
@@ -154,47 +166,63 @@ class StashClient:
         with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
-    def updated_since(self, moment: float) -> Iterator[tuple[int, str]]:
-        """Yield (id, updated_at) of the scenes changed after `moment` (epoch seconds), by id.
+    def page_after(
+        self, scene_id: int, size: int, scene_filter: dict[str, Any] | None = None
+    ) -> list[Scene]:
+        """Return the next scenes after an id, by id; fewer than `size` at the end.
 
-        Stash compares times as text, each with the UTC offset of the moment when it was written.
-        So the query covers more than a day before `moment`, lest another time zone or a clock
-        change hide a scene. The caller filters out scenes that are too old.
-        """
-        newest = self.newest_update()
-        if newest is None:
-            return
-        with _parsing_response():
-            # Drop the fraction: Python 3.10 parses only some lengths of it.
-            offset = datetime.fromisoformat(
-                re.sub(r"\.\d+", "", newest).replace("Z", "+00:00")
-            ).tzinfo
-        since = datetime.fromtimestamp(moment, offset) - _MAX_OFFSET_DIFFERENCE
-        value = since.isoformat(timespec="seconds")
-        scene_filter = {"updated_at": {"value": value, "modifier": "GREATER_THAN"}}
-        for scenes in self._pages(_UPDATED_SINCE, scene_filter, _PAGE_SIZE):
-            with _parsing_response():
-                found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
-            yield from found
-
-    def all_scenes(self) -> Iterator[list[tuple[int, str]]]:
-        """Yield (id, updated_at) of all scenes by id, in pages of some thousands."""
-        for scenes in self._pages(_ALL, {}, _LARGE_PAGE_SIZE):
-            with _parsing_response():
-                found = [(int(scene["id"]), str(scene["updated_at"])) for scene in scenes]
-            yield found
-
-    def scenes_of(self, kind: str, object_id: int) -> Iterator[list[int]]:
-        """Yield the ids of the scenes with a performer, studio, tag or group, in pages.
+        With numbered pages, a scene deleted meanwhile would shift the next page.
 
         Args:
-            kind: one of `RELATED_KINDS`.
+            scene_filter: of Stash's scenes; None: all.
         """
-        scene_filter = {RELATED_KINDS[kind]: {"value": [str(object_id)], "modifier": "INCLUDES"}}
-        for scenes in self._pages(_SCENES_OF, scene_filter, _LARGE_PAGE_SIZE):
-            with _parsing_response():
-                found = [int(scene["id"]) for scene in scenes]
-            yield found
+        after = {**(scene_filter or {}), "id": {"value": scene_id, "modifier": "GREATER_THAN"}}
+        data = self.query(_SCENES, {"filter": after, "per_page": size})
+        with _parsing_response():
+            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+
+    def latest(self, page: int, size: int) -> list[Scene]:
+        """Return a page of the scenes that were changed last, the latest first.
+
+        Args:
+            page: 1 and up.
+        """
+        data = self.query(_LATEST, {"page": page, "per_page": size})
+        with _parsing_response():
+            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+
+    def latest_related(self, page: int, size: int) -> dict[str, tuple[int, list[tuple[int, str]]]]:
+        """Return kind → (number, page of (id, updated_at), the latest change first).
+
+        Args:
+            page: 1 and up.
+        """
+        listing = {"page": page, "per_page": size, "sort": "updated_at", "direction": "DESC"}
+        data = self.query(_RELATED, {"filter": listing})
+        found = {}
+        with _parsing_response():
+            for kind, name in RELATED_KINDS.items():
+                listed = data[f"find{name.capitalize()}"]
+                objects = [(int(one["id"]), str(one["updated_at"])) for one in listed[name]]
+                found[kind] = (int(listed["count"]), objects)
+        return found
+
+    def updated_filter(self, moment: float) -> dict[str, Any]:
+        """Return a scene filter for changes after `moment` (epoch seconds), and some before.
+
+        Stash compares times as text, each with the UTC offset of the moment when it was written.
+        So the filter covers more than a day before `moment`, lest another time zone or a clock
+        change hide a scene. The caller filters out scenes that are too old.
+        """
+        newest = self.latest(1, 1)
+        offset: tzinfo = timezone.utc
+        with _parsing_response():
+            if newest:  # without the fraction: Python 3.10 parses only some lengths of it
+                text = re.sub(r"\.\d+", "", newest[0].updated_at).replace("Z", "+00:00")
+                offset = datetime.fromisoformat(text).tzinfo or offset
+        since = datetime.fromtimestamp(moment, offset) - _MAX_OFFSET_DIFFERENCE
+        value = since.isoformat(timespec="seconds")
+        return {"updated_at": {"value": value, "modifier": "GREATER_THAN"}}
 
     def sample(self, count: int, seed: int) -> list[Scene]:
         """Return `count` random scenes."""
@@ -220,23 +248,11 @@ class StashClient:
                 ]
         return found
 
-    def newest_update(self) -> str | None:
-        """Return `updated_at` of the scene changed last, or None if Stash has no scenes."""
-        data = self.query(_NEWEST)
-        with _parsing_response():
-            scenes = data["findScenes"]["scenes"]
-            return str(scenes[0]["updated_at"]) if scenes else None
-
-    def scene_count(self) -> int:
-        """Return the number of scenes."""
-        data = self.query(_COUNT)
+    def scene_count(self, scene_filter: dict[str, Any] | None = None) -> int:
+        """Return the number of scenes that pass a filter; None: all."""
+        data = self.query(_COUNT, {"filter": scene_filter or {}})
         with _parsing_response():
             return int(data["findScenes"]["count"])
-
-    def scene_ids(self) -> Iterator[int]:
-        """Yield the ids of all scenes."""
-        for page in self.all_scenes():
-            yield from (scene_id for scene_id, _ in page)
 
     def plugin_settings(self, plugin_id: str = PLUGIN_ID) -> dict[str, Any]:
         """Return the plugin's settings; a setting that was never changed is absent."""
@@ -248,24 +264,33 @@ class StashClient:
         """Replace all of the plugin's settings; Stash can't change a single one."""
         self.query(_CONFIGURE, {"id": plugin_id, "settings": settings})
 
-    def fetch_cover(self, scene: Scene) -> Cover:
+    def fetch_cover(self, scene: Scene, etag: str = "") -> Cover:
         """Return the scene's cover.
 
         For a scene without a cover Stash sends a placeholder (SVG), for an expired session a page.
+
+        Args:
+            etag: of the cover that is known; if it is still the same, no picture is sent.
 
         Raises:
             StashUnavailable, StashRefused
         """
         if not scene.cover:
             return Cover(None)
-        response = self._send("GET", address_of_cover(scene))
+        headers = {"If-None-Match": etag} if etag else {}
+        response = self._send("GET", address_of_cover(scene), headers=headers)
+        if response.status_code == _NOT_MODIFIED:
+            return Cover(None, _date_of(response), etag, is_unchanged=True)
         if response.status_code >= 500:
             raise StashUnavailable(
                 f"Stash answered {response.status_code} to the request for a cover"
             )
         content = response.content
         is_cover = response.ok and len(content) <= _MAX_COVER_SIZE and is_picture(content)
-        return Cover(content if is_cover else None, _date_of(response) if response.ok else None)
+        etag = response.headers.get("ETag", "") if is_cover else ""
+        return Cover(
+            content if is_cover else None, _date_of(response) if response.ok else None, etag
+        )
 
     def check(self) -> str:
         """Return Stash's version: the cheapest health check of address and session."""
@@ -345,19 +370,19 @@ class StashClient:
         return latest is not None and latest.url != self._address
 
     def _request(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
-        headers = {"Accept": "application/json" if method == "POST" else "image/*"}
+        accept = "application/json" if method == "POST" else "image/*"
+        headers = {"Accept": accept, **arguments.get("headers", {})}
         if self._cookie:
             headers["Cookie"] = "=".join(self._cookie)
         try:
             response = self._session.request(
                 method,
                 self._address + path,
-                headers=headers,
                 timeout=TIMEOUT,
                 allow_redirects=False,
                 # Stash's certificate never names the loopback address that we connect to.
                 verify=not self._is_loopback,
-                **arguments,
+                **{**arguments, "headers": headers},
             )
         except (requests.RequestException, ValueError) as error:  # requests parses redirects
             raise StashUnavailable(

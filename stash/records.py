@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from common.media import MediaFile
@@ -19,6 +22,7 @@ class Scene:
     director: str
     rating100: int | None
     organized: bool
+    created_at: str
     updated_at: str
     studio: str
     performers: tuple[str, ...]
@@ -27,6 +31,16 @@ class Scene:
     files: tuple[MediaFile, ...]
     #: URL of the cover, or ""
     cover: str
+
+    @cached_property
+    def digest(self) -> str:
+        """A short hash of the scene's metadata and files, without times and cover."""
+        content = (
+            self.title, self.details, self.date, self.director, self.rating100, self.organized,
+            self.studio, self.performers, self.tags, self.groups,
+            [(file.path, file.size) for file in self.files],
+        )  # fmt: skip
+        return hashlib.blake2b(json.dumps(content).encode("ascii"), digest_size=12).hexdigest()
 
     def as_metadata(self) -> dict[str, Any]:
         """Return the input of `validation.metadata.SyncMetadata`."""
@@ -54,6 +68,9 @@ class Cover:
     picture: bytes | None
     #: epoch seconds by Stash's clock; None: unknown
     at: float | None = None
+    etag: str = ""
+    #: it still has the ETag that was asked for
+    is_unchanged: bool = False
 
 
 def read_scene(data: dict[str, Any]) -> Scene:
@@ -66,6 +83,7 @@ def read_scene(data: dict[str, Any]) -> Scene:
         director=data["director"] or "",
         rating100=data["rating100"],
         organized=data["organized"],
+        created_at=data["created_at"],
         updated_at=data["updated_at"],
         studio=data["studio"]["name"] if data["studio"] else "",
         performers=tuple(performer["name"] for performer in data["performers"]),

@@ -20,7 +20,8 @@ from stash.records import Scene
 from tasks.context import Context, Result
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.bootstrap import open_readonly
-from worker.job_runner import JobRunner, desired
+from worker.job_runner import JobRunner
+from worker.target import desired
 
 PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
 #: Scenes that are matched, and examples shown of each outcome.
@@ -144,11 +145,11 @@ def _try_scenes(context: Context, findings: Findings, runner: JobRunner) -> None
 
 def _try(runner: JobRunner, scene: Scene, prefixes: Counter[tuple[str, str]]) -> tuple[str, str]:
     try:
-        item = runner.match(desired(scene), scene)
+        item = runner.matcher.match(desired(scene), scene)[0]
     except PlexNotFound:
         return "none", ""
     except AmbiguousMatch as error:
-        return "low", f" has {len(error.details['candidates'])} candidates in Plex"
+        return "low", f" has {len((error.details or {}).get('candidates', ()))} candidates in Plex"
     # A scene that matches by path needs no suggestion.
     by_path = found_by_path(item, scene.files, runner.plex.config.path_mappings)
     for file in () if by_path else item.files:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from common.files import make_private_dir
+from history.records import TROUBLE
 from hooks.plugin import explain, explain_import, how_to_install, missing_packages
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
@@ -25,6 +26,8 @@ _OPERATIONS = {
     "check": "check the setup, from Python to the paths of 50 scenes",
     "sync": "sync the scenes that are not in sync, and process queued edits",
     "resync": "sync one scene, even if it is in sync; choose its Plex item if it is ambiguous",
+    "approve": "write what PlexSync holds back because it is much, or drop it",
+    "ignore": "leave a scene alone from now on, or sync it again",
     "retry": "sync failed scenes again",
     "failed": "list failed and ambiguous scenes, latest first",
     "clear": "clear the failed scenes or the queued edits",
@@ -89,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--data-dir", help="default: the plugin's data directory")
     worker.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="default: 900")
     worker.add_argument("--lock", type=int, help=argparse.SUPPRESS)
+    worker.add_argument("--successor", type=int, help=argparse.SUPPRESS)
     worker.add_argument("--rest", type=float, default=0.0, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
     demo = commands.add_parser(
@@ -106,12 +110,22 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     which.add_argument("--queue", action="store_true", help="only queued edits")
     parsers["sync"].add_argument("--force", action="store_true", help="also scenes in sync")
     parsers["sync"].add_argument("--dry-run", action="store_true", help="same as preview")
-    parsers["resync"].add_argument("scene_id", help="the number in the scene page's URL")
     parsers["resync"].add_argument(
-        "--rating-key", help="number of the scene's item in Plex; PlexSync remembers it"
+        "scene_id",
+        nargs="?",
+        help="the number in the scene page's URL; default: the scene saved last",
     )
+    parsers["resync"].add_argument(
+        "--rating-key",
+        help="number of the scene's item in Plex, several, or both; PlexSync remembers it",
+    )
+    parsers["approve"].add_argument("--no", action="store_true", help="drop it")
+    parsers["ignore"].add_argument("scene_id", help="the number in the scene page's URL")
+    parsers["ignore"].add_argument("--off", action="store_true", help="sync it again")
     parsers["resync"].add_argument("--dry-run", action="store_true", help="same as preview")
+    states = ", ".join(status.value for status in TROUBLE)
     reasons = ", ".join(f"{name} ({words})" for name, words in ERROR_WORDS.items())
+    reasons = f"{states}, {reasons}"
     for name in ("retry", "failed"):
         parsers[name].add_argument("--reason", help=f"only scenes that failed with: {reasons}")
     parsers["clear"].add_argument("what", choices=("failed", "queue"))
@@ -185,6 +199,7 @@ def _worker(chosen: argparse.Namespace) -> int:
     return run_worker(
         _data_dir(chosen),
         inherited_lock=chosen.lock,
+        successor=chosen.successor,
         idle_timeout=chosen.idle_timeout,
         rest=chosen.rest,
     )

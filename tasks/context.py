@@ -9,9 +9,12 @@ from typing import Any
 
 from common.redaction import Redactor
 from stash.client import StashClient
-from tasks.foreground import Progress
+from tasks.foreground import Progress, run_command
 from validation.config import PlexSyncConfig
 from worker.config_provider import StashConfigProvider
+
+#: The argument `rating_key` that chooses all candidates.
+BOTH = "both"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Context:
     tell: Callable[[str, str], object]
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
+    def run(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a command carried out; see `tasks.foreground.run_command`."""
+        return run_command(self.data_dir, self.entry, command, arguments, self.progress, self.tell)
+
     def config(self) -> PlexSyncConfig:
         """Return the settings in effect.
 
@@ -72,15 +79,19 @@ def scene_id_of(arguments: Mapping[str, Any]) -> int:
     return _number(arguments, "scene_id", "a scene id", "the number in the scene page's URL")
 
 
-def rating_key_of(arguments: Mapping[str, Any]) -> int | None:
-    """Return the argument `rating_key`, or None.
+def rating_keys_of(arguments: Mapping[str, Any]) -> list[int] | str | None:
+    """Return the argument `rating_key`: one or several, `BOTH` for all candidates, or None.
 
     Raises:
         UsageError: It is not a rating key.
     """
-    if str(arguments.get("rating_key") or "").strip() == "":
+    text = str(arguments.get("rating_key") or "").strip()
+    if not text:
         return None
-    return _number(arguments, "rating_key", "a rating key", "the number of an item in Plex")
+    if text.casefold() == BOTH:
+        return BOTH
+    kind, hint = "a rating key", "the number of an item in Plex, several numbers, or both"
+    return [_number({"rating_key": part}, "rating_key", kind, hint) for part in text.split(",")]
 
 
 def is_set(arguments: Mapping[str, Any], name: str) -> bool:

@@ -1,95 +1,93 @@
-"""Show, retry and clear failed scenes; clear the queue."""
+"""Show, retry and clear scenes that need the user; clear the queue."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
+from history.records import Agreement, Status
 from plex.matcher import describe
 from queue.dlq import DeadLetterQueue
-from queue.inbox import Inbox
 from queue.manager import QueueManager
-from queue.models import RETRY_FIELDS, SyncJob
 from tasks.context import Context, Result, is_set
-from tasks.foreground import drain_queue
-from tasks.wording import counted, error_words
+from tasks.summary import summarize
+from tasks.wording import STATUS_WORDS, counted, error_words
+from worker.attention import has_reason, needing_user
+from worker.bootstrap import open_history_readonly
 
-#: Dead letters shown of each type of error, also by `failed --json`.
+#: Scenes shown in each state, also by `failed --json`.
 _SHOWN = 100
-#: Listed first, because only the user can resolve an ambiguous match.
-_FIRST = "AmbiguousMatch"
 
 
 def show_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """List the dead letters, latest first; for ambiguous scenes, also their candidates.
+    """List the scenes that need the user; for ambiguous scenes, also their candidates.
 
     Args:
-        arguments: `reason`: only this type of error.
+        arguments: `reason`: only this status, or this type of error.
 
     Raises:
-        OSError, sqlite3.Error: The dead letters are not readable.
+        OSError, sqlite3.Error: The records are not readable.
     """
     reason = _reason(arguments)
+    with open_history_readonly(context.data_dir) as history:
+        rows = list(needing_user(history, reason))
+    counts = Counter(row.status.value for row in rows)
+    found = [_brief(row) for row in _first_of_each(rows)]
     with closing(_letters(context)) as dlq:
-        counts = dlq.count_by_error()
-        types = (
-            sorted(counts, key=lambda error: (error != _FIRST, error))
-            if reason is None
-            else [reason]
-        )
-        shown = [letter for error in types for letter in dlq.get_recent(_SHOWN, error_type=error)]
+        known = {row.scene_id for row in rows}
+        others = [
+            letter
+            for letter in dlq.get_recent(dlq.get_count())
+            if letter["scene_id"] not in known
+            and letter["error_type"] != "PlexNotFound"
+            and has_reason(letter["error_type"], reason)
+        ]
+    counts.update(letter["error_type"] for letter in others)
+    found += [_brief_letter(letter) for letter in others[:_SHOWN]]
     text = (
-        f"Failed: {sum(counts.values())} ({counted(counts)}), {len(shown)} shown"
+        f"Failed: {sum(counts.values())} ({counted(counts)}), {len(found)} shown"
         if counts
         else "Failed: none"
     )
-    return Result(
-        text, {"counts": counts, "failed": [_brief(one) for one in shown]}, [*map(_line, shown)]
-    )
+    return Result(text, {"counts": dict(counts), "failed": found}, [*map(_line, found)])
 
 
 def retry_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Queue the jobs of dead letters again and process the queue.
+    """Queue failed scenes again and sync them.
 
     Args:
-        arguments: `reason`: only this type of error.
+        arguments: `reason`: only this status, or this type of error.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    reason = _reason(arguments)
-    count = 0
-    with closing(_letters(context)) as dlq, closing(Inbox(context.data_dir)) as inbox:
-        for letter in dlq.get_recent(dlq.get_count()):
-            if letter["job"] and reason in (None, letter["error_type"]):
-                inbox.put(_fresh(letter["job"]))  # before the delete: a kill must not lose the job
-                dlq.delete(letter["id"])
-                count += 1
-    waiting = None
-    if count:
-        waiting = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
-    with closing(_letters(context)) as dlq:
-        left = dlq.get_count()
-    text = f"Retry failed: {count} retried, {left} failed scenes left" + (
-        f". {waiting}" if waiting else ""
-    )
-    return Result(text, {"retried": count, "failed": left}, ok=waiting is None)
+    started = {"started_at": time.time()}  # a worker may be done before the second command
+    result = context.run("retry", {"reason": _reason(arguments)})
+    if result.get("reason"):
+        return Result(f"Retry failed: {result['reason']}", result, ok=False)
+    count = result.get("retried", 0)
+    if not count:
+        return Result("Retry failed: nothing to retry", {"retried": 0})
+    done = summarize(f"Retry failed: {count} retried", context.run("drain", started))
+    return Result(done.summary, {"retried": count, **done.data}, done.lines, ok=done.ok)
 
 
 def clear_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Delete dead letters. Their scenes stay unsynced until they are saved again.
+    """Clear the list of failed scenes. They stay unsynced until they are saved again.
 
     Args:
-        arguments: `reason`: only this type of error.
+        arguments: `reason`: only this status, or this type of error.
 
     Raises:
-        OSError, sqlite3.Error: The dead letters are not writable.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    with closing(_letters(context)) as dlq:
-        count = dlq.clear(_reason(arguments))
-    return Result(f"Clear failed: {count} removed from the list", {"dropped": count})
+    result = context.run("clear_failed", {"reason": _reason(arguments)})
+    if result.get("reason"):
+        return Result(f"Clear failed: {result['reason']}", result, ok=False)
+    return Result(f"Clear failed: {result['dropped']} removed from the list", result)
 
 
 def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
@@ -99,15 +97,16 @@ def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
         arguments: `confirm`: really drop them.
 
     Raises:
-        OSError, sqlite3.Error: The queue is not writable.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    confirmed = is_set(arguments, "confirm")
+    if is_set(arguments, "confirm"):
+        result = context.run("clear_queue", {})
+        if result.get("reason"):
+            return Result(f"Clear queue: {result['reason']}", result, ok=False)
+        text = f"Clear queue: {result['dropped']} queued edits dropped"
+        return Result(f"{text}. The next comparison finds their scenes again", result)
     with QueueManager(context.data_dir) as queue:
-        queue.import_spool()
-        count = queue.clear_waiting() if confirmed else queue.counts()["pending"]
-    if confirmed:
-        text = f"Clear queue: {count} queued edits dropped. Sync all scenes syncs their scenes"
-        return Result(text, {"dropped": count})
+        count = queue.counts()["pending"] + queue.count_spooled()
     text = f"Clear queue: {count} queued edits" + (
         ". To drop them, run it with confirm=true (--confirm)" if count else ""
     )
@@ -122,21 +121,49 @@ def _reason(arguments: Mapping[str, Any]) -> str | None:
     return str(arguments.get("reason") or "").strip() or None
 
 
-def _fresh(job: SyncJob) -> SyncJob:
-    """Return the job without its retry state."""
-    fresh = {key: value for key, value in job.items() if key not in RETRY_FIELDS}
-    return cast(SyncJob, fresh)
+def _first_of_each(rows: Iterable[Agreement]) -> list[Agreement]:
+    shown: Counter[Status] = Counter()
+    found = []
+    for row in rows:
+        shown[row.status] += 1
+        if shown[row.status] <= _SHOWN:
+            found.append(row)
+    return found
 
 
-def _brief(letter: dict[str, Any]) -> dict[str, Any]:
-    names = ("id", "scene_id", "error_type", "error_message", "details", "retry_count", "failed_at")
-    return {name: letter[name] for name in names}
+def _brief(row: Agreement) -> dict[str, Any]:
+    details = row.details or {}
+    return {
+        "scene_id": row.scene_id,
+        "status": row.status.value,
+        "reason": row.reason,
+        "rating_key": row.rating_key or None,
+        "candidates": details.get("candidates", []),
+        "failed_at": row.checked_at,
+    }
 
 
-def _line(letter: dict[str, Any]) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(letter["failed_at"]))
-    name = str(letter["job_key"] or f"scene {letter['scene_id']}").replace("_", " ")
-    line = f"{when} {name}: {error_words(letter['error_type'])}: {letter['error_message']}"
-    candidates = (letter["details"] or {}).get("candidates", [])
-    choices = "; ".join(f"rating_key {one['rating_key']} = {describe([one])}" for one in candidates)
-    return f"{line} - choose one with Re-sync scene: {choices}" if choices else line
+def _brief_letter(letter: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "scene_id": letter["scene_id"] or None,
+        "status": letter["error_type"],
+        "reason": letter["error_message"],
+        "rating_key": None,
+        "candidates": (letter["details"] or {}).get("candidates", []),
+        "failed_at": letter["failed_at"],
+        "job": letter["job_key"],
+    }
+
+
+def _line(one: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one["failed_at"]))
+    name = str(one.get("job") or f"scene {one['scene_id']}").replace("_", " ")
+    try:
+        words = STATUS_WORDS[Status(one["status"])]
+    except ValueError:
+        words = error_words(one["status"])
+    line = f"{when} {name}: {words}: {one['reason']}"
+    choices = "; ".join(
+        f"rating_key {each['rating_key']} = {describe([each])}" for each in one["candidates"]
+    )
+    return f"{line} - choose one, or both, with Re-sync scene: {choices}" if choices else line

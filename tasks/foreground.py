@@ -1,91 +1,97 @@
-"""Process the queue in the foreground, or follow the worker that is already running."""
+"""Have a command carried out: here, or by the worker that is already running."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
-from queue.ack_queue import JobQueue
-from queue.manager import QueueManager
-from queue.operations import get_stats
+from queue.commands import DONE, DROPPED, Commands
+from queue.lease import Lease
 from worker.bootstrap import build_worker
-from worker.process import WorkerLock, ensure_worker
-from worker.state import load_state
+from worker.commands import open_commands
+from worker.process import SILENT_AFTER, WorkerLock, ensure_worker
 
-#: Seconds between two looks at a worker's progress.
-_LOOK = 0.5
-#: Seconds without progress after which the problem that the worker reports is the reason.
-_STALLED = 3.0
-#: Seconds without progress after which following ends.
-_GIVE_UP = 30.0
+#: Seconds between two looks at a command's progress.
+_LOOK = 0.2
+#: Attempts at a command whose database was replaced meanwhile.
+_ATTEMPTS = 3
 
 Progress = Callable[[int, int], object]
 Tell = Callable[[str, str], object]
 
 
-def drain_queue(data_dir: str, entry: str, progress: Progress, tell: Tell) -> str | None:
-    """Process all jobs that are due.
+def run_command(
+    data_dir: str,
+    entry: str,
+    name: str,
+    arguments: Mapping[str, Any],
+    progress: Progress = lambda done, left: None,
+    tell: Tell = lambda level, text: None,
+) -> dict[str, Any]:
+    """Leave a command for the worker, wait for its result and return it.
+
+    Where no worker is alive, this process is the worker until the command is done. If this process
+    is killed, the command and what it began are dropped.
 
     Args:
-        entry: Path of `PlexSync.py`.
-        progress: Called with jobs done and jobs left.
-        tell: Called with (level, text) of a message to the user.
+        entry: path of `PlexSync.py`.
+        progress: called with (done, left).
+        tell: called with (level, text) of a message to the user.
 
     Returns:
-        None when no due job is left, else the reason in one line.
+        The result; its `reason` says in one line why something is left to do.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: See `worker.bootstrap.build_worker`.
+        ValueError, OSError, sqlite3.Error: see `worker.bootstrap.build_worker`.
     """
-    lock = WorkerLock(data_dir)
-    if not lock.acquire():
-        return _follow(data_dir, entry, progress)
+    with Lease.take(data_dir) as lease, closing(open_commands(data_dir)) as commands:
+        for _ in range(_ATTEMPTS):
+            command_id = commands.add(name, dict(arguments), lease.name)
+            lock = WorkerLock(data_dir)
+            if lock.acquire():
+                reason = _run_here(data_dir, entry, lock, command_id, progress, tell)
+            else:
+                reason = _follow(data_dir, entry, commands, command_id, progress)
+            result = commands.result(command_id)
+            if result is not None:
+                return {"reason": result["error"]} if "error" in result else result
+            if reason is not None:
+                return {"reason": reason}
+    return {"reason": "the queue's database was damaged; run this again"}
+
+
+def _run_here(
+    data_dir: str, entry: str, lock: WorkerLock, command_id: int, progress: Progress, tell: Tell
+) -> str | None:
+    """Be the worker until the command is done; return why it is not."""
     try:
         with build_worker(data_dir, lock, tell=tell) as worker:
-            finished = worker.drain(progress)
-            state, disabled = worker.health.to_dict(), worker.disabled
+            worker.run_until(command_id, progress)
+            has_work, reason = worker.has_work(), worker.health.obstacle()
+            disabled = worker.disabled
     finally:
         lock.release()
-    left = get_stats(data_dir)["pending"]
-    if left and not disabled:
-        ensure_worker(data_dir, entry)  # for retries and for jobs that were added meanwhile
-    if finished:
-        return None
-    return f"{_problem(state) or 'Plex or Stash does not answer'}; {left} scenes are queued"
+    if has_work and not disabled:
+        ensure_worker(data_dir, entry)  # for retries, read-backs and what came meanwhile
+    return reason
 
 
-def _follow(data_dir: str, entry: str, progress: Progress) -> str | None:
-    """Report the progress of the running worker until no due job is left or it stalls."""
-    with QueueManager(data_dir) as queue:
-        start = least = _due(queue)
-        last_progress = time.monotonic()
-        while left := _due(queue):
-            if left < least:
-                least, last_progress = left, time.monotonic()
-                progress(start - left, left)
-            ensure_worker(data_dir, entry)  # it may have exited or died
-            idle = time.monotonic() - last_progress
-            problem = _problem(load_state(data_dir)) if idle > _STALLED else None
-            if problem is not None:
-                return f"{problem}; {left} scenes are queued"
-            if idle > _GIVE_UP:
-                return f"{left} scenes are queued; the worker continues in the background"
-            time.sleep(_LOOK)
-    return None
-
-
-def _due(queue: JobQueue) -> int:
-    spooled = queue.count_spooled()  # before: an import meanwhile hides no job
-    counts = queue.counts(due_at=time.time())
-    return counts["pending"] + counts["in_progress"] + spooled
-
-
-def _problem(state: dict[str, Any]) -> str | None:
-    """Return the problem in a worker's own state, or None."""
-    if state.get("problem"):
-        return str(state["problem"])
-    return next(
-        (f"{name.capitalize()} is down" for name in ("plex", "stash") if state.get(name) == "open"),
-        None,
-    )
+def _follow(
+    data_dir: str, entry: str, commands: Commands, command_id: int, progress: Progress
+) -> str | None:
+    """Wait for the running worker; return why it is not done."""
+    last = None
+    while True:
+        command = commands.get(command_id)
+        if command is None or command.status in (DONE, DROPPED):
+            return None
+        reached = commands.progress(command_id)
+        if reached is not None and reached != last:
+            last = reached
+            progress(*reached)
+        if WorkerLock(data_dir).silent_for() > SILENT_AFTER:
+            return "the worker makes no progress"
+        ensure_worker(data_dir, entry)  # it may have exited or died
+        time.sleep(_LOOK)

@@ -11,7 +11,7 @@ from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview
 from tasks.report import report
 from tasks.status import status
-from tasks.sync import process_queue, resync, sync_all, sync_recent
+from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent
 
 Operation = Callable[[Context, Mapping[str, Any]], Result]
 
@@ -21,6 +21,8 @@ OPERATIONS: dict[str, Operation] = {
     "sync_recent": sync_recent,
     "sync_all": sync_all,
     "resync": resync,
+    "approve": approve,
+    "ignore": ignore,
     "process": process_queue,
     "status": status,
     "failed": show_failed,

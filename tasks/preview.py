@@ -1,15 +1,19 @@
-"""Task *Preview*: show what a sync would change in Plex, field by field; write nothing."""
+"""Task *Preview*: show what a sync would change in Plex, sums first; write nothing."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexPermanentError
+from plex.items import PlexItem
 from plex.matcher import AmbiguousMatch
+from plex.names import fold, without
+from plex.plan import Edits
 from queue.timestamps import parse_time
-from stash.client import StashUnavailable
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, scene_id_of
 from tasks.sync import DAY
@@ -18,8 +22,9 @@ from worker.bootstrap import open_readonly
 from worker.job_runner import JobRunner
 
 SCOPES = ("recent", "all", "scene")
-#: Scenes read from Stash in one query.
-_BATCH = 40
+#: Scenes read from Stash in one query, and items from Plex.
+_PAGE = 200
+_BATCH = 20
 #: Scenes whose changes are shown.
 _SHOWN = 500
 #: Outcome → its words in the summary.
@@ -30,6 +35,37 @@ _WORDS = {
     "not_found": "not in Plex",
     "skipped": "skipped",
 }
+_LISTS = {"collection": "collections", "genre": "genres", "actor": "actors"}
+
+
+@dataclass
+class Sums:
+    """What a sync would change, all scenes together."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    #: Plex field → scenes in which it would be written
+    fields: Counter[str] = field(default_factory=Counter)
+    #: of these, where the field is locked in Plex
+    locked: Counter[str] = field(default_factory=Counter)
+    #: fields kept as a person changed them in Plex
+    kept: Counter[str] = field(default_factory=Counter)
+    #: kind → folded name → name that Plex would get
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: bytes
+    poster_size: int = 0
+
+    def add(self, item: PlexItem, edits: Edits, poster: bytes | None) -> None:
+        """Add one item's changes."""
+        for name, (before, after) in edits.changes.items():
+            self.fields[name] += 1
+            self.locked[name] += name in item.locked
+            if isinstance(after, tuple) and isinstance(before, tuple):
+                added = self.names.setdefault(name, {})
+                added.update({fold(one): one for one in without(after, before)})
+        self.kept.update(edits.kept)
+        if poster is not None:
+            self.fields["poster"] += 1
+            self.poster_size += len(poster)
 
 
 def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
@@ -43,59 +79,61 @@ def preview(context: Context, arguments: Mapping[str, Any]) -> Result:
         StashUnavailable, StashRefused, StashQueryError, SettingsError
         PlexTemporaryError, PlexPermanentError
     """
-    config = context.config()
+    config, sums = context.config(), Sums()
     changed: list[dict[str, Any]] = []
-    counts = dict.fromkeys(_WORDS, 0)
-    ids = _scene_ids(context, arguments)
     with open_readonly(context.data_dir, config, context.stash) as runner:
-        for done, scene in enumerate(_read(context, ids), 1):
-            in_scope = scene.organized or not config.only_organized
-            kind, changes = _preview_one(runner, scene) if in_scope else ("skipped", {})
-            counts[kind] += 1
+        for scene, done, total in _scenes(context, runner, arguments):
+            kind, changes = _preview_one(runner, scene, sums)
+            sums.outcomes[kind] += 1
             if changes and len(changed) < _SHOWN:
-                changed.append({"scene_id": scene.id, "changes": changes})
-            context.progress(done, len(ids) - done)
-    text = ", ".join(f"{count} {_WORDS[kind]}" for kind, count in counts.items())
-    return Result(f"Preview: {text}", {**counts, "scenes": changed}, [*_lines(changed)])
+                changed.append({"scene_id": scene.id, **changes})
+            context.progress(done, max(0, total - done))
+        new = _new_names(runner, sums)
+    text = ", ".join(f"{sums.outcomes[kind]} {words}" for kind, words in _WORDS.items())
+    data = {
+        **{kind: sums.outcomes[kind] for kind in _WORDS},
+        "fields": dict(sums.fields),
+        "locked": {name: count for name, count in sums.locked.items() if count},
+        "kept": dict(sums.kept),
+        "new": {kind: len(names) for kind, names in new.items()},
+        "poster_bytes": sums.poster_size,
+        "scenes": changed,
+    }
+    return Result(f"Preview: {text}", data, [*_sums_lines(sums, new), *_lines(changed)])
 
 
-def _scene_ids(context: Context, arguments: Mapping[str, Any]) -> list[int]:
+def _scenes(
+    context: Context, runner: JobRunner, arguments: Mapping[str, Any]
+) -> Iterator[tuple[Scene, int, int]]:
+    """Yield (scene, number so far, total)."""
     scope = str(arguments.get("scope") or ("scene" if arguments.get("scene_id") else "recent"))
+    if scope not in SCOPES:
+        raise UsageError(f"scope is {scope!r}: must be one of {', '.join(SCOPES)}")
+    stash = context.stash
     if scope == "scene":
-        return [scene_id_of(arguments)]
-    if scope == "all":
-        return [scene_id for page in context.stash.all_scenes() for scene_id, _ in page]
-    if scope == "recent":
-        since = time.time() - DAY
-        found = context.stash.updated_since(since)
-        return [
-            scene_id for scene_id, updated_at in found if (parse_time(updated_at) or since) >= since
-        ]
-    raise UsageError(f"scope is {scope!r}: must be one of {', '.join(SCOPES)}")
+        scene = stash.find_scene(scene_id_of(arguments))
+        if scene is None:
+            raise UsageError(f"Stash has no scene {scene_id_of(arguments)}")
+        yield scene, 1, 1
+        return
+    since = time.time() - DAY if scope == "recent" else None
+    wanted = None if since is None else stash.updated_filter(since)
+    total, done, last = stash.scene_count(wanted), 0, 0
+    while page := stash.page_after(last, _PAGE, wanted):
+        last = page[-1].id
+        some = [one for one in page if since is None or (parse_time(one.updated_at) or 0) >= since]
+        done += len(page) - len(some)
+        for start in range(0, len(some), _BATCH):
+            batch = some[start : start + _BATCH]
+            runner.read_ahead(batch)
+            for scene in batch:
+                done += 1
+                yield scene, done, total
 
 
-def _read(context: Context, ids: list[int]) -> Iterator[Scene]:
-    for start in range(0, len(ids), _BATCH):
-        batch = ids[start : start + _BATCH]
-        if len(batch) == 1:
-            scene = context.stash.find_scene(batch[0])
-            if scene is None:
-                raise UsageError(f"Stash has no scene {batch[0]}")
-            yield scene
-        else:
-            yield from _read_batch(context, batch)
-
-
-def _read_batch(context: Context, batch: list[int]) -> Iterator[Scene]:
+def _preview_one(runner: JobRunner, scene: Scene, sums: Sums) -> tuple[str, dict[str, Any]]:
     try:
-        yield from context.stash.find_scenes(batch)
-    except StashUnavailable:  # one missing scene makes Stash reject the whole query
-        yield from (scene for scene in map(context.stash.find_scene, batch) if scene is not None)
-
-
-def _preview_one(runner: JobRunner, scene: Scene) -> tuple[str, dict[str, Any]]:
-    try:
-        item, edits = runner.preview(scene)
+        found = runner.preview(scene)
     except PlexNotFound:
         return "not_found", {}
     except AmbiguousMatch:
@@ -104,19 +142,53 @@ def _preview_one(runner: JobRunner, scene: Scene) -> tuple[str, dict[str, Any]]:
         raise
     except PermanentError:  # the scene has no file
         return "skipped", {}
-    if not edits.changes:
+    if not found:
+        return "skipped", {}
+    fields: dict[str, Any] = {}
+    kept: list[str] = []
+    for item, edits, poster in found:
+        sums.add(item, edits, poster)
+        kept += edits.kept
+        changes = {name: {"from": one, "to": other} for name, (one, other) in edits.changes.items()}
+        if poster is not None:
+            changes["poster"] = {"from": "", "to": f"the scene's cover, {len(poster)} bytes"}
+        fields |= changes
+    if not fields and not kept:
         return "in_sync", {}
-    fields = {
-        name: {"from": before, "to": after} for name, (before, after) in edits.changes.items()
-    }
-    return "changed", {"item": f"{item.title} ({item.library})", "fields": fields}
+    item = found[0][0]
+    shown = {"item": f"{item.title} ({item.library})", "fields": fields, "kept": kept}
+    return ("changed" if fields else "in_sync"), shown
+
+
+def _new_names(runner: JobRunner, sums: Sums) -> dict[str, list[str]]:
+    """Return kind → names that no item in Plex has yet."""
+    new = {}
+    for kind in _LISTS:
+        added = sums.names.get(kind) or {}
+        known = runner.plex.vocabulary(kind) if added else frozenset()
+        new[kind] = [name for key, name in added.items() if key not in known]
+    return new
+
+
+def _sums_lines(sums: Sums, new: Mapping[str, list[str]]) -> Iterator[str]:
+    for name, count in sums.fields.items():
+        locked = f", {sums.locked[name]} of them locked in Plex" if sums.locked[name] else ""
+        size = f", {sums.poster_size / 1e6:.1f} MB" if name == "poster" else ""
+        yield f"{name}: {count} scenes would change{locked}{size}"
+    for kind, words in _LISTS.items():
+        if new[kind]:
+            yield f"New {words} in Plex: {len(new[kind])} ({_shown(new[kind][:10])})"
+    for name, count in sums.kept.items():
+        yield f"{name}: kept in {count} scenes as it is in Plex (locked there)"
 
 
 def _lines(changed: list[dict[str, Any]]) -> Iterator[str]:
     for one in changed:
-        for name, change in one["changes"]["fields"].items():
+        for name, change in one["fields"].items():
             before, after = _shown(change["from"]), _shown(change["to"])
             yield f"Scene {one['scene_id']} {name}: {before} -> {after}"
+        for name in one["kept"]:
+            yield f"Scene {one['scene_id']} {name}: kept as it is in Plex (locked there)"
 
 
 def _shown(value: object) -> str:

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import islice
 from typing import Any
 
 from common.files import replace_private
 from common.sqlite import connect
-from plex.history import WriteHistory
+from common.version import VERSION
 from plex.index import FileIndex
 from plex.paths import name_of, stem_of
 from queue.dlq import DeadLetterQueue
@@ -22,14 +23,16 @@ from tasks.check import PACKAGES
 from tasks.context import Context, Result, is_set
 from tasks.status import collect
 from validation.errors import PermanentError, SettingsError, TransientError
-from worker.bootstrap import HISTORY_FILE, INDEX_FILE
+from worker.attention import needing_user
+from worker.bootstrap import INDEX_FILE, open_history_readonly
 from worker.logfile import FILE as LOG_FILE
 from worker.logfile import tail
 
 #: Last lines of the log in a report.
 _LINES = 500
-#: Latest dead letters in a report.
+#: Latest dead letters in a report, and scenes that need the user.
 _LETTERS = 20
+_SCENES = 50
 #: Shorter private texts are not searched for: they occur inside ordinary words.
 _SHORTEST = 3
 # Quoted text is a title or a name. A slash begins a path, which ends at punctuation.
@@ -51,6 +54,8 @@ def report(context: Context, arguments: Mapping[str, Any]) -> Result:
         pseudonyms = Pseudonyms(_known_texts(context))
         sections = {title: pseudonyms.apply(body) for title, body in sections.items()}
         status["problem"] = pseudonyms.apply(status["problem"] or "")
+        counts = status["folders"].values()
+        status["folders"] = {f"folder-{number}": count for number, count in enumerate(counts, 1)}
     sections["Status"] = json.dumps(
         {key: value for key, value in status.items() if key != "log"}, indent=1
     )
@@ -105,8 +110,10 @@ def _known_texts(context: Context) -> Iterator[str]:
             yield file
             yield name_of(file)
             yield stem_of(file)
-    with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as history:
-        yield from WriteHistory(history).texts()
+    with open_history_readonly(context.data_dir) as history:
+        yield from history.texts()
+        for row in needing_user(history):
+            yield from _strings(row.details)
     with closing(DeadLetterQueue(context.data_dir)) as dlq:
         for letter in dlq.get_recent(dlq.get_count()):
             yield from _strings(letter["details"])
@@ -126,10 +133,13 @@ def _strings(value: Any) -> Iterator[str]:
 def _sections(context: Context) -> dict[str, str]:
     with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
         letters = dlq.get_recent(_LETTERS)
+    with open_history_readonly(context.data_dir) as history:
+        rows = list(islice(needing_user(history), _SCENES))
     return {
         "Versions": _versions(context),
         "Settings": _settings(context),
-        "Failed": "\n".join(
+        "Needing you": "\n".join(f"{row.status.value}: {row.reason}" for row in rows),
+        "Dead letters": "\n".join(
             f"{one['error_type']}: {one['error_message']}\n{one['stack_trace']}" for one in letters
         ),
         "Log": "".join(tail(os.path.join(context.data_dir, LOG_FILE), _LINES)),
@@ -140,7 +150,7 @@ def _versions(context: Context) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     lines = [
-        f"PlexSync {plugin_version(context.entry)}",
+        f"PlexSync {VERSION}",
         f"Python {sys.version}",
         platform.platform(),
     ]
@@ -162,15 +172,3 @@ def _settings(context: Context) -> str:
     except (TransientError, PermanentError, SettingsError) as error:
         return str(error)
     return "\n".join(f"{key} = {value!r}" for key, value in config.shown().items())
-
-
-def plugin_version(entry: str) -> str:
-    """Return the version in the manifest beside `entry`, or "unknown"."""
-    try:
-        with open(
-            os.path.join(os.path.dirname(entry), "PlexSync.yml"), encoding="utf-8"
-        ) as manifest:
-            found = re.search(r"^version: *(\S+)", manifest.read(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else "unknown"

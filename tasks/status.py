@@ -17,9 +17,14 @@ from queue.manager import QueueManager
 from queue.operations import get_stats, load_sync_timestamps
 from tasks.context import Context, Result
 from tasks.wording import counted
-from worker.bootstrap import INDEX_FILE
+from worker.attention import needing_user
+from worker.bootstrap import INDEX_FILE, open_history_readonly
+from worker.commands import by_folder
 from worker.logfile import FILE as LOG_FILE
 from worker.process import SILENT_AFTER, WorkerLock, worker_alive, worker_pid
+from worker.reconcile.approval import HELD, WHAT_TO_DO, describe
+from worker.reconcile.passes import FULL_ENDED
+from worker.reconcile.quick import RAN_AT
 from worker.state import load_state
 
 
@@ -33,7 +38,15 @@ def status(context: Context, arguments: Mapping[str, Any]) -> Result:
     worker, hooks = data["worker"], data["hook_ms"]
     lines = [
         f"Queue: {data['waiting']} waiting{_retrying(data)}, {data['in_progress']} in progress",
-        f"Failed: {counted(data['failed']) or 'none'}",
+        f"Scenes: {counted(data['scenes']) or 'none known yet'}",
+        f"Needing you: {data['needing_you'] or 'none'}"
+        + (" (Show failed and ambiguous lists them)" if data["needing_you"] else ""),
+        f"Kept as changed in Plex: {data['kept']}",
+        *[f"Not in Plex: {count} in {folder}" for folder, count in data["folders"].items()],
+        *([f"Waiting for your approval: {data['held']}. {WHAT_TO_DO}"] if data["held"] else []),
+        f"Dead letters: {counted(data['failed']) or 'none'}",
+        f"Compared with Stash and Plex: {_when(data['quick_pass_at'])} (recent changes),"
+        f" {_when(data['full_pass_at'])} (all scenes)",
         f"Worker: {_worker(worker)}",
         f"Plex: {_server(state.get('plex'), worker['alive'])}",
         f"Stash: {_server(state.get('stash'), worker['alive'])}",
@@ -47,8 +60,8 @@ def status(context: Context, arguments: Mapping[str, Any]) -> Result:
         f"Log: {data['log']}",
     ]
     ok = data["problem"] is None and not worker["silent"]
-    failed = sum(data["failed"].values())
-    text = f"Status: {data['waiting']} waiting, {failed} failed, worker {_worker(worker)}"
+    need = f"{data['needing_you']} scenes need you"
+    text = f"Status: {data['waiting']} waiting, {need}, worker {_worker(worker)}"
     return Result(f"{text}. {data['problem']}" if data["problem"] else text, data, lines, ok=ok)
 
 
@@ -64,7 +77,20 @@ def collect(context: Context) -> dict[str, Any]:
     with closing(DeadLetterQueue(data_dir, redact=context.redactor.redact)) as dlq:
         failed = dlq.count_by_error()
     alive = worker_alive(data_dir)
+    with open_history_readonly(data_dir) as history:
+        scenes = {status.value: count for status, count in history.count().items()}
+        held = history.get(HELD)
+        compared = {
+            "scenes": scenes,
+            "needing_you": sum(1 for _ in needing_user(history)),
+            "kept": history.count_kept(),
+            "folders": by_folder(history),
+            "held": describe(held["reasons"]) if held else None,
+            "quick_pass_at": history.get(RAN_AT),
+            "full_pass_at": history.get(FULL_ENDED),
+        }
     return {
+        **compared,
         "waiting": stats["pending"],
         "in_progress": stats["in_progress"],
         "retrying": retrying,

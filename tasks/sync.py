@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from typing import Any
 
-from common.sqlite import connect
+from history.records import Agreement, Status
 from plex.exceptions import PlexNotFound
-from plex.history import WriteHistory
-from plex.matcher import AmbiguousMatch, describe
-from queue.dlq import DeadLetterQueue
-from queue.inbox import Inbox
-from queue.manager import QueueManager
-from queue.models import create_bulk_job
-from queue.operations import enqueue, load_sync_timestamps
-from queue.timestamps import is_synced, parse_time
+from plex.matcher import describe, describe_candidates
 from stash.records import Scene
-from tasks.context import Context, Result, UsageError, is_set, rating_key_of, scene_id_of
-from tasks.foreground import drain_queue
-from tasks.wording import error_words
-from worker.bootstrap import HISTORY_FILE, open_readonly
-from worker.job_runner import desired
+from tasks.context import Context, Result, UsageError, is_set, rating_keys_of, scene_id_of
+from tasks.summary import summarize
+from worker.bootstrap import open_history_readonly, open_readonly
 
 DAY = 86_400.0
 
@@ -32,146 +21,164 @@ def sync_recent(context: Context, arguments: Mapping[str, Any]) -> Result:
     """Sync the scenes that changed in the last 24 hours and are not in sync.
 
     Args:
-        arguments: `force`: also scenes that are in sync.
+        arguments: `force`: also scenes that are in sync, over edits made in Plex.
 
     Raises:
-        See `_sync`.
+        StashUnavailable, StashRefused, StashQueryError
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
     since = time.time() - DAY
-    recent = [
-        one for one in context.stash.updated_since(since) if (parse_time(one[1]) or since) >= since
-    ]
-    return _sync(context, "Sync recent scenes", [recent], force=is_set(arguments, "force"))
+    recent = {"since": since, "filter": context.stash.updated_filter(since)}
+    return _sync(context, "Sync recent scenes", {**recent, "force": is_set(arguments, "force")})
 
 
 def sync_all(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Sync all scenes that are not in sync. After a stop, the next run resumes.
+    """Sync all scenes that are not in sync, those seen at installation too.
 
     Args:
-        arguments: `force`: also scenes that are in sync.
+        arguments: `force`: also scenes that are in sync, over edits made in Plex.
 
     Raises:
-        See `_sync`.
+        See `sync_recent`.
     """
-    return _sync(
-        context, "Sync all scenes", context.stash.all_scenes(), force=is_set(arguments, "force")
-    )
+    return _sync(context, "Sync all scenes", {"force": is_set(arguments, "force")})
 
 
 def process_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
     """Process all queued edits that are due.
 
     Raises:
-        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    reason = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
-    text = f"Process queue: {reason}" if reason else "Process queue: all due edits are processed"
-    return Result(text, {"waiting": reason} if reason else {}, ok=reason is None)
+    return summarize("Process queue", context.run("drain", {}))
+
+
+def approve(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Write what PlexSync holds back because it is much, or drop it.
+
+    Args:
+        arguments: `no`: drop it; the scenes stay as they are in Plex.
+
+    Raises:
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
+    """
+    refused, started = is_set(arguments, "no"), {"started_at": time.time()}
+    result = context.run("approve", {"no": refused})
+    if result.get("reason"):
+        return Result(f"Approve changes: {result['reason']}", result, ok=False)
+    if refused:
+        return Result("Approve changes: dropped; Plex stays as it is", result)
+    count = result.get("approved", 0)
+    if not count:
+        return Result("Approve changes: nothing waits for your approval", result)
+    return summarize(f"Approve changes: {count} scenes approved", context.run("drain", started))
+
+
+def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Leave a scene alone from now on.
+
+    Args:
+        arguments: `scene_id`; `off`: sync it again.
+
+    Raises:
+        UsageError
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
+    """
+    scene_id, is_off = scene_id_of(arguments), is_set(arguments, "off")
+    result = context.run("ignore", {"scene_id": scene_id, "off": is_off})
+    words = "is synced again" if is_off else "is left alone from now on"
+    reason = result.get("reason")
+    text = f"Scene {scene_id} {words}"
+    return Result(f"{text}: {reason}" if reason else text, result, ok=not reason)
 
 
 def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Sync one scene and its cover, even if it is in sync.
+    """Sync one scene and its cover, even if it is in sync, over edits made in Plex.
 
     Args:
-        arguments: `scene_id`; `rating_key`: the Plex item of this scene from now on.
+        arguments: `scene_id`: default: the scene saved last; `rating_key`: the Plex items of this
+            scene from now on, separated by commas, or `both` for all candidates.
 
     Raises:
-        UsageError: Stash has no such scene, or the item is not a candidate.
+        UsageError: Stash has no such scene, or an item is not a candidate.
         TransientError, PermanentError, SettingsError
-        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
+        ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    scene_id, rating_key = scene_id_of(arguments), rating_key_of(arguments)
-    scene = context.stash.find_scene(scene_id)
-    if scene is None:
-        raise UsageError(f"Stash has no scene {scene_id}")
-    if rating_key is not None:
-        _check_choice(context, scene, rating_key)
-    with closing(connect(os.path.join(context.data_dir, HISTORY_FILE))) as stored:
-        history = WriteHistory(stored)
-        history.forget_cover(scene_id)
-        if rating_key is not None:
-            history.choose(scene_id, rating_key)
+    scene = _scene(context, arguments)
+    wanted = rating_keys_of(arguments)
+    command: dict[str, Any] = {"scene_id": scene.id}
+    if wanted is not None:
+        command["items"] = _choose(context, scene, wanted)
     started = time.time()
-    with closing(Inbox(context.data_dir)) as inbox:
-        enqueue(inbox, scene_id, "metadata", {"resync": True})
-    reason = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
-    return _outcome(context, scene, started, reason)
+    result = context.run("resync", command)
+    return _outcome(context, scene, started, result)
 
 
-def _sync(
-    context: Context, name: str, pages: Iterable[list[tuple[int, str]]], *, force: bool
-) -> Result:
-    """Queue the scenes that are not in sync and process the queue.
-
-    Args:
-        pages: (id, updated_at) of scenes.
-
-    Raises:
-        StashUnavailable, StashRefused, StashQueryError
-        ValueError, OSError, sqlite3.Error: See `tasks.foreground.drain_queue`.
-    """
-    synced = load_sync_timestamps(context.data_dir)
-    queued = in_sync = 0
-    with QueueManager(context.data_dir) as queue:
-        for page in pages:
-            todo = [
-                one
-                for one, updated_at in page
-                if force or not is_synced(updated_at, synced.get(one))
-            ]
-            queue.put_many(create_bulk_job(scene_id) for scene_id in todo)
-            queued += len(todo)
-            in_sync += len(page) - len(todo)
-    reason = drain_queue(context.data_dir, context.entry, context.progress, context.tell)
-    text = f"{name}: {queued} queued, {in_sync} already in sync. {reason or 'All done'}"
-    data = {"queued": queued, "in_sync": in_sync, **({"waiting": reason} if reason else {})}
-    return Result(text, data, ok=reason is None)
+def _scene(context: Context, arguments: Mapping[str, Any]) -> Scene:
+    if str(arguments.get("scene_id") or "").strip():
+        scene_id = scene_id_of(arguments)
+        scene = context.stash.find_scene(scene_id)
+        if scene is None:
+            raise UsageError(f"Stash has no scene {scene_id}")
+        return scene
+    latest = context.stash.latest(1, 1)
+    if not latest:
+        raise UsageError("Stash has no scene")
+    return latest[0]
 
 
-def _check_choice(context: Context, scene: Scene, rating_key: int) -> None:
-    """Check that the item is a candidate of the scene.
+def _sync(context: Context, name: str, arguments: dict[str, Any]) -> Result:
+    arguments["started_at"] = time.time()
+    return summarize(name, context.run("sync", arguments))
+
+
+def _choose(context: Context, scene: Scene, wanted: list[int] | str) -> list[dict[str, Any]]:
+    """Return the chosen items for the command, all of them candidates.
 
     Raises:
-        UsageError: It is not; the text names the candidates.
+        UsageError: One is not; the text names the candidates.
     """
-    candidates: list[dict[str, Any]] = []
     with open_readonly(context.data_dir, context.config(), context.stash) as runner:
-        # Only in a read-only copy: an earlier choice must not hide the other candidates.
-        runner.history.choose(scene.id, None)
         try:
-            if runner.match(desired(scene), scene).rating_key == rating_key:
-                return
-        except AmbiguousMatch as error:
-            candidates = error.details["candidates"]
+            items = runner.matcher.candidates(scene)
         except PlexNotFound as error:
             raise UsageError(f"scene {scene.id}: {error}") from None
-    if rating_key not in [one["rating_key"] for one in candidates]:
-        known = "; ".join(f"{one['rating_key']} = {describe([one])}" for one in candidates)
-        reason = f"its candidates are {known}" if known else "its match with another is certain"
-        raise UsageError(f"item {rating_key} is not a candidate of scene {scene.id}: {reason}")
+        server = runner.plex.server
+    candidates = {item.rating_key: item for item in items}
+    keys = list(candidates) if isinstance(wanted, str) else wanted
+    strangers = [key for key in keys if key not in candidates]
+    if strangers:
+        known = "; ".join(
+            f"{one['rating_key']} = {describe([one])}" for one in describe_candidates(items)
+        )
+        raise UsageError(
+            f"item {strangers[0]} is not a candidate of scene {scene.id}: its candidates are"
+            f" {known}"
+        )
+    paths = {key: item.paths[0] if item.paths else "" for key, item in candidates.items()}
+    return [{"rating_key": key, "server": server, "path": paths[key]} for key in keys]
 
 
-def _outcome(context: Context, scene: Scene, started: float, reason: str | None) -> Result:
-    scene_id, data = scene.id, {"scene_id": scene.id}
-    if load_sync_timestamps(context.data_dir).get(scene_id, 0.0) >= started:
-        return Result(f"Scene {scene_id} is in sync", data)
-    with closing(DeadLetterQueue(context.data_dir, redact=context.redactor.redact)) as dlq:
-        letters = [
-            letter for letter in dlq.get_by_scene(scene_id) if letter["failed_at"] >= started
-        ]
-    why = letters[0]["error_message"] if letters else reason or _why_not(context, scene)
-    return Result(f"Scene {scene_id} could not be synced: {why}", {**data, "reason": why}, ok=False)
+def _outcome(context: Context, scene: Scene, started: float, result: Mapping[str, Any]) -> Result:
+    data: dict[str, Any] = {"scene_id": scene.id}
+    with open_history_readonly(context.data_dir) as history:
+        rows = history.of_scene(scene.id)
+    fresh = [row for row in rows if row.checked_at >= started]
+    if fresh and all(row.status in (Status.IN_SYNC, Status.WRITTEN) for row in fresh):
+        return Result(f"Scene {scene.id} is in sync", data)
+    why = _why_not(scene, fresh or rows, result)
+    return Result(f"Scene {scene.id} could not be synced: {why}", {**data, "reason": why}, ok=False)
 
 
-def _why_not(context: Context, scene: Scene) -> str:
-    """Return the reason why a scene that is not a dead letter is not in sync."""
-    with QueueManager(context.data_dir) as queue:
-        job = queue.find_waiting(f"scene_{scene.id}")
-    if job is None:
+def _why_not(scene: Scene, rows: list[Agreement], result: Mapping[str, Any]) -> str:
+    """Return the reason why a scene is not in sync."""
+    if result.get("reason"):
+        return str(result["reason"])
+    status = next((row.status for row in rows), None)
+    reason = next((row.reason for row in rows if row.reason), "")
+    if status is Status.SKIPPED and reason == "not organized":
         return "it is not organized, and the setting Only organized scenes is on"
-    error_type = job.get("last_error_type")
-    if error_type == PlexNotFound.__name__:
-        reason = f"no Plex item has the file {scene.files[0].path}"
-    else:
-        reason = error_words(error_type) if error_type else "it is queued"
-    return f"{reason}; PlexSync tries again automatically"
+    if status is Status.NOT_IN_PLEX:
+        path = scene.files[0].path if scene.files else ""
+        return f"no Plex item has the file {path}; PlexSync tries again automatically"
+    return reason or "it is queued; PlexSync tries again automatically"

@@ -1,8 +1,25 @@
-"""Words for what is stored under the names of exceptions."""
+"""Words for what is counted and recorded."""
 
 from __future__ import annotations
 
-#: Type of error, as `--reason` takes it: how lists and counts show it to a user.
+from collections.abc import Mapping
+
+from history.records import Status
+
+#: Status, as `--reason` takes it: how lists and counts show it to a user.
+STATUS_WORDS = {
+    Status.BASELINE: "not synced yet",
+    Status.IN_SYNC: "in sync",
+    Status.WRITTEN: "in sync",
+    Status.NOT_IN_PLEX: "not in Plex",
+    Status.AMBIGUOUS: "ambiguous",
+    Status.FAILED: "failed",
+    Status.REFUSED: "refused by Plex in part",
+    Status.SKIPPED: "skipped",
+    Status.IGNORED: "ignored",
+    Status.HELD: "held back",
+}
+#: Type of error of a dead letter: how lists and counts show it to a user.
 ERROR_WORDS = {
     "AmbiguousMatch": "ambiguous",
     "PlexNotFound": "not in Plex",
@@ -18,6 +35,13 @@ def error_words(error_type: str) -> str:
     return ERROR_WORDS.get(error_type, f"unexpected error ({error_type})")
 
 
-def counted(counts: dict[str, int]) -> str:
-    """Return counts by type of error in words, such as "7 not in Plex, 2 ambiguous"."""
-    return ", ".join(f"{count} {error_words(error)}" for error, count in counts.items())
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts by status or type of error in words, such as "7 not in Plex, 2 ambiguous"."""
+    return ", ".join(f"{count} {_words(name)}" for name, count in counts.items() if count)
+
+
+def _words(name: str) -> str:
+    try:
+        return STATUS_WORDS[Status(name)]
+    except ValueError:
+        return error_words(name)

@@ -27,7 +27,10 @@ from tests.isolation import Guard, private_home  # noqa: E402
 from tests.simulators.plex import PlexSimulator  # noqa: E402
 from tests.simulators.stash import StashSimulator  # noqa: E402
 
-PACKAGES = ("common", "queue", "validation", "stash", "plex", "hooks", "worker", "tasks")
+PACKAGES = (
+    *("common", "history", "queue", "validation", "stash", "plex", "hooks", "worker"),
+    "tasks",
+)
 
 
 class Trace:

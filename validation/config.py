@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import re
@@ -17,6 +19,13 @@ _TRUE = frozenset(("true", "1", "yes", "on", "y", "t"))
 _FALSE = frozenset(("false", "0", "no", "off", "n", "f"))
 _DEFAULT_PORT = 32400
 _WANTED_URL = "must be an address such as http://192.168.1.10:32400"
+
+#: Settings that change what is written, and where.
+_OUTCOME = (
+    "plex_libraries", "path_mappings", "strict_matching", "preserve_plex_edits", "only_organized",
+    "lock_fields", "sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers",
+    "sync_tags", "sync_collections", "sync_poster", "sync_rating", "repair_drift", "replace_lists",
+)  # fmt: skip
 
 log = logging.getLogger("plexsync.config")
 
@@ -83,6 +92,8 @@ class PlexSyncConfig(BaseModel):
     sync_collections: Switch = True
     sync_poster: Switch = True
     sync_rating: Switch = False
+    repair_drift: Switch = True
+    replace_lists: Switch = False
 
     @field_validator("plex_url", mode="before")
     @classmethod
@@ -127,6 +138,13 @@ class PlexSyncConfig(BaseModel):
         if not isinstance(value, str):
             return value
         return tuple(_mapping(part) for part in value.replace("\n", ";").split(";") if part.strip())
+
+    @property
+    def outcome_hash(self) -> str:
+        """A short hash of the settings that change what is written, and where."""
+        content = self.model_dump(mode="json", include=set(_OUTCOME))
+        text = json.dumps(content, sort_keys=True).encode("ascii")
+        return hashlib.blake2b(text, digest_size=6).hexdigest()
 
     def log_config(self) -> None:
         """Log the current settings, the token masked."""

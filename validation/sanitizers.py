@@ -35,6 +35,7 @@ _BLANKS_AND_LINES = re.compile(r"\s+")
 _LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _AROUND_LINES = re.compile(r" ?\n ?")
 _EMPTY_LINES = re.compile(r"\n{3,}")
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 #: Cut at the last blank if it lies beyond this fraction of the maximum length.
 _MIN_KEPT_FRACTION = 0.8
 
@@ -61,12 +62,20 @@ def sanitize_for_plex(
     return _cut(text, max_length) if len(text) > max_length else text
 
 
+def fold(name: str) -> str:
+    """Return a name as Plex compares it: ASCII letters without case, all else exactly.
+
+    Plex stores tags with SQLite's NOCASE (facts of its schema: `COLLATE NOCASE`).
+    """
+    return name.translate(_ASCII_LOWER)
+
+
 def sanitize_names(names: Sequence[str | None]) -> tuple[str, ...]:
-    """Sanitize names; drop empty ones and duplicates, ignoring case as Plex does."""
+    """Sanitize names; drop empty ones, and those that are one name to Plex."""
     kept: dict[str, str] = {}
     for text in names:
         name = sanitize_for_plex(text)
-        kept.setdefault(name.casefold(), name)
+        kept.setdefault(fold(name), name)
     kept.pop("", None)
     return tuple(kept.values())
 

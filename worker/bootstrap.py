@@ -5,7 +5,6 @@ The one place that knows all the parts.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -15,32 +14,32 @@ from common.env import Env, Timing, timing_from
 from common.files import remove_leftovers
 from common.hook_times import trim_hook_times
 from common.redaction import Redactor
-from common.sqlite import IN_MEMORY, connect
-from plex.history import WriteHistory
+from common.sqlite import connect
+from history.store import FILE as HISTORY_FILE
+from history.store import History, ReadOnlyHistory
 from plex.index import FileIndex
 from plex.session import PlexSession
 from queue.dlq import DATABASE as DLQ_DATABASE
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE as QUEUE_DATABASE
 from queue.inbox import QUEUE_DIR
+from queue.lease import remove_stale
 from queue.manager import QueueManager
 from queue.recovery import check_database
 from queue.spool import FOLDER as SPOOL
 from stash.client import StashClient
 from stash.connection import load_connection
 from validation.config import PlexSyncConfig
-from worker.catch_up import CatchUp
+from worker.commands import open_commands
 from worker.config_provider import StashConfigProvider
 from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
 from worker.process import WorkerLock
 from worker.processor import SyncWorker
 from worker.reporter import NullReporter, Reporter
+from worker.upgrade import OLD_HISTORY, open_history
 
 INDEX_FILE = "index.db"
-HISTORY_FILE = "memory.db"
-
-log = logging.getLogger("plexsync")
 
 
 @contextmanager
@@ -51,6 +50,7 @@ def build_worker(
     environ: Mapping[str, str] = os.environ,
     idle_timeout: float | None = None,
     tell: Callable[[str, str], object] | None = None,
+    after_damage: bool = False,
 ) -> Iterator[SyncWorker]:
     """Open everything in `data_dir` and yield a worker on it that was not started.
 
@@ -58,9 +58,11 @@ def build_worker(
         lock: held by the caller: jobs in progress are taken for a dead worker's.
         idle_timeout: seconds.
         tell: where (level, text) for a person goes; default: left for the next hook or task.
+        after_damage: a worker just met a damaged database, so they are checked thoroughly.
 
     Raises:
         ValueError: a PLEXSYNC_ variable is wrong.
+        NewerSchema: a newer PlexSync has used this data directory.
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
     env = Env(timing_from(environ, idle_timeout))
@@ -68,13 +70,15 @@ def build_worker(
     redactor.add(environ.get("PLEX_TOKEN"))
     with ExitStack() as stack:
         stack.callback(close_log, open_log(data_dir, redactor))
-        _clean_up(data_dir)
+        reporter = Reporter(data_dir, redactor=redactor, tell=tell)
+        _clean_up(data_dir, reporter, thorough=after_damage)
         queue = stack.enter_context(QueueManager(data_dir, auto_resume=True))
         dlq = stack.enter_context(closing(DeadLetterQueue(data_dir, redact=redactor.redact)))
-        index, history = (
-            stack.enter_context(closing(connect(os.path.join(data_dir, name), any_thread=True)))
-            for name in (INDEX_FILE, HISTORY_FILE)
+        commands = stack.enter_context(closing(open_commands(data_dir)))
+        index = stack.enter_context(
+            closing(connect(os.path.join(data_dir, INDEX_FILE), any_thread=True))
         )
+        history = stack.enter_context(open_history(data_dir, dlq, reporter, env))
         stash = open_stash(data_dir, redactor)
         worker = SyncWorker(
             queue,
@@ -83,12 +87,13 @@ def build_worker(
             data_dir,
             provider=StashConfigProvider(stash, data_dir, redactor, environ=environ, env=env),
             stash=stash,
-            plex=PlexSession(FileIndex(index), env),
-            history=WriteHistory(history),
-            catch_up=CatchUp(data_dir, stash, queue, now=env.time),
+            plex=PlexSession(FileIndex(index, now=env.time), env, history=history),
+            history=history,
+            commands=commands,
             lock=lock,
-            reporter=Reporter(data_dir, redactor=redactor, tell=tell),
+            reporter=reporter,
             env=env,
+            compares=True,
         )
         stack.callback(worker.stop)
         yield worker
@@ -98,24 +103,36 @@ def build_worker(
 def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[JobRunner]:
     """Yield what matches scenes as the worker does, for previews; it writes nothing.
 
-    A worker may be at work meanwhile. The index of Plex's files is shared with it; the write
-    history is a copy.
+    A worker may be at work meanwhile. The index of Plex's files is shared with it.
 
     Raises:
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
     with (
         closing(connect(os.path.join(data_dir, INDEX_FILE))) as index,
-        closing(connect(os.path.join(data_dir, HISTORY_FILE))) as stored,
-        closing(connect(IN_MEMORY)) as history,
+        open_history_readonly(data_dir) as history,
     ):
-        stored.backup(history)
         timing = Timing()
         env = Env(replace(timing, name_fresh=timing.index_fresh))
-        plex = PlexSession(FileIndex(index), env)
+        plex = PlexSession(FileIndex(index), env, history=history)
         plex.configure(config.model_copy(update={"trigger_plex_scan": False}))
         with closing(plex):
-            yield JobRunner(plex, stash, WriteHistory(history), NullReporter())
+            yield JobRunner(plex, stash, history, NullReporter(), env)
+
+
+@contextmanager
+def open_history_readonly(data_dir: str) -> Iterator[History]:
+    """Yield the history for reading: only the holder of the worker's lock may write it.
+
+    Raises:
+        NewerSchema, OSError, sqlite3.Error: it can't be read.
+    """
+    file = os.path.join(data_dir, HISTORY_FILE)
+    if not os.path.exists(file):
+        yield ReadOnlyHistory()
+        return
+    with closing(connect(file, any_thread=True)) as connection:
+        yield ReadOnlyHistory(connection)
 
 
 def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
@@ -123,13 +140,16 @@ def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
     return StashClient(lambda: load_connection(data_dir), redactor=redactor)
 
 
-def _clean_up(data_dir: str) -> None:
+def _clean_up(data_dir: str, reporter: Reporter, *, thorough: bool) -> None:
     """Remove leftovers of killed processes, and quarantine damaged databases."""
     queue_dir = os.path.join(data_dir, QUEUE_DIR)
     for folder in (data_dir, queue_dir, os.path.join(queue_dir, SPOOL)):
         remove_leftovers(folder)
     trim_hook_times(data_dir)
-    for name in (os.path.join(QUEUE_DIR, QUEUE_DATABASE), DLQ_DATABASE, INDEX_FILE, HISTORY_FILE):
-        moved = check_database(os.path.join(data_dir, name))
+    remove_stale(data_dir)
+    queue_file = os.path.join(QUEUE_DIR, QUEUE_DATABASE)
+    for name in (queue_file, DLQ_DATABASE, INDEX_FILE, HISTORY_FILE, OLD_HISTORY):
+        moved = check_database(os.path.join(data_dir, name), thorough=thorough)
         if moved:
-            log.error("The database %s was damaged; it is now %s, and a new one begun", name, moved)
+            text = f"The database {name} was damaged; it is now {moved}, and a new one is begun"
+            reporter.notify_user("warning", text)

@@ -10,15 +10,14 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from common.env import Env
 from plex.exceptions import PlexNotFound, PlexRejected, PlexTemporaryError
-from plex.session import PlexSession
-from stash.client import StashClient, StashQueryError, StashRefused, StashUnavailable
+from stash.client import StashQueryError, StashRefused, StashUnavailable
 from validation.errors import SettingsError
-from worker.backoff import max_delay
+from worker.backoff import STANDARD, max_delay
 from worker.circuit_breaker import CircuitBreaker, CircuitState
 from worker.config_provider import ConfigProvider
-from worker.reporter import Reporter
+from worker.parts import Parts
+from worker.state import save_state
 
 log = logging.getLogger("plexsync")
 
@@ -35,23 +34,18 @@ _PAUSE = (1.0, 10.0)
 class Health:
     """The health of Plex, of Stash and of the settings."""
 
-    def __init__(
-        self,
-        provider: ConfigProvider,
-        plex: PlexSession,
-        stash: StashClient | None,
-        reporter: Reporter,
-        env: Env,
-    ) -> None:
+    def __init__(self, provider: ConfigProvider, parts: Parts) -> None:
         """Start with everything well."""
         self.problem: str | None = None
         #: whether a server failed since the last success
         self.failing = False
         self._provider = provider
-        self._plex = plex
-        self._stash = stash
-        self._reporter = reporter
-        self._env = env
+        self._plex = parts.plex
+        self._stash = parts.stash
+        self._reporter = parts.reporter
+        env = self._env = parts.env
+        self._data_dir = parts.data_dir
+        self._published: dict[str, Any] | None = None
         recovery = env.timing.recovery
         self.plex = CircuitBreaker(recovery_timeout=recovery, clock=env.monotonic)
         self.stash = CircuitBreaker(recovery_timeout=recovery, clock=env.monotonic)
@@ -64,7 +58,24 @@ class Health:
         if not self.attempt(self._prepare):
             return False
         config = self._provider.config
-        return config is not None and config.enabled
+        if config is None or not config.enabled:
+            return False
+        if self._published != ALL_WELL:  # a long run must not look like an outage that is over
+            self.publish()
+        return True
+
+    @property
+    def max_retries(self) -> int:
+        """Retry limit for errors that define none."""
+        config = self._provider.config
+        return config.max_retries if config else STANDARD[2]
+
+    def publish(self) -> None:
+        """Leave the state for *Status* when it changed."""
+        state = self.to_dict()
+        if state != self._published and self._data_dir is not None:
+            self._published = state
+            save_state(self._data_dir, state)
 
     def retry_after(self) -> float:
         """Return seconds until a job, or a probe, may be tried; 0: now."""
@@ -134,6 +145,13 @@ class Health:
             "warning",
             f"{who} is down{where}: {error}. Edits are kept, and synced when it is back",
         )
+
+    def obstacle(self) -> str | None:
+        """Return why nothing can be synced now, unless that may pass within seconds."""
+        if self._provider.disabled or self.problem:
+            return str(self.to_dict()["problem"])
+        down = (name for name in ("plex", "stash") if self.to_dict()[name] == "open")
+        return next((f"{name.capitalize()} is down" for name in down), None)
 
     def pause(self, problem: str, message: str | None = None) -> None:
         """Try nothing for a while.

@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from common.media import MediaFile
-from plex.edits import Edits, Switches, plan_edits, switches_of
+from common.env import Env
+from common.version import VERSION
+from history.fields import read_at
+from history.records import POSTER, UNTOUCHABLE, Agreement, Status
+from history.store import LOST_AT, History
+from plex.desired import switches_of
 from plex.exceptions import PLEX_ERRORS, PlexNotFound
-from plex.history import WriteHistory, Written
 from plex.items import PlexItem
-from plex.matcher import AmbiguousMatch, describe, describe_candidates
-from plex.ownership import check_ownership
-from plex.paths import stem_of
+from plex.matcher import AmbiguousMatch
+from plex.paths import map_path, stem_of
+from plex.plan import Edits, Intent, plan_edits
 from plex.session import PlexSession
-from queue.models import CREATED, MISSED, SyncJob
+from queue.models import CREATED, FORCE, RETRY, SyncJob, is_saved
 from queue.timestamps import parse_time
-from stash.client import StashClient, address_of_cover
-from stash.records import Cover, Scene
-from validation.errors import PermanentError
-from validation.metadata import SyncMetadata, validate_metadata
+from stash.client import StashClient
+from stash.records import Scene
+from validation.config import PlexSyncConfig
+from validation.metadata import SyncMetadata
+from worker.agreements import Agreements
+from worker.covers import Covers
 from worker.reporter import Reporter
+from worker.scene_matcher import SceneMatcher, files_as_json
+from worker.target import SyncTarget, Written, desired
+
+#: Seconds after a write until it may be read back.
+VERIFY_AFTER = 2.0
+#: Characters of a reason that are kept.
+LONGEST_REASON = 1_000
 
 
 class SceneGone(Exception):
     """Stash does not have the scene any more."""
-
-
-@dataclass(frozen=True)
-class SyncTarget:
-    """A scene and its item, matched and not yet written."""
-
-    item: PlexItem
-    metadata: SyncMetadata
-    scene: Scene | None
-    read_at: float  # epoch seconds: the moment before the scene was read
-    switches: Switches
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The scene's names that become tags and collections; Plex compares them without case."""
-        data = self.metadata
-        names = (*data.performers, *data.tags, *data.groups, data.studio, data.director)
-        return frozenset(name.casefold() for name in names if name)
 
 
 class JobRunner:
@@ -55,8 +48,9 @@ class JobRunner:
         self,
         plex: PlexSession,
         stash: StashClient | None,
-        history: WriteHistory,
+        history: History,
         reporter: Reporter,
+        env: Env,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -67,6 +61,19 @@ class JobRunner:
         self.history = history
         self._stash = stash
         self._reporter = reporter
+        self._env = env
+        self.matcher = SceneMatcher(plex, stash, history, reporter)
+        self._agreements = Agreements(history, plex)
+        self._covers = Covers(plex, stash, env)
+        self._hashed: tuple[PlexSyncConfig | None, str] = (None, "")
+
+    @property
+    def generation(self) -> str:
+        """A short hash of the settings that change the outcome, and of PlexSync's version."""
+        config = self.plex.config
+        if self._hashed[0] is not config:
+            self._hashed = (config, f"{config.outcome_hash}-{VERSION}")
+        return self._hashed[1]
 
     def prepare(self, job: SyncJob, scene: Scene | None, read_at: float) -> SyncTarget | str:
         """Match a job's scene to its item; return the target, or why nothing is to be written.
@@ -86,15 +93,38 @@ class JobRunner:
             scene = self._stash.find_scene(job["scene_id"])
             if scene is None:
                 raise SceneGone
-        metadata, config = desired(scene, job), self.plex.config
-        if config.only_organized and not metadata.organized:
+        if self.is_untouchable(job["scene_id"]):
+            return "ignored, as you said"
+        data = job.get("data") or {}
+        intent = Intent(saved=is_saved(job), force=FORCE in data, retry=RETRY in data)
+        metadata = desired(scene, job)
+        reason = self.reason_to_skip(metadata, is_new=CREATED in data and not intent.saved)
+        if reason is not None:
+            if scene is not None:
+                self.record(scene.id, scene, Status.SKIPPED, reason)
+            return reason
+        try:
+            return self._target(metadata, scene, read_at, intent)
+        except PlexNotFound as error:
+            if scene is not None:  # on record at once, as retries take hours
+                self.record(scene.id, scene, Status.NOT_IN_PLEX, str(error), error.details)
+            raise
+
+    def reason_to_skip(self, metadata: SyncMetadata, *, is_new: bool = False) -> str | None:
+        """Return why a filter leaves a scene out, or None.
+
+        Args:
+            is_new: nothing but its appearance in Stash is known of it.
+        """
+        if self.plex.config.only_organized and not metadata.organized:
             return "not organized"
-        reasons = set(job.get("data") or ())
-        is_news = bool(reasons) and reasons <= {CREATED, MISSED}
-        if is_news and metadata.is_blank and not self.history.has(job["scene_id"]):
+        if is_new and metadata.is_blank and not self.history.is_known(metadata.scene_id or 0):
             return "new, and without any metadata yet"
-        item = self.match(metadata, scene)
-        return SyncTarget(item, metadata, scene, read_at, switches_of(config))
+        return None
+
+    def is_untouchable(self, scene_id: int) -> bool:
+        """Return whether the user said that the scene is left alone."""
+        return any(row.status in UNTOUCHABLE for row in self.history.of_scene(scene_id))
 
     def read_ahead(self, scenes: Iterable[Scene]) -> None:
         """Read the items of scenes that are synced next, together.
@@ -105,216 +135,240 @@ class JobRunner:
         every = not self.plex.config.only_organized
         self.plex.read_ahead(scene.files for scene in scenes if every or scene.organized)
 
-    def match(self, metadata: SyncMetadata, scene: Scene | None) -> PlexItem:
-        """Return the one item for the scene, whole and fresh.
+    def preview(self, scene: Scene) -> list[tuple[PlexItem, Edits, bytes | None]]:
+        """Return what a sync in bulk would write, per item, with the poster; writes nothing.
 
-        Raises:
-            what `prepare` raises, but SceneGone
-        """
-        files = scene.files if scene is not None else (MediaFile(metadata.path or "", None),)
-        if not files or not files[0].path:
-            raise PermanentError("the scene has no file")
-        try:
-            match = self.plex.find(files)
-        except PlexNotFound as error:
-            error.details = {"files": _as_json(files)}
-            try:
-                self.plex.request_scan(files[0])
-            except PLEX_ERRORS as failed:
-                self._reporter.log("info", f"Plex could not be asked to scan: {failed}")
-            raise
-        items = match.items
-        chosen = self._chosen(metadata.scene_id, items)
-        if chosen is not None:
-            return chosen
-        if len(items) > 1:
-            described = describe_candidates(items)
-            name = f"Scene {metadata.scene_id} {metadata.title!r} {files[0].path}"
-            text = f"{name} may be any of {describe(described)}"
-            return self._ambiguous(AmbiguousMatch(text, described), items[0])
-        if scene is not None and not match.by_path:
-            self._check_ownership(items[0], scene)
-        return items[0]
-
-    def preview(self, scene: Scene) -> tuple[PlexItem, Edits]:
-        """Return the item, and what a sync would write to it; writes nothing.
+        Nothing for a scene that a filter leaves out.
 
         Raises:
             what `match` and `write` raise
         """
-        metadata, switches = desired(scene), switches_of(self.plex.config)
-        item = self.match(metadata, scene)
-        written = self._written(item, scene.id).reconcile_pending(item.values)
-        edits = _plan(item, metadata, written, switches)
-        cover = self._fetch_cover(item, scene, written, switches)
-        if cover is not None and cover.picture and _sha1(cover.picture) != written.cover:
-            edits = replace(edits, changes={**edits.changes, "poster": ("", "the scene's cover")})
-        return item, edits
+        metadata = desired(scene)
+        if self.is_untouchable(scene.id) or self.reason_to_skip(metadata) is not None:
+            return []
+        target = self._target(metadata, scene, self._env.time(), Intent())
+        found = []
+        for item in target.items:
+            row = self._agreements.find(target, item)
+            edits = self._plan(target, item, row)
+            wants_cover = self._covers.is_wanted(target, item, row)
+            poster = self._covers.preview(scene, item, row) if wants_cover else None
+            found.append((item, edits, poster))
+        return found
 
-    def write(self, target: SyncTarget) -> Edits:
-        """Bring the item to what Stash says; may run in several threads, each with its own item.
+    def compare(self, scene: Scene, read_at: float, intent: Intent) -> bool:
+        """Return whether something would be written for a scene; if not, record why.
+
+        Raises:
+            what `match` raises, but PlexNotFound and AmbiguousMatch
+            StashUnavailable, StashRefused: the cover can't be fetched.
+        """
+        metadata = desired(scene)
+        reason = self.reason_to_skip(metadata)
+        if reason is not None:
+            self.record(scene.id, scene, Status.SKIPPED, reason)
+            return False
+        try:
+            target = self._target(metadata, scene, read_at, intent)
+        except PlexNotFound as error:
+            self.record(scene.id, scene, Status.NOT_IN_PLEX, str(error), error.details)
+            return False
+        except AmbiguousMatch as error:
+            self.record(scene.id, scene, Status.AMBIGUOUS, str(error), error.details)
+            return False
+        differs = False
+        for item in target.items:
+            row = self._agreements.find(target, item)
+            edits = self._plan(target, item, row)
+            seen = None if edits.changes else self._covers.compare(target, item, row)
+            if seen is None:
+                differs = True
+            else:
+                self._report_left(target, edits)
+                self.history.save(self._after(target, item, seen, edits))
+        if not differs:
+            self._agreements.retire_others(target)
+        return differs
+
+    def write(self, target: SyncTarget) -> Written:
+        """Bring the items to what Stash says; may run in several threads, each with its own items.
 
         Raises:
             StashUnavailable, StashRefused
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        try:
-            edits, written = self._write_fields(target.item, target.metadata, target.switches)
-            if target.scene is not None:
-                self._write_poster(target.item, target.scene, written, target.switches)
-        except PlexNotFound as error:  # the item is gone; its file may come back
-            error.details = {"files": _as_json(target.scene.files if target.scene else ())}
-            raise
-        return edits
+        written = Written()
+        self._agreements.retire_others(target)
+        for item in target.items:
+            try:
+                one = self._write_item(target, item)
+            except PlexNotFound as error:  # the item is gone; its file may come back
+                files = target.scene.files if target.scene else ()
+                error.details = {"files": files_as_json(files)}
+                raise
+            written = Written(
+                tuple(dict.fromkeys((*written.fields, *one.fields))),
+                tuple(dict.fromkeys((*written.kept, *one.kept))),
+                written.cover_is_final and one.cover_is_final,
+            )
+        return written
 
     def write_fields(self, item: PlexItem, metadata: SyncMetadata) -> Edits:
-        """Write the texts and lists that differ; return the edits.
+        """Write the texts and lists that differ, as for a saved scene; return the edits.
 
         Raises:
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
-        return self._write_fields(item, metadata, switches_of(self.plex.config))[0]
+        now = self._env.time()
+        self.plex.identify()
+        switches = switches_of(self.plex.config)
+        rows = tuple(self._agreements.of_scene(metadata.scene_id or 0, None))
+        target = SyncTarget((item,), metadata, None, now, switches, Intent(saved=True), rows)
+        row = self._agreements.find(target, item)
+        edits = self._plan(target, item, row)
+        self._write_fields(target, item, row, edits)
+        return edits
+
+    def record(
+        self,
+        scene_id: int,
+        scene: Scene | None,
+        status: Status,
+        reason: str,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Record that a scene is not in sync, and why; what was written before stays known.
+
+        Args:
+            scene: as it was read; None: it was not.
+        """
+        known: dict[str, Any] = {}
+        path = ""
+        rows = self._agreements.of_scene(scene_id, scene)
+        if scene is not None:
+            known = {
+                "digest": scene.digest, "created_at": scene.created_at,
+                "updated_at": scene.updated_at, "files": scene.files, "missing_since": None,
+            }  # fmt: skip
+            if scene.files:  # where Plex should have it
+                path = map_path(scene.files[0].path, self.plex.config.path_mappings)[0]
+        self.history.save_all(
+            replace(
+                row,
+                path=row.path if row.has_item else path,
+                status=status,
+                reason=reason[:LONGEST_REASON],
+                details=details,
+                generation=self.generation,
+                checked_at=self._env.time(),
+                verify_at=None,
+                **known,
+            )
+            for row in rows or [Agreement(scene_id)]
+        )
+
+    # --- one item
+
+    def _target(
+        self, metadata: SyncMetadata, scene: Scene | None, read_at: float, intent: Intent
+    ) -> SyncTarget:
+        items = self.matcher.match(metadata, scene)
+        rows = self._agreements.of_scene(metadata.scene_id or 0, scene)
+        switches = switches_of(self.plex.config)
+        lost_at = self.history.get(LOST_AT)
+        if lost_at and scene is not None and (parse_time(scene.created_at) or 0.0) < lost_at:
+            intent = replace(intent, additive=True)
+        return SyncTarget(tuple(items), metadata, scene, read_at, switches, intent, tuple(rows))
+
+    def _plan(self, target: SyncTarget, item: PlexItem, row: Agreement) -> Edits:
+        intent = target.intent
+        if row.generation != self.generation:
+            intent = replace(intent, retry=True)
+        path = target.metadata.path or (item.files[0].path if item.files else "")
+        fields = {name: state for name, state in row.fields.items() if name != POSTER}
+        edits = plan_edits(
+            item, target.metadata, stem_of(path), fields, target.switches, intent, self._env.time()
+        )
+        if POSTER in row.fields:
+            edits = replace(edits, fields={**edits.fields, POSTER: row.fields[POSTER]})
+        return edits
+
+    def _after(self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits) -> Agreement:
+        """Return the record as it is once the edits were sent."""
+        scene, now = target.scene, self._env.time()
+        refused = any(state.refused for state in edits.fields.values())
+        status = Status.REFUSED if refused else Status.IN_SYNC
+        return replace(
+            row,
+            status=Status.WRITTEN if edits.changes else status,
+            reason="",
+            details=None,
+            fields=edits.fields,
+            digest=scene.digest if scene else _digest(target.metadata),
+            generation=self.generation,
+            created_at=scene.created_at if scene else row.created_at,
+            updated_at=scene.updated_at if scene else row.updated_at,
+            item_updated_at=read_at(edits.fields, item.updated_at),
+            checked_at=now,
+            synced_at=target.read_at,
+            missing_since=None,
+            verify_at=now + VERIFY_AFTER * self._env.timing.scale if edits.changes else None,
+        )
+
+    def _write_item(self, target: SyncTarget, item: PlexItem) -> Written:
+        row = self._agreements.find(target, item)
+        edits = self._plan(target, item, row)
+        self._report_left(target, edits)
+        after = self._write_fields(target, item, row, edits)
+        scene = target.scene
+        if scene is None or not self._covers.is_wanted(target, item, after):
+            return Written(tuple(edits.changes), edits.kept)
+        return self._write_cover(target, scene, item, after, edits)
+
+    def _write_cover(
+        self, target: SyncTarget, scene: Scene, item: PlexItem, row: Agreement, edits: Edits
+    ) -> Written:
+        """Upload the scene's cover if it is another, and record it."""
+        after, uploaded, is_final = self._covers.upload(target, scene, item, row)
+        if uploaded:  # which moves the item's updatedAt
+            verify_at = self._env.time() + VERIFY_AFTER * self._env.timing.scale
+            after = replace(after, status=Status.WRITTEN, verify_at=verify_at)
+        if after != row:
+            self.history.save(after)
+        fields = (*edits.changes, "poster") if uploaded else tuple(edits.changes)
+        return Written(fields, edits.kept, cover_is_final=is_final)
 
     def _write_fields(
-        self, item: PlexItem, metadata: SyncMetadata, switches: Switches
-    ) -> tuple[Edits, Written]:
-        """Write what differs, and keep what was written.
+        self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits
+    ) -> Agreement:
+        """Write what differs.
 
-        The history is on disk before the write, as its answer may get lost, and after it.
+        The record is on disk before the write, as its answer may get lost.
         """
-        stored = self._written(item, metadata.scene_id)
-        written = stored if stored.pending is None else stored.reconcile_pending(item.values)
-        edits = _plan(item, metadata, written, switches)
-        if edits.parameters:
-            self._save(metadata.scene_id, replace(written, pending=edits.fields))
-            self.plex.write(item, edits)
-        after = replace(written, fields=edits.fields)
-        if edits.parameters or after != stored:
-            self._save(metadata.scene_id, after)
-        return edits, after
-
-    def _write_poster(
-        self, item: PlexItem, scene: Scene, written: Written, switches: Switches
-    ) -> None:
-        """Upload the scene's cover if it is another than the last one.
-
-        The cover URL carries updated_at (1 s resolution); after that second, by Stash's own clock,
-        the same URL means the same cover.
-        """
-        cover = self._fetch_cover(item, scene, written, switches)
-        if cover is None:
-            return
-        after = written
-        if cover.picture and _sha1(cover.picture) != written.cover:
-            self.plex.client().upload_poster(item, cover.picture)
-            after = replace(after, cover=_sha1(cover.picture))
-        changed_at = parse_time(scene.updated_at)
-        is_final = cover.at is not None and changed_at is not None and cover.at >= changed_at
-        after = replace(after, cover_source=address_of_cover(scene) if is_final else None)
-        if after != written:
-            self.history.save(scene.id, after)
-
-    def _fetch_cover(
-        self, item: PlexItem, scene: Scene, written: Written, switches: Switches
-    ) -> Cover | None:
-        """Return the scene's cover if it may have to be uploaded."""
-        if self._stash is None or not switches.poster:
-            return None
-        if switches.preserve and written.cover is None and item.has_poster:
-            return None
-        is_same = address_of_cover(scene) == written.cover_source
-        return None if is_same else self._stash.fetch_cover(scene)
-
-    def _written(self, item: PlexItem, scene_id: int | None) -> Written:
-        """Return the values written before; none without a scene id."""
-        return self.history.get(scene_id, item.rating_key) if scene_id else Written(0)
-
-    def _save(self, scene_id: int | None, written: Written) -> None:
-        if scene_id:
-            self.history.save(scene_id, written)
-
-    def _chosen(self, scene_id: int | None, items: Sequence[PlexItem]) -> PlexItem | None:
-        """Return the candidate that the user chose; None: no choice was made.
-
-        Raises:
-            AmbiguousMatch: the chosen item is not among them. The others were rejected, so none of
-                them is written until the user chooses again, or the item is back.
-        """
-        choice = self.history.choice(scene_id) if scene_id else None
-        if scene_id is None or choice is None:
-            return None
-        for item in items:
-            if item.rating_key == choice:
-                return item
-        described = describe_candidates(items)
-        raise AmbiguousMatch(
-            f"Scene {scene_id}: item {choice}, chosen for it, is gone or has another file. Choose"
-            f" again; it may be any of {describe(described)}",
-            described,
-        )
-
-    def _check_ownership(self, item: PlexItem, scene: Scene) -> None:
-        """Ask Stash which other scenes have a file of that name.
-
-        Not where the write history shows this scene, and no other, as the item's.
-        """
-        if self._stash is None or self.history.is_sole_owner(scene.id, item.rating_key):
-            return
-        others = self._stash.scenes_with_name([file.path for file in scene.files])
+        after = self._after(target, item, row, edits)
+        if target.metadata.scene_id:
+            after = self.history.save(after)
+        if not edits.changes:
+            return after
         try:
-            mappings = self.plex.config.path_mappings
-            check_ownership(item, scene.id, scene.files, others, mappings)
-        except PlexNotFound as error:
-            error.details = {"files": _as_json(scene.files), "not": [item.rating_key]}
-            self.history.delete(scene.id)
+            self.plex.write(item, edits)
+        except PLEX_ERRORS:
+            # In doubt. The job stays queued; until it is done nothing claims to be in sync.
+            if target.metadata.scene_id:
+                self.history.save(
+                    replace(after, digest=row.digest, synced_at=row.synced_at, verify_at=None)
+                )
             raise
-        except AmbiguousMatch as error:
-            self._ambiguous(error, item)
+        return after
 
-    def _ambiguous(self, error: AmbiguousMatch, first: PlexItem) -> PlexItem:
-        """Return the first candidate where the user said so.
-
-        Raises:
-            AmbiguousMatch: with strict matching.
-        """
-        if self.plex.config.strict_matching:
-            raise error
-        self._reporter.notify_user(
-            "warning", f"{error}. Synced to the first, as strict_matching is off"
-        )
-        return first
+    def _report_left(self, target: SyncTarget, edits: Edits) -> None:
+        if edits.left:
+            self._reporter.notify_user(
+                "warning",
+                f"Scene {target.metadata.scene_id}: {', '.join(edits.left)} in Plex changes again"
+                " and again, so it is left as it is until the scene is saved or re-synced",
+            )
 
 
-def desired(scene: Scene | None, job: SyncJob | None = None) -> SyncMetadata:
-    """Return a scene's validated metadata; Stash's values override the job's.
-
-    Raises:
-        PermanentError: they are not valid.
-    """
-    carried = {**(job.get("data") or {}), "scene_id": job["scene_id"]} if job else {}
-    return validated({**carried, **(scene.as_metadata() if scene else {})})
-
-
-def validated(data: dict[str, Any]) -> SyncMetadata:
-    """Return metadata, checked.
-
-    Raises:
-        PermanentError: they are not valid.
-    """
-    metadata, problem = validate_metadata(data)
-    if metadata is None:
-        raise PermanentError(f"the scene's metadata are not valid: {problem}")
-    return metadata
-
-
-def _plan(item: PlexItem, metadata: SyncMetadata, written: Written, switches: Switches) -> Edits:
-    path = metadata.path or (item.files[0].path if item.files else "")
-    return plan_edits(item, metadata, stem_of(path), written.fields, switches)
-
-
-def _as_json(files: Iterable[MediaFile]) -> list[list[Any]]:
-    return [[file.path, file.size] for file in files]
-
-
-def _sha1(cover: bytes) -> str:
-    return hashlib.sha1(cover, usedforsecurity=False).hexdigest()
+def _digest(metadata: SyncMetadata) -> str:
+    return hashlib.blake2b(metadata.model_dump_json().encode(), digest_size=12).hexdigest()

@@ -6,11 +6,19 @@ import logging
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 
 from queue.operations import get_stats
 from worker.bootstrap import build_worker
-from worker.process import WorkerLock, mark_disabled, mark_enabled
+from worker.process import (
+    SILENT_AFTER,
+    SUCCESSOR_FILE,
+    WorkerLock,
+    mark_disabled,
+    mark_enabled,
+    other_version,
+)
 from worker.processor import SyncWorker
 
 log = logging.getLogger("plexsync")
@@ -24,6 +32,7 @@ def run_worker(
     data_dir: str,
     *,
     inherited_lock: int | None = None,
+    successor: int | None = None,
     idle_timeout: float | None = None,
     rest: float = 0.0,
 ) -> int:
@@ -31,6 +40,8 @@ def run_worker(
 
     Args:
         inherited_lock: descriptor of the lock, taken by the process that started this one.
+        successor: descriptor of the lock of `worker.process.SUCCESSOR_FILE`: a worker of another
+            version was asked to leave, and is waited for.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
         rest: seconds to wait first, with the lock held, as the plugin was switched off just now.
 
@@ -47,11 +58,13 @@ def run_worker(
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
     damages = 0
+    if successor is not None:
+        _wait_for_other_version(data_dir, lock, successor, asked_to_stop)
     if rest and lock.acquire():
         asked_to_stop.wait(rest)
     while lock.acquire() and not asked_to_stop.is_set():
         lock.sign()
-        worker = _work(data_dir, lock, asked_to_stop, idle_timeout)
+        worker = _work(data_dir, lock, asked_to_stop, idle_timeout, damages > 0)
         lock.release()
         damages += worker.damage is not None
         if asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES:
@@ -62,6 +75,18 @@ def run_worker(
     return 0
 
 
+def _wait_for_other_version(
+    data_dir: str, lock: WorkerLock, descriptor: int, asked_to_stop: threading.Event
+) -> None:
+    """Wait for the lock until a worker of another version has finished the job in hand."""
+    successor = WorkerLock(data_dir, inherited=descriptor, file=SUCCESSOR_FILE)
+    end = time.monotonic() + SILENT_AFTER
+    while not (lock.acquire() or asked_to_stop.wait(_LOOK) or time.monotonic() > end):
+        if other_version(data_dir) is None:
+            break  # it has left; if a hook was faster, its worker has the lock
+    successor.release()
+
+
 def _anything_waits(data_dir: str) -> bool:
     try:
         return get_stats(data_dir)["pending"] > 0
@@ -70,10 +95,16 @@ def _anything_waits(data_dir: str) -> bool:
 
 
 def _work(
-    data_dir: str, lock: WorkerLock, asked_to_stop: threading.Event, idle_timeout: float | None
+    data_dir: str,
+    lock: WorkerLock,
+    asked_to_stop: threading.Event,
+    idle_timeout: float | None,
+    after_damage: bool,
 ) -> SyncWorker:
     """Run a worker's thread to its end; return the worker, closed."""
-    with build_worker(data_dir, lock, idle_timeout=idle_timeout) as worker:
+    with build_worker(
+        data_dir, lock, idle_timeout=idle_timeout, after_damage=after_damage
+    ) as worker:
         log.info("Worker started")
         worker.start()
         _wait(lambda: worker.running, asked_to_stop)

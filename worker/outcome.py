@@ -11,15 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.env import Env
+from history.records import Status
 from plex.exceptions import PlexNotFound, PlexPermanentError
-from queue.ack_queue import JobQueue
-from queue.dlq import DeadLetterQueue
-from queue.models import BULK, METADATA, SyncJob
-from queue.operations import fail_job, nack_job
+from plex.matcher import AmbiguousMatch
+from queue.models import METADATA, SyncJob, is_bulk
+from queue.operations import ack_job, fail_job, nack_job
+from stash.records import Scene
 from validation.errors import PermanentError, classify_exception
 from worker.backoff import get_retry_params, max_delay
 from worker.health import OUTAGES, REFUSALS, Health
-from worker.reporter import Reporter
+from worker.job_runner import JobRunner
+from worker.parts import Parts
+from worker.reconcile.forgetting import ScenesMissing
 
 #: Errors that may be the fault of the job, of a server, or of a setting.
 DOUBTFUL = (*REFUSALS, *OUTAGES, PlexPermanentError)
@@ -57,7 +60,7 @@ def decide(error: BaseException, job: SyncJob, max_retries: int, env: Env) -> Re
     is_same_kind = _is_not_found(job.get("last_error_type")) is isinstance(error, PlexNotFound)
     retries = job.get("retry_count", 0) if is_same_kind else 0
     attempts = job.get("attempts", 0)
-    if isinstance(error, PlexNotFound) and set(job.get("data") or ()) == {BULK}:
+    if isinstance(error, PlexNotFound) and is_bulk(job):
         return GiveUp(0)  # no user waits for it, and it is retried when its file appears
     is_permanent = issubclass(classify_exception(error), PermanentError)
     if is_permanent or retries >= limit or attempts >= MOST_ATTEMPTS:
@@ -77,39 +80,45 @@ def decide(error: BaseException, job: SyncJob, max_retries: int, env: Env) -> Re
 class JobOutcome:
     """Carries out what becomes of failed jobs."""
 
-    def __init__(
-        self, queue: JobQueue, dlq: DeadLetterQueue, health: Health, reporter: Reporter, env: Env
-    ) -> None:
-        self._queue = queue
-        self._dlq = dlq
+    def __init__(self, parts: Parts, health: Health, runner: JobRunner) -> None:
+        self._parts = parts
+        self._runner = runner
         self._health = health
-        self._reporter = reporter
-        self._env = env
         self._suspect: int | None = None  # the row in hand when a server went down
 
-    def failed(self, job: SyncJob, error: Exception, max_retries: int) -> bool:
+    def failed(self, job: SyncJob, error: Exception, max_retries: int, scene: Scene | None) -> bool:
         """Retry, dead-letter or keep a job; return False if it keeps its place.
+
+        Args:
+            scene: as it was when it failed, if it was read.
 
         Raises:
             sqlite3.Error, OSError: our own disk fails; the job stays claimed.
         """
+        queue = self._parts.queue
+        if isinstance(error, ScenesMissing):
+            env = self._parts.env
+            job["next_retry_at"] = env.time() + env.timing.quick_pass
+            nack_job(queue, job)
+            self._parts.reporter.notify_user("warning", f"{error}. Edits are kept")
+            return False
         if isinstance(error, REFUSALS):
-            nack_job(self._queue, job)
+            nack_job(queue, job)
             self._health.refused(error)
             return False
         if isinstance(error, DOUBTFUL) and not self._health.is_well(error):
             self._keep(job, error)
             return False
         self._suspect = None
-        verdict = decide(error, job, max_retries, self._env)
+        verdict = decide(error, job, max_retries, self._parts.env)
         if isinstance(verdict, GiveUp):
-            self._give_up(job, error, verdict.retries)
+            self._give_up(job, error, verdict.retries, scene)
         else:
-            nack_job(self._queue, verdict.job)
+            nack_job(queue, verdict.job)
             # "not found" is logged once per job: there may be many
             if not (isinstance(error, PlexNotFound) and job.get("retry_count")):
                 text = f"{display_name(job)}: {error}; next attempt in {verdict.delay:.0f} s"
-                self._reporter.log("info", text)
+                self._parts.reporter.log("info", text)
         return True
 
     def succeeded(self) -> None:
@@ -124,21 +133,40 @@ class JobOutcome:
         go first.
         """
         if self._suspect == job["pqid"] and self._health.breaker_of(error).failures == 1:
-            job["next_retry_at"] = self._env.time() + _SUSPECT_PAUSE * self._env.timing.scale
+            env = self._parts.env
+            job["next_retry_at"] = env.time() + _SUSPECT_PAUSE * env.timing.scale
         self._suspect = job["pqid"]
-        nack_job(self._queue, job)
+        nack_job(self._parts.queue, job)
 
-    def _give_up(self, job: SyncJob, error: Exception, retries: int) -> None:
-        """Write the dead letter, then fail the job: a kill in between leaves both, never none."""
-        letter = self._dlq.add(job, error, retries)
-        fail_job(self._queue, job)
+    def _give_up(self, job: SyncJob, error: Exception, retries: int, scene: Scene | None) -> None:
+        """Put the reason on record, and an edit into the dead letters.
+
+        The dead letter comes before the job's end: a kill in between leaves both, never none.
+        """
+        parts = self._parts
         if job["update_type"] == METADATA:
-            self._dlq.delete_scene(job["scene_id"], older_than=letter)
+            reason, details = str(error), getattr(error, "details", None)
+            self._runner.record(job["scene_id"], scene, _status_of(error), reason, details)
+        if is_bulk(job):  # no edit: the record is enough, and the next pass goes by it
+            ack_job(parts.queue, job)
+        else:
+            letter = parts.dlq.add(job, error, retries)
+            fail_job(parts.queue, job)
+            if job["update_type"] == METADATA:
+                parts.dlq.delete_scene(job["scene_id"], older_than=letter)
         name = display_name(job)
         if isinstance(error, PlexNotFound):  # a Plex library may hold less than Stash on purpose
-            self._reporter.log("info", f"{name}: {error}; tried again when Plex has it")
+            parts.reporter.log("info", f"{name}: {error}; tried again when Plex has it")
+        elif is_bulk(job):  # counted in the summary: there may be many
+            parts.reporter.log("info", f"{name} could not be synced: {error}")
         else:
-            self._reporter.notify_user("warning", f"{name} could not be synced: {error}")
+            parts.reporter.notify_user("warning", f"{name} could not be synced: {error}")
+
+
+def _status_of(error: Exception) -> Status:
+    if isinstance(error, PlexNotFound):
+        return Status.NOT_IN_PLEX
+    return Status.AMBIGUOUS if isinstance(error, AmbiguousMatch) else Status.FAILED
 
 
 def display_name(job: SyncJob) -> str:

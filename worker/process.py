@@ -13,8 +13,11 @@ import time
 
 from common.files import open_private
 from common.locks import try_lock
+from common.version import VERSION
 
 LOCK_FILE = "worker.lock"
+#: Lock of the process that waits to be the worker after one of another version.
+SUCCESSOR_FILE = "successor.lock"
 ERRORS_FILE = "worker.stderr"
 #: Marker of a worker that found the plugin switched off; its time is that of the last check.
 DISABLED_FILE = "disabled"
@@ -25,6 +28,8 @@ _REST = 30.0
 SILENT_AFTER = 600.0
 
 ALIVE, STARTED, SILENT = "alive", "started", "silent"
+#: As in `signal`, which the hook does not load.
+_SIGTERM = 15
 #: Attempts at a lock that another process holds shared, for a moment, to look at it.
 _LOOKS = 20
 
@@ -32,13 +37,16 @@ _LOOKS = 20
 class WorkerLock:
     """The right to be the worker of a data directory."""
 
-    def __init__(self, data_dir: str, *, inherited: int | None = None) -> None:
+    def __init__(
+        self, data_dir: str, *, inherited: int | None = None, file: str = LOCK_FILE
+    ) -> None:
         """Prepare the lock; nothing is held yet.
 
         Args:
             inherited: descriptor of the lock file, locked by the process that started this one.
+            file: `SUCCESSOR_FILE` for the right to be the next worker.
         """
-        self.path = os.path.join(data_dir, LOCK_FILE)
+        self.path = os.path.join(data_dir, file)
         self.descriptor = inherited
         if inherited is not None:
             os.set_inheritable(inherited, False)
@@ -60,11 +68,11 @@ class WorkerLock:
         return True
 
     def sign(self) -> None:
-        """Write our process id into the lock file, for people; only the lock says who is alive."""
+        """Write process id and version into the lock file; only the lock says who is alive."""
         assert self.descriptor is not None
         if sys.platform != "win32":  # there, the locked bytes are the file's first
             os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, str(os.getpid()).encode("ascii"), 0)
+            os.pwrite(self.descriptor, f"{os.getpid()} {VERSION}".encode("ascii"), 0)
 
     def release(self) -> None:
         """Let another process be the worker."""
@@ -101,6 +109,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
     """
     lock = WorkerLock(data_dir)
     if not lock.acquire():
+        _replace_other_version(data_dir, entry)
         return SILENT if lock.silent_for() > SILENT_AFTER else ALIVE
     try:
         _start(data_dir, entry, lock, rest=_rest_left(data_dir))
@@ -123,11 +132,68 @@ def worker_alive(data_dir: str) -> bool:
 
 def worker_pid(data_dir: str) -> int | None:
     """Return the process id that the last worker wrote down, or None; it may have ended since."""
+    return _signature(data_dir)[0]
+
+
+def _signature(data_dir: str) -> tuple[int | None, str]:
+    """Return the process id and the version that the last worker wrote down."""
     try:
         with open(os.path.join(data_dir, LOCK_FILE), encoding="ascii") as file:
-            return int(file.read())
+            pid, _, version = file.read().strip().partition(" ")
+            return int(pid), version
     except (OSError, ValueError):
+        return None, ""
+
+
+def other_version(data_dir: str) -> int | None:
+    """Return the process id of a worker of another version that holds the lock, or None.
+
+    Only where /proc shows that it does: the id that it wrote down may be another process's by now.
+    """
+    pid, version = _signature(data_dir)
+    if pid is None or version == VERSION:
         return None
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+        if b"worker" in words and any(word.endswith(b"PlexSync.py") for word in words):
+            return pid if _has_open(pid, os.path.join(data_dir, LOCK_FILE)) else None
+    except OSError:
+        pass
+    return None
+
+
+def _has_open(pid: int, path: str) -> bool:
+    """Return whether a process has a file open."""
+    wanted = os.stat(path)
+    folder = f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
+        try:
+            if os.path.samestat(os.stat(os.path.join(folder, name)), wanted):
+                return True
+        except OSError:  # closed meanwhile
+            continue
+    return False
+
+
+def _replace_other_version(data_dir: str, entry: str) -> None:
+    """Ask a worker of another version to leave, and start one that waits for its end.
+
+    An upgrade touches no process that is running. One successor is enough, so it has a lock.
+    """
+    pid = other_version(data_dir)
+    if pid is None:
+        return
+    successor = WorkerLock(data_dir, file=SUCCESSOR_FILE)
+    if successor.acquire():
+        try:
+            try:
+                os.kill(pid, _SIGTERM)
+            except OSError:  # it has ended, or another user's process has its id now
+                return
+            _start(data_dir, entry, successor, option="--successor")
+        finally:
+            successor.release()
 
 
 def mark_disabled(data_dir: str) -> None:
@@ -154,8 +220,14 @@ def _rest_left(data_dir: str) -> float:
     return _REST - since if 0 <= since < _REST else 0.0
 
 
-def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
-    """Start a worker without our stdin, stdout and stderr: Stash waits until stdout is closed."""
+def _start(
+    data_dir: str, entry: str, lock: WorkerLock, *, rest: float = 0.0, option: str = "--lock"
+) -> None:
+    """Start a worker without our stdin, stdout and stderr: Stash waits until stdout is closed.
+
+    Args:
+        option: takes the descriptor of `lock`.
+    """
     import functools
     import subprocess  # only the hook that starts a worker pays for it
 
@@ -182,7 +254,7 @@ def _start(data_dir: str, entry: str, lock: WorkerLock, rest: float) -> None:
             )
         else:
             assert lock.descriptor is not None
-            command += ["--lock", str(lock.descriptor)]
+            command += [option, str(lock.descriptor)]
             start(command, start_new_session=True, pass_fds=(lock.descriptor,))
     finally:
         os.close(errors)

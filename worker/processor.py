@@ -1,51 +1,48 @@
-"""`SyncWorker`: claim jobs, sync their scenes, acknowledge them."""
+"""`SyncWorker`: the loop that decides what is done next, and the life of its thread."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from common.env import Env
+from history.store import History
 from plex.client import PlexClient
-from plex.edits import Edits
-from plex.history import WriteHistory
 from plex.index import FileIndex
 from plex.items import read_item
 from plex.matcher import find_plex_items_with_confidence
+from plex.plan import Edits
 from plex.session import PlexSession
 from queue.ack_queue import JobQueue
+from queue.commands import DONE, DROPPED, Commands
 from queue.dlq import DeadLetterQueue
-from queue.models import METADATA, SyncJob
-from queue.operations import (
-    ack_job,
-    load_sync_timestamps,
-    nack_job,
-    save_sync_timestamp,
-    unmark_scene_pending,
-)
+from queue.models import SyncJob
+from queue.operations import save_sync_timestamp, unmark_scene_pending
 from queue.recovery import is_damage
+from queue.table import BULK_WORK, EDITS, RETRIES
 from stash.client import StashClient
-from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, TransientError
 from validation.metadata import SyncMetadata
-from worker.backoff import STANDARD
-from worker.catch_up import CatchUp
+from worker.batch import Batches
+from worker.commands import CommandRunner
 from worker.config_provider import ConfigProvider
-from worker.health import ALL_WELL, OUTAGES, REFUSALS, Health
-from worker.job_runner import JobRunner, SceneGone, SyncTarget, validated
-from worker.maintenance import STATUS_EVERY, Maintenance
-from worker.outcome import JobOutcome, display_name
+from worker.health import Health
+from worker.job_runner import JobRunner
+from worker.maintenance import Maintenance
+from worker.parts import Heartbeat, Parts
 from worker.process import WorkerLock
-from worker.related import queue_scenes
+from worker.reconcile.adoption import Adoption
+from worker.reconcile.passes import Passes
+from worker.reconcile.quick import QuickPass
+from worker.reconcile.read_back import ReadBack
 from worker.reporter import Reporter
-from worker.state import save_state
-from worker.write_pool import WritePool
+from worker.state import SyncTimes
+from worker.target import validated
 
 log = logging.getLogger("plexsync")
 
@@ -58,14 +55,9 @@ __all__ = [
     "unmark_scene_pending",
 ]
 
-#: Jobs that are claimed at once; their scenes are read from Stash in one query.
-_BATCH = 20
-
-Wave = list[tuple[SyncJob, SyncTarget]]
-
 
 class SyncWorker:
-    """Syncs the scenes of a queue's jobs, in a thread of its own or in the caller's."""
+    """Keeps Plex as Stash says, in a thread of its own or in the caller's."""
 
     def __init__(
         self,
@@ -78,11 +70,12 @@ class SyncWorker:
         provider: ConfigProvider | None = None,
         stash: StashClient | None = None,
         plex: PlexSession | None = None,
-        history: WriteHistory | None = None,
-        catch_up: CatchUp | None = None,
+        history: History | None = None,
+        commands: Commands | None = None,
         lock: WorkerLock | None = None,
         reporter: Reporter | None = None,
         env: Env | None = None,
+        compares: bool = False,
     ) -> None:
         """Build the parts that were not handed in; start nothing yet.
 
@@ -92,48 +85,43 @@ class SyncWorker:
             data_dir: where sync timestamps and the worker's state are kept; None: nowhere.
             max_retries: retry limit for errors that define none, unless there is a `provider`.
             stash: where scenes are read; None: what the jobs carry is all there is.
-            catch_up: finds edits that missed their hook; None: they are not looked for.
+            commands: of tasks and the command line; None: there are none.
             lock: gets a heartbeat.
+            compares: compare all scenes again and again, not only those with a job.
         """
         self.queue = queue
         self.dlq = dlq
-        self.done = 0  # jobs that were finished, either way
         #: the error of a damaged database, which ends the worker
         self.damage: Exception | None = None
-        self._env = env or Env()
-        self._data_dir = data_dir
-        self._stash = stash
-        self._lock = lock
-        self._reporter = reporter or Reporter()
+        env = self._env = env or Env()
         if config is not None:
             config = config.model_copy(update={"max_retries": max_retries})
-        self._provider = provider or ConfigProvider(config, self._env)
-        self._plex = plex or PlexSession(FileIndex(), self._env)
+        self._provider = provider or ConfigProvider(config, env)
+        history = history or History(now=env.time)
+        plex = plex or PlexSession(FileIndex(), env, history=history)
         if config is not None:
-            self._plex.configure(config)
-        history = history or WriteHistory()
-        self.health = Health(self._provider, self._plex, stash, self._reporter, self._env)
-        self.maintenance = Maintenance(
-            queue,
-            dlq,
-            history,
-            data_dir,
-            self._plex,
-            stash,
-            self._reporter,
-            self._env,
-            catch_up=catch_up,
-        )
-        self._runner = JobRunner(self._plex, stash, history, self._reporter)
-        self.pool = WritePool(self._runner, self._env)
-        self._outcome = JobOutcome(queue, dlq, self.health, self._reporter, self._env)
-        self._must_requeue = False  # a step failed with jobs claimed
-        self._progress: Callable[[], object] | None = None
-        self._published: dict[str, Any] | None = None
-        self._beaten_at = float("-inf")
-        self._idle_since: float | None = None
+            plex.configure(config)
+        parts = self._parts = Parts(
+            queue, dlq, history, plex, stash, reporter or Reporter(), env, data_dir,
+            SyncTimes(data_dir, env), Heartbeat(lock, env),
+        )  # fmt: skip
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.health = Health(self._provider, parts)
+        self._maintenance = Maintenance(parts)
+        self.runner = JobRunner(plex, stash, history, parts.reporter, env)
+        self._read_back = ReadBack(parts)
+        self._adoption = Adoption(parts)
+        self.passes = Passes(parts, self.runner)
+        self._quick = QuickPass(parts, self.runner, self.passes)
+        self.batches = Batches(
+            parts, self.health, self.runner, self._maintenance, self.passes, self._stop
+        )
+        self._compares = compares and stash is not None
+        self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)
+        self._must_requeue = False  # a step failed with jobs claimed
+        self._idle_since: float | None = None
+        self._lower_at = env.monotonic()  # when a step other than edits last had its turn
 
     # --- life ---
 
@@ -164,68 +152,61 @@ class SyncWorker:
         """Return whether the user switched the plugin off."""
         return self._provider.disabled
 
+    @property
+    def done(self) -> int:
+        """Return the number of jobs that were finished, either way."""
+        return self.batches.done
+
     def run(self) -> None:
         """Work in this thread until `stop`, an idle while, or the plugin is switched off."""
-        self._guarded(self.maintenance.at_start)
+        self._guarded(self._begin)
         self._idle_since = None
         while self._may_go_on() and not self._idle_for_long():
-            self._beat()
-            if not self._guarded(self._step):
-                self._pause(self.health.retry_after())
-        self._publish_state()
+            self._turn()
+        self._end()
 
-    def drain(self, progress: Callable[[int, int], object] = lambda done, left: None) -> bool:
-        """Work in this thread until nothing is due; return whether that was reached.
-
-        It ends early where it could only wait: `health` says why.
+    def run_until(
+        self, command_id: int, progress: Callable[[int, int], object] = lambda done, left: None
+    ) -> None:
+        """Work in this thread until a command is done, or nothing more can be done.
 
         Args:
-            progress: called with jobs done and jobs left after each one.
+            progress: called with (done, left) as they change.
         """
-        self.maintenance.at_start()
-        start = self.done
-        waiting = self.queue.counts(due_at=self._env.time())["pending"]
+        assert self._commands is not None
+        commands, last = self._commands.commands, None
+        self._guarded(self._begin)
+        while self._may_go_on():
+            self._turn()
+            command = commands.get(command_id)
+            if command is None or command.status in (DONE, DROPPED):
+                break
+            self._commands.report()
+            reached = commands.progress(command_id)
+            if reached is not None and reached != last:
+                last = reached
+                progress(*reached)
+        self._end()
 
-        def report() -> None:
-            done = self.done - start
-            progress(done, max(0, waiting - done))
+    def _begin(self) -> None:
+        self._maintenance.at_start()
+        if self._commands is not None:
+            self._commands.at_start()
 
-        self._progress = report
-        try:
-            reached = self._drain()
-        finally:
-            self._progress = None
-            with suppress(sqlite3.Error, OSError):  # else the next to open the queue does it
-                self.queue.requeue_in_progress()
-        self._publish_state()
-        return reached
-
-    def _drain(self) -> bool:
-        while self._may_go_on() and self._is_due(self._next_due()):
-            self._beat()
-            before = self.done
-            if not self._guarded(self._run_batch):
-                return False
-            if self.done > before:
-                continue
-            if self.disabled or self.health.problem or self.health.is_open():
-                return False
+    def _turn(self) -> None:
+        self._parts.heartbeat.beat()
+        if not self._guarded(self._step):
+            if self._commands is not None and self.health.problem:
+                with suppress(sqlite3.Error, OSError):
+                    self._commands.block(self.health.problem)
             self._pause(self.health.retry_after())
-        return self._may_go_on()
 
-    def _step(self) -> None:
-        """Run due jobs, else maintenance that is due, else wait for a job."""
-        seen = self.queue.version()  # before the look at the queue: later changes end the wait
-        due = self._next_due()
-        if due is not None:
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = self._env.monotonic()
-        if self._is_due(due):
-            if not self._run_batch():
-                self._pause(self.health.retry_after())
-        elif not self.maintenance.run_due(self.health):
-            self._wait_for_work(seen, due)
+    def _end(self) -> None:
+        with suppress(sqlite3.Error, OSError):  # else the next to open the queue does it
+            self.queue.requeue_in_progress()
+        with suppress(sqlite3.Error, OSError):
+            self._maintenance.at_end()
+        self.health.publish()
 
     def _guarded(self, step: Callable[[], object]) -> bool:
         """Run a step that must not end the worker; return whether it went well."""
@@ -252,24 +233,111 @@ class SyncWorker:
         since = self._idle_since
         return since is not None and self._env.monotonic() - since >= self._env.timing.idle_timeout
 
-    def _next_due(self) -> float | None:
+    # --- what is done next ---
+
+    def _step(self) -> None:
+        """Do what is due first, else wait for something to do."""
+        seen = self.queue.version()  # before the look at the queue: later changes end the wait
         if self._must_requeue:
             self.queue.requeue_in_progress()
             self._must_requeue = False
         self.queue.import_spool()
-        return self.queue.next_due()
-
-    def _is_due(self, due: float | None) -> bool:
-        return due is not None and due <= self._env.time()
-
-    def _wait_for_work(self, seen: object, due: float | None) -> None:
-        """Wait until a job is due or another process has put one."""
-        timing = self._env.timing
-        if due is not None:
-            seconds = due - self._env.time()
+        if self._commands is not None and self._commands.run_next():
+            self._idle_since = None
+            return
+        if self.has_work():
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._env.monotonic()
+        step = self._next_step()
+        if step is None:
+            self._parts.times.flush_if_due()
+            if not self._maintenance.correct_due_times():
+                self._wait_for_work(seen)
+            return
+        if not self.health.ready():
+            self._block()
+            self._pause(self.health.retry_after())
+            return
+        self._maintenance.configure(self._parts.plex.config)
+        if step():
+            self._parts.times.flush_if_due()
         else:
-            seconds = timing.idle_timeout - (self._env.monotonic() - (self._idle_since or 0.0))
-        self._pause(min(seconds, timing.heartbeat), unless_changed=seen)
+            self._block()
+            self._pause(self.health.retry_after())
+
+    def has_work(self) -> bool:
+        """Return whether jobs, read-backs, passes or commands wait, due or not.
+
+        A quick pass alone is no work: else the worker would never leave.
+        """
+        history = self._parts.history
+        return (
+            self.queue.next_due() is not None
+            or history.next_verification() is not None
+            or bool(history.passes())
+            or (self._commands is not None and self._commands.is_busy())
+        )
+
+    def _next_step(self) -> Callable[[], bool] | None:
+        """Return what is due first: edits, then the others in order of their urgency.
+
+        After a while of nothing but edits, one of the others goes first.
+        """
+        if self._adoption.is_due():  # until then nobody knows which items are ours
+            return self._adopt
+        has_edits = self.queue.is_due(EDITS, self._env.time())
+        waited = self._env.monotonic() - self._lower_at
+        if has_edits and waited < self._env.timing.edits_only:
+            return self._edits
+        self._lower_at = self._env.monotonic()
+        return self._lower_step(has_edits=has_edits) or (self._edits if has_edits else None)
+
+    def _lower_step(self, *, has_edits: bool) -> Callable[[], bool] | None:
+        now = self._env.time()
+        if self._compares and self._quick.is_due():
+            return self._run_quick
+        if self._read_back.is_due(idle=False):
+            return self._run_read_back
+        if self.queue.is_due(RETRIES, now):
+            return lambda: self.batches.run(RETRIES)
+        if self.queue.is_due(BULK_WORK, now):
+            return lambda: self.batches.run(BULK_WORK)
+        pass_id = self.passes.next() if self._parts.stash is not None else None
+        if pass_id is not None:
+            return lambda: self.health.attempt(lambda: self.passes.run_slice(pass_id))
+        if not has_edits and self._read_back.is_due(idle=True):
+            return self._run_read_back
+        return None
+
+    def _edits(self) -> bool:
+        return self.batches.run(EDITS)
+
+    def _adopt(self) -> bool:
+        return self.health.attempt(self._adoption.run)
+
+    def _run_quick(self) -> bool:
+        return self.health.attempt(self._quick.run)
+
+    def _run_read_back(self) -> bool:
+        return self.health.attempt(self._read_back.run)
+
+    def _block(self) -> None:
+        """End the commands that can't go on now; their work goes on once it can."""
+        reason = self.health.obstacle()
+        if self._commands is not None and self._commands.is_busy() and reason:
+            self._commands.block(reason)
+
+    def _wait_for_work(self, seen: object) -> None:
+        """Wait until something is due, or another process has put a job or a command."""
+        timing, now = self._env.timing, self._env.time()
+        moments = [self.queue.next_due(), self._parts.history.next_verification()]
+        waits = [moment - now for moment in moments if moment is not None]
+        if self._idle_since is not None:
+            waits.append(timing.idle_timeout - (self._env.monotonic() - self._idle_since))
+        if self._compares:
+            waits.append(self._quick.due_in())
+        self._pause(max(0.0, min(timing.heartbeat, *waits)), unless_changed=seen)
 
     def _pause(self, seconds: float, unless_changed: object = None) -> None:
         """Wait, but not past `stop`; every poll interval check whether the queue changed."""
@@ -277,176 +345,12 @@ class SyncWorker:
         poll = config.poll_interval if config else 1.0
         end = self._env.monotonic() + seconds
         while (left := end - self._env.monotonic()) > 0:
-            self._beat()
-            self._publish_state()
+            self._parts.heartbeat.beat()
+            self.health.publish()
             if self._env.wait(self._stop, min(poll, left)):
                 return
             if unless_changed is not None and self.queue.version() != unless_changed:
                 return
-
-    def _beat(self) -> None:
-        now = self._env.monotonic()
-        if self._lock is not None and now - self._beaten_at >= self._env.timing.heartbeat:
-            self._beaten_at = now
-            with suppress(OSError):  # *Status* shows it; the work goes on
-                self._lock.beat()
-
-    def _publish_state(self) -> None:
-        """Leave the state for *Status* when it changed."""
-        state = self.health.to_dict()
-        if state != self._published and self._data_dir is not None:
-            self._published = state
-            save_state(self._data_dir, state)
-
-    # --- jobs ---
-
-    def _run_batch(self) -> bool:
-        """Run the next few jobs and requeue the rest; return whether any finished."""
-        if not self._may_start():
-            return False
-        before = self.done
-        jobs = deque(self.queue.claim_many(_BATCH, self._env.time()))
-        read_at = self._env.time()  # an edit that is made from here on counts as newer
-        scenes = self._read_ahead(jobs)
-        wave: Wave = []
-        while jobs:
-            self._beat()
-            job = jobs[0]
-            scene = scenes.pop(job["scene_id"], None)
-            target = self._prepare(job, scene, read_at if scene else self._env.time(), wave)
-            if target is not None:
-                if self.pool.conflicts(target, [other for _, other in wave]):
-                    self._write(wave)
-                    if not self._may_start():
-                        break
-                    continue  # item and settings may be other ones by now: prepare the job again
-                wave.append((job, target))
-            jobs.popleft()
-            if len(wave) >= self.pool.width:
-                self._write(wave)
-            # Settings change only between two waves: a target is never written to another Plex.
-            if jobs and not wave and not self._may_start():
-                break
-        self._write(wave)
-        for left in jobs:
-            nack_job(self.queue, left)
-        return self.done > before
-
-    def _may_start(self) -> bool:
-        if self._stop.is_set() or not self.health.ready():
-            return False
-        self.maintenance.configure(self._plex.config)
-        if self._published != ALL_WELL:  # a long run must not look like an outage that is over
-            self._publish_state()
-        return True
-
-    def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:
-        """Read several jobs' scenes in one query, and their items; the rest is read later."""
-        scene_ids = [job["scene_id"] for job in jobs if job["update_type"] == METADATA]
-        if self._stash is None or len(scene_ids) < 2:
-            return {}
-        scenes: dict[int, Scene] = {}
-        with suppress(*OUTAGES, *REFUSALS):  # if one of them is gone, Stash returns none
-            scenes = {scene.id: scene for scene in self._stash.find_scenes(scene_ids)}
-        try:
-            self._runner.read_ahead(scenes.values())
-        except (sqlite3.Error, OSError):
-            raise
-        except Exception as error:  # noqa: BLE001 - one scene must not stop the others
-            log.debug("Not read ahead: %s", type(error).__name__)
-        return scenes
-
-    def _prepare(
-        self, job: SyncJob, scene: Scene | None, read_at: float, wave: Wave
-    ) -> SyncTarget | None:
-        """Match a job's scene; None: the job was settled, as there is nothing to write.
-
-        Args:
-            wave: targets that wait to be written; they go first when this one fails.
-        """
-        try:
-            target = self._match(job, scene, read_at)
-        except (sqlite3.Error, OSError):
-            raise  # our own disk; the network's errors were translated
-        except Exception as error:  # noqa: BLE001 - one scene must not end the worker
-            self._write(wave)
-            self._failed(job, error)
-            return None
-        if target is None:
-            self._succeeded(job)
-        return target
-
-    def _match(self, job: SyncJob, scene: Scene | None, read_at: float) -> SyncTarget | None:
-        """Return what is to be written for a job; None: nothing.
-
-        Raises:
-            what `_process_job` raises
-        """
-        if job["update_type"] != METADATA:
-            self._queue_related(job)
-            return None
-        self._plex.use(self._get_plex_client())  # another one, where a caller replaced the method
-        try:
-            target = self._runner.prepare(job, scene, read_at)
-        except SceneGone:
-            self.maintenance.forget(job["scene_id"])
-            return None
-        if isinstance(target, str):
-            self._reporter.log("debug", f"{display_name(job)}: {target}, so not synced")
-            return None
-        return target
-
-    def _write(self, wave: Wave) -> None:
-        """Write targets and settle their jobs; retry a failed concurrent write alone first."""
-        batch = list(wave)
-        wave.clear()
-        if not batch:
-            return
-        again = []
-        for (job, target), result in zip(
-            batch, self.pool.write([target for _, target in batch]), strict=True
-        ):
-            on_our_disk = isinstance(result, (sqlite3.Error, OSError))
-            if len(batch) > 1 and isinstance(result, Exception) and not on_our_disk:
-                again.append(job)
-            else:
-                self._settle(job, target, result)
-        for job in again:
-            if not self._may_start():
-                nack_job(self.queue, job)
-                continue
-            alone = self._prepare(job, None, self._env.time(), [])
-            if alone is not None:
-                self._settle(job, alone, *self.pool.write([alone]))
-
-    def _settle(self, job: SyncJob, target: SyncTarget, result: Edits | Exception) -> None:
-        """Acknowledge a job that was written, or decide what follows its error."""
-        if isinstance(result, (sqlite3.Error, OSError)):
-            raise result
-        if isinstance(result, Exception):
-            self._failed(job, result)
-        else:
-            self._record(job, target, result)
-            self._succeeded(job)
-
-    def _succeeded(self, job: SyncJob) -> None:
-        if self.health.failing:
-            self._outcome.succeeded()
-        ack_job(self.queue, job)
-        self._finished(job)
-
-    def _failed(self, job: SyncJob, error: Exception) -> None:
-        config = self._provider.config
-        if self._outcome.failed(job, error, config.max_retries if config else STANDARD[2]):
-            self._finished(job)
-
-    def _finished(self, job: SyncJob) -> None:
-        unmark_scene_pending(job["scene_id"])
-        self.done += 1
-        if self.done % STATUS_EVERY == 0:
-            self.maintenance.after_job(self.done)
-        if self._progress is not None:
-            self._progress()
 
     # --- one scene ---
 
@@ -458,9 +362,12 @@ class SyncWorker:
             PermanentError: a person must help.
             SettingsError: nothing can be synced with these settings.
         """
-        target = self._match(job, None, self._env.time())
+        self._parts.plex.use(self._get_plex_client())  # another, where a caller replaced the method
+        target = self.batches.match(job, None, self._env.time())
         if target is not None:
-            self._record(job, target, self._runner.write(target))
+            self.batches.record(job, target, self.runner.write(target))
+            if self._parts.data_dir is not None:
+                save_sync_timestamp(self._parts.data_dir, job["scene_id"], target.read_at)
 
     def _update_metadata(self, plex_item: Any, data: SyncMetadata | Mapping[str, Any]) -> Edits:
         """Write what differs to an item, in one request, and keep what was written.
@@ -474,25 +381,9 @@ class SyncWorker:
             PlexTemporaryError, PlexPermanentError, PlexNotFound
         """
         metadata = data if isinstance(data, SyncMetadata) else validated(dict(data))
-        self._plex.use(self._get_plex_client())
-        return self._runner.write_fields(read_item(plex_item), metadata)
+        self._parts.plex.use(self._get_plex_client())
+        return self.runner.write_fields(read_item(plex_item), metadata)
 
     def _get_plex_client(self) -> PlexClient:
         """Return the Plex client for the settings in effect; it connects on first use."""
-        return self._plex.client()
-
-    def _record(self, job: SyncJob, target: SyncTarget, edits: Edits) -> None:
-        """Keep that the scene is in sync."""
-        if self._data_dir is not None:
-            save_sync_timestamp(self._data_dir, job["scene_id"], target.read_at)
-        if target.scene is not None:
-            self.maintenance.recheck.add(target.scene, target.read_at)
-        self.dlq.delete_scene(job["scene_id"])
-        wrote = f"wrote {', '.join(edits.changes)}" if edits.changes else "in sync"
-        self._reporter.log("info", f"Scene {job['scene_id']}: {wrote}")
-
-    def _queue_related(self, job: SyncJob) -> None:
-        synced = load_sync_timestamps(self._data_dir) if self._data_dir is not None else {}
-        count = queue_scenes(job, self._stash, self.queue, synced, self._env.time())
-        name = display_name(job)
-        self._reporter.log("info", f"{name}: changed; {count} scenes that show it are queued")
+        return self._parts.plex.client()

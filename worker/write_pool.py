@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common.env import Env
-from plex.edits import Edits
-from worker.job_runner import JobRunner, SyncTarget
+from worker.job_runner import JobRunner
+from worker.target import SyncTarget, Written
 
 #: Writes on their way at once; docs/benchmarks.md shows what each number gains.
 PARALLEL_WRITES = 4
@@ -41,16 +41,14 @@ class WritePool:
         What Plex does with a tag that two requests create at once is not documented.
         """
         new = target.names - self._known_names
-        return any(
-            target.item.rating_key == other.item.rating_key or new & other.names for other in others
-        )
+        return any(target.keys & other.keys or new & other.names for other in others)
 
-    def write(self, targets: Sequence[SyncTarget]) -> list[Edits | Exception]:
-        """Write targets that don't conflict; return each one's edits or error."""
+    def write(self, targets: Sequence[SyncTarget]) -> list[Written | Exception]:
+        """Write targets that don't conflict; return what was written, or each one's error."""
         if len(targets) == 1:
             start = self._env.monotonic()
             results = [self._attempt(targets[0])]
-            if isinstance(results[0], Exception) or results[0].parameters:
+            if isinstance(results[0], Exception) or results[0].fields:
                 self._alone.append(self._env.monotonic() - start)
                 self._beside = 0
         else:
@@ -63,16 +61,16 @@ class WritePool:
                 self._known_names |= target.names
         return results
 
-    def _submit(self, pool: ThreadPoolExecutor, target: SyncTarget) -> Future[Edits | Exception]:
+    def _submit(self, pool: ThreadPoolExecutor, target: SyncTarget) -> Future[Written | Exception]:
         try:
             return pool.submit(self._attempt, target)
         except RuntimeError as error:  # no more threads, as in a container that limits them
             self.size = 1
-            failed: Future[Edits | Exception] = Future()
+            failed: Future[Written | Exception] = Future()
             failed.set_result(error)
             return failed
 
-    def _attempt(self, target: SyncTarget) -> Edits | Exception:
+    def _attempt(self, target: SyncTarget) -> Written | Exception:
         try:
             return self._runner.write(target)
         except Exception as error:  # noqa: BLE001 - the caller decides what becomes of it

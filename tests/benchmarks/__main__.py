@@ -18,7 +18,18 @@ PlexSync.host_queue_package()
 from rich.console import Console  # noqa: E402 - after the standard queue hosts ours
 from rich.status import Status  # noqa: E402
 
-from tests.benchmarks import bulk, burst, growth, hook, idle, index, latency, report, throughput  # noqa: E402
+from tests.benchmarks import (  # noqa: E402
+    bulk,
+    burst,
+    growth,
+    hook,
+    idle,
+    index,
+    latency,
+    passes,
+    report,
+    throughput,
+)
 from tests.benchmarks.measure import FULL, NORMAL, QUICK, TINY, Log, Result, Scale  # noqa: E402
 from tests.isolation import private_home  # noqa: E402
 
@@ -29,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
     "latency": latency.measure,
     "throughput": throughput.measure,
     "bulk": bulk.measure,
+    "passes": passes.measure,
     "index": index.measure,
     "idle": idle.measure,
 }

@@ -1,38 +1,37 @@
-"""Bulk sync: a whole library for the first time and again, and the cost per scene as it grows."""
+"""Bulk sync: *Sync all scenes* over a whole library for the first time, and again."""
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
+import sqlite3
 import sys
 import tempfile
-import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import closing
 
-from tests.benchmarks.hooks import STAMPS, make_data_dir, stamp_scenes
-from tests.benchmarks.measure import ENTRY, Log, Result, Scale, ratio, run_measured
+from history.store import FILE
+from tests.benchmarks.hooks import make_data_dir
+from tests.benchmarks.measure import ENTRY, Log, Ratio, Result, Scale, run_measured
 from tests.benchmarks.remote import Remote
+from tests.harness.processes import stop_workers, wait_until
 
-#: Highest allowed time per scene, as a multiple of the smaller library's.
-FLAT = 1.2
-_COLUMNS = ("ms/scene", "CPU ms/scene", "requests/scene", "peak MB")
+#: Highest allowed requests per changed scene, the reads back included and covers aside.
+REQUESTS = 2.2
+COLUMNS = ("ms/scene", "CPU ms/scene", "requests/scene", "covers/scene", "peak MB", "KB/scene")
 
 
 def measure(scale: Scale, log: Log) -> Result:
     """Measure bulk syncs."""
-    result = Result("Bulk: Sync all scenes", _COLUMNS)
-    if sys.platform != "win32":
-        for scenes in scale.bulk:
-            log(f"{scenes:,} scenes, from first to last")
-            _from_first_to_last(result, scenes)
-        _nothing_changed(result, scale, log)
-    _windows(result, scale, log)
+    result = Result("Bulk: Sync all scenes, from first to last", COLUMNS)
+    if sys.platform == "win32":
+        return result
+    for scenes in scale.bulk:
+        log(f"{scenes:,} scenes")
+        _from_first_to_last(result, scenes)
     result.notes.append(
-        "first time, again, nothing changed: the whole task with the start of its process; some of"
-        " them: a worker that checks each scene. CPU excludes the simulators, ms includes them"
+        "the whole task with the start of its process; CPU excludes the simulators, ms includes"
+        " them; requests include the reads back that a worker does after the task's end; KB is the"
+        " size of history.db"
     )
     return result
 
@@ -43,111 +42,63 @@ def _from_first_to_last(result: Result, scenes: int) -> None:
         tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder,
         Remote("servers") as servers,
     ):
-        task = _Task(make_data_dir(folder, "data"), servers, scenes)
-        result.rows[f"{scenes:,} scenes, first time"] = task.run()
+        data_dir = make_data_dir(folder, "data")
+        connection = servers.call("start")
+        servers.call("fill", scenes=scenes)
+        task = SyncAll(data_dir, servers, connection, scenes)
+        first = task.run()
+        result.rows[f"{scenes:,} scenes, first time"] = first
         result.rows[f"{scenes:,} scenes, again"] = task.run()
+    name = f"requests for a changed scene of {scenes:,}, covers aside"
+    result.ratios.append(Ratio(name, first[2], first[2], first[2], at_most=REQUESTS))
 
 
-def _nothing_changed(result: Result, scale: Scale, log: Log) -> None:
-    """Compare the task with nothing to do in a small and in a large library."""
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, ExitStack() as stack:
-        tasks = []
-        for scenes in scale.sizes:
-            log(f"a library of {scenes:,} scenes, all in sync")
-            data_dir = make_data_dir(folder, str(scenes))
-            stamp_scenes(data_dir, range(1, scenes + 1), time.time())
-            tasks.append(_Task(data_dir, stack.enter_context(Remote("servers")), scenes))
-        runs = [[task.run() for task in tasks] for _ in range(max(1, scale.turns // 2))]
-    small, large = zip(*runs, strict=True)
-    for task, rows in zip(tasks, (small, large), strict=True):
-        result.rows[f"{task.scenes:,} scenes, nothing changed"] = sorted(rows)[len(rows) // 2]
-    name = f"nothing changed: a scene of {scale.sizes[1]:,}, of one of {scale.sizes[0]:,}"
-    result.ratios.append(
-        ratio(name, [row[0] for row in large], [row[0] for row in small], at_most=FLAT)
-    )
+class SyncAll:
+    """The task in its own process."""
 
-
-class _Task:
-    """The task in its own process, with its simulators."""
-
-    def __init__(self, data_dir: str, servers: Remote, scenes: int) -> None:
-        self.scenes = scenes
-        self._environ = {**os.environ, "STASH_PLUGIN_DATA": data_dir, "NO_PROXY": "127.0.0.1"}
+    def __init__(
+        self, data_dir: str, servers: Remote, connection: dict[str, object], scenes: int
+    ) -> None:
+        self._data_dir = data_dir
         self._servers = servers
-        self._connection = servers.call("start")
-        servers.call("fill", scenes=scenes, in_sync=os.path.exists(os.path.join(data_dir, STAMPS)))
+        self._scenes = scenes
+        self._environ = {**os.environ, "STASH_PLUGIN_DATA": data_dir, "NO_PROXY": "127.0.0.1"}
+        self._stdin = {"server_connection": connection, "args": {"mode": "sync_all"}}
 
     def run(self) -> list[float]:
-        """Run it once; return a row of the table."""
-        stdin = {"server_connection": self._connection, "args": {"mode": "sync_all"}}
+        """Run it once, until all is read back; return a row of the table."""
         self._servers.call("requests")
         usage = run_measured(
-            [sys.executable, str(ENTRY)], json.dumps(stdin).encode(), self._environ
+            [sys.executable, str(ENTRY)], json.dumps(self._stdin).encode(), self._environ
         )
-        requests = sum(self._servers.call("requests").values())
-        missing = self._servers.call("differing", first=1, count=self.scenes)
+        try:
+            wait_until(lambda: not _to_read_back(self._data_dir), "all to be read back")
+        finally:
+            stop_workers(self._data_dir)
+        requests = self._servers.call("requests")
+        missing = self._servers.call("differing", first=1, count=self._scenes)
         if missing:
-            raise RuntimeError(f"{missing} of {self.scenes} scenes are not in sync")
-        each = 1000 / self.scenes
-        return [usage.seconds * each, usage.cpu * each, requests / self.scenes, usage.peak_mb]
+            raise RuntimeError(f"{missing} of {self._scenes} scenes are not in sync")
+        each = 1000 / self._scenes
+        return [
+            usage.seconds * each,
+            usage.cpu * each,
+            (requests["Plex"] + requests["Stash"]) / self._scenes,
+            requests["covers"] / self._scenes,
+            usage.peak_mb,
+            history_size(self._data_dir) / self._scenes / 1000,
+        ]
 
 
-@dataclass
-class _Side:
-    """One of two libraries of different size; equal windows of each are synced in turn."""
-
-    scenes: int
-    servers: Remote
-    subject: Remote
-    next_scene: int = 1
-    #: kind → seconds per scene, window by window
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    #: kind → CPU ms, requests per scene and peak MB of the last window
-    last: dict[str, list[float]] = field(default_factory=dict)
-
-    def window(self, count: int) -> None:
-        """Sync the next scenes twice: changed, then unchanged."""
-        first = self.next_scene if self.next_scene + count <= self.scenes else 1
-        self.next_scene = first + count
-        self.servers.call("edit", first=first, count=count)
-        for kind in ("changed", "unchanged"):
-            self.servers.call("requests")
-            self.subject.call("enqueue", first=first, count=count)
-            taken: dict[str, Any] = self.subject.call("drain")
-            requests = sum(self.servers.call("requests").values())
-            self.seconds.setdefault(kind, []).append(taken["seconds"] / count)
-            self.last[kind] = [taken["cpu"] / count * 1000, requests / count, taken["peak_mb"]]
+def history_size(data_dir: str) -> int:
+    """Return the bytes of the history, once its journal is folded in."""
+    file = os.path.join(data_dir, FILE)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return os.path.getsize(file)
 
 
-def _windows(result: Result, scale: Scale, log: Log) -> None:
-    """Compare the cost per scene in a small and in a large library that are already synced."""
-    with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder, ExitStack() as stack:
-        small, large = (_side(stack, folder, scenes, log) for scenes in scale.sizes)
-        count = min(scale.window, scale.sizes[0])
-        for number in range(-1, scale.turns):
-            log(f"windows of {count} scenes, turn {number + 1} of {scale.turns}")
-            for side in (small, large):
-                side.window(count)
-                if number < 0:  # warms up
-                    side.seconds.clear()
-    name = f"a scene among {large.scenes:,}, of one among {small.scenes:,}"
-    for kind in small.seconds:
-        result.ratios.append(
-            ratio(f"{kind}: {name}", large.seconds[kind], small.seconds[kind], at_most=FLAT)
-        )
-        for side in (small, large):
-            row = [statistics.median(side.seconds[kind]) * 1000, *side.last[kind]]
-            result.rows[f"{count} of {side.scenes:,} scenes, {kind}"] = row
-
-
-def _side(stack: ExitStack, folder: str, scenes: int, log: Log) -> _Side:
-    """Build a library that is indexed and synced; its other jobs are not due yet."""
-    log(f"a library of {scenes:,} scenes")
-    data_dir = make_data_dir(folder, str(scenes))
-    servers = stack.enter_context(Remote("servers"))
-    connection = servers.call("start")
-    servers.call("fill", scenes=scenes)
-    stamp_scenes(data_dir, range(1, scenes + 1))
-    subject = stack.enter_context(Remote("subject"))
-    subject.call("open", data_dir=data_dir, connection=connection)
-    return _Side(scenes, servers, subject)
+def _to_read_back(data_dir: str) -> int:
+    with closing(sqlite3.connect(os.path.join(data_dir, FILE))) as connection:
+        found = connection.execute("SELECT count(*) FROM agreements WHERE verify_at IS NOT NULL")
+        return int(found.fetchone()[0])

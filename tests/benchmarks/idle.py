@@ -37,7 +37,7 @@ def measure(scale: Scale, log: Log) -> Result:
             for poll, row in zip(POLL_INTERVALS, watched, strict=True)
         }
     result.notes.append(
-        "an idle worker exits after 15 minutes; its scan for missed edits every 10 is not in this"
+        "an idle worker exits after 15 minutes; its quick pass every 10 is not in this"
     )
     return result
 

@@ -35,19 +35,20 @@ class Scale:
     turns: int  # rounds of the throughput benchmark and of the bulk windows
     bulk: tuple[int, ...]  # scenes of the whole bulk task
     window: int  # scenes of one bulk window
-    sizes: tuple[int, int]  # library sizes around the window
+    sizes: tuple[int, int]  # library sizes around the window, and of the passes
+    passes: int  # rounds of full passes over each of the libraries
     items: tuple[int, ...]  # items of the index
     idle: float  # seconds
 
 
-TINY = Scale("tiny", 1, (0, 10), 10, 10, 10, 4, 2, 2, 3, 3, 1, (10,), 3, (5, 10), (10,), 0.5)
+TINY = Scale("tiny", 1, (0, 10), 10, 10, 10, 4, 2, 2, 3, 3, 1, (10,), 3, (5, 10), 1, (10,), 0.5)
 QUICK = Scale("quick", 6, (0, 1_000, 10_000), 10_000, 1_000, 10_000, 30, 15, 2, 50, 6, 2,
-              (100,), 40, (100, 1_000), (1_000, 5_000), 3.0)  # fmt: skip
+              (100,), 40, (100, 1_000), 2, (1_000, 5_000), 3.0)  # fmt: skip
 NORMAL = Scale("normal", 100, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 20, 200,
-               40, 5, (10_000,), 250, (10_000, 100_000), (1_000, 10_000, 100_000), 20.0,
+               40, 5, (10_000,), 250, (1_000, 10_000), 3, (1_000, 10_000, 100_000), 20.0,
                )  # fmt: skip
 FULL = Scale("full", 200, (0, 1_000, 100_000), 100_000, 10_000, 1_000_000, 500, 200, 60, 500, 100,
-             9, (10_000, 100_000), 1_000, (10_000, 100_000), (1_000, 10_000, 100_000), 120.0,
+             9, (10_000, 100_000), 1_000, (10_000, 100_000), 3, (1_000, 10_000, 100_000), 120.0,
              )  # fmt: skip
 
 

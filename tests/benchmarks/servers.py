@@ -66,32 +66,37 @@ class Servers:
         """Add typical scenes, changed an hour ago, and their items as after a scan of Plex.
 
         Args:
-            in_sync: Plex shows the scenes' titles already.
+            in_sync: Plex shows all that the scenes have already.
         """
-        paths = [f"{number // 200:05}/scene {number:06}.mp4" for number in range(scenes)]
-        for number, path in enumerate(paths):
-            self._add_item(path, number, f"Scene {number}" if in_sync else None)
-            self.stash.add_scene(
-                f"Scene {number}",
-                details=_DETAILS,
-                date="2024-05-06",
-                studio=f"Studio {number % 50}",
-                performers=[f"Performer {number % 100}", f"Performer {number % 77 + 100}"],
-                tags=[f"Tag {number % 30}", f"Tag {number % 31 + 30}", f"Tag {number % 37 + 61}"],
-                files=[(f"/data/{path}", 1_000_000)],
-                updated_at=time.time() - 3600,
-            )
+        changed_at = time.time() - 3600
+        for number in range(scenes):
+            path = f"{number // 200:05}/scene {number:06}.mp4"
+            scene: dict[str, Any] = {
+                "title": f"Scene {number}",
+                "details": _DETAILS.strip(),
+                "date": "2024-05-06",
+                "studio": f"Studio {number % 50}",
+                "performers": [f"Performer {number % 100}", f"Performer {number % 77 + 100}"],
+                "tags": [
+                    f"Tag {number % 30}",
+                    f"Tag {number % 31 + 30}",
+                    f"Tag {number % 37 + 61}",
+                ],
+            }
+            self._add_item(path, number, _as_item(scene) if in_sync else {})
+            files = [(f"/data/{path}", 1_000_000)]
+            self.stash.add_scene(**scene, files=files, updated_at=changed_at)
 
     def fill_plex(self, items: int) -> None:
         """Add items to Plex alone."""
         for number in range(items):
             self._add_item(f"{number // 200:05}/scene {number:06}.mp4", number)
 
-    def _add_item(self, path: str, number: int, title: str | None = None) -> None:
+    def _add_item(self, path: str, number: int, values: dict[str, Any] | None = None) -> None:
         """Add an unchanged item. Plex added ten a second; the newest is a day old or older."""
         added_at = time.time() - 200_000 + number // 10
         item = self.plex.add_item(
-            self.harness.library, f"/media/{path}", title=title, added_at=added_at
+            self.harness.library, f"/media/{path}", added_at=added_at, **(values or {})
         )
         item.updated_at = item.added_at
 
@@ -124,14 +129,18 @@ class Servers:
         self._delay = self.plex.faults.add(Delay(seconds)) if seconds else None
 
     def requests(self) -> dict[str, int]:
-        """Count the requests since the last call, by kind."""
-        counts: dict[str, int] = {}
+        """Count the requests since the last call: to Plex, to Stash, and for covers."""
+        counts = {"Plex": 0, "Stash": 0, "covers": 0}
         for where, log in (("Plex", self.plex.log), ("Stash", self.stash.log)):
             for exchange in log.all():
-                kind = f"{where} {exchange.request.method}"
-                counts[kind] = counts.get(kind, 0) + 1
+                is_cover = _is_cover(exchange.request.path)
+                counts["covers" if is_cover else where] += 1
             log.clear()
         return counts
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that both simulators have used."""
+        return time.process_time()
 
     def record(self) -> list[dict[str, Any]]:
         """Return the requests since the last `requests` in order, for a replay."""
@@ -193,7 +202,25 @@ def _recorded(url: str, exchange: Exchange) -> dict[str, Any]:
         "url": url + request.target,
         "headers": {name: value for name, value in request.headers.items() if name in wanted},
         "body": request.body.decode("latin-1"),
-        "cover": request.path.endswith("/screenshot"),
+        "cover": _is_cover(request.path),
+    }
+
+
+def _is_cover(path: str) -> bool:
+    return path.endswith("/screenshot")
+
+
+def _as_item(scene: dict[str, Any]) -> dict[str, Any]:
+    """Return what Plex shows of a scene."""
+    return {
+        "title": scene["title"],
+        "summary": scene["details"],
+        "studio": scene["studio"],
+        "year": int(scene["date"][:4]),
+        "originally_available_at": scene["date"],
+        "genres": scene["tags"],
+        "actors": scene["performers"],
+        "collections": [scene["studio"]],
     }
 
 

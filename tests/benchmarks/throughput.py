@@ -39,6 +39,10 @@ class Turns:
     #: the worker with other numbers of parallel writes
     others: dict[int, list[float]] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
+    #: the reads back of the same scenes: seconds and CPU seconds per scene, and requests
+    read_back: list[float] = field(default_factory=list)
+    read_back_cpu: list[float] = field(default_factory=list)
+    read_back_requests: int = 0
 
 
 def measure(scale: Scale, log: Log) -> Result:
@@ -54,6 +58,7 @@ def measure(scale: Scale, log: Log) -> Result:
             _sync(
                 servers, subject, scale.scenes
             )  # the first sync also builds the index and writes every field
+            subject.call("read_back")
             fast = _turns(servers, subject, scale.scenes, scale.turns, 0.0, log)
             slow = _turns(servers, subject, scale.slow_scenes, scale.turns, SLOW, log)
     result = Result("Worker throughput", ("scenes/s", "CPU ms/scene", "requests/scene"))
@@ -72,6 +77,11 @@ def _turns(
         log(f"turn {number + 1} of {count}, Plex {delay * 1000:.0f} ms")
         taken = _sync(servers, subject, scenes)
         recorded = servers.call("record")
+        servers.call("requests")
+        read_back = subject.call("read_back")
+        turns.read_back.append(read_back["seconds"] / scenes)
+        turns.read_back_cpu.append(read_back["cpu"] / scenes)
+        turns.read_back_requests = sum(servers.call("requests").values())
         turns.worker.append(taken["seconds"] / scenes)
         turns.worker_cpu.append(taken["cpu"] / scenes)
         for kind, some in _kinds(recorded).items():
@@ -81,6 +91,7 @@ def _turns(
             turns.requests[kind] = len(some)
         for at_once in _OTHERS if delay else ():
             again = _sync(servers, subject, scenes, at_once=at_once)
+            subject.call("read_back")
             turns.others.setdefault(at_once, []).append(again["seconds"] / scenes)
     servers.call("delay", seconds=0.0)
     return turns
@@ -120,6 +131,11 @@ def _one_by_one(request: dict[str, Any]) -> list[dict[str, Any]]:
 def _tell(result: Result, label: str, turns: Turns) -> None:
     rate, cpu = 1 / statistics.median(turns.worker), statistics.median(turns.worker_cpu) * 1000
     result.rows[f"{label}: worker"] = [rate, cpu, turns.requests[_OWN] / turns.scenes]
+    result.rows[f"{label}: worker, and its reads back"] = [
+        1 / statistics.median(_sums(turns.worker, turns.read_back)),
+        statistics.median(_sums(turns.worker_cpu, turns.read_back_cpu)) * 1000,
+        (turns.requests[_OWN] + turns.read_back_requests) / turns.scenes,
+    ]
     for kind, seconds in turns.bare.items():
         cpu = statistics.median(turns.bare_cpu[kind]) * 1000
         result.rows[f"{label}: bare loop, {kind}"] = [
@@ -130,6 +146,10 @@ def _tell(result: Result, label: str, turns: Turns) -> None:
         result.ratios.append(ratio(name, seconds, turns.worker, at_least=target))
     name = f"{label}: worker's CPU of the bare loop's, {_ALL}"
     result.ratios.append(ratio(name, turns.worker_cpu, turns.bare_cpu[_ALL]))
+
+
+def _sums(one: list[float], other: list[float]) -> list[float]:
+    return [first + second for first, second in zip(one, other, strict=True)]
 
 
 def _tell_gain(result: Result, slow: Turns) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from history.records import Status
 from tests.harness.installation import SCALE, ProcessHarness
 from tests.harness.processes import stop_workers, wait_until
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.tasks import refused_task, run_command, run_task
+from worker.bootstrap import open_history_readonly
 
 
 def ambiguous(
@@ -21,8 +23,10 @@ def ambiguous(
     return harness.stash.add_scene(files=[("/elsewhere/same.mp4", 7)], **scene), items
 
 
-def failed(harness: ProcessHarness) -> list[int]:
-    return [letter["scene_id"] for letter in harness.letters()]
+def ambiguous_scenes(harness: ProcessHarness) -> list[int]:
+    """Return the scenes that PlexSync shows as ambiguous."""
+    with open_history_readonly(str(harness.data_dir)) as history:
+        return [row.scene_id for row in history.with_status(Status.AMBIGUOUS)]
 
 
 def titles(items: list[PlexItem]) -> list[str]:
@@ -36,11 +40,10 @@ def test_an_ambiguous_scene_is_shown_with_the_rating_keys_to_choose_from(
     run_task(harness, "Sync all scenes")
     assert harness.plex.writes == []
     done = run_task(harness, "Show failed and ambiguous")
-    (letter,) = done.output["failed"]
-    assert letter["scene_id"] == scene.id
-    assert {one["rating_key"] for one in letter["details"]["candidates"]} == {
-        item.rating_key for item in items
-    }
+    assert harness.letters() == [], "nobody edited it"
+    (shown,) = done.output["failed"]
+    assert (shown["scene_id"], shown["status"]) == (scene.id, "ambiguous")
+    assert {one["rating_key"] for one in shown["candidates"]} == {item.rating_key for item in items}
     line = next(text for text in done.texts if f"scene {scene.id}" in text)
     assert all(str(item.rating_key) in line and item.path in line for item in items)
     assert "Re-sync scene" in line
@@ -52,14 +55,14 @@ def test_the_chosen_item_is_written_now_and_by_every_later_edit(harness: Process
     done = run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=chosen.rating_key)
     assert done.summary == f"Scene {scene.id} is in sync"
     assert (chosen.title, other.title) == ("Mine", "same")
-    assert failed(harness) == [], "it is no longer shown as failed"
+    assert ambiguous_scenes(harness) == [], "it is no longer shown as failed"
     for title in ("Second", "Third"):
         harness.save(scene, title=title)
         harness.wait_for_title(chosen, title)
     harness.wait_for_empty_queue()
     run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert (chosen.title, other.title) == ("Third", "same")
-    assert failed(harness) == []
+    assert ambiguous_scenes(harness) == []
 
 
 def test_a_choice_can_be_changed(harness: ProcessHarness) -> None:
@@ -128,10 +131,10 @@ def test_a_choice_whose_item_or_file_is_gone_is_reported_until_the_user_chooses_
     assert said, done.log
     assert "chosen" in said[0]
     assert titles([second, third]) == ["same", "same"]
-    assert failed(harness) == [scene.id], "it is ambiguous again"
+    assert ambiguous_scenes(harness) == [scene.id], "it is ambiguous again"
     run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=third.rating_key)
     assert titles([second, third]) == ["same", "Later"]
-    assert failed(harness) == []
+    assert ambiguous_scenes(harness) == []
 
 
 def test_a_rejected_item_is_never_written_when_the_chosen_one_is_gone(
@@ -146,10 +149,32 @@ def test_a_rejected_item_is_never_written_when_the_chosen_one_is_gone(
         run_task(harness, "Re-sync scene", scene_id=scene.id)
         run_task(harness, "Sync all scenes", force="true")
         assert titles([rejected]) == ["same"]
-        assert failed(harness) == [scene.id]
+        assert ambiguous_scenes(harness) == [scene.id]
     harness.plex.move_file(chosen.rating_key, old_path)
     run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert titles([chosen, rejected]) == ["Third", "same"]
+
+
+def test_both_items_can_be_chosen_and_get_every_later_edit(harness: ProcessHarness) -> None:
+    """The same file is in two libraries."""
+    scene, items = ambiguous(harness, title="Mine")
+    run_task(harness, "Sync all scenes")
+    done = run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key="both")
+    assert done.summary == f"Scene {scene.id} is in sync", done.log
+    assert titles(items) == ["Mine", "Mine"]
+    assert ambiguous_scenes(harness) == []
+    harness.save(scene, title="Later")
+    for item in items:
+        harness.wait_for_title(item, "Later")
+    assert run_task(harness, "Sync all scenes").output["in_sync"] == 1
+
+
+def test_several_items_can_be_chosen_by_their_numbers(harness: ProcessHarness) -> None:
+    scene, (first, second, third) = ambiguous(harness, ("one", "two", "three"), title="Mine")
+    keys = f"{first.rating_key}, {third.rating_key}"
+    done = run_task(harness, "Re-sync scene", scene_id=scene.id, rating_key=keys)
+    assert done.summary == f"Scene {scene.id} is in sync", done.log
+    assert titles([first, second, third]) == ["Mine", "same", "Mine"]
 
 
 def test_a_choice_does_not_carry_over_to_an_item_that_replaced_the_chosen_one(
@@ -161,7 +186,7 @@ def test_a_choice_does_not_carry_over_to_an_item_that_replaced_the_chosen_one(
     harness.stash.change_silently(scene.id, title="Later")
     run_task(harness, "Re-sync scene", scene_id=scene.id)
     assert titles([new, second]) == ["same", "same"]
-    assert failed(harness) == [scene.id]
+    assert ambiguous_scenes(harness) == [scene.id]
 
 
 def test_one_of_two_scenes_can_be_chosen_for_the_same_item(
@@ -175,7 +200,7 @@ def test_one_of_two_scenes_can_be_chosen_for_the_same_item(
     )
     run_task(harness, "Sync all scenes")
     assert item.title == "same"
-    assert sorted(failed(harness)) == [mine.id, other.id]
+    assert sorted(ambiguous_scenes(harness)) == [mine.id, other.id]
     run_task(harness, "Re-sync scene", scene_id=mine.id, rating_key=item.rating_key)
     assert item.title == "Mine"
     run_task(harness, "Re-sync scene", scene_id=other.id)
@@ -187,7 +212,7 @@ def test_a_choice_applies_to_the_preview_and_to_a_running_worker(
 ) -> None:
     scene, (first, second) = ambiguous(harness, title="Mine")
     harness.save(scene, title="Saved")
-    wait_until(lambda: failed(harness) == [scene.id])
+    wait_until(lambda: ambiguous_scenes(harness) == [scene.id])
     assert len(harness.workers()) == 1
     resync = ("resync", str(scene.id), "--rating-key", str(second.rating_key))
     shown = run_command(harness.data_dir, *resync, env={"PLEXSYNC_TIME_SCALE": SCALE})

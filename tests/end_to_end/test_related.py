@@ -22,6 +22,7 @@ from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.simulators.stash.events import (
     HookContext,
+    destroyed,
     encode,
     group_events,
     hook_input,
@@ -81,8 +82,8 @@ def test_a_new_name_reaches_all_synced_scenes_and_no_other(
 ) -> None:
     _, shown, new = KINDS[kind]
     pairs = [add_scene_with(harness, kind, f"synced{number}") for number in range(4)]
-    synced(harness, pairs)
     never, never_item = add_scene_with(harness, kind, "never")
+    synced(harness, pairs)
     _, without_item = without = harness.pair("without")
     synced(harness, [without])
     writes = len(harness.plex.writes)
@@ -149,7 +150,7 @@ def test_renames_while_plex_is_down_arrive_when_it_is_back(harness: ProcessHarne
 def test_a_rename_without_scenes_sends_no_request_to_plex(harness: ProcessHarness) -> None:
     harness.stash.add_tag("Old")
     harness.stash.rename_tag("Old", "New")
-    wait_until(lambda: "0 scenes that show it" in harness.worker_log())
+    wait_until(lambda: "its scenes are compared" in harness.worker_log())
     harness.wait_for_empty_queue()
     assert harness.plex.writes == []
 
@@ -207,7 +208,8 @@ def test_a_merged_scene_never_writes_its_title_to_the_sources_item(harness: Proc
     run_task(harness, "Sync recent scenes")
     assert source_item.title == f"Saved {source.id}"
     if target_item.title != "Merged":  # a sync reports it as ambiguous, so that the user can choose
-        assert [letter["scene_id"] for letter in harness.letters()] == [target.id]
+        shown = run_task(harness, "Show failed and ambiguous")
+        assert [one["scene_id"] for one in shown.output["failed"]] == [target.id]
         run_task(harness, "Re-sync scene", scene_id=target.id, rating_key=target_item.rating_key)
     assert (target_item.title, source_item.title) == ("Merged", f"Saved {source.id}")
 
@@ -247,27 +249,23 @@ def test_an_empty_scene_that_is_saved_before_its_job_runs_is_synced(
     harness.wait_for_title(item, "Saved")
 
 
-def test_the_scan_for_missed_edits_does_not_sync_empty_scenes(
+def test_a_quick_pass_does_not_sync_empty_scenes(
     make_harness: Callable[..., ProcessHarness],
 ) -> None:
-    """The worker scans for missed edits every few minutes; here several times a second."""
+    """The worker looks for missed edits every few minutes; here several times a second."""
     harness = make_harness(env={"PLEXSYNC_TIME_SCALE": "0.0003"})
     synced(harness, [harness.pair("first")])
     looks = harness.stash.log.count()
     item = harness.add_item("new", size=7, title="By hand in Plex")
     harness.stash.scan_create(files=[("/data/new.mp4", 7)])
     wait_until(lambda: "without any metadata yet" in harness.worker_log())
-    asked = [
-        b"PlexSyncUpdated" in exchange.request.body for exchange in harness.stash.log.all()[looks:]
-    ].count(True)
 
-    def scanned_often() -> bool:
-        return (
-            sum(b"PlexSyncUpdated" in one.request.body for one in harness.stash.log.all()[looks:])
-            >= asked + 3
-        )
+    def asked() -> int:
+        requests = [exchange.request for exchange in harness.stash.log.all()[looks:]]
+        return sum(b"PlexSyncLatest" in request.body for request in requests)
 
-    wait_until(scanned_often, "scans for missed edits")
+    before = asked()
+    wait_until(lambda: asked() >= before + 3, "quick passes")
     harness.wait_for_empty_queue()
     assert item.title == "By hand in Plex", harness.worker_log()[-800:]
 
@@ -283,6 +281,8 @@ EVENTS: dict[str, HookContext] = {
     "group": group_events("Update", 7, {"id": "7", "name": "N"}, ("id", "name"))[0],
     "create": scene_create(7),
     "destroy": scene_destroy({"id": "7"}, 7),
+    "destroyed tag": destroyed("Tag", 7, {"id": "7"}),
+    "destroyed group": destroyed("Group", 7, ["7", "8"]),
 }
 
 

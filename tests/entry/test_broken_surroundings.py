@@ -176,7 +176,11 @@ def test_many_hooks_that_find_the_damage_at_once_lose_nothing(busy: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["dlq.db", "index.db", "memory.db", "sync_timestamps.json", "connection.json"]
+    "name",
+    [
+        *("dlq.db", "index.db", "history.db", "memory.db"),
+        *("sync_timestamps.json", "connection.json"),
+    ],
 )
 def test_another_damaged_file_stops_neither_hook_nor_worker(data_dir: Path, name: str) -> None:
     (data_dir / name).write_bytes(b"this is not what it should be\n" * 500)

@@ -136,7 +136,7 @@ def test_all_files_are_private_under_any_umask(data_dir: Path) -> None:
     inner = data_dir / "made"
     assert run(save(), inner, umask=0).output["queued"] is True
     wait_until(lambda: (inner / "worker.log").exists(), "the worker logs")
-    wait_until(lambda: (inner / "memory.db").exists(), "the worker has opened everything")
+    wait_until(lambda: (inner / "history.db").exists(), "the worker has opened everything")
     for folder, _, files in os.walk(inner):
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700, folder
         for name in files:

@@ -11,16 +11,19 @@ import pytest
 
 from tests.harness.plugin import ROOT
 
-PACKAGES = ("common", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks")
+PACKAGES = (
+    *("common", "history", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks"),
+)
 #: Our packages or modules that each package may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
     "common": set(),
+    "history": {"common"},
     "queue": {"common"},
     "stash": {"common", "validation.errors"},
     "validation": {"common"},
-    "plex": {"common", "validation"},
+    "plex": {"common", "history", "validation"},
     "hooks": {"queue", "stash", "worker.process", "common"},
-    "worker": {"common", "queue", "stash", "validation", "plex"},
+    "worker": {"common", "history", "queue", "stash", "validation", "plex"},
     "tasks": {*PACKAGES},
 }
 #: Modules that a hook loads: they may import only cheap modules of the standard library.

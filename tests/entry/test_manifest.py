@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.events import RELATED, SCENE_CREATE, SCENE_DESTROY, SCENE_UPDATE
+from hooks.events import RELATED, RELATED_DESTROYED, SCENE_CREATE, SCENE_DESTROY, SCENE_UPDATE
 from tests.harness.plugin import ROOT, run
 from tests.simulators.stash import Manifest, load_manifest, load_plugins
 
@@ -23,7 +23,7 @@ BOOLEANS = (
         "trigger_plex_scan",
     ),
     *("sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers", "sync_tags"),
-    *("sync_collections", "sync_poster", "sync_rating"),
+    *("sync_collections", "sync_poster", "sync_rating", "repair_drift", "replace_lists"),
 )
 TEXTS = ("plex_url", "plex_token", "plex_libraries", "path_mappings")
 WHOLE_NUMBERS = ("max_retries", "plex_connect_timeout", "plex_read_timeout", "dlq_retention_days")
@@ -105,7 +105,11 @@ def test_defaults_and_ranges_in_the_texts_are_those_of_the_code(manifest: Manife
 
 def test_only_events_that_affect_plex_run_a_hook(manifest: Manifest) -> None:
     triggers = [trigger for hook in manifest.hooks for trigger in hook.triggered_by]
-    assert set(triggers) == {SCENE_UPDATE, SCENE_CREATE, SCENE_DESTROY, *RELATED}
+    assert set(triggers) == {
+        *(SCENE_UPDATE, SCENE_CREATE, SCENE_DESTROY),
+        *RELATED,
+        *RELATED_DESTROYED,
+    }
     assert len(set(triggers)) == len(triggers), "each hook is a process more"
     assert all(hook.name and hook.description for hook in manifest.hooks)
 

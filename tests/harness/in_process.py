@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.env import Env
 from common.redaction import Redactor
+from history.store import History
 from plex.client import PlexClient
-from plex.history import WriteHistory
 from plex.index import FileIndex
 from plex.session import PlexSession
 from queue.ack_queue import JobQueue
+from queue.commands import Commands
 from queue.dlq import DeadLetterQueue
+from queue.inbox import DATABASE
 from queue.manager import QueueManager
 from queue.models import SyncJob
 from queue.operations import enqueue
@@ -29,13 +32,10 @@ from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 from tests.simulators.stash.events import server_connection
 from validation.config import PlexSyncConfig, validate_config
-from worker.catch_up import CatchUp
 from worker.config_provider import StashConfigProvider
 from worker.processor import SyncWorker
 from worker.reporter import Reporter
-
-if TYPE_CHECKING:
-    from queue.operations import Putter
+from worker.write_pool import WritePool
 
 
 class ImmediatePlexClient(PlexClient):
@@ -66,14 +66,26 @@ class WorkerInTest(SyncWorker):
         self.run()
 
     def run_batch(self) -> bool:
-        return self._run_batch()
+        return self.batches.run()
 
     def close(self) -> None:
-        self._plex.close()
+        self._parts.plex.close()
 
     @property
-    def history(self) -> WriteHistory:
-        return self._runner.history
+    def pool(self) -> WritePool:
+        return self.batches.pool
+
+    @property
+    def plex(self) -> PlexSession:
+        return self._parts.plex
+
+    @property
+    def history(self) -> History:
+        return self._parts.history
+
+    @property
+    def index(self) -> FileIndex:
+        return self._parts.plex.index
 
 
 def make_worker(
@@ -97,6 +109,7 @@ class WorkerHarness(Harness):
         self.clock = clock
         self.manager = QueueManager(folder / "data", auto_resume=True)
         self.queue: JobQueue = self.manager.get_queue()
+        self.commands = Commands(os.path.join(self.manager.queue_path, DATABASE), now=clock.time)
         self.redactor = Redactor()
         self.dlq = DeadLetterQueue(folder / "data", redact=self.redactor.redact, now=clock.time)
         self.client = StashClient(
@@ -107,6 +120,7 @@ class WorkerHarness(Harness):
         self.read_timeout: float | None = None
         self.asks_stash = True
         self._worker: WorkerInTest | None = None
+        self._indexes: list[FileIndex] = []
         super().__init__(stash, plex, folder / "data", settings={"sync_poster": False})
         self.log_in()
 
@@ -155,17 +169,17 @@ class WorkerHarness(Harness):
     def new_worker(
         self,
         *,
-        catch_up: bool = False,
+        compares: bool = False,
         config: PlexSyncConfig | None = None,
         index: FileIndex | None = None,
-        history: WriteHistory | None = None,
+        history: History | None = None,
         parallel_writes: int | None = None,
         env: Env | None = None,
     ) -> WorkerInTest:
         """Replace the worker, as a restart does.
 
         Args:
-            catch_up: whether it scans for missed edits.
+            compares: whether it compares all scenes again and again.
             config: the settings; default: ask Stash.
         """
         if self._worker is not None:
@@ -174,7 +188,9 @@ class WorkerHarness(Harness):
             self.client, str(self.data_dir), self.redactor, environ={}, env=self.clock
         )
         provider.read_timeout = self.read_timeout
+        env = env or self.clock
         index = index or FileIndex(now=self.clock.time)
+        history = history or History(now=self.clock.time)
         self._worker = make_worker(
             self.queue,
             self.dlq,
@@ -182,21 +198,25 @@ class WorkerHarness(Harness):
             str(self.data_dir),
             provider=provider if config is None else None,
             stash=self.client if self.asks_stash else None,
-            plex=PlexSession(index, self.clock, client_class=ImmediatePlexClient),
+            plex=PlexSession(index, self.clock, history=history, client_class=ImmediatePlexClient),
             history=history,
-            catch_up=self.make_catch_up() if catch_up else None,
+            commands=self.commands,
+            compares=compares,
             reporter=Reporter(
                 str(self.data_dir), redactor=self.redactor, clock=self.clock.monotonic
             ),
-            env=env or self.clock,
+            env=env,
         )
         if parallel_writes is not None:
             self._worker.pool.size = parallel_writes
         return self._worker
 
-    def make_catch_up(self, queue: Putter | None = None) -> CatchUp:
-        """Make a scanner for missed edits, with the harness's queue or another."""
-        return CatchUp(str(self.data_dir), self.client, queue or self.queue, now=self.clock.time)
+    def restart(self) -> WorkerInTest:
+        """Replace the worker by one that compares, with the same history and index on disk."""
+        old = self.worker
+        self._indexes.append(old.index)  # its database ends with it
+        index = FileIndex(old.index._db, now=self.clock.time)
+        return self.new_worker(compares=True, history=old.history, index=index)
 
     def run(self) -> None:
         """Run the worker until its idle time is over."""
@@ -209,6 +229,25 @@ class WorkerHarness(Harness):
         self.worker.run_again()
         self.clock.cancel(plan)
         self.clock.advance(max(0.0, end - self.clock.now))
+
+    def command(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Run the worker in this thread until a command is done; return its result.
+
+        Empty if the worker left before.
+        """
+        command_id = self.commands.add(name, arguments)
+        self.run_until(command_id)
+        return self.commands.result(command_id) or {}
+
+    def run_until(self, command_id: int) -> None:
+        """Run the worker in this thread until a command is done."""
+        self.worker._stop.clear()
+        self.worker.run_until(command_id)
+
+    def drain(self) -> bool:
+        """Work in this thread until no job is due; return whether that was reached."""
+        result = self.command("drain")
+        return bool(result) and result["reason"] is None
 
     # --- results
 
@@ -249,4 +288,5 @@ class WorkerHarness(Harness):
             self._worker.close()
         self.client._session.close()
         self.dlq.close()
+        self.commands.close()
         self.manager.shutdown()

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, cast
 
-from common.env import Env
 from common.media import MediaFile
+from history.store import History
 from plex.client import PlexClient
-from plex.edits import Edits, Switches
-from plex.history import WriteHistory
+from plex.desired import Switches
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
 from plex.matcher import MatchConfidence, find_items
+from plex.plan import Edits, Intent
 from plex.session import PlexSession
 from stash.client import StashClient
 from stash.records import Cover, Scene
@@ -24,6 +24,7 @@ from validation.config import PlexSyncConfig, validate_config
 from validation.metadata import SyncMetadata
 from worker.job_runner import JobRunner
 from worker.reporter import NullReporter
+from worker.target import SyncTarget, Written
 
 
 def metadata_of(**fields: Any) -> SyncMetadata:
@@ -37,7 +38,7 @@ class Covers:
     def __init__(self) -> None:
         self.picture: bytes | None = None
 
-    def fetch_cover(self, scene: Scene) -> Cover:
+    def fetch_cover(self, scene: Scene, etag: str = "") -> Cover:
         return Cover(self.picture)
 
 
@@ -47,6 +48,8 @@ def config_for(switches: Switches, plex: PlexSimulator) -> PlexSyncConfig:
     settings: dict[str, Any] = {
         "lock_fields": values.pop("lock"),
         "preserve_plex_edits": values.pop("preserve"),
+        "repair_drift": values.pop("repair"),
+        "replace_lists": values.pop("replace_lists"),
         **{f"sync_{name}": value for name, value in values.items()},
     }
     config, problem = validate_config({"plex_url": plex.url, "plex_token": plex.token, **settings})
@@ -62,6 +65,7 @@ SCENE = Scene(
     director="",
     rating100=None,
     organized=False,
+    created_at="2026-01-01T00:00:00Z",
     updated_at="2026-01-01T00:00:00Z",
     studio="",
     performers=(),
@@ -81,7 +85,7 @@ class PlexHarness:
         clock: FakeClock,
         client: PlexClient,
         index: FileIndex,
-        history: WriteHistory,
+        history: History,
     ) -> None:
         self.plex = plex
         self.clock = clock
@@ -91,9 +95,9 @@ class PlexHarness:
         self.library: PlexLibrary = plex.add_library("Scenes", [PLEX_FOLDER])
         self._sections: list[Library] | None = None
         self._covers = Covers()
-        self._session = PlexSession(index, Env())
+        self._session = PlexSession(index, clock, history=history)
         self._runner = JobRunner(
-            self._session, cast(StashClient, self._covers), history, NullReporter()
+            self._session, cast(StashClient, self._covers), history, NullReporter(), clock
         )
 
     @property
@@ -142,19 +146,32 @@ class PlexHarness:
         rating_key: int,
         *,
         switches: Switches | None = None,
+        intent: Intent | None = None,
         cover: bytes | None = None,
         **fields: Any,
-    ) -> Edits:
-        """Write scene 1 to an item as the worker does, with its write history."""
+    ) -> Written:
+        """Write scene 1 to an item as the worker does for a saved scene, with its history."""
+        switches = switches or Switches()
         item = self.read(rating_key)
-        edits = self.write(item, switches=switches, **fields)
-        if cover is not None:
-            self._covers.picture = cover
-            written = self.history.get(1, rating_key)
-            self._runner._write_poster(item, SCENE, written, switches or Switches())
-        return edits
+        self._configure(switches)
+        self._covers.picture = cover
+        scene = dataclasses.replace(SCENE, cover=SCENE.cover if cover is not None else "")
+        target = SyncTarget(
+            (item,), metadata_of(**fields), scene, self.clock.time(), switches,
+            intent or Intent(saved=True), tuple(self.history.of_scene(scene.id)),
+        )  # fmt: skip
+        return self._runner.write(target)
 
     def write(self, item: PlexItem, *, switches: Switches | None = None, **fields: Any) -> Edits:
-        self._session._config = config_for(switches or Switches(), self.plex)
-        self._session.use(self.client)
+        """Write texts and lists of a saved scene to an item that was read before."""
+        self._configure(switches or Switches())
         return self._runner.write_fields(item, metadata_of(**fields))
+
+    def _configure(self, switches: Switches) -> None:
+        self._session._config = config_for(switches, self.plex)
+        self._session.use(self.client)
+        self._session.identify()
+
+    def forget(self) -> None:
+        """Lose what is known of scene 1."""
+        self.history.retire(row.id for row in self.history.of_scene(1))

@@ -99,6 +99,14 @@ def test_a_deleted_scene_is_named_by_the_context() -> None:
         assert (kind, scene_id) == ("Scene.Destroy.Post", 7)
 
 
+@pytest.mark.parametrize("kind", ["Performer", "Studio", "Tag", "Group"])
+@pytest.mark.parametrize("sent", [{"id": "7"}, ["7", "8"]], ids=["one", "several"])
+def test_a_deleted_related_object_is_named_by_the_context(kind: str, sent: Any) -> None:
+    context = events.destroyed(kind, 7, sent)
+    read_kind, object_id, _ = read_event(json.loads(json.dumps(context.to_json())))
+    assert (read_kind, object_id) == (f"{kind}.Destroy.Post", 7)
+
+
 @pytest.mark.parametrize(
     "context", [None, [], "x", 5, True, [{"id": 7, "type": "Scene.Update.Post"}]]
 )

@@ -14,6 +14,7 @@ import pytest
 from hooks.handlers import (
     is_scene_pending,
     mark_scene_pending,
+    on_related_destroyed,
     on_scene_update,
     unmark_scene_pending,
 )
@@ -35,6 +36,17 @@ def nothing_pending() -> None:
 
 def handle(inbox: Inbox, update: dict[str, Any], **more: Any) -> bool:
     return on_scene_update(SCENE, update, inbox, **more)
+
+
+@pytest.mark.parametrize("kind", ["performer", "studio", "tag", "group"])
+def test_deleted_related_objects_of_a_kind_become_one_job(
+    inbox: Inbox, jobs: Rows, kind: str
+) -> None:
+    """Stash does not tell which scenes had them, so all are compared once."""
+    for _ in range(3):
+        assert on_related_destroyed(f"{kind.capitalize()}.Destroy.Post", inbox)
+    (job,) = jobs()
+    assert (job["job_key"], job["update_type"], job["data"]) == (f"{kind}_deleted", kind, {})
 
 
 def test_an_edit_becomes_a_job_with_the_contracts_keys(inbox: Inbox, jobs: Rows) -> None:

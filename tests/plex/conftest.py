@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from common.sqlite import IN_MEMORY, connect
+from history.store import History
 from plex.client import PlexClient
-from plex.history import WriteHistory
 from plex.index import FileIndex
 from tests.harness.clock import FakeClock
 from tests.harness.plex_only import PlexHarness
@@ -47,9 +47,9 @@ def index() -> Iterator[FileIndex]:
 
 
 @pytest.fixture
-def history() -> Iterator[WriteHistory]:
-    connection = connect(IN_MEMORY)
-    yield WriteHistory(connection)
+def history(clock: FakeClock) -> Iterator[History]:
+    connection = connect(IN_MEMORY, any_thread=True)
+    yield History(connection, now=clock.time)
     connection.close()
 
 
@@ -59,6 +59,6 @@ def harness(
     clock: FakeClock,
     client: PlexClient,
     index: FileIndex,
-    history: WriteHistory,
+    history: History,
 ) -> PlexHarness:
     return PlexHarness(plex, clock, client, index, history)

@@ -334,3 +334,161 @@ def test_an_index_on_disk_is_as_warm_after_a_restart(harness: PlexHarness, tmp_p
             harness.plex, harness.library
         )
         assert index.count() == 30
+
+
+# --- what passes need of it
+
+
+def test_another_server_begins_a_new_index(harness: PlexHarness) -> None:
+    """Its rating keys mean other items."""
+    harness.plex.add_item(harness.library, "/media/a.mp4")
+    harness.index.use_server("one")
+    harness.refresh()
+    first = harness.index.id
+    harness.index.use_server("one")
+    assert (harness.index.id, harness.index.count()) == (first, 1)
+    harness.index.use_server("other")
+    assert harness.index.id != first
+    assert harness.index.count() == 0
+    assert not harness.index.knows(harness.section_ids)
+    harness.refresh()
+    assert_complete(harness)
+
+
+def test_the_first_server_keeps_what_was_listed(harness: PlexHarness) -> None:
+    harness.plex.add_item(harness.library, "/media/a.mp4")
+    harness.refresh()
+    harness.index.use_server("one")
+    assert harness.index.count() == 1
+
+
+def test_times_of_items_are_known_and_noted(harness: PlexHarness) -> None:
+    items = [harness.plex.add_item(harness.library, f"/media/{name}.mp4") for name in "ab"]
+    harness.refresh()
+    keys = [item.rating_key for item in items]
+    read = {key: harness.read(key).updated_at for key in keys}
+    assert harness.index.updated_at([*keys, 999]) == read
+    assert harness.index.updated_at([]) == {}
+    assert set(harness.index.updated_at([*keys, *range(1000, 2500)])) == set(keys)
+    harness.clock.advance(60)
+    harness.plex.refresh_item(keys[0])
+    later = harness.read(keys[0])
+    assert later.updated_at != read[keys[0]]
+    harness.index.note_read([later])
+    assert harness.index.updated_at(keys) == {**read, keys[0]: later.updated_at}
+
+
+def test_changed_items_are_collected_until_they_are_taken(harness: PlexHarness) -> None:
+    items = [harness.plex.add_item(harness.library, f"/media/{name}.mp4") for name in "abc"]
+    harness.refresh()
+    assert harness.index.changed == {item.rating_key for item in items}  # never seen before
+    harness.index.changed.clear()
+    harness.refresh()
+    assert harness.index.changed == set()
+    harness.clock.advance(60)
+    harness.plex.refresh_item(items[1].rating_key)
+    harness.refresh()
+    assert harness.index.changed == {items[1].rating_key}
+
+
+def test_paths_of_new_files_are_told_once(harness: PlexHarness) -> None:
+    first = harness.plex.add_item(harness.library, "/media/One.mp4")
+    harness.refresh()
+    paths, last = harness.index.new_paths(0)
+    assert paths == ["/media/One.mp4"]
+    assert harness.index.new_paths(last) == ([], last)
+    harness.clock.advance(60)
+    harness.plex.refresh_item(first.rating_key)  # the same file in a changed item
+    harness.plex.add_item(harness.library, "/media/Two.MP4")
+    harness.refresh()
+    paths, newest = harness.index.new_paths(last)
+    assert paths == ["/media/Two.MP4"]
+    assert newest > last
+    harness.plex.move_file(first.rating_key, "/media/Moved.mp4")
+    harness.clock.advance(60)
+    harness.plex.refresh_item(first.rating_key)
+    harness.refresh()
+    assert harness.index.new_paths(newest)[0] == ["/media/Moved.mp4"]
+
+
+def test_a_look_finds_what_plexs_marks_do_not_tell(harness: PlexHarness) -> None:
+    fill(harness, 3)
+    keys = {item.rating_key for item in harness.plex.items(harness.library)}
+    harness.refresh()
+    connection = harness.index._db
+    connection.execute("UPDATE sections SET newest = newest + 1000")
+    connection.execute("UPDATE files SET updated_at = updated_at + 1000")  # a restored Plex
+    harness.index.changed.clear()
+    harness.plex.log.clear()
+    assert not harness.refresh()
+    assert len(harness.plex.log) == 1
+    assert harness.index.refresh(harness.client, harness.section_ids, look=True)
+    assert harness.index.changed == keys
+    assert harness.index.updated_at(list(keys)) == {
+        key: harness.read(key).updated_at for key in keys
+    }
+
+
+def test_a_section_is_listed_whole_again_after_a_day(harness: PlexHarness) -> None:
+    clock = harness.clock
+    index = FileIndex(now=clock.time)
+    fill(harness, 3)
+    index.refresh(harness.client, harness.section_ids)
+    clock.advance(86_399)
+    assert not index.refresh(harness.client, harness.section_ids)
+    assert index.is_complete(harness.section_ids)
+    clock.advance(2)
+    assert index.refresh(harness.client, harness.section_ids)
+    clock.now -= 7 * 86_400  # listed in the future: the clock was wrong
+    assert not index.is_complete(harness.section_ids)
+    assert index.refresh(harness.client, harness.section_ids)
+    assert index.is_complete(harness.section_ids)
+
+
+def test_what_is_gone_is_only_known_from_a_complete_listing(harness: PlexHarness) -> None:
+    index = FileIndex(now=harness.clock.time)
+    assert not index.is_complete([1])
+    assert index.listed_at() is None
+    item = harness.plex.add_item(harness.library, "/media/a.mp4")
+    index.refresh(harness.client, [1])
+    assert index.listed_at() == harness.clock.time()
+    assert index.is_complete([1])
+    assert not index.is_complete([1, 2])
+    index.forget(item.rating_key)
+    assert not index.is_complete([1])
+    index.refresh(harness.client, [1])
+    assert index.is_complete([1])
+    harness.clock.advance(2 * 86_400)
+    assert not index.is_complete([1])
+
+
+def test_a_listing_in_which_items_came_or_went_is_not_complete(harness: PlexHarness) -> None:
+    fill(harness, 1500)
+    index = FileIndex(now=harness.clock.time)
+    first = harness.plex.items(harness.library)[0]
+
+    def remove_one(request: object) -> bool:
+        if (
+            first.rating_key in harness.library.items
+            and harness.plex.log.count("GET", "/library/sections/1/all") == 2
+        ):
+            harness.plex.remove_item(first.rating_key)
+        return False
+
+    harness.plex.faults.add(Answer(500), path="/library/sections/1/all", when=remove_one)
+    index.refresh(harness.client, [1])
+    assert not index.is_complete([1])
+    index.refresh(harness.client, [1])
+    assert index.is_complete([1])
+
+
+def test_an_index_of_another_version_is_made_anew(tmp_path: Path, harness: PlexHarness) -> None:
+    fill(harness, 2)
+    with open_index(tmp_path / "index.db") as index:
+        index.refresh(harness.client, [1])
+        first = index.id
+        index._db.execute("PRAGMA user_version=1")
+    with open_index(tmp_path / "index.db") as index:
+        assert index.id != first
+        assert index.count() == 0
+        assert not index.knows([1])

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from plex.edits import Switches
+from history.records import Agreement, CoverState
+from history.store import History
+from plex.desired import Switches
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexTemporaryError
-from plex.history import WriteHistory, Written
 from plex.items import read_item
+from plex.plan import Intent
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
 from tests.harness.in_process import make_worker
@@ -130,14 +132,14 @@ def test_a_full_sync_is_one_read_and_one_write(harness: PlexHarness, item: PlexI
 def test_the_second_run_writes_nothing(harness: PlexHarness, item: PlexItem) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
     harness.plex.log.clear()
-    edits = harness.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
-    assert dict(edits.parameters) == {}
+    written = harness.sync(item.rating_key, switches=ALL_ON, cover=b"picture", **EVERYTHING)
+    assert written.fields == ()
     assert [one.request.method for one in harness.plex.log.all()] == ["GET"]
 
 
 def test_a_run_without_history_writes_nothing_either(harness: PlexHarness, item: PlexItem) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
-    harness.history.delete(1)
+    harness.forget()
     harness.plex.log.clear()
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     assert puts(harness) == 0
@@ -163,9 +165,9 @@ def test_a_change_of_one_field_is_one_put_of_that_field(
 ) -> None:
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     harness.plex.log.clear()
-    edits = harness.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
+    written = harness.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
     assert puts(harness) == 1
-    assert len(edits.changes) == (
+    assert len(written.fields) == (
         2 if change.keys() & {"date", "studio"} else 1
     )  # two fields of Plex
     harness.plex.log.clear()
@@ -192,6 +194,47 @@ def test_without_a_history_the_list_becomes_the_one_in_stash(
     harness.sync(item.rating_key, tags=["both", "New"], performers=[])
     assert sorted(item.genres) == ["Both", "New"]
     assert item.actors == ["Old"]
+
+
+def test_without_a_history_a_locked_list_is_added_to(harness: PlexHarness, item: PlexItem) -> None:
+    harness.plex.refresh_item(item.rating_key)
+    harness.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
+    harness.sync(item.rating_key, tags=["own, one", "New"], groups=["G"])
+    assert sorted(item.genres) == ["Agent", "New", "Own, one"]
+    assert sorted(item.collections) == ["G", "My own"]
+    harness.sync(item.rating_key, tags=[], groups=[])
+    assert sorted(item.genres) == ["Agent", "Own, one"]
+    assert item.collections == ["My own"]
+
+
+def test_a_persons_text_at_the_first_meeting_stays_until_the_scene_is_saved(
+    harness: PlexHarness, item: PlexItem
+) -> None:
+    harness.item(item.rating_key).editSummary("Mine")
+    written = harness.sync(item.rating_key, title="T", details="Stash's", intent=Intent())
+    assert (item.summary, written.kept) == ("Mine", ("summary",))
+    harness.sync(item.rating_key, title="Other", details="Stash's", intent=Intent())
+    assert (item.title, item.summary) == ("Other", "Mine")
+    harness.sync(item.rating_key, title="Saved", details="Stash's")
+    assert (item.title, item.summary) == ("Saved", "Stash's")
+
+
+def test_a_persons_text_stays_until_stash_changes_it(harness: PlexHarness, item: PlexItem) -> None:
+    harness.sync(item.rating_key, title="T", details="Stash's")
+    harness.sync(item.rating_key, title="T", details="Stash's")
+    harness.item(item.rating_key).editSummary("Mine")
+    written = harness.sync(item.rating_key, title="Other", details="Stash's")
+    assert (item.title, item.summary, written.kept) == ("Other", "Mine", ("summary",))
+    harness.sync(item.rating_key, title="Other", details="Later")
+    assert item.summary == "Later"
+
+
+def test_a_text_that_is_locked_at_first_is_replaced_when_its_scene_is_saved(
+    harness: PlexHarness, item: PlexItem
+) -> None:
+    harness.item(item.rating_key).editSummary("Mine")
+    harness.sync(item.rating_key, title="T", details="Stash's")
+    assert item.summary == "Stash's"
 
 
 def test_another_spelling_of_a_tag_in_plex_is_not_rewritten_again_and_again(
@@ -379,7 +422,8 @@ SECOND: dict[str, Any] = {"details": "Second", "performers": ["Bob"]}
 
 def test_a_failed_poster_keeps_the_write_history(harness: PlexHarness, item: PlexItem) -> None:
     """Else preserve_plex_edits takes our text for the user's and later edits never arrive."""
-    harness.history.save(1, Written(item.rating_key, cover="an older cover"))
+    cover = CoverState(sha1="of an older cover")
+    harness.history.save(Agreement(1, rating_key=item.rating_key, cover=cover))
     rule = harness.plex.faults.add(Answer(500), method="POST")
     with pytest.raises(PlexTemporaryError):
         harness.sync(item.rating_key, switches=PRESERVE, cover=b"picture", **FIRST)
@@ -417,7 +461,7 @@ def test_a_write_that_never_arrived_keeps_the_history(harness: PlexHarness, item
 
 
 def test_update_metadata_writes_and_saves_the_history(
-    harness: PlexHarness, history: WriteHistory, item: PlexItem, tmp_path: Path
+    harness: PlexHarness, history: History, item: PlexItem, tmp_path: Path
 ) -> None:
     manager, dlq = QueueManager(str(tmp_path)), DeadLetterQueue(str(tmp_path))
     config, problem = validate_config(

@@ -16,9 +16,20 @@ import pytest
 from queue.ack_queue import KEPT_ROWS, JobQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
-from queue.models import RETRY_FIELDS, SyncJob, create_sync_job, merge_jobs
+from queue.models import (
+    PASS,
+    RETRY,
+    RETRY_FIELDS,
+    SyncJob,
+    create_bulk_job,
+    create_sync_job,
+    is_bulk,
+    is_saved,
+    merge_jobs,
+)
 from queue.operations import ack_job, enqueue, fail_job, get_pending, get_stats, nack_job
 from queue.recovery import check_database
+from queue.table import BULK_WORK, EDITS, RETRIES
 from tests.queue.support import ROOT, environment, rows, run_python, waiting
 
 Reopen = Callable[[], JobQueue]
@@ -243,6 +254,168 @@ def test_counts_can_be_limited_to_what_is_due(store: Reopen) -> None:
     assert queue.counts(due_at=10)["pending"] == 1
     assert queue.counts(due_at=1000)["pending"] == 2
     assert queue.counts()["pending"] == 2
+
+
+def test_jobs_delayed_by_a_clock_that_was_ahead_are_made_due(store: Reopen) -> None:
+    queue = store()
+    for scene in (1, 2, 3):
+        put(queue, scene)
+    for until in (1000.0, 1500.0, 9e8):
+        nack_job(queue, delayed(claim(queue, now=0), until=until, retries=4))
+    assert queue.pull_in(1600.0, 900.0) == 1
+    assert store().pull_in(1600.0, 900.0) == 0
+    assert scenes(store(), now=999.0) == [3]
+    assert scenes(store(), now=1500.0) == [1, 2]
+
+
+# --- kinds and passes -----------------------------------------------------------------------------
+
+NOW = 1000.0
+
+
+def put_bulk(queue: JobQueue, scene_id: int, **marks: Any) -> None:
+    queue.put_many([create_bulk_job(scene_id, now=NOW, **marks)])
+
+
+@pytest.fixture
+def kinds(store: Reopen) -> JobQueue:
+    """Return a queue with edits (1, 2), retries (3, later 4) and bulk jobs (5, later 6)."""
+    queue = store()
+    for scene in (3, 4):
+        put(queue, scene)
+        nack_job(queue, delayed(claim(queue), until=NOW if scene == 3 else NOW + 60))
+    put_bulk(queue, 5)
+    queue.put_many([create_bulk_job(6, now=NOW, delay=60)])
+    put(queue, 1)
+    put(queue, 2)
+    return store()
+
+
+@pytest.mark.parametrize(
+    ("kind", "due", "later"), [(EDITS, [1, 2], []), (RETRIES, [3], [4]), (BULK_WORK, [5], [6])]
+)
+def test_jobs_are_counted_and_claimed_by_kind(
+    kinds: JobQueue, kind: str, due: list[int], later: list[int]
+) -> None:
+    assert kinds.count_kind(kind, NOW) == len(due)
+    assert kinds.count_kind(kind) == len(due) + len(later)
+    assert kinds.is_due(kind, NOW)
+    assert [job["scene_id"] for job in kinds.claim_many(9, NOW, kind)] == due
+    assert kinds.count_kind(kind) == len(later)
+    assert not kinds.is_due(kind, NOW)
+    assert kinds.is_due(kind, NOW + 60) is bool(later)
+    assert [job["scene_id"] for job in kinds.claim_many(9, NOW + 60, kind)] == later
+
+
+def test_every_job_is_of_one_kind(kinds: JobQueue) -> None:
+    assert sum(kinds.count_kind(kind) for kind in (EDITS, RETRIES, BULK_WORK)) == kinds.size == 6
+    assert len(kinds.claim_many(9, NOW + 60)) == 6
+
+
+def test_bulk_work_for_a_waiting_edit_changes_nothing_of_it(store: Reopen) -> None:
+    queue = store()
+    put(queue, 1, title="a")
+    put_bulk(queue, 1, **{PASS: 7})
+    job = claim(store(), NOW)
+    assert (job["data"]["title"], is_bulk(job), is_saved(job)) == ("a", False, True)
+    assert PASS not in job["data"]
+
+
+def test_an_edit_of_a_scene_with_bulk_work_is_an_edit(store: Reopen) -> None:
+    put_bulk(store(), 1, **{PASS: 7})
+    put(store(), 1, title="a")
+    assert store().count_kind(EDITS, 0) == 1
+    job = claim(store(), 0)
+    assert (job["data"], is_bulk(job), is_saved(job)) == ({"title": "a"}, False, True)
+
+
+def test_bulk_work_that_is_put_over_a_retry_makes_it_due_and_leaves_it_an_edit(
+    store: Reopen,
+) -> None:
+    queue = store()
+    put(queue, 1, title="a")
+    nack_job(queue, delayed(claim(queue), until=NOW + 60))
+    queue.put(create_bulk_job(1, now=NOW, **{RETRY: True}))
+    job = claim(queue, NOW)
+    assert (job["data"], is_bulk(job), is_saved(job)) == ({"title": "a", RETRY: True}, False, True)
+
+
+def test_a_retry_of_bulk_work_stays_bulk_work(store: Reopen) -> None:
+    put_bulk(store(), 1, **{PASS: 7})
+    queue = store()
+    nack_job(queue, delayed(claim(queue, NOW), until=NOW + 5))
+    assert store().count_kind(BULK_WORK) == 1
+    assert store().count_kind(RETRIES) == 0
+
+
+def test_the_jobs_of_a_pass_are_counted_with_those_in_progress(store: Reopen) -> None:
+    queue = store()
+    for scene in (1, 2, 3):
+        put_bulk(queue, scene, **{PASS: 7})
+    put_bulk(queue, 4, **{PASS: 8})
+    put_bulk(queue, 5)
+    first = claim(queue, NOW)
+    assert queue.count_pass(7, NOW) == 3
+    nack_job(queue, delayed(first, until=NOW + 60))
+    assert (queue.count_pass(7, NOW), queue.count_pass(7, NOW + 60)) == (2, 3)
+    assert (queue.count_pass(8, NOW), queue.count_pass(9, NOW)) == (1, 0)
+
+
+def test_a_dropped_pass_leaves_edits_other_passes_and_what_was_started(store: Reopen) -> None:
+    queue = store()
+    for scene in (1, 2, 3):
+        put_bulk(queue, scene, **{PASS: 7})
+    put_bulk(queue, 4, **{PASS: 8})
+    put_bulk(queue, 5)
+    put(queue, 2, title="a")
+    started = claim(queue, NOW)  # the edit
+    started_too = claim(queue, NOW)
+    assert (started["scene_id"], started_too["scene_id"]) == (2, 1)
+    put(queue, 6)
+
+    assert queue.drop_pass(7) == 1
+
+    assert sorted(scenes(queue, NOW)) == [4, 5, 6]
+    assert queue.counts()["in_progress"] == 5
+
+
+def test_clearing_drops_what_waits_only(store: Reopen) -> None:
+    queue = store()
+    for scene in (1, 2):
+        put(queue, scene)
+    put_bulk(queue, 3)
+    claim(queue)
+    assert queue.clear_waiting() == 2
+    assert (queue.size, queue.counts()["in_progress"]) == (0, 1)
+
+
+def test_bulk_work_that_is_put_off_is_nothing_that_a_user_waits_for(store: Reopen) -> None:
+    queue = store()
+    put(queue, 1)
+    queue.put_many([create_bulk_job(2, now=100.0), create_bulk_job(3, now=100.0, delay=50.0)])
+    assert queue.count_for_user(100.0, "PlexNotFound") == 2
+    assert queue.count_for_user(150.0, "PlexNotFound") == 3
+    for scene_id, error in ((4, "PlexNotFound"), (5, "PlexTemporaryError")):
+        job = create_bulk_job(scene_id, now=100.0, delay=50.0)
+        queue.put({**job, "last_error_type": error})
+    assert queue.count_for_user(100.0, "PlexNotFound") == 3, "5 failed, and 4 is not in Plex"
+
+
+def test_an_unfinished_job_waits_or_is_in_progress(store: Reopen) -> None:
+    queue = store()
+    assert queue.find_unfinished("scene_1") is None
+    put(queue, 1, title="a")
+    started = claim(queue)
+    found = queue.find_unfinished("scene_1")
+    assert found is not None
+    assert found["data"] == {"title": "a"}
+    put(queue, 1, title="b")
+    found = queue.find_unfinished("scene_1")
+    assert found is not None
+    assert found["data"] == {"title": "b"}
+    ack_job(queue, started)
+    ack_job(queue, claim(queue))
+    assert queue.find_unfinished("scene_1") is None
 
 
 # --- resuming -------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ class Tracer:
 @pytest.fixture
 def filled(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """Return a queue with 100,000 waiting jobs, some of them retries, and 20,000 finished ones."""
-    JobQueue(str(data_dir / "queue")).close()
+    JobQueue(str(data_dir / "queue"), auto_resume=True).close()
     with closing(connect(str(data_dir / "queue" / "data.db"))) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
@@ -233,6 +233,14 @@ def test_put_claim_requeue_and_next_due_cost_the_same_with_a_hundred_thousand_jo
         "requeue": lambda: table.requeue(filled, *claimed[0][0]),
         "next_due": lambda: table.next_due(filled),
         "claim nothing due": lambda: table.claim(filled, -1.0),
+        "claim an edit": lambda: table.claim(filled, 2.0, 1, table.EDITS),
+        "claim a retry": lambda: table.claim(filled, 2e9, 1, table.RETRIES),
+        "claim bulk work": lambda: table.claim(filled, 2e9, 1, table.BULK_WORK),
+        "count bulk work": lambda: table.count_kind(filled, table.BULK_WORK, 2e9),
+        "is an edit due": lambda: table.is_due(filled, table.EDITS, 2e9),
+        "is a retry due": lambda: table.is_due(filled, table.RETRIES, 2e9),
+        "count a pass": lambda: table.count_pass(filled, 7, 2e9),
+        "find an unfinished job": lambda: table.find_unfinished(filled, "scene_99999"),
         "install again": lambda: table.install(filled),
     }
     for name, action in actions.items():
@@ -246,6 +254,14 @@ def test_put_claim_requeue_and_next_due_cost_the_same_with_a_hundred_thousand_jo
         "claim",
         "next_due",
         "claim nothing due",
+        "claim an edit",
+        "claim a retry",
+        "claim bulk work",
+        "count bulk work",
+        "is an edit due",
+        "is a retry due",
+        "count a pass",
+        "find an unfinished job",
         "install again",
     ):
         assert steps(filled, actions[name]) <= 1, name

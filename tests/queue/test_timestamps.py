@@ -18,9 +18,9 @@ from queue.timestamps import (
     FILE,
     JOURNAL,
     LazyTimestamps,
-    forget_sync_timestamp,
     is_synced,
     parse_time,
+    save_sync_timestamps,
 )
 from tests.queue.support import run_at_once, run_python
 
@@ -80,49 +80,62 @@ def test_the_latest_save_wins_even_with_an_earlier_time(folder: Path) -> None:
     assert load_sync_timestamps(folder) == {1: 100.0}
 
 
-@pytest.mark.parametrize("others", [0, 5_000], ids=["small file", "large file"])
-def test_a_forgotten_scene_is_gone_and_can_come_back(folder: Path, others: int) -> None:
-    write_many(folder, others)
-    save_sync_timestamp(folder, 9_999, 1)
-    forget_sync_timestamp(folder, 9_999)
-    forget_sync_timestamp(folder, 8_888)
-    assert len(load_sync_timestamps(folder)) == others
-    save_sync_timestamp(folder, 9_999, 2)
-    assert load_sync_timestamps(folder)[9_999] == 2
+def test_changes_are_merged_and_the_gone_are_dropped(folder: Path) -> None:
+    stored = write_many(folder, 1_000)
+    save_sync_timestamps(folder, {1: 5.5, 2: None, 8_888: None, 9_999: 7})
+    del stored[2]
+    assert load_sync_timestamps(folder) == stored | {1: 5.5, 9_999: 7.0}
 
 
-# --- cost -----------------------------------------------------------------------------------------
+def test_a_forgotten_scene_can_come_back(folder: Path) -> None:
+    save_sync_timestamps(folder, {5: None})
+    assert load_sync_timestamps(folder) == {}
+    save_sync_timestamp(folder, 5, 2)
+    assert load_sync_timestamps(folder) == {5: 2.0}
 
 
-def test_saving_beside_a_hundred_thousand_entries_appends_and_rewrites_nothing(
-    folder: Path,
+def test_no_change_loses_nothing(folder: Path) -> None:
+    stored = write_many(folder, 3)
+    save_sync_timestamps(folder, {})
+    assert load_sync_timestamps(folder) == stored
+
+
+def test_a_save_that_fails_leaves_the_file_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = write_many(folder, 100_000)
-    before = (folder / FILE).stat()
-    for scene in range(300):
-        save_sync_timestamp(folder, scene, 5.0)
-    after = (folder / FILE).stat()
-    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (
-        after.st_ino,
-        after.st_mtime_ns,
-        after.st_size,
-    )
-    assert (folder / JOURNAL).stat().st_size < 300 * 40
-    assert load_sync_timestamps(folder) == stored | dict.fromkeys(range(300), 5.0)
+    stored = write_many(folder, 3)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            save_sync_timestamps(folder, {1: None, 7: 7.0})
+    assert load_sync_timestamps(folder) == stored
+    assert [file.name for file in folder.iterdir() if ".json" in file.name] == [FILE]
 
 
-def test_the_journal_is_folded_before_it_outgrows_the_file(folder: Path) -> None:
-    expected = write_many(folder, 1_000)
-    limit = 1.1 * (folder / FILE).stat().st_size
-    folds = 0
-    for n in range(3_000):
-        expected[n % 1_000] = 1_800_000_000.25 + n
-        save_sync_timestamp(folder, n % 1_000, expected[n % 1_000])
-        size = (folder / JOURNAL).stat().st_size if (folder / JOURNAL).exists() else 0
-        folds += size == 0
-        assert size <= limit
-    assert 1 <= folds <= 20  # rarely, not at each save
-    assert load_sync_timestamps(folder) == expected
+# --- the journal of version 0.1 -------------------------------------------------------------------
+
+
+def test_the_journal_is_read_over_the_file_without_a_write(folder: Path) -> None:
+    write_many(folder, 2)
+    (folder / JOURNAL).write_text("[1, 5]\n[7, 70.0]\n[0, null]\n[7, 71.0]\n", encoding="utf-8")
+    assert load_sync_timestamps(folder) == {1: 5.0, 7: 71.0}
+    assert (folder / JOURNAL).exists()
+
+
+def test_the_first_save_folds_the_journal_into_the_file(folder: Path) -> None:
+    (folder / FILE).write_text('{"1": 10.0, "2": 20.0}', encoding="utf-8")
+    (folder / JOURNAL).write_text("[1, 11.0]\n[2, null]\n[3, 30.0]\n", encoding="utf-8")
+    save_sync_timestamps(folder, {3: 33.0, 4: 40.0})
+    assert not (folder / JOURNAL).exists()
+    assert json.loads((folder / FILE).read_text(encoding="utf-8")) == {
+        "1": 11.0,
+        "3": 33.0,
+        "4": 40.0,
+    }
 
 
 # --- broken files ---------------------------------------------------------------------------------
@@ -158,18 +171,17 @@ def test_a_broken_file_loses_only_its_own_content(folder: Path, content: str) ->
 @every_broken
 def test_a_broken_file_is_quarantined_and_not_overwritten(folder: Path, content: str) -> None:
     (folder / FILE).write_text(content, encoding="utf-8")
-    for scene in range(5, 1_500):
+    for scene in range(5, 8):
         save_sync_timestamp(folder, scene, 100.0)
     (aside,) = [file for file in folder.iterdir() if file.name not in (FILE, JOURNAL)]
     assert aside.name.startswith(FILE)
     assert aside.read_text(encoding="utf-8") == content
 
 
-def test_a_large_broken_file_is_finally_quarantined_too(folder: Path) -> None:
+def test_a_large_broken_file_is_quarantined_too(folder: Path) -> None:
     content = '{"1": 100.0, ' + "x" * 20_000
     (folder / FILE).write_text(content, encoding="utf-8")
-    for scene in range(2_000):
-        save_sync_timestamp(folder, scene, 1.0)
+    save_sync_timestamps(folder, dict.fromkeys(range(2_000), 1.0))
     assert load_sync_timestamps(folder) == dict.fromkeys(range(2_000), 1.0)
     assert content in [file.read_text(encoding="utf-8") for file in folder.iterdir()]
 
@@ -184,7 +196,7 @@ def test_two_broken_files_in_one_second_are_both_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True], ids=["small file", "large file"])
 @pytest.mark.parametrize("half", ["[1, 12", "[1", "[1, 5.0]", "\0\0\0", '"'])
-def test_an_unfinished_line_of_a_killed_writer_does_not_affect_later_saves(
+def test_an_unfinished_line_of_a_killed_writer_is_skipped(
     folder: Path, half: str, large: bool
 ) -> None:
     write_many(folder, 5_000 if large else 0)
@@ -269,7 +281,7 @@ def test_a_reader_beside_the_writer_never_misses_a_scene(folder: Path, others: i
     saved = [0]
 
     def save() -> None:
-        for n in range(1, 650 if others else 150):
+        for n in range(1, 150):
             save_sync_timestamp(folder, 0, float(n))
             saved[0] = n
         done.set()
@@ -284,9 +296,7 @@ def test_a_reader_beside_the_writer_never_misses_a_scene(folder: Path, others: i
         missed += len(seen) != others + 1
         older += seen.get(0, -1.0) < floor
     writer.join()
-    assert missed == 0
-    if not others:  # with a large file, a fold between the two reads may hide a save
-        assert older == 0
+    assert (missed, older) == (0, 0)
 
 
 def test_processes_that_save_at_once_do_not_fail(folder: Path) -> None:
@@ -300,7 +310,7 @@ def test_processes_that_save_at_once_do_not_fail(folder: Path) -> None:
     run_at_once([("-c", code, str(folder), str(me)) for me in range(3)])
     save_sync_timestamp(folder, 9, 9.0)
     assert load_sync_timestamps(folder)[9] == 9.0
-    assert {file.name for file in folder.iterdir()} <= {FILE, JOURNAL}
+    assert [file.name for file in folder.iterdir()] == [FILE]
 
 
 def test_lazy_timestamps_are_read_on_first_use(folder: Path) -> None:
@@ -308,6 +318,13 @@ def test_lazy_timestamps_are_read_on_first_use(folder: Path) -> None:
     save_sync_timestamp(folder, 1, 5.0)
     assert lazy.get(1) == 5.0
     assert lazy.get(2) is None
+
+
+def test_one_timestamp_is_looked_up_in_the_journal_before_the_file(folder: Path) -> None:
+    (folder / FILE).write_text('{"1": 10.0, "12": 12.0}', encoding="utf-8")
+    (folder / JOURNAL).write_text("[1, 11.0]\n[12, null]\n", encoding="utf-8")
+    lazy = LazyTimestamps(str(folder))
+    assert [lazy.get(scene_id) for scene_id in (1, 12, 2)] == [11.0, None, None]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes and links are POSIX's")

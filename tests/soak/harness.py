@@ -4,43 +4,50 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
+import sqlite3
 import tempfile
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from history.store import FILE
 from tests.harness.installation import ProcessHarness
 from tests.harness.processes import kill_workers
 from tests.harness.results import jobs_left
-from tests.simulators.httpd import FaultRule
+from tests.simulators.httpd import Answer, FaultRule, Request
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash.plugins import Caller
 from tests.soak.plan import SCENES
 from tests.soak.points import Trap
 
 TIME_SCALE = 0.01
-#: Longer than the pause between two catch-up scans: a worker that is alive finds missed edits.
+#: Longer than the pause between two quick passes: a worker that is alive finds missed edits.
 IDLE = 8.0
+#: Studios of no scene. When there are fewer, PlexSync runs a full pass.
+UNUSED = 500
+_FEWER = 4
+_NOTHING = json.dumps({"data": {"findScenes": {"scenes": []}}}).encode()
 USER, PASSWORD = "soak-user", "soak-password-9876543210"
-_WEEK = 7 * 86_400.0
 
 
 class SoakHarness(ProcessHarness):
     """Run both servers and change them. Each film has a slot number."""
 
-    def __init__(self, folder: Path, *, blind: bool) -> None:
+    def __init__(self, folder: Path, *, blind: bool, locks: bool = True) -> None:
         """Start the servers.
 
         Args:
-            blind: stop Stash's clock in the past. No change is newer than another, so the catch-up
-                sees none and can't hide a job that the queue loses.
+            blind: Stash lists no recent changes, so that no pass can hide a job that the queue
+                loses. (The first full pass is over by then, the next is a day away.)
+            locks: written fields are locked in Plex, so that a refresh leaves them.
         """
         self.trap = Trap(folder)
         self.blind = blind
-        long_ago = time.time() - _WEEK
+        self.locks = locks
         super().__init__(
             folder,
             env={
@@ -51,22 +58,22 @@ class SoakHarness(ProcessHarness):
             stash_options={
                 "username": USER,
                 "password": PASSWORD,
-                "clock": (lambda: long_ago) if blind else time.time,
             },
-            settings={"poll_interval": "0.2", "plex_read_timeout": 5},
+            settings={"poll_interval": "0.2", "plex_read_timeout": 5, "lock_fields": locks},
         )
         self.attic = self.plex.add_library("Attic", locations=["/attic"])
         self.scene_ids: dict[int, int] = {}
         #: rating key → slot of every item so far; decoys have None
         self.keys: dict[int, int | None] = {}
-        #: slots whose item in Plex was replaced in this round, without a change in Stash
-        self.replaced: set[int] = set()
+        #: slot → changes of its item in Plex without a change in Stash
+        self.disturbed: Counter[int] = Counter()
         #: slots that were changed without a hook that finished
         self.missed_slots: set[int] = set()
         self.rules: dict[str, FaultRule] = {}
         #: workers that were killed by their process id
         self.killed_workers = 0
         self.edits = 0
+        self._unused = 0
         #: what workers wrote to stderr (the next worker's start truncates the file)
         self.stderr: set[str] = set()
         self._lock = threading.Lock()
@@ -106,7 +113,19 @@ class SoakHarness(ProcessHarness):
     def replace_item(self, slot: int) -> None:
         if self.item_at(slot) is not None:
             self.keys[self.plex.replace_item(_plex_path(slot)).rating_key] = slot
-            self.replaced.add(slot)
+            self.disturbed[slot] += 1
+
+    def remove_item(self, slot: int) -> None:
+        item = self.item_at(slot)
+        if item is not None:
+            self.plex.remove_item(item.rating_key)
+            self.disturbed[slot] += 1
+
+    def refresh_item(self, slot: int) -> None:
+        item = self.item_at(slot)
+        if item is not None:
+            self.plex.refresh_item(item.rating_key)
+            self.disturbed[slot] += 1
 
     def item_at(self, slot: int) -> PlexItem | None:
         return self.plex.find(_plex_path(slot))
@@ -143,6 +162,16 @@ class SoakHarness(ProcessHarness):
         self.missed_slots.add(slot)
         self._count()
 
+    def rename(self, kind: str, which: str, name: str) -> None:
+        if not self.blind:
+            self.stash.rename_silently(kind, which, name)
+            self._count()
+
+    def merge(self, kind: str, source: str, destination: str) -> None:
+        if not self.blind:
+            self.stash.merge_silently(kind, [source], destination)
+            self._count()
+
     def destroy(self, slot: int) -> None:
         self.stash.destroy_scene(self.scene_ids.pop(slot))
         self._count()
@@ -178,6 +207,44 @@ class SoakHarness(ProcessHarness):
     def _count(self) -> None:
         with self._lock:
             self.edits += 1
+
+    # -- passes --
+
+    def hide_changes(self) -> None:
+        """Let Stash list no recent changes from here on."""
+        self.stash.faults.add(
+            Answer(200, _NOTHING, {"Content-Type": "application/json"}), when=_asks_for_latest
+        )
+
+    def add_unused(self) -> None:
+        for number in range(1, UNUSED + 1):
+            self.stash.add_studio(f"Unused {number}")
+
+    def ask_for_full_pass(self) -> None:
+        """Delete some studios of no scene: whatever passes did not see is found."""
+        for _ in range(_FEWER):
+            self._unused += 1
+            self.stash.destroy_silently("studio", f"Unused {self._unused}")
+
+    def state(self, name: str) -> Any:
+        """Return a value of the history's table of states."""
+        with contextlib.suppress(sqlite3.Error), closing(self._history()) as connection:
+            row = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+            return json.loads(row[0]) if row else None
+        return None
+
+    def statuses(self) -> dict[int, set[str]]:
+        """Return scene id → the statuses of its records."""
+        found: dict[int, set[str]] = {}
+        with closing(self._history()) as connection:
+            for scene_id, status in connection.execute(
+                "SELECT scene_id, status FROM agreements WHERE retired_at IS NULL"
+            ):
+                found.setdefault(scene_id, set()).add(status)
+        return found
+
+    def _history(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.data_dir / FILE}?mode=ro", uri=True, timeout=60.0)
 
     # -- workers --
 
@@ -219,15 +286,20 @@ class SoakHarness(ProcessHarness):
 
 
 @contextmanager
-def open_harness(*, blind: bool = False) -> Iterator[SoakHarness]:
+def open_harness(*, blind: bool = False, locks: bool = True) -> Iterator[SoakHarness]:
     """Set everything up; at the end stop every process and remove the temp folder."""
     with (
         tempfile.TemporaryDirectory(prefix="plexsync-soak-") as name,
-        SoakHarness(Path(name), blind=blind) as harness,
+        SoakHarness(Path(name), blind=blind, locks=locks) as harness,
     ):
+        harness.add_unused()
         for slot in range(SCENES):
             harness.add_film(slot)
         yield harness
+
+
+def _asks_for_latest(request: Request) -> bool:
+    return b"PlexSyncLatest" in request.body
 
 
 def mark(slot: int) -> str:

@@ -20,10 +20,16 @@ _TAGS = tuple(f"Tag {number}" for number in range(8))
 _PEOPLE = ("Ann", "Bob", "Cleo", "Dan", "Eve")
 _STUDIOS = ("North", "South", None)
 _GROUPS = ("Series", "Sequel")
+#: Kind of related object → names that are renamed; more of the same are made by later edits.
+_RENAMED = {"tag": _TAGS, "performer": _PEOPLE, "studio": ("North", "South"), "group": _GROUPS}
+_MERGED = {"tag": _TAGS, "performer": _PEOPLE}
+#: The share of edits that never reach a hook.
+_WITHOUT_HOOK = 0.1
+#: The largest number of the call at which a worker is killed: what a sync and two passes take.
+_LAST_CALL = 60_000
 _DATES = ("2024-05-06", "2019-12-31", "2020", "2021-07", None)
-_KILLED_AT = tuple(
-    point.name for point in WORKER_POINTS if point.situation in ("sync", "retry", "missed", "gone")
-)
+_SITUATIONS = ("sync", "retry", "missed", "renamed", "drift", "gone")
+_KILLED_AT = tuple(point.name for point in WORKER_POINTS if point.situation in _SITUATIONS)
 _HOOKS_KILLED_AT = tuple(point.name for point in HOOK_POINTS)
 
 #: How a round ends: the running worker continues, a save starts a new one, or a task syncs.
@@ -83,6 +89,7 @@ class _Planner:
         self._spread(
             "silent", 4, lambda: {"slot": self._pick(before), "fields": self._fields(partial=True)}
         )
+        self._related()
         self._population(before)
         self._plex_trouble(before)
         self._stash_trouble()
@@ -96,7 +103,9 @@ class _Planner:
     def _edit(self, slots: list[int]) -> None:
         kind = self._rng.choices(("save", "burst", "bulk", "tagger"), (8, 1, 1, 1))[0]
         some = self._rng.sample(slots, min(len(slots), self._rng.randint(2, 5)))
-        if kind == "save":
+        if self._rng.random() < _WITHOUT_HOOK:
+            self._add("silent", slot=self._pick(slots), fields=self._fields())
+        elif kind == "save":
             self._add("save", slot=self._pick(slots), fields=self._fields())
         elif kind == "burst":
             moment = self._moment()
@@ -129,6 +138,18 @@ class _Planner:
         names = rng.sample(sorted(everything), rng.randint(1, 3 if partial else 6))
         return {name: everything[name] for name in names}
 
+    def _related(self) -> None:
+        """Rename and merge what scenes have: no hook, and the scenes' own time stays."""
+        for _ in range(self._rng.randint(1, 3)):
+            kind = self._rng.choice(sorted(_RENAMED))
+            self._version += 1
+            which = self._rng.choice(_RENAMED[kind])
+            self._add("rename", kind=kind, which=which, name=f"{which} no. {self._version}")
+        if self._rng.random() < 0.5:
+            kind = self._rng.choice(sorted(_MERGED))
+            source, destination = self._rng.sample(_MERGED[kind], 2)
+            self._add("merge", kind=kind, source=source, destination=destination)
+
     # -- scenes and items that are added and removed --
 
     def _population(self, before: list[int]) -> None:
@@ -145,9 +166,9 @@ class _Planner:
             self._next_slot += 1
             self._slots.append(slot)
             start = self._moment(0.5)
-            self._add(
-                "create", at=start, slot=slot, fields=self._fields(), late=action == "create late"
-            )
+            # Without any metadata a new scene is left alone.
+            fields = {**self._fields(), "title": f"New {{slot}}, version {self._version}"}
+            self._add("create", at=start, slot=slot, fields=fields, late=action == "create late")
             if action == "create late":
                 self._add("save", at=start + 0.1, slot=slot, fields=self._fields(partial=True))
                 self._add("file appears", at=start + self._rng.uniform(0.5, 3.0), slot=slot)
@@ -178,6 +199,10 @@ class _Planner:
             times=self._rng.randint(1, 3),
         )
         self._spread("replace item", self._rng.randint(0, 2), lambda: {"slot": self._pick(slots)})
+        for _ in range(self._rng.randint(0, 2)):
+            start, slot = self._moment(0.6), self._pick(slots)
+            self._add("remove item", at=start, slot=slot)
+            self._add("file appears", at=start + self._rng.uniform(0.2, 2.0), slot=slot)
         self._spread("refresh item", self._rng.randint(0, 3), lambda: {"slot": self._pick(slots)})
 
     def _stash_trouble(self) -> None:
@@ -191,7 +216,8 @@ class _Planner:
     def _worker_trouble(self) -> None:
         for _ in range(self._kills):
             kind = self._rng.choices(
-                ("hook", "hook at", "worker", "worker at", "task"), (14, 3, 5, 5, 1)
+                ("hook", "hook at", "worker", "worker at", "worker anywhere", "task"),
+                (12, 3, 3, 5, 4, 1),
             )[0]
             if kind == "hook":
                 after = self._rng.uniform(0.0, _HOOK_LIFE)
@@ -207,6 +233,8 @@ class _Planner:
                 self._add("kill worker")
             elif kind == "worker at":
                 self._add("kill worker at", point=self._rng.choice(_KILLED_AT))
+            elif kind == "worker anywhere":
+                self._add("kill worker anywhere", call=int(_LAST_CALL ** self._rng.uniform(0.3, 1)))
             else:
                 self._add("task", stopped_after=self._rng.uniform(0.1, 1.0))
         for _ in range(self._rng.randint(0, 2)):

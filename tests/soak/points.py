@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.files import is_alive
 from tests.isolation import search_path
 from tests.soak.killing.sitecustomize import VARIABLE
 
@@ -24,7 +25,8 @@ class Point:
     situation: str
     file: str
     function: str
-    #: "call", "return", or "c_call": just before `function` calls the built-in `callee`
+    #: "call", "return", or "c_call": just before `function` calls the built-in `callee`;
+    #: "" with an empty `function`: any of them, in the files whose path contains `file`
     event: str = "call"
     callee: str = ""
     #: only if a function of this name is among the callers
@@ -36,9 +38,15 @@ class Point:
 
 
 def _around(
-    name: str, situation: str, file: str, function: str, *, within: str = "", nth: int = 1
+    name: str,
+    situation: str,
+    file: str,
+    function: str,
+    *,
+    within: str = "",
+    where: Mapping[str, str] | None = None,
 ) -> tuple[Point, Point]:
-    before = Point(f"before {name}", situation, file, function, within=within, nth=nth)
+    before = Point(f"before {name}", situation, file, function, within=within, where=where or {})
     return before, dataclasses.replace(before, name=f"after {name}", event="return")
 
 
@@ -70,11 +78,14 @@ def _replace(name: str, situation: str, within: str) -> Point:
 
 _PUT, _POST = {"method": "PUT"}, {"method": "POST"}
 _SESSION = ("plex/client.py", "request")
-_LIBRARY = "persistqueue/sqlackqueue.py"
+_LIBRARY, _HISTORY = "persistqueue/sqlackqueue.py", "history/store.py"
+_QUICK, _INDEX = {"name": "quick_pass"}, {"name": "index"}
 
 WORKER_POINTS = (
     # the start
     *_around("the lock is signed", "sync", "worker/process.py", "sign"),
+    *_around("the history is opened", "sync", "worker/upgrade.py", "open_history"),
+    _replace("the marker", "sync", "open_history"),
     *_around("jobs in progress are resumed", "sync", "queue/table.py", "resume"),
     *_around("finished rows are dropped", "sync", "queue/table.py", "drop_finished"),
     *_around("the settings are read", "sync", "worker/config_provider.py", "load"),
@@ -88,36 +99,63 @@ WORKER_POINTS = (
     Point("after the edit went to Plex", "sync", *_SESSION, "return", where=_PUT),
     Point("before the poster goes to Plex", "sync", *_SESSION, where=_POST),
     Point("after the poster went to Plex", "sync", *_SESSION, "return", where=_POST),
-    *_around("the pending write is saved", "sync", "plex/history.py", "save"),
-    *_around("the finished write is saved", "sync", "plex/history.py", "save", nth=2),
-    *_around("the cover is saved", "sync", "plex/history.py", "save", nth=3),
-    *_around("the timestamp is appended", "sync", "queue/timestamps.py", "_append"),
-    *_around("the timestamps are folded", "sync", "queue/timestamps.py", "_fold"),
-    _replace("the timestamps' fold", "sync", "_fold"),
-    Point("between the timestamps' replace and unlink", "sync", "queue/timestamps.py", "_fold",
-          "c_call", "unlink"),
+    *_around("the planned write is saved", "sync", _HISTORY, "save", within="_write_fields"),
+    *_around("the cover is saved", "sync", _HISTORY, "save", within="_write_cover"),
+    *_around("the sync is noted", "sync", "worker/batch.py", "record"),
+    _replace("the timestamps", "sync", "save_sync_timestamps"),
     *_around("a scene's dead letters are deleted", "sync", "queue/dlq.py", "delete_scene"),
     *_around("a job is acknowledged", "sync", _LIBRARY, "ack"),
+    # its read back
+    *_around("writes are read back", "sync", "worker/reconcile/read_back.py", "run"),
+    *_around("the read back is saved", "sync", _HISTORY, "save", within="_verify"),
+    _commit("the read back", "sync", "_run_read_back"),
     # its retry
     *_around("a retry is requeued", "retry", "queue/table.py", "requeue"),
     _commit("a retry", "retry", "requeue"),
+    *_around("a scene is noted as not in Plex", "retry", "worker/job_runner.py", "record"),
     # its dead letter
+    *_around("the failure is noted", "dead", _HISTORY, "save_all", within="_give_up"),
     *_around("the dead letter is written", "dead", "queue/dlq.py", "add"),
     _commit("the dead letter", "dead", "add"),
     *_around("the job is failed", "dead", _LIBRARY, "ack_failed"),
     *_around("a deferred log line is written", "dead", "stash/deferred_log.py", "defer_log_line"),
-    *_around("a dead letter's scene is requeued", "revive", "queue/operations.py", "enqueue",
-             within="_retry_found_files"),
-    *_around("a requeued dead letter is deleted", "revive", "queue/dlq.py", "delete_scene",
-             within="_retry_found_files"),
+    # its file appears in Plex
+    *_around("a scene that Plex has now is queued", "revive", "worker/reconcile/quick.py",
+             "_revive"),
+    *_around("the index is noted as seen", "revive", _HISTORY, "set", where=_INDEX),
     # a scene that is gone
-    *_around("a timestamp is forgotten", "gone", "queue/timestamps.py", "forget_sync_timestamp"),
-    *_around("the write history of a scene is deleted", "gone", "plex/history.py", "delete"),
-    # the catch-up
-    *_around("a missed scene is queued", "missed", "queue/operations.py", "enqueue", within="scan"),
-    _commit("a missed scene", "missed", "scan"),
-    *_around("the watermark is noted", "missed", "worker/catch_up.py", "_note"),
-    _replace("the watermark", "missed", "_note"),
+    *_around("a scene is noted as gone", "gone", "worker/reconcile/forgetting.py", "scene_gone"),
+    _replace("the timestamps without it", "gone", "save_sync_timestamps"),
+    # an edit that no hook told of
+    *_around("recent scenes are compared", "missed", "worker/reconcile/comparer.py", "compare"),
+    *_around("a missed scene is queued", "missed", "queue/table.py", "put_many", within="compare"),
+    _commit("a missed scene", "missed", "compare"),
+    *_around("the watermark is noted", "missed", _HISTORY, "set", where=_QUICK),
+    # a renamed tag
+    *_around("the pass over a tag's scenes is stored", "renamed", _HISTORY, "save_pass"),
+    *_around("a slice of a pass is run", "renamed", "worker/reconcile/passes.py", "_slice"),
+    *_around("a pass queues scenes", "renamed", "queue/table.py", "put_many", within="_slice"),
+    *_around("how far a pass is gets stored", "renamed", _HISTORY, "save_pass", within="_slice"),
+    *_around("a pass is ended", "renamed", _HISTORY, "end_pass"),
+    # a change in Plex
+    *_around("scenes are compared with their items", "drift", "worker/reconcile/comparer.py",
+             "_compare_items"),
+    *_around("a repair is proposed", "drift", _HISTORY, "propose"),
+    *_around("proposals are granted", "drift", "worker/reconcile/approval.py", "decide"),
+    *_around("proposals are queued", "drift", "worker/reconcile/approval.py", "queue_next"),
+    *_around("queued proposals are dropped", "drift", _HISTORY, "drop_proposals",
+             within="queue_next"),
+    # a command
+    *_around("a command is started", "command", "queue/commands.py", "start"),
+    *_around("a command begins its pass", "command", "worker/reconcile/passes.py", "start",
+             within="_start_long"),
+    *_around("a command is finished", "command", "queue/commands.py", "finish"),
+    # records of version 0.1
+    *_around("records of 0.1 are taken over", "upgrade", "worker/upgrade.py", "_take_over"),
+    _commit("the records of 0.1", "upgrade", "_take_over"),
+    *_around("files of 0.1 are put away", "upgrade", "worker/upgrade.py", "_put_away"),
+    *_around("the server of records is decided", "upgrade", "worker/reconcile/adoption.py", "run"),
+    *_around("the server of records is stored", "upgrade", _HISTORY, "set_server"),
     # a damaged database
     Point("before the damaged journal is renamed", "damage", "queue/recovery.py", "_rename",
           "call"),
@@ -159,6 +197,13 @@ HOOK_POINTS = tuple(
         *_around("the hook answers", "hook", "stash/plugin_input.py", "write_response"),
     )
 )
+
+
+def anywhere(nth: int) -> Point:
+    """Return the point at a worker's call or return with that number, whatever it is."""
+    return Point(f"call {nth}", "", "", "", "", nth=nth)
+
+
 POINTS = {point.name: point for point in (*WORKER_POINTS, *HOOK_POINTS)}
 
 
@@ -185,15 +230,12 @@ class Trap:
 
     @property
     def armed(self) -> bool:
-        """Return whether the last process that loaded a point may still reach it."""
-        taken = Path(f"{self.path}.taken")
-        if not taken.exists():
-            return False
-        reached = self.reached()
-        return not reached or json.loads(taken.read_text(encoding="utf-8"))["name"] != reached[-1]
+        """Return whether a process that loaded a point is alive and may still reach it."""
+        loaded = self.path.parent.glob(f"{self.path.name}.taken.*")
+        return any(is_alive(int(file.suffix[1:])) for file in loaded)
 
     def reached_in_hooks(self) -> int:
-        return sum(POINTS[name].role == "hook" for name in self.reached())
+        return sum(name in POINTS and POINTS[name].role == "hook" for name in self.reached())
 
     def reached(self) -> list[str]:
         """Return the names of the points at which a process was killed so far."""

@@ -11,11 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.media import MediaFile
+from common.sqlite import connect
+from history.records import Agreement, Status
+from history.store import FILE, History
 from plex.exceptions import PlexNotFound
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
@@ -27,13 +32,25 @@ from tests.harness.processes import wait_until
 from tests.harness.results import jobs_left
 from tests.simulators.httpd import ResetAfter
 from tests.simulators.stash import Scene, events
-from tests.soak.points import POINTS, Point, Trap
+from tests.soak.points import POINTS, Point, Trap, anywhere
+from worker.commands import open_commands
+from worker.reconcile.passes import FULL_ENDED
+from worker.reconcile.quick import RAN_AT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL, which only POSIX has")
 
 PATIENCE = 240.0
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
-_RECENTLY = 3_600.0
+
+
+class HistoryOnDisk(History):
+    """The history, without a worker."""
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(connect(str(file)))
 
 
 class KillPointHarness(ProcessHarness):
@@ -50,7 +67,7 @@ class KillPointHarness(ProcessHarness):
             },
         )
         self.started_at = time.time()
-        #: when scenes were changed: too long ago for the catch-up, which would hide a lost job
+        #: when scenes were changed: before the installation, so that no pass hides a lost job
         self.long_ago = self.started_at - 7 * 86_400.0
         self._stderr = folder / "stderr"
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -77,11 +94,19 @@ class KillPointHarness(ProcessHarness):
         self.stash.change_silently(scene.id, **fields, updated_at=self.long_ago)
         self.enqueue(scene.id)
 
-    def write_watermark(self, moment: float) -> None:
-        """Write the watermark of a catch-up that last ran at that moment."""
-        folder = self.data_dir / "queue"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        (folder / "catch_up.json").write_text(json.dumps({"seen_until": moment}))
+    def run_worker(self) -> None:
+        """Run a worker until nothing is left to do."""
+        assert self.start_worker(idle=0.5).wait(PATIENCE) == 0, self.worker_log()
+
+    def history(self) -> closing[HistoryOnDisk]:
+        """Open the history. Only while no worker is alive."""
+        return closing(HistoryOnDisk(self.data_dir / FILE))
+
+    def make_passes_due(self) -> None:
+        """Have the next worker begin with a quick pass, and go on with a full one."""
+        with self.history() as history:
+            history.set(RAN_AT, None)
+            history.set(FULL_ENDED, None)
 
     def start_worker(self, idle: float) -> subprocess.Popen[bytes]:
         options = ["--data-dir", str(self.data_dir), "--idle-timeout", str(idle)]
@@ -99,9 +124,7 @@ class KillPointHarness(ProcessHarness):
     def kill_worker_at(self, point: Point) -> None:
         """Run a worker that is killed at that point."""
         self.trap.arm(point)
-        # The maintenance of an idle worker runs only until the idle timeout.
-        idle = 10.0 if point.situation in ("missed", "revive") else 0.2
-        assert self.start_worker(idle).wait(PATIENCE) == -signal.SIGKILL, self.worker_log()
+        assert self.start_worker(0.2).wait(PATIENCE) == -signal.SIGKILL, self.worker_log()
         assert self.trap.reached()[-1:] == [point.name]
 
     def run_hook(self, scene: Scene) -> int:
@@ -182,10 +205,10 @@ def test_a_killed_sync_is_finished_by_the_next_worker(
     [
         "before the edit goes to Plex",
         "after the edit went to Plex",
-        "before the pending write is saved",
-        "after the pending write is saved",
-        "before the finished write is saved",
-        "after the finished write is saved",
+        "before the planned write is saved",
+        "after the planned write is saved",
+        "before the read back is saved",
+        "after the read back is saved",
     ],
 )
 def test_values_removed_in_stash_after_a_kill_are_removed_in_plex(
@@ -198,9 +221,7 @@ def test_values_removed_in_stash_after_a_kill_are_removed_in_plex(
     harness.finish(scene)
 
 
-@pytest.mark.parametrize(
-    "name", ["after the edit went to Plex", "before the finished write is saved"]
-)
+@pytest.mark.parametrize("name", ["after the edit went to Plex", "before the read back is saved"])
 def test_a_second_edit_that_was_interrupted_counts_as_ours(
     harness: KillPointHarness, name: str
 ) -> None:
@@ -263,38 +284,106 @@ def test_a_permanent_failure_leaves_one_dead_letter(
 
 
 @_points("revive")
-def test_a_requeued_dead_letter_is_not_lost(harness: KillPointHarness, point: Point) -> None:
+def test_a_scene_whose_file_appears_is_not_lost(harness: KillPointHarness, point: Point) -> None:
     scene, _ = harness.pair()
+    files = (MediaFile("/data/a.mp4", 100),)
     error = PlexNotFound("no Plex item has the file")
-    error.details = {"files": [["/data/a.mp4", 100]]}
     dlq = DeadLetterQueue(harness.data_dir)
     dlq.add({"scene_id": scene.id, "update_type": "metadata", "data": {}, "enqueued_at": 1.0,
              "job_key": f"scene_{scene.id}"}, error, 12)  # fmt: skip
     dlq.close()
+    with harness.history() as history:
+        history.save(Agreement(scene.id, Status.NOT_IN_PLEX, files=files, digest="before"))
     harness.kill_worker_at(point)
     assert harness.letters() or harness.jobs_left(), "it must be in one of the two"
+    harness.make_passes_due()
     harness.finish(scene)
     assert harness.letters() == []
 
 
 @_points("gone")
 def test_a_scene_that_is_gone_is_forgotten(harness: KillPointHarness, point: Point) -> None:
-    save_sync_timestamp(harness.data_dir, 77, time.time())
+    save_sync_timestamp(harness.data_dir, 77, harness.started_at)
+    with harness.history() as history:
+        history.save(Agreement(77, Status.IN_SYNC, synced_at=harness.started_at))
     harness.enqueue(77)
     harness.kill_worker_at(point)
     harness.start_worker(idle=30)
-    harness.wait(harness.jobs_left)
-    assert load_sync_timestamps(harness.data_dir) == {}
+    harness.wait(
+        lambda: harness.jobs_left() or [str(one) for one in load_sync_timestamps(harness.data_dir)]
+    )
     assert harness.letters() == [] and harness.plex.writes == []
 
 
 @_points("missed")
 def test_a_missed_edit_is_found_again(harness: KillPointHarness, point: Point) -> None:
-    harness.write_watermark(time.time() - _RECENTLY)
-    scene, _ = harness.pair(updated_at=time.time())
+    scene, _ = harness.pair()
+    harness.run_worker()
+    harness.stash.change_silently(scene.id, title="Missed")
+    harness.make_passes_due()
     harness.kill_worker_at(point)
+    harness.make_passes_due()
     harness.finish(scene)
     assert harness.letters() == []
+
+
+@_points("renamed")
+def test_a_rename_is_found_again(harness: KillPointHarness, point: Point) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.run_worker()
+    harness.stash.rename_silently("tag", "One", "Another")
+    harness.make_passes_due()
+    harness.kill_worker_at(point)
+    harness.make_passes_due()
+    harness.finish(scene)
+
+
+@_points("drift")
+def test_an_item_that_was_added_again_gets_its_values(
+    harness: KillPointHarness, point: Point
+) -> None:
+    scene, item = harness.pair()
+    harness.enqueue(scene.id)
+    harness.run_worker()
+    harness.plex.replace_item(item.path)
+    harness.make_passes_due()
+    harness.kill_worker_at(point)
+    harness.make_passes_due()
+    harness.finish(scene)
+
+
+@_points("command")
+def test_a_command_is_carried_out(harness: KillPointHarness, point: Point) -> None:
+    scene, _ = harness.pair()
+    with closing(open_commands(str(harness.data_dir))) as commands:
+        command = commands.add("sync", {})
+        harness.kill_worker_at(point)
+        harness.finish(scene)
+        harness.wait(lambda: [] if commands.result(command) is not None else ["no result"])
+
+
+@_points("upgrade")
+def test_records_of_version_0_1_are_taken_over(harness: KillPointHarness, point: Point) -> None:
+    scene = harness.add_scene(details="", tags=["Two"])
+    item = harness.add_item(summary="From 0.1", locked=["summary"])
+    other, _ = harness.pair("b")
+    save_sync_timestamp(harness.data_dir, scene.id, harness.started_at - 1.0)
+    _write_old_history(harness.data_dir, scene.id, item.rating_key, {"summary": "From 0.1"})
+    harness.kill_worker_at(point)
+    harness.enqueue(scene.id)
+    harness.finish(scene)
+    assert harness.find_item(other) is not None and harness.title(other) != other.title
+
+
+@pytest.mark.parametrize("nth", [300, 1_000, 2_000, 3_500, 5_000, 7_000, 9_000, 12_000])
+def test_a_sync_that_was_killed_anywhere_is_finished(harness: KillPointHarness, nth: int) -> None:
+    scene, _ = harness.pair()
+    harness.enqueue(scene.id)
+    harness.trap.arm(anywhere(nth))
+    assert harness.start_worker(0.2).wait(PATIENCE) in (0, -signal.SIGKILL)
+    harness.finish(scene)
+    assert len(harness.plex.writes) == 1
 
 
 @_points("damage")
@@ -310,15 +399,33 @@ def test_a_job_in_a_damaged_database_is_salvaged(harness: KillPointHarness, poin
 
 @_points("hook")
 def test_an_edit_whose_hook_was_killed_is_synced(harness: KillPointHarness, point: Point) -> None:
-    harness.write_watermark(time.time() - _RECENTLY)
     Path(harness.data_dir, "notices.jsonl").write_text('["info", "Something to say"]\n')
-    (scene, _), (other, _) = (harness.pair(name, updated_at=time.time()) for name in "ab")
+    (scene, _), (other, _) = (harness.pair(name) for name in "ab")
+    harness.run_worker()
+    for one in (scene, other):
+        harness.stash.change_silently(one.id, title=f"New title of {one.id}")
     harness.trap.arm(point)
     assert harness.run_hook(scene) == -signal.SIGKILL
     assert harness.trap.reached() == [point.name]
-    assert harness.run_hook(other) == 0
+    assert harness.run_hook(other) == 0  # its worker finds the first by a pass
     harness.wait(lambda: harness.unfinished(scene) + harness.unfinished(other))
     assert harness.letters() == []
+
+
+def _write_old_history(
+    data_dir: Path, scene_id: int, rating_key: int, fields: dict[str, Any]
+) -> None:
+    """Write the history of version 0.1."""
+    with closing(sqlite3.connect(data_dir / "memory.db")) as connection, connection:
+        connection.execute(
+            "CREATE TABLE written (scene_id INTEGER PRIMARY KEY, rating_key INTEGER, fields TEXT,"
+            " pending TEXT, cover TEXT, cover_source TEXT)"
+        )
+        connection.execute("CREATE TABLE choices (scene_id INTEGER, rating_key INTEGER)")
+        connection.execute(
+            "INSERT INTO written VALUES (?, ?, ?, NULL, NULL, NULL)",
+            (scene_id, rating_key, json.dumps(fields)),
+        )
 
 
 def _damage(database: Path) -> None:

@@ -16,7 +16,7 @@ from tests.simulators.httpd import Answer, Delay, Fault, Hang, Reset, ResetAfter
 from tests.simulators.stash.library import NotFound
 from tests.soak.harness import SoakHarness
 from tests.soak.plan import Event, Round
-from tests.soak.points import POINTS
+from tests.soak.points import POINTS, anywhere
 
 #: Number of concurrent saves.
 _TABS = 6
@@ -46,10 +46,13 @@ class Trouble:
             "tagger": self._as_save(harness.tagger),
             "destroy": self._as_save(harness.destroy),
             "silent": harness.silent,
+            "rename": harness.rename,
+            "merge": harness.merge,
             "create": harness.add_film,
             "file appears": harness.file_appears,
             "replace item": harness.replace_item,
-            "refresh item": self._refresh_item,
+            "remove item": harness.remove_item,
+            "refresh item": harness.refresh_item,
             "plex trouble": self._plex_trouble,
             "plex well": self._plex_well,
             "plex fault": self._plex_fault,
@@ -58,6 +61,7 @@ class Trouble:
             "sessions end": harness.stash.invalidate_sessions,
             "kill worker": harness.kill_workers,
             "kill worker at": self._kill_worker_at,
+            "kill worker anywhere": self._kill_worker_anywhere,
             "kill hook at": self._arm_trap,
             "freeze worker": lambda: signal_workers(harness.data_dir, signal.SIGSTOP),
             "thaw worker": lambda: signal_workers(harness.data_dir, signal.SIGCONT),
@@ -85,6 +89,8 @@ class Trouble:
         harness.trap.clear()
         harness.plex.faults.clear()
         harness.stash.faults.clear()
+        if harness.blind:
+            harness.hide_changes()
         harness.rules.clear()
         for kind in ("down", "starting up", "revoked"):
             self._plex_well(kind)
@@ -132,11 +138,6 @@ class Trouble:
     def _plex_fault(self, kind: str, method: str | None, times: int) -> None:
         self._harness.plex.faults.add(_FAULTS[kind](), method=method, times=times)
 
-    def _refresh_item(self, slot: int) -> None:
-        item = self._harness.item_at(slot)
-        if item is not None:
-            self._harness.plex.refresh_item(item.rating_key)
-
     # -- Stash --
 
     def _stash_fault(self, kind: str, times: int) -> None:
@@ -159,6 +160,11 @@ class Trouble:
     def _kill_worker_at(self, point: str) -> None:
         """Kill the running worker and arm the point for the next one."""
         self._arm_trap(point)
+        self._harness.kill_workers()
+
+    def _kill_worker_anywhere(self, call: int) -> None:
+        """Kill the running worker, and the next one at its call or return with this number."""
+        self._harness.trap.arm(anywhere(call))
         self._harness.kill_workers()
 
     def _arm_trap(self, point: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from stash.client import (
     is_picture,
 )
 from stash.connection import StashConnection
+from stash.records import Scene
 from tests.isolation import closed_url
 from tests.simulators.httpd import Answer, Drip, Reset, Truncate
 from tests.simulators.stash import StashSimulator
@@ -190,11 +191,108 @@ def test_values_travel_as_variables_and_never_in_the_query(
     assert [body["variables"] for body in sent] == [{"id": "12345"}, {"id": "54321"}]
 
 
-# --- updated_since
+# --- pages of scenes
+
+
+def ids(scenes: Iterable[Scene]) -> list[int]:
+    return [scene.id for scene in scenes]
+
+
+def all_after(client: StashClient, size: int, scene_filter: dict[str, Any] | None) -> list[int]:
+    """Return the ids on all pages."""
+    found: list[int] = []
+    while True:
+        page = ids(client.page_after(found[-1] if found else 0, size, scene_filter))
+        found += page
+        if len(page) < size:
+            return found
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 6, 7])
+def test_all_pages_have_each_scene_once_by_id(
+    stash: StashSimulator, client: StashClient, count: int
+) -> None:
+    scenes = [stash.add_scene(f"s{number % 3}", updated_at=1e9 - number) for number in range(count)]
+
+    assert all_after(client, 3, None) == [scene.id for scene in scenes]
+
+
+def test_a_page_has_whole_scenes(stash: StashSimulator, client: StashClient) -> None:
+    scene = stash.add_scene("t", performers=["p"], studio="s", tags=["g"], cover=JPEG)
+
+    assert client.page_after(0, 500) == [client.find_scene(scene.id)]
+
+
+def test_a_scene_that_is_deleted_between_two_pages_hides_no_other(
+    stash: StashSimulator, client: StashClient
+) -> None:
+    scenes = [stash.add_scene() for _ in range(6)]
+    first = client.page_after(0, 3)
+    stash.delete_silently(scenes[0].id)
+
+    assert ids(client.page_after(first[-1].id, 3)) == [scene.id for scene in scenes[3:]]
+
+
+def test_a_page_can_be_filtered(stash: StashSimulator, client: StashClient) -> None:
+    tagged = [stash.add_scene(tags=["x"] if number % 2 else ["y"]) for number in range(6)]
+    tag_id = stash.library.tags.id_of("x")
+    scene_filter = {"tags": {"value": [str(tag_id)], "modifier": "INCLUDES"}}
+
+    assert all_after(client, 2, scene_filter) == [scene.id for scene in tagged[1::2]]
+    assert client.scene_count(scene_filter) == 3
+    assert client.scene_count() == 6
+
+
+def test_an_empty_stash_has_no_scenes(client: StashClient) -> None:
+    assert client.scene_count() == 0
+    assert client.latest(1, 100) == []
+
+
+# --- the latest changes
+
+
+def test_the_latest_scenes_come_first_and_page_by_page(
+    stash: StashSimulator, client: StashClient, now: Now
+) -> None:
+    scenes = [stash.add_scene(updated_at=now() - age * HOUR) for age in (3, 1, 4, 2)]
+    three, one, four, two = (scene.id for scene in scenes)
+
+    assert ids(client.latest(1, 3)) == [one, two, three]
+    assert ids(client.latest(2, 3)) == [four]
+    assert client.latest(1, 1) == [client.find_scene(one)]
+
+
+def test_the_latest_related_objects_of_each_kind_are_counted_and_dated(
+    stash: StashSimulator, client: StashClient, now: Now
+) -> None:
+    scene = stash.add_scene(performers=["p", "q"], studio="s", tags=["a", "b", "c"], groups=["g"])
+    now.seconds += 60
+    stash.rename_silently("tag", "b", "bb")
+    tag_id = stash.library.tags.id_of("bb")
+
+    found = client.latest_related(1, 2)
+
+    assert {kind: count for kind, (count, _) in found.items()} == {
+        "performer": 2,
+        "studio": 1,
+        "tag": 3,
+        "group": 1,
+    }
+    count, tags = found["tag"]
+    assert (count, len(tags), tags[0][0]) == (3, 2, tag_id)
+    assert parse_time(tags[0][1]) == pytest.approx(now(), abs=1.1)
+    assert len(client.latest_related(2, 2)["tag"][1]) == 1
+    assert client.find_scene(scene.id) is not None  # a rename leaves scenes as they are
+
+
+def test_a_stash_without_related_objects_has_none(client: StashClient) -> None:
+    assert client.latest_related(1, 100) == dict.fromkeys(
+        ("performer", "studio", "tag", "group"), (0, [])
+    )
 
 
 @pytest.mark.parametrize("hours", [-9.5, 0, 2, 13])
-def test_updated_since_finds_newer_scenes_in_any_utc_offset_of_stash(
+def test_the_filter_of_changes_covers_them_in_any_utc_offset_of_stash(
     tmp_path: Path, now: Now, hours: float
 ) -> None:
     plugins = tmp_path / "elsewhere" / "plugins"
@@ -209,15 +307,15 @@ def test_updated_since_finds_newer_scenes_in_any_utc_offset_of_stash(
         saved.save()
         client = StashClient(saved)
 
-        found = dict(client.updated_since(now() - HOUR))
+        found = client.page_after(0, 500, client.updated_filter(now() - HOUR))
         client._session.close()
 
-    assert set(found) == {recent.id, newest.id}
-    assert old.id not in found
-    assert parse_time(found[newest.id]) == pytest.approx(now(), abs=1.1)
+    assert ids(found) == [recent.id, newest.id]
+    assert old.id not in ids(found)
+    assert parse_time(found[1].updated_at) == pytest.approx(now(), abs=1.1)
 
 
-def test_updated_since_survives_a_clock_change_that_makes_times_look_older(
+def test_the_filter_of_changes_survives_a_clock_change_that_makes_times_look_older(
     stash: StashSimulator, client: StashClient, now: Now
 ) -> None:
     summer = stash.add_scene("s", updated_at=now())
@@ -226,27 +324,11 @@ def test_updated_since_survives_a_clock_change_that_makes_times_look_older(
     stash.change_silently(summer.id, updated_at=text)
     stash.add_scene("after", updated_at=now())
 
-    assert summer.id in dict(client.updated_since(now() - 60))
+    assert summer.id in ids(client.page_after(0, 9, client.updated_filter(now() - 60)))
 
 
-def test_updated_since_reads_all_pages_each_scene_once(
-    stash: StashSimulator, client: StashClient, now: Now
-) -> None:
-    scenes = [stash.add_scene(f"s{number % 3}") for number in range(1_001)]
-
-    found = [scene_id for scene_id, _ in client.updated_since(now() - HOUR)]
-
-    assert found == [scene.id for scene in scenes]
-
-
-@pytest.mark.parametrize("count", [0, 500])
-def test_updated_since_ends_at_an_empty_library_and_at_a_full_page(
-    stash: StashSimulator, client: StashClient, now: Now, count: int
-) -> None:
-    for _ in range(count):
-        stash.add_scene()
-
-    assert len(list(client.updated_since(now() - HOUR))) == count
+def test_the_filter_of_changes_works_for_an_empty_stash(client: StashClient, now: Now) -> None:
+    assert client.scene_count(client.updated_filter(now() - HOUR)) == 0
 
 
 # --- addresses
@@ -599,6 +681,60 @@ def test_a_cover_that_is_too_large_is_ignored(
         scene = client.find_scene(stash.add_scene(cover=JPEG.ljust(size, b"x")).id)
         assert scene is not None
         assert (client.fetch_cover(scene).picture is not None) is wanted
+
+
+def test_an_unchanged_cover_is_not_sent_again(
+    stash: StashSimulator, client: StashClient, now: Now
+) -> None:
+    scene_id = stash.add_scene(cover=JPEG).id
+    scene = client.find_scene(scene_id)
+    assert scene is not None
+    first = client.fetch_cover(scene)
+    assert first.etag
+    assert first.at == pytest.approx(time.time(), abs=60)  # by Stash's own clock
+
+    again = client.fetch_cover(scene, first.etag)
+
+    assert (again.picture, again.is_unchanged, again.etag) == (None, True, first.etag)
+    assert again.at == pytest.approx(time.time(), abs=60)
+    asked = [exchange.request for exchange in stash.log.matching("GET", r"/scene/")]
+    assert [request.headers.get("If-None-Match") for request in asked] == [None, first.etag]
+
+
+def test_another_cover_under_the_same_address_is_sent(
+    stash: StashSimulator, client: StashClient
+) -> None:
+    """Within a second Stash gives a second cover the address of the first."""
+    scene_id = stash.add_scene(cover=JPEG, updated_at=1e9).id
+    scene = client.find_scene(scene_id)
+    assert scene is not None
+    first = client.fetch_cover(scene)
+    stash.change_silently(scene_id, cover=PNG, updated_at=1e9)
+    assert client.find_scene(scene_id) == scene
+
+    second = client.fetch_cover(scene, first.etag)
+
+    assert (second.picture, second.is_unchanged) == (PNG, False)
+    assert second.etag not in ("", first.etag)
+
+
+def test_what_is_no_cover_has_no_etag(stash: StashSimulator, client: StashClient) -> None:
+    scene = client.find_scene(stash.add_scene().id)
+    assert scene is not None
+    placeholder = client.fetch_cover(scene)
+    assert (placeholder.picture, placeholder.etag, placeholder.is_unchanged) == (None, "", False)
+    nothing = client.fetch_cover(dataclasses.replace(scene, cover=""), "x")
+    assert (nothing.picture, nothing.at, nothing.etag) == (None, None, "")
+
+
+def test_a_cover_without_a_date_has_none(stash: StashSimulator, client: StashClient) -> None:
+    scene = client.find_scene(stash.add_scene(cover=JPEG).id)
+    assert scene is not None
+    stash.faults.add(Answer(200, JPEG, {"Date": "yesterday"}), path=r"/scene/")
+
+    cover = client.fetch_cover(scene)
+
+    assert (cover.picture, cover.at) == (JPEG, None)
 
 
 def test_a_cover_request_with_an_expired_cookie_is_retried_after_a_new_login(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.context import UsageError, is_set, rating_key_of, scene_id_of
+from tasks.context import BOTH, UsageError, is_set, rating_keys_of, scene_id_of
 from tasks.operations import OPERATIONS
 from tests.harness.plugin import install_plugin
 from tests.simulators.stash.manifest import load_plugins
@@ -48,14 +48,22 @@ def test_an_invalid_scene_id_is_reported_in_one_line_with_the_argument(value: ob
 
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_missing_rating_key_is_none(value: object) -> None:
-    assert rating_key_of({"rating_key": value}) is None
-    assert rating_key_of({}) is None
+    assert rating_keys_of({"rating_key": value}) is None
+    assert rating_keys_of({}) is None
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "0", "1.5"])
 def test_an_invalid_rating_key_is_an_error_and_not_none(value: object) -> None:
     with pytest.raises(UsageError, match="rating_key"):
-        rating_key_of({"rating_key": value})
+        rating_keys_of({"rating_key": value})
+
+
+def test_several_rating_keys_or_both_may_be_chosen() -> None:
+    assert rating_keys_of({"rating_key": " 7"}) == [7]
+    assert rating_keys_of({"rating_key": "7, 12"}) == [7, 12]
+    assert rating_keys_of({"rating_key": " Both "}) == BOTH
+    with pytest.raises(UsageError, match="rating_key"):
+        rating_keys_of({"rating_key": "7,"})
 
 
 ON: list[Any] = [True, "true", "True", "1", 1, "yes", "on", " ON "]
@@ -78,4 +86,6 @@ def test_every_task_button_has_its_operation_and_every_operation_its_button(tmp_
     problems: list[str] = []
     tasks = load_plugins(tmp_path, problems.append)["PlexSync"].tasks
     assert problems == []
-    assert {task.default_args["mode"] for task in tasks} == {*OPERATIONS, "install"}
+    with_arguments = {"ignore"}  # a button could not say which scene
+    modes = {task.default_args["mode"] for task in tasks}
+    assert modes == {*OPERATIONS, "install"} - with_arguments

@@ -20,6 +20,7 @@ SWITCHES = {
     "only_organized": False, "lock_fields": True, "trigger_plex_scan": False, "sync_title": True,
     "sync_details": True, "sync_date": True, "sync_studio": True, "sync_performers": True,
     "sync_tags": True, "sync_collections": True, "sync_poster": True, "sync_rating": False,
+    "repair_drift": True, "replace_lists": False,
 }  # fmt: skip
 NUMBERS: dict[str, tuple[float, float, float, bool]] = {  # default, lowest, highest, whole
     "max_retries": (5, 1, 20, True),
@@ -91,6 +92,41 @@ def test_both_missing_are_both_named() -> None:
     problem = problem_of({})
     assert "plex_url" in problem
     assert "plex_token" in problem
+
+
+# --- what changes the outcome ---------------------------------------------------------------------
+
+#: Settings that change how PlexSync works, not what it writes. The address is not among those that
+#: do either: the server is known by its own identifier.
+WITHOUT_OUTCOME = {
+    "plex_url": "http://other:32400", "plex_token": "other-token-0123456789", "enabled": False,
+    "trigger_plex_scan": True, "max_retries": 7, "poll_interval": 2, "plex_connect_timeout": 6,
+    "plex_read_timeout": 31, "dlq_retention_days": 31,
+}  # fmt: skip
+WITH_OUTCOME = {
+    "plex_libraries": "Films", "path_mappings": "/a => /b",
+    **{name: not on for name, on in SWITCHES.items() if name not in WITHOUT_OUTCOME},
+}  # fmt: skip
+
+
+def test_every_setting_changes_the_outcome_or_does_not() -> None:
+    assert {*WITH_OUTCOME, *WITHOUT_OUTCOME} == set(PlexSyncConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", WITH_OUTCOME)
+def test_a_setting_that_changes_what_is_written_changes_the_hash(name: str) -> None:
+    assert valid(**{name: WITH_OUTCOME[name]}).outcome_hash != valid().outcome_hash
+
+
+@pytest.mark.parametrize("name", WITHOUT_OUTCOME)
+def test_other_settings_leave_the_hash(name: str) -> None:
+    assert valid(**{name: WITHOUT_OUTCOME[name]}).outcome_hash == valid().outcome_hash
+
+
+def test_each_outcome_has_its_own_hash_in_every_process() -> None:
+    hashes = {valid(**{name: value}).outcome_hash for name, value in WITH_OUTCOME.items()}
+    assert len(hashes) == len(WITH_OUTCOME)
+    assert valid(plex_libraries="ä, b").outcome_hash == valid(plex_libraries=" ä,b ").outcome_hash
 
 
 # --- switches -------------------------------------------------------------------------------------

@@ -76,6 +76,12 @@ def test_texts_are_sanitized() -> None:
     assert len(valid(details="x" * 99_999).details) == 10_000
 
 
+def test_names_that_differ_beyond_ascii_are_different_names() -> None:
+    """Plex compares ASCII letters without case, all else exactly."""
+    names = ("Masse", "Maße", "émile", "Émile", "ſ", "s")
+    assert valid(tags=[*names, "masse", "S"]).tags == names
+
+
 @pytest.mark.parametrize("field", ["performers", "tags", "groups"])
 def test_lists_of_names_are_clean_and_unique(field: str) -> None:
     names = [

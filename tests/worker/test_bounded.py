@@ -16,7 +16,7 @@ import pytest
 
 from common.redaction import Redactor
 from common.sqlite import connect
-from plex.history import WriteHistory
+from history.store import History
 from queue.ack_queue import KEPT_ROWS, JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
@@ -29,10 +29,9 @@ from queue.operations import (
     get_pending,
     load_sync_timestamps,
     nack_job,
-    save_sync_timestamp,
 )
 from queue.spool import spool
-from queue.timestamps import forget_sync_timestamp
+from queue.timestamps import save_sync_timestamps
 from stash.connection import StashConnection, save_connection
 from stash.deferred_log import defer_log_line, take_deferred_lines
 from tests.harness.clock import FakeClock
@@ -48,6 +47,7 @@ LARGE = {"title": "A title of a usual length, somewhat longer", "details": True,
 CONSTANT = 1_000_000
 """Bytes that may stay of what has passed."""
 WAL_LIMIT = 4_194_304 + 65_536
+DAY = 86_400.0
 
 
 @pytest.fixture
@@ -255,21 +255,19 @@ def test_old_dead_letters_are_deleted(tmp_path: Path) -> None:
 # --- timestamps
 
 
-def test_the_timestamp_journal_is_folded_and_forgotten_scenes_are_removed(tmp_path: Path) -> None:
+def test_the_timestamps_take_the_space_of_one_entry_per_scene(tmp_path: Path) -> None:
     scenes = 900
     for round_ in range(3):
-        for scene_id in range(scenes):
-            save_sync_timestamp(tmp_path, scene_id, 1_700_000_000.5 + round_)
+        for start in range(0, scenes, 30):
+            some = range(start, start + 30)
+            save_sync_timestamps(tmp_path, dict.fromkeys(some, 1_700_000_000.5 + round_))
     one_round = len(json.dumps({str(one): 1_700_000_000.5 for one in range(scenes)}))
-    assert size_of(tmp_path) <= 3 * one_round
+    assert size_of(tmp_path) == one_round
 
-    for scene_id in range(scenes):
-        forget_sync_timestamp(tmp_path, scene_id)
-    for _ in range(scenes):
-        save_sync_timestamp(tmp_path, 1, 1_700_000_000.5)
+    save_sync_timestamps(tmp_path, {**dict.fromkeys(range(scenes)), 1: 1_700_000_000.5})
 
     assert load_sync_timestamps(tmp_path) == {1: 1_700_000_000.5}
-    assert size_of(tmp_path) <= 40_000, sizes(tmp_path)
+    assert size_of(tmp_path) <= 40, sizes(tmp_path)
 
 
 # --- log, deferred log, connection
@@ -367,7 +365,7 @@ def ended_process() -> int:
         "connection.json.{}.tmp",
         "sync_timestamps.json.{}.tmp",
         "notices.jsonl.{}.tmp",
-        "queue/catch_up.json.{}.tmp",
+        "worker_state.json.{}.tmp",
         "queue/spool/00001-1.json.{}.tmp",
     ],
 )
@@ -423,25 +421,53 @@ def test_a_busy_worker_leaves_no_unexpected_files(harness: WorkerHarness) -> Non
         "dlq.db",
         "queue/data.db",
         "sync_timestamps.json",
-        "sync_timestamps.journal",
         "worker_state.json",
     }
 
 
-def test_the_write_history_of_deleted_scenes_is_deleted(
+def rows_of(database: sqlite3.Connection) -> int:
+    return int(database.execute("SELECT count(*) FROM agreements").fetchone()[0])
+
+
+def test_the_history_of_deleted_scenes_goes_with_their_items(
     harness: WorkerHarness, tmp_path: Path
 ) -> None:
-    database = connect(str(tmp_path / "memory.db"), any_thread=True)
-    harness.new_worker(history=WriteHistory(database))
+    """What Plex had before the first write stays until the item is gone too."""
+    database = connect(str(tmp_path / "history.db"), any_thread=True)
+    harness.new_worker(compares=True, history=History(database, now=harness.clock.time))
+    for number in range(30):
+        harness.add_scene(f"other{number}")
     scenes = harness.edited(20)
-    harness.run_for(5)
-    assert database.execute("SELECT count(*) FROM written").fetchone()[0] == len(scenes)
+    harness.run_for(60)
+    assert rows_of(database) == 50
     for scene in scenes:
-        harness.stash.library.remove_scene(scene.id)
-        harness.edit(scene)
-    harness.run_for(5)
-
-    left = database.execute("SELECT count(*) FROM written").fetchone()[0]
-    database.close()
-    assert left == 0
+        harness.stash.delete_silently(scene.id)
+    for _ in range(3):
+        harness.restart()
+        harness.run_for(DAY)
+    assert rows_of(database) == 50
+    assert harness.worker.history.known_scenes() == 30
     assert load_sync_timestamps(harness.data_dir) == {}
+
+    for item in harness.plex.items(harness.library):
+        harness.plex.remove_item(item.rating_key)
+    for _ in range(2):
+        harness.restart()
+        harness.run_for(DAY)
+    left = rows_of(database)
+    harness.worker.stop()
+    database.close()
+    assert left == 30
+
+
+def test_ended_commands_and_passes_leave_no_rows(harness: WorkerHarness) -> None:
+    harness.new_worker(compares=True)
+    for _ in range(5):
+        harness.command("drain")
+        harness.command("sync")
+        harness.run_for(DAY)
+        harness.restart()
+    harness.run_for(60)
+    assert harness.worker.history.passes() == {}
+    count = harness.queue._putter.execute("SELECT count(*) FROM commands").fetchone()[0]
+    assert count <= 2

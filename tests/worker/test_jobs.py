@@ -335,13 +335,14 @@ def test_a_dead_letter_is_requeued_when_its_file_appears_in_plex(
 ) -> None:
     scene = harness.add_scene("late")
     never = harness.add_scene("never")
+    harness.new_worker(compares=True)
     harness.edit(scene, "Late")
     harness.edit(never, "Never")
     harness.run_for(6200)
     assert len(harness.letters()) == 2
     harness.add_item("late")
 
-    harness.run_for(890)  # shorter than the idle timeout
+    harness.run_for(890)
 
     assert harness.title(scene) == "Late"
     assert [letter["scene_id"] for letter in harness.letters()] == [never.id]
@@ -354,7 +355,7 @@ def test_a_worker_that_starts_later_requeues_dead_letters_too(harness: WorkerHar
     harness.run()
     assert len(harness.letters()) == 1
     harness.add_item("late")
-    harness.new_worker()
+    harness.restart()
 
     harness.run()
 
@@ -527,17 +528,6 @@ def test_an_idle_worker_exits_after_the_idle_timeout(harness: WorkerHarness) -> 
     harness.run()
 
     assert harness.clock.now - start == pytest.approx(900, abs=31)
-
-
-def test_drain_processes_due_jobs_and_reports_progress(harness: WorkerHarness) -> None:
-    scenes = [harness.pair(str(number))[0] for number in range(5)]
-    harness.edit_all(scenes)
-    seen: list[tuple[int, int]] = []
-
-    assert harness.worker.drain(lambda done, left: seen.append((done, left)))
-
-    assert seen == [(1, 4), (2, 3), (3, 2), (4, 1), (5, 0)]
-    assert all(harness.title(scene) == f"New {scene.id}" for scene in scenes)
 
 
 def test_an_unexpected_error_affects_only_its_own_scene_of_a_batch(

@@ -13,9 +13,11 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from plex.edits import Edits, Switches
-from plex.history import WriteHistory, Written
+from history.records import Agreement
+from history.store import History
+from plex.desired import Switches
 from plex.items import parse_item
+from plex.plan import Intent
 from tests.harness.base import TOKEN
 from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
@@ -23,7 +25,8 @@ from tests.simulators.httpd import Answer, Hang, Request
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import StashSimulator
 from validation.metadata import SyncMetadata
-from worker.job_runner import JobRunner, SyncTarget
+from worker.job_runner import JobRunner
+from worker.target import SyncTarget, Written
 from worker.write_pool import WritePool
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,7 +37,7 @@ SLOW = 0.01
 def target(scene_id: int, rating_key: int | None = None, **names: Any) -> SyncTarget:
     item = parse_item(Element("Video", ratingKey=str(rating_key or scene_id)))
     metadata = SyncMetadata(scene_id=scene_id, title="T", **names)
-    return SyncTarget(item, metadata, None, 0.0, Switches())
+    return SyncTarget((item,), metadata, None, 0.0, Switches(), Intent(), ())
 
 
 class Runner:
@@ -49,14 +52,15 @@ class Runner:
         self.unchanged = False
         self.pool = WritePool(cast(JobRunner, self), self.clock)
 
-    def write(self, target: SyncTarget) -> Edits:
+    def write(self, target: SyncTarget) -> Written:
         self.threads.add(threading.current_thread().name)
         if self.hold is not None:
             self.hold.wait(10)
         self.clock.advance(self.takes)
-        if target.item.rating_key in self.bad:
-            raise RuntimeError(f"item {target.item.rating_key}")
-        return Edits() if self.unchanged else Edits({"title.value": "T"})
+        (key,) = target.keys
+        if key in self.bad:
+            raise RuntimeError(f"item {key}")
+        return Written() if self.unchanged else Written(("title",))
 
     def write_alone(self, *seconds: float) -> None:
         """Run one write at a time, with these durations."""
@@ -90,7 +94,7 @@ def test_after_three_slow_writes_others_run_in_parallel_and_keep_their_order(
 
     results = runner.pool.write([target(number) for number in (11, 12, 13, 14)])
 
-    assert [isinstance(result, Edits) for result in results] == [True, False, True, True]
+    assert [isinstance(result, Written) for result in results] == [True, False, True, True]
     assert str(results[1]) == "item 12"
 
 
@@ -151,7 +155,7 @@ def test_without_threads_the_next_writes_run_one_at_a_time(
 ) -> None:
     runner.write_alone(2 * SLOW, 2 * SLOW, 2 * SLOW)
     results = runner.pool.write([target(number) for number in range(1, 5)])
-    assert isinstance(results[0], Edits)
+    assert isinstance(results[0], Written)
     assert any(isinstance(result, RuntimeError) for result in results)
     assert runner.pool.width == 1
 
@@ -170,7 +174,7 @@ def harness(harness: WorkerHarness) -> WorkerHarness:
 def draining(harness: WorkerHarness) -> Iterator[None]:
     """Let the worker drain in another thread."""
     with ThreadPoolExecutor(1) as pool:
-        drained = pool.submit(harness.worker.drain)
+        drained = pool.submit(harness.drain)
         yield
         drained.result(240)
 
@@ -332,13 +336,13 @@ def test_of_many_items_only_the_failing_one_becomes_a_dead_letter(harness: Worke
 
 
 def test_jobs_that_a_foreground_run_could_not_finish_are_requeued(harness: WorkerHarness) -> None:
-    class Full(WriteHistory):
-        def save(self, scene_id: int, written: Written) -> None:
+    class Full(History):
+        def save(self, agreement: Agreement) -> Agreement:
             raise sqlite3.OperationalError("database or disk is full")
 
     harness.edited(9)
     harness.new_worker(history=Full())
-    assert harness.worker.drain() is False
+    assert not harness.drain()
     assert harness.queue.counts()["in_progress"] == 0
     assert harness.waiting() == 9
     assert "disk is full" in harness.worker.health.to_dict()["problem"]
@@ -348,14 +352,14 @@ def test_jobs_that_a_foreground_run_could_not_finish_are_requeued(harness: Worke
 def test_a_write_history_that_fails_once_loses_no_edit(
     harness: WorkerHarness, at_once: int
 ) -> None:
-    class FullOnce(WriteHistory):
+    class FullOnce(History):
         left = 1
 
-        def save(self, scene_id: int, written: Written) -> None:
-            if scene_id == scenes[2].id and self.left:
+        def save(self, agreement: Agreement) -> Agreement:
+            if agreement.scene_id == scenes[2].id and self.left:
                 self.left -= 1
                 raise sqlite3.OperationalError("database or disk is full")
-            super().save(scene_id, written)
+            return super().save(agreement)
 
     scenes = harness.edited(9)
     harness.new_worker(history=FullOnce(), parallel_writes=at_once)
@@ -440,12 +444,12 @@ def test_a_drain_that_is_switched_off_half_way_does_not_say_that_it_finished(
         return False
 
     harness.plex.faults.add(Answer(503), when=switch_off)
-    assert harness.worker.drain() is False
+    assert not harness.drain()
     assert 0 < harness.queue.counts()["pending"] < len(scenes)
 
 
 def test_a_drain_ends_while_stash_is_down(harness: WorkerHarness) -> None:
     scenes = harness.edited(3)
     harness.stash.faults.add(Answer(503))
-    assert harness.worker.drain() is False
+    assert not harness.drain()
     assert harness.queue.counts()["pending"] == len(scenes)

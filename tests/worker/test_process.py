@@ -37,14 +37,14 @@ MakeHarness = Callable[..., ProcessHarness]
 
 @pytest.fixture
 def make_harness(tmp_path: Path, plex: PlexSimulator) -> Iterator[MakeHarness]:
-    """Create installations with production durations, each with its library in one Plex."""
+    """Create installations, by default with production durations, all with one Plex."""
     with ExitStack() as stack:
 
-        def make(name: str = "one", *, idle: float = 300.0) -> ProcessHarness:
+        def make(name: str = "one", *, idle: float = 300.0, scale: float = 1.0) -> ProcessHarness:
             harness = ProcessHarness(
                 tmp_path / name,
                 plex=plex,
-                env={"PLEXSYNC_IDLE_TIMEOUT": str(idle), "PLEXSYNC_TIME_SCALE": "1"},
+                env={"PLEXSYNC_IDLE_TIMEOUT": str(idle), "PLEXSYNC_TIME_SCALE": str(scale)},
                 library=f"Library of {name}",
                 plex_folder=f"/media/{name}",
                 settings={"plex_libraries": f"Library of {name}", "sync_poster": False},
@@ -209,7 +209,9 @@ def test_an_edit_made_while_the_worker_exits_is_synced(
             harness.wait_for_title(item, f"Edit {number}")
             time.sleep(rng.uniform(0.0, 0.8))
 
-    harnesses = [make_harness(f"installation{number}", idle=0.05) for number in range(3)]
+    harnesses = [  # before it exits, a worker reads back what it wrote
+        make_harness(f"installation{number}", idle=0.05, scale=0.1) for number in range(3)
+    ]
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(edit_again_and_again, harnesses))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from history.records import Status
 from queue.models import create_bulk_job
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
@@ -20,8 +21,8 @@ PATIENCE = 2 * HOUR
 
 @pytest.fixture(autouse=True)
 def _one_clock(harness: WorkerHarness) -> None:
-    """Use the harness clock for the age of the index too."""
-    harness.new_worker()
+    """Have a worker that compares, with the harness clock for the age of the index too."""
+    harness.new_worker(compares=True)
 
 
 def edit(harness: WorkerHarness, scene: Scene, title: str, **fields: Any) -> None:
@@ -32,7 +33,6 @@ def synced(harness: WorkerHarness, **fields: Any) -> tuple[Scene, PlexItem]:
     scene, item = harness.pair("a", **fields)
     edit(harness, scene, "First")
     harness.run_for(5)
-    assert item is not None
     assert item.title == "First"
     return scene, item
 
@@ -78,10 +78,8 @@ def test_an_item_deleted_and_added_again_gets_its_fields_at_the_next_edit(
     assert (new.genres, new.actors) == (["T"], ["P"])
 
 
-def test_the_write_history_of_the_old_item_removes_nothing_from_the_new_one(
-    harness: WorkerHarness,
-) -> None:
-    """Values that PlexSync wrote to the old item count as the user's in the new one."""
+def test_the_new_item_inherits_what_is_ours(harness: WorkerHarness) -> None:
+    """The same file came back: what PlexSync wrote to it goes, what the user added there stays."""
     scene, _ = synced(harness, details="About", tags=["Shared", "Kept"])
     new = harness.plex.replace_item("/media/a.mp4")
     new.values["summary"] = "About"
@@ -90,26 +88,37 @@ def test_the_write_history_of_the_old_item_removes_nothing_from_the_new_one(
     edit(harness, scene, "Second", details="", tags=[])
     harness.run_for(120)
 
-    assert new.title == "Second"
-    assert new.summary == "About"
-    assert new.genres == ["Shared", "Mine"]
+    assert (new.title, new.summary, new.genres) == ("Second", "", ["Mine"])
 
 
-def test_under_preserve_the_values_of_the_new_item_are_kept(harness: WorkerHarness) -> None:
+def test_a_text_of_the_new_item_that_is_not_ours_is_never_emptied(harness: WorkerHarness) -> None:
+    scene, _ = synced(harness, details="About")
+    new = harness.plex.replace_item("/media/a.mp4")
+    new.values["summary"] = "Of another agent"
+
+    edit(harness, scene, "Second", details="")
+    harness.run_for(120)
+
+    assert (new.title, new.summary) == ("Second", "Of another agent")
+
+
+@pytest.mark.parametrize(("there", "stays"), [("First", False), ("Mine", True), ("", False)])
+def test_under_preserve_only_what_is_not_ours_is_kept_in_the_new_item(
+    harness: WorkerHarness, there: str, stays: bool
+) -> None:
     harness.configure(preserve_plex_edits=True)
     scene, old = harness.pair("a", details="About")
-    assert old is not None
     old.values["title"] = ""
     edit(harness, scene, "First")
     harness.run_for(5)
     assert old.title == "First"
     new = harness.plex.replace_item("/media/a.mp4")
-    new.values["title"] = "First"
+    new.values["title"] = there
 
     edit(harness, scene, "Second")
     harness.run_for(120)
 
-    assert new.title == "First", "without a history it counts as the user's"
+    assert new.title == ("Mine" if stays else "Second")
     assert new.summary == "About"
 
 
@@ -169,6 +178,32 @@ def test_a_file_moved_on_both_sides_keeps_its_item_and_its_write_history(
     assert item.genres == ["Mine"]
 
 
+def test_a_rebuilt_plex_that_gives_away_rating_keys_keeps_what_is_known_of_each_file(
+    harness: WorkerHarness,
+) -> None:
+    pairs = [harness.pair(name, tags=["Ours"]) for name in "abc"]
+    for scene, _ in pairs:
+        edit(harness, scene, f"First {scene.id}")
+    harness.run_for(5)
+    before = {scene.id: harness.item_of(scene).rating_key for scene, _ in pairs}
+    harness.plex.rebuild()
+    assert {harness.item_of(scene).rating_key for scene, _ in pairs} == {*before.values()}
+    assert all(harness.item_of(scene).rating_key != before[scene.id] for scene, _ in pairs)
+    for scene, _ in pairs:
+        harness.item_of(scene).tags["genre"] = ["Ours", "Mine"]
+
+    for scene, _ in pairs:
+        edit(harness, scene, f"Second {scene.id}", tags=[])
+    harness.run_for(120)
+
+    assert [harness.title(scene) for scene, _ in pairs] == [f"Second {one.id}" for one, _ in pairs]
+    assert [harness.item_of(scene).genres for scene, _ in pairs] == [["Mine"]] * 3
+    rows = [harness.worker.history.of_scene(scene.id) for scene, _ in pairs]
+    assert [[row.rating_key for row in found] for found in rows] == [
+        [harness.item_of(scene).rating_key] for scene, _ in pairs
+    ]
+
+
 # --- dead letters
 
 
@@ -207,14 +242,18 @@ def test_without_its_file_a_dead_letter_is_not_requeued(harness: WorkerHarness) 
     assert [one["id"] for one in harness.letters()] == [letter["id"]]
 
 
-def test_a_file_of_the_same_name_and_another_size_requeues_nothing(harness: WorkerHarness) -> None:
+def test_a_file_of_the_same_name_and_another_size_is_tried_in_vain_once(
+    harness: WorkerHarness,
+) -> None:
     dead_scene(harness)
     before = done(harness)
     item = harness.add_item("elsewhere/late", size=77)
 
-    harness.run_for(3 * HOUR)
+    for _ in range(3):
+        harness.run_for(PATIENCE)
 
-    assert done(harness) == before
+    assert done(harness) == before + 1
+    assert len(harness.letters()) == 1
     assert item.title == "late"
 
 
@@ -313,7 +352,7 @@ def test_a_corrected_mapping_requeues_its_dead_letters(
 def test_after_a_restart_the_dead_letters_are_checked_at_once(harness: WorkerHarness) -> None:
     scene = dead_scene(harness)
     harness.add_item("late")
-    harness.new_worker()
+    harness.restart()
 
     harness.run_for(5)
 
@@ -340,8 +379,7 @@ def test_a_bulk_job_whose_item_was_gone_at_the_write_is_synced_when_the_item_is_
     gone = harness.plex.faults.add(Answer(404), method="PUT")
     harness.run_for(60)
     gone.remove()
-    assert [letter["error_type"] for letter in harness.letters()] == ["PlexNotFound"]
+    assert harness.letters() == [], "nobody's edit"
+    assert [row.status for row in harness.worker.history.of_scene(scene.id)] == [Status.NOT_IN_PLEX]
     harness.run_for(PATIENCE)
-    assert item is not None
     assert item.title == scene.title
-    assert harness.letters() == []

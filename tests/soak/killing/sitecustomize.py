@@ -32,7 +32,7 @@ def _arm() -> None:
             point = json.load(file)
         if point["role"] != role:
             return
-        os.rename(path, f"{path}.taken")  # only one process succeeds
+        os.rename(path, f"{path}.taken.{os.getpid()}")  # only one process succeeds
     except (OSError, ValueError):
         return
     _watch(point, f"{path}.log")
@@ -44,11 +44,14 @@ def _watch(point: dict[str, Any], log: str) -> None:
 
     file, function, event = point["file"].replace("/", os.sep), point["function"], point["event"]
     callee, within, where = point["callee"], point["within"], point["where"]
-    left = [point["nth"]]
+    left, root, tests = [point["nth"]], _root(), f"{os.sep}tests{os.sep}"
 
     def look(frame: FrameType, happened: str, argument: Any) -> None:
         code = frame.f_code
-        if happened != event or code.co_name != function or not code.co_filename.endswith(file):
+        if not function:  # any call or return of the product
+            if not code.co_filename.startswith(root) or tests in code.co_filename:
+                return
+        elif happened != event or code.co_name != function or not code.co_filename.endswith(file):
             return
         if callee and getattr(argument, "__name__", "") != callee:
             return
@@ -64,6 +67,12 @@ def _watch(point: dict[str, Any], log: str) -> None:
 
     threading.setprofile(look)
     sys.setprofile(look)
+
+
+def _root() -> str:
+    """Return the folder of the product: `sys.argv` is not there yet."""
+    entry = next((one for one in sys.orig_argv if one.endswith("PlexSync.py")), "")
+    return os.path.dirname(os.path.realpath(entry)) + os.sep
 
 
 def _callers(frame: FrameType | None) -> set[str]:

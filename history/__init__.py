@@ -1,0 +1,1 @@
+"""The history: what PlexSync knows of each scene and its item. Imports `common`."""

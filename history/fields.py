@@ -1,0 +1,115 @@
+"""The state of one field of an item: before us, from us, wanted, last seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: A text, or the names of a list.
+Value = str | tuple[str, ...]
+
+_VALUES = ("before", "ours", "wanted", "observed", "form", "sent", "replaced", "claim")
+
+
+@dataclass(frozen=True)
+class FieldState:
+    """What is known of one field. None: not known, or never."""
+
+    #: what Plex had before our first write
+    before: Value | None = None
+    #: the text that we wrote, or the names that we added
+    ours: Value | None = None
+    #: what Stash said when the scene was last synced
+    wanted: Value | None = None
+    #: what Plex had when the item was last read
+    observed: Value | None = None
+    #: how Plex stores `wanted`, where it changes what it is sent
+    form: Value | None = None
+    #: the last write, until a read shows what Plex made of it
+    sent: Value | None = None
+    #: what that write replaced
+    replaced: Value | None = None
+    #: what `ours` becomes if Plex took that write; None: `sent`
+    claim: Value | None = None
+    #: reads that did not show `sent`
+    misses: int = 0
+    #: Plex does not take `wanted`
+    refused: bool = False
+    #: a person's edit in Plex stays until `wanted` changes
+    kept: bool = False
+    #: repairs of this `wanted`, and when the last one was (epoch seconds)
+    repairs: int = 0
+    repaired_at: float = 0.0
+    #: it drifted, and is repaired once enough time has passed since the last repair
+    waits: bool = False
+
+
+Fields = Mapping[str, FieldState]
+
+_DEFAULTS = FieldState()
+
+
+def read_at(fields: Fields, item_updated_at: int) -> int:
+    """Return the item's `updatedAt` to go by; 0 while a field waits for its next repair.
+
+    As it differs from any, each full pass reads the item again.
+    """
+    return 0 if any(state.waits for state in fields.values()) else item_updated_at
+
+
+_OTHERS = tuple(field.name for field in dataclasses.fields(FieldState) if field.name not in _VALUES)
+
+
+def encode(fields: Fields) -> dict[str, dict[str, Any]]:
+    """Return states in JSON's types, without defaults.
+
+    Most values equal `wanted`: they are only named (key "same"), as a summary may be long.
+    """
+    return {name: _encode(state) for name, state in fields.items()}
+
+
+def decode(content: Mapping[str, Mapping[str, Any]]) -> dict[str, FieldState]:
+    """Return the states that `encode` stored; skip what cannot be read.
+
+    Raises:
+        ValueError: it is not an object of objects.
+    """
+    try:
+        return {name: _decode(dict(state)) for name, state in content.items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError("not a history of fields") from error
+
+
+def _encode(state: FieldState) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    same = []
+    for name in _VALUES:
+        value = getattr(state, name)
+        if value is None:
+            continue
+        if name != "wanted" and value == state.wanted:
+            same.append(name)
+        else:
+            content[name] = value if isinstance(value, str) else list(value)
+    if same:
+        content["same"] = same
+    for name in _OTHERS:
+        value = getattr(state, name)
+        if value != getattr(_DEFAULTS, name):
+            content[name] = value
+    return content
+
+
+def _decode(content: dict[str, Any]) -> FieldState:
+    values: dict[str, Any] = {
+        name: _value(content[name]) for name in _VALUES if content.get(name) is not None
+    }
+    values.update(dict.fromkeys(content.get("same", ()), values.get("wanted")))
+    values.update({name: content[name] for name in _OTHERS if name in content})
+    return FieldState(**values)
+
+
+def _value(stored: Any) -> Value:
+    return stored if isinstance(stored, str) else tuple(map(str, stored))

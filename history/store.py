@@ -1,0 +1,561 @@
+"""Store the history in SQLite. Only the holder of the worker's lock writes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from common.media import MediaFile
+from common.sqlite import connect_in_memory, write
+from history.fields import Value, decode, encode
+from history.records import UNKNOWN_COVER, Agreement, Choice, CoverState, Status
+from history.schema import migrate
+
+log = logging.getLogger("plexsync")
+
+FILE = "history.db"
+#: The server of records that are set aside: which one is not known.
+OTHER_SERVER = "?"
+#: State: when the history was lost, in epoch seconds.
+LOST_AT = "lost_at"
+
+_COLUMNS = (
+    "id, scene_id, status, reason, server, section, rating_key, path, created_at, updated_at,"
+    " files, digest, generation, item_updated_at, checked_at, synced_at, missing_since, verify_at,"
+    " fields, cover, details"
+)
+_NAMES = tuple(name.strip() for name in _COLUMNS.split(","))
+_PLACES = ", ".join("?" * (_COLUMNS.count(",") + 2))
+_INSERT = f"INSERT OR REPLACE INTO agreements ({_COLUMNS}, cover_source) VALUES ({_PLACES})"
+_BROKEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+_STATUSES = frozenset(status.value for status in Status)
+#: Values in one statement: SQLite allows 999 in old versions.
+_MOST_VALUES = 500
+
+
+class Row(NamedTuple):
+    """An agreement without what is long: enough to see whether something changed."""
+
+    id: int
+    scene_id: int
+    status: Status
+    server: str
+    rating_key: int
+    path: str
+    created_at: str
+    updated_at: str
+    digest: str | None
+    generation: str
+    item_updated_at: int
+    checked_at: float
+    missing_since: float | None
+    cover_source: str
+    synced_at: float | None
+
+
+_ROW = (
+    "id, scene_id, status, server, rating_key, path, created_at, updated_at, digest, generation,"
+    " item_updated_at, checked_at, missing_since, cover_source, synced_at"
+)
+
+
+class History:
+    """The history of all scenes. Thread-safe."""
+
+    def __init__(
+        self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
+        """Use the database behind `connection`, or memory that ends with this object.
+
+        Raises:
+            NewerSchema: a newer PlexSync has written it.
+        """
+        self._db = connection or connect_in_memory(self)
+        self._lock = threading.RLock()
+        self._now = now
+        migrate(self._db, now())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all changes inside at once, or none."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            with write(self._db):
+                yield
+
+    # --- agreements
+
+    def of_scene(self, scene_id: int) -> list[Agreement]:
+        """Return the agreements of a scene, the oldest first."""
+        return self._agreements("scene_id = ? AND retired_at IS NULL ORDER BY id", scene_id)
+
+    def of_items(self, server: str, rating_keys: Sequence[int]) -> list[Agreement]:
+        """Return the agreements with these items."""
+        marks = ", ".join("?" * len(rating_keys))
+        return self._agreements(
+            f"rating_key IN ({marks}) AND server = ? AND retired_at IS NULL ORDER BY id",
+            *rating_keys,
+            server,
+        )
+
+    def of_paths(self, server: str, paths: Sequence[str]) -> list[Row]:
+        """Return the rows of agreements with items that have these normalized paths."""
+        found = []
+        for start in range(0, len(paths), _MOST_VALUES):
+            some = paths[start : start + _MOST_VALUES]
+            marks = ", ".join("?" * len(some))
+            found += self._run(
+                f"SELECT {_ROW} FROM agreements WHERE path IN ({marks}) AND server = ?"
+                " AND rating_key > 0 AND retired_at IS NULL ORDER BY id",
+                *some,
+                server,
+            )
+        return [row for rows in _by_scene(found).values() for row in rows]
+
+    def with_status(self, *statuses: Status) -> Iterator[Agreement]:
+        """Yield the agreements in these states, by scene."""
+        marks = ", ".join("?" * len(statuses))
+        last = 0
+        while True:
+            found = self._agreements(
+                f"status IN ({marks}) AND retired_at IS NULL AND id > ? ORDER BY id LIMIT 500",
+                *(status.value for status in statuses),
+                last,
+            )
+            yield from found
+            if len(found) < 500:
+                return
+            last = found[-1].id
+
+    def without_server(self) -> list[Agreement]:
+        """Return the agreements of which the server is not known."""
+        return self._agreements("server = '' AND retired_at IS NULL ORDER BY scene_id")
+
+    def set_server(self, old: str, new: str) -> None:
+        """Assign agreements and choices to another server."""
+        with self.transaction():
+            for table in ("agreements", "choices"):
+                self._db.execute(
+                    f"UPDATE OR REPLACE {table} SET server = ? WHERE server = ?", (new, old)
+                )
+
+    def to_verify(self, before: float, limit: int) -> list[Agreement]:
+        """Return agreements whose write is due to be read back, the longest due first."""
+        return self._agreements(
+            "verify_at <= ? AND retired_at IS NULL ORDER BY verify_at LIMIT ?", before, limit
+        )
+
+    def next_verification(self) -> float | None:
+        """Return when the next write is due to be read back, in epoch seconds."""
+        found: float | None = self._run(
+            "SELECT min(verify_at) FROM agreements WHERE verify_at IS NOT NULL"
+            " AND retired_at IS NULL"
+        )[0][0]
+        return found
+
+    def rows(self, first: int, last: int) -> dict[int, list[Row]]:
+        """Return scene id → its rows, for the scenes from `first` to `last`."""
+        return _by_scene(
+            self._run(
+                f"SELECT {_ROW} FROM agreements"
+                " WHERE scene_id BETWEEN ? AND ? AND retired_at IS NULL ORDER BY id",
+                first,
+                last,
+            )
+        )
+
+    def rows_of(self, scene_ids: Sequence[int]) -> dict[int, list[Row]]:
+        """Return scene id → its rows, for these scenes."""
+        found = []
+        for start in range(0, len(scene_ids), _MOST_VALUES):
+            some = scene_ids[start : start + _MOST_VALUES]
+            marks = ", ".join("?" * len(some))
+            found += self._run(
+                f"SELECT {_ROW} FROM agreements WHERE scene_id IN ({marks})"
+                " AND retired_at IS NULL ORDER BY id",
+                *some,
+            )
+        return _by_scene(found)
+
+    def oldest_read(self, server: str, before: float, limit: int) -> list[int]:
+        """Return scenes in Plex whose item was not read since `before`, the oldest first."""
+        rows = self._run(
+            "SELECT DISTINCT scene_id FROM agreements WHERE server = ? AND rating_key > 0"
+            " AND retired_at IS NULL AND status IN ('in_sync', 'refused') AND checked_at < ?"
+            " ORDER BY checked_at LIMIT ?",
+            server,
+            before,
+            limit,
+        )
+        return [row[0] for row in rows]
+
+    def save(self, agreement: Agreement) -> Agreement:
+        """Store an agreement, durably; return it with its row."""
+        with self._lock:
+            cursor = self._db.execute(_INSERT, _stored(agreement))
+            if agreement.id:
+                return agreement
+            assert cursor.lastrowid is not None
+            return dataclasses.replace(agreement, id=cursor.lastrowid)
+
+    def save_all(self, agreements: Iterable[Agreement]) -> None:
+        """Store agreements in one transaction."""
+        rows = [_stored(agreement) for agreement in agreements]
+        if rows:
+            with self.transaction():
+                self._db.executemany(_INSERT, rows)
+
+    def update(self, ids: Iterable[int], **columns: object) -> None:
+        """Set columns of rows, in one transaction."""
+        change = ", ".join(f"{name} = ?" for name in columns)
+        rows = [(*columns.values(), one) for one in ids]
+        if rows:
+            with self.transaction():
+                self._db.executemany(f"UPDATE agreements SET {change} WHERE id = ?", rows)
+
+    def retire(self, ids: Iterable[int]) -> None:
+        """Forget agreements. What Plex had before us stays on record until the item is gone."""
+        self.update(ids, retired_at=self._now(), verify_at=None)
+
+    def purge(self, server: str, is_there: Callable[[int], bool]) -> int:
+        """Delete retired agreements whose item is gone too; return how many.
+
+        Args:
+            is_there: whether Plex still has an item of this rating key.
+        """
+        gone = [
+            row_id
+            for row_id, key in self._run(
+                "SELECT id, rating_key FROM agreements WHERE retired_at IS NOT NULL"
+                " AND (rating_key = 0 OR server = ?)",
+                server,
+            )
+            if not key or not is_there(key)
+        ]
+        with self.transaction():
+            self._db.executemany("DELETE FROM agreements WHERE id = ?", [(one,) for one in gone])
+        return len(gone)
+
+    def known_scenes(self) -> int:
+        """Return the number of scenes on record."""
+        found = self._run(
+            "SELECT count(DISTINCT scene_id) FROM agreements WHERE retired_at IS NULL"
+        )
+        return int(found[0][0])
+
+    def is_known(self, scene_id: int) -> bool:
+        """Return whether the scene was ever written to an item."""
+        return bool(
+            self._run(
+                "SELECT 1 FROM agreements WHERE scene_id = ? AND retired_at IS NULL"
+                " AND rating_key > 0 LIMIT 1",
+                scene_id,
+            )
+        )
+
+    def is_sole_owner(self, scene_id: int, server: str, rating_key: int) -> bool:
+        """Return whether this scene, and no other, was written to the item."""
+        rows = self._run(
+            "SELECT DISTINCT scene_id FROM agreements WHERE rating_key = ? AND server = ?"
+            " AND retired_at IS NULL",
+            rating_key,
+            server,
+        )
+        return rows == [(scene_id,)]
+
+    def forget_cover(self, scene_id: int) -> None:
+        """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
+        for one in self.of_scene(scene_id):
+            if one.cover.sha1:
+                self.save(dataclasses.replace(one, cover=CoverState(sha1=UNKNOWN_COVER)))
+
+    def count(self, *, since: float | None = None) -> dict[Status, int]:
+        """Return status → number of scenes.
+
+        Args:
+            since: only scenes that were compared since then, in epoch seconds.
+        """
+        rows = self._run(
+            "SELECT status, count(DISTINCT scene_id) FROM agreements"
+            " WHERE retired_at IS NULL AND checked_at >= ? GROUP BY status",
+            float("-inf") if since is None else since,
+        )
+        return {Status(status): count for status, count in rows if status in _STATUSES}
+
+    def count_kept(self, *, since: float | None = None) -> int:
+        """Return the number of scenes with a person's edit in Plex that is kept.
+
+        Args:
+            since: only scenes that were compared since then, in epoch seconds.
+        """
+        rows = self._run(
+            "SELECT count(DISTINCT scene_id) FROM agreements"
+            " WHERE retired_at IS NULL AND fields LIKE '%\"kept\": true%' AND checked_at >= ?",
+            float("-inf") if since is None else since,
+        )
+        return int(rows[0][0])
+
+    def synced(self) -> dict[int, float]:
+        """Return scene id → epoch seconds of its last sync."""
+        return dict(
+            self._run(
+                "SELECT scene_id, max(synced_at) FROM agreements"
+                " WHERE retired_at IS NULL AND synced_at IS NOT NULL AND missing_since IS NULL"
+                " GROUP BY scene_id"
+            )
+        )
+
+    def missing(self) -> list[int]:
+        """Return the scenes that Stash does not have any more."""
+        rows = self._run(
+            "SELECT DISTINCT scene_id FROM agreements"
+            " WHERE retired_at IS NULL AND missing_since IS NOT NULL"
+        )
+        return [row[0] for row in rows]
+
+    def texts(self) -> Iterator[str]:
+        """Yield all texts and names on record."""
+        for row in self._db.execute("SELECT fields, files FROM agreements"):
+            for state in decode(json.loads(row[0])).values():
+                for value in (state.before, state.ours, state.wanted, state.observed, state.form):
+                    yield from _strings(value)
+            yield from (path for path, _ in json.loads(row[1]))
+
+    # --- choices
+
+    def choices(self, scene_id: int) -> list[Choice]:
+        """Return the items that the user chose for the scene."""
+        rows = self._run(
+            "SELECT scene_id, server, rating_key, path, missing_since FROM choices"
+            " WHERE scene_id = ? ORDER BY rating_key",
+            scene_id,
+        )
+        return [Choice(*row) for row in rows]
+
+    def choose(self, scene_id: int, choices: Iterable[Choice]) -> None:
+        """Replace the choices for a scene."""
+        with self.transaction():
+            self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO choices VALUES (?, ?, ?, ?, ?)",
+                [dataclasses.astuple(choice) for choice in choices],
+            )
+
+    def all_choices(self) -> list[Choice]:
+        """Return every choice."""
+        rows = self._run("SELECT scene_id, server, rating_key, path, missing_since FROM choices")
+        return [Choice(*row) for row in rows]
+
+    # --- passes and proposals
+
+    def passes(self) -> dict[int, dict[str, Any]]:
+        """Return id → content of the passes that are not finished, the oldest first."""
+        rows = self._run("SELECT id, content FROM passes ORDER BY id")
+        return {pass_id: found for pass_id, content in rows if (found := _content(content))}
+
+    def save_pass(self, pass_id: int | None, content: dict[str, Any]) -> int:
+        """Store a pass; return its id.
+
+        Args:
+            pass_id: None: a new one.
+        """
+        with self._lock:
+            cursor = self._db.execute(
+                "INSERT OR REPLACE INTO passes VALUES (?, ?)", (pass_id, json.dumps(content))
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def end_pass(self, pass_id: int) -> None:
+        """Delete a pass."""
+        self._run("DELETE FROM passes WHERE id = ?", pass_id)
+
+    def propose(self, scenes: Iterable[tuple[int, str]]) -> None:
+        """Add (scene id, reason) of scenes that a pass would write."""
+        with self.transaction():
+            self._db.executemany("INSERT OR REPLACE INTO proposals VALUES (?, ?)", scenes)
+
+    def proposals(self, after: int = 0, limit: int = -1) -> list[tuple[int, str]]:
+        """Return (scene id, reason) of proposed scenes with a larger id, by id."""
+        return self._run(
+            "SELECT scene_id, reason FROM proposals WHERE scene_id > ? ORDER BY 1 LIMIT ?",
+            after,
+            limit,
+        )
+
+    def count_proposals(self) -> dict[str, int]:
+        """Return reason → number of proposed scenes, the most frequent first."""
+        return dict(
+            self._run("SELECT reason, count(*) FROM proposals GROUP BY 1 ORDER BY 2 DESC, 1")
+        )
+
+    def drop_proposals(self, scene_ids: Iterable[int] | None = None) -> None:
+        """Delete proposals; None: all."""
+        with self.transaction():
+            if scene_ids is None:
+                self._db.execute("DELETE FROM proposals")
+            else:
+                self._db.executemany(
+                    "DELETE FROM proposals WHERE scene_id = ?", [(one,) for one in scene_ids]
+                )
+
+    # --- further state
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a stored value in JSON's types."""
+        rows = self._run("SELECT value FROM state WHERE name = ?", name)
+        try:
+            return json.loads(rows[0][0]) if rows else default
+        except ValueError:  # damaged
+            return default
+
+    def set(self, name: str, value: Any) -> None:
+        """Store a value; None deletes it."""
+        if value is None:
+            self._run("DELETE FROM state WHERE name = ?", name)
+        else:
+            self._run("INSERT OR REPLACE INTO state VALUES (?, ?)", name, json.dumps(value))
+
+    def _agreements(self, where: str, *values: object) -> list[Agreement]:
+        """Return agreements; set aside those that can't be read, so that the others go on.
+
+        Their scenes are compared as if they had never been met.
+        """
+        found = []
+        for row in self._run(f"SELECT {_COLUMNS} FROM agreements WHERE {where}", *values):
+            try:
+                found.append(_read(row))
+            except _BROKEN as error:
+                log.error("The record %s of scene %s can't be read: %r", row[0], row[1], error)
+                self.retire([row[0]])
+        return found
+
+    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._db.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                self._db.text_factory = _text  # a text is damaged; its record is set aside
+                return self._db.execute(statement, values).fetchall()
+
+
+class ReadOnlyHistory(History):
+    """A history that is only read: changes are forgotten at once."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Change nothing."""
+        yield
+
+    def repaired(self) -> list[int]:
+        """Return the scenes of which a field was repaired and may have to be again."""
+        rows = self._run(
+            "SELECT DISTINCT scene_id FROM agreements WHERE fields LIKE '%\"repairs\":%'"
+            " AND retired_at IS NULL AND status IN ('in_sync', 'refused')"
+        )
+        return [row[0] for row in rows]
+
+    def save(self, agreement: Agreement) -> Agreement:
+        """Store nothing."""
+        return agreement
+
+    def save_all(self, agreements: Iterable[Agreement]) -> None:
+        """Store nothing."""
+
+    def update(self, ids: Iterable[int], **columns: object) -> None:
+        """Change nothing."""
+
+    def choose(self, scene_id: int, choices: Iterable[Choice]) -> None:
+        """Store nothing."""
+
+    def set(self, name: str, value: Any) -> None:
+        """Store nothing."""
+
+
+def _stored(one: Agreement) -> tuple[object, ...]:
+    return (
+        one.id or None,
+        one.scene_id,
+        one.status.value,
+        one.reason,
+        one.server,
+        one.section,
+        one.rating_key,
+        one.path,
+        one.created_at,
+        one.updated_at,
+        json.dumps([(file.path, file.size) for file in one.files]),
+        one.digest,
+        one.generation,
+        one.item_updated_at,
+        one.checked_at,
+        one.synced_at,
+        one.missing_since,
+        one.verify_at,
+        json.dumps(encode(one.fields)),
+        json.dumps(dataclasses.asdict(one.cover)),
+        None if one.details is None else json.dumps(one.details),
+        one.cover.source,
+    )
+
+
+def _text(stored: bytes) -> str | bytes:
+    """Return a text; what is not UTF-8 stays bytes, so that the other columns can be read."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
+
+
+def _is_damaged(row: tuple[Any, ...]) -> bool:
+    return any(isinstance(value, bytes) for value in row)
+
+
+def _content(stored: str | bytes) -> dict[str, Any] | None:
+    """Return the content of a pass; None if it is damaged: the next pass does its work."""
+    try:
+        content = json.loads(stored)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _read(row: tuple[Any, ...]) -> Agreement:
+    if _is_damaged(row):
+        raise ValueError("a text is not UTF-8")
+    values = dict(zip(_NAMES, row, strict=True))
+    values.update(
+        status=Status(values["status"]),
+        files=tuple(MediaFile(*file) for file in json.loads(values["files"])),
+        fields=decode(json.loads(values["fields"])),
+        cover=CoverState(**json.loads(values["cover"])),
+        details=json.loads(values["details"]) if values["details"] else None,
+    )
+    return Agreement(**values)
+
+
+def _by_scene(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        if _is_damaged(row) or row[2] not in _STATUSES:
+            continue  # its record is set aside when it is read
+        one = Row(row[0], row[1], Status(row[2]), *row[3:])
+        found.setdefault(one.scene_id, []).append(one)
+    return found
+
+
+def _strings(value: Value | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value

@@ -1,0 +1,116 @@
+"""What Stash wants in each Plex field, and which fields are synced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from plex.items import format_rating
+from plex.names import unique
+from validation.config import PlexSyncConfig
+from validation.metadata import SyncMetadata
+from validation.sanitizers import sanitize_for_plex
+
+#: Bytes of one edit, which is all URL: Plex refuses one of 33 kB (400).
+LONGEST_REQUEST = 28_000
+#: Bytes that a summary has in any case, however long the lists are.
+_SHORTEST_SUMMARY = 2_000
+
+_SWITCH_OF = {
+    "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date",
+    "studio": "studio", "userRating": "rating", "actor": "performers", "genre": "tags",
+    "director": "performers", "collection": "collections",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Which fields to write, and how."""
+
+    title: bool = True
+    details: bool = True
+    date: bool = True
+    studio: bool = True
+    performers: bool = True
+    tags: bool = True
+    collections: bool = True
+    poster: bool = True
+    rating: bool = False
+    lock: bool = True
+    preserve: bool = False
+    repair: bool = True
+    replace_lists: bool = False
+
+
+def switches_of(config: PlexSyncConfig) -> Switches:
+    """Return what the settings say about writing."""
+    return Switches(
+        title=config.sync_title,
+        details=config.sync_details,
+        date=config.sync_date,
+        studio=config.sync_studio,
+        performers=config.sync_performers,
+        tags=config.sync_tags,
+        collections=config.sync_collections,
+        poster=config.sync_poster,
+        rating=config.sync_rating,
+        lock=config.lock_fields,
+        preserve=config.preserve_plex_edits,
+        repair=config.repair_drift,
+        replace_lists=config.replace_lists,
+    )
+
+
+def texts(metadata: SyncMetadata, stem: str, switches: Switches) -> list[tuple[str, str]]:
+    """Return (Plex field, what Stash says) of each text that is synced.
+
+    Args:
+        stem: the file name's stem, the title of a scene without one.
+    """
+    rating = format_rating(None if metadata.rating100 is None else metadata.rating100 / 10)
+    fields = (
+        ("title", metadata.title or sanitize_for_plex(stem)),
+        ("summary", _fitting_summary(metadata)),
+        ("originallyAvailableAt", metadata.day or ""),
+        ("year", str(metadata.year or "")),
+        ("studio", metadata.studio),
+        ("userRating", rating),
+    )
+    # Without a title and a visible file name, the title in Plex is better than none.
+    return [one for one in fields if _is_on(switches, one[0]) and (one[1] or one[0] != "title")]
+
+
+def lists(metadata: SyncMetadata, switches: Switches) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (Plex tag kind, names that Stash says) of each list that is synced."""
+    directors = (metadata.director,) if metadata.director else ()
+    studio = (metadata.studio,) if metadata.studio else ()
+    fields = (
+        ("actor", metadata.performers),
+        ("director", directors),
+        ("genre", metadata.tags),
+        ("collection", (*metadata.groups, *studio)),
+    )
+    return [(name, unique(names)) for name, names in fields if _is_on(switches, name)]
+
+
+def _is_on(switches: Switches, name: str) -> bool:
+    return bool(getattr(switches, _SWITCH_OF[name]))
+
+
+def _fitting_summary(metadata: SyncMetadata) -> str:
+    """Cut a summary that would make the request too long: a character takes up to twelve bytes.
+
+    Its limit depends on the scene alone, so that the next sync cuts it the same way.
+    """
+    summary = metadata.details
+    if len(summary) <= _SHORTEST_SUMMARY // 12:
+        return summary
+    studio = (metadata.studio, metadata.studio)  # it is a collection as well
+    names = (*metadata.performers, *metadata.tags, *metadata.groups, *studio)
+    names = (*names, metadata.director, metadata.title)
+    others = sum(len(quote(name, safe="")) + len("collection%5B100%5D.tag.tag=&") for name in names)
+    budget = max(_SHORTEST_SUMMARY, LONGEST_REQUEST - 1_000 - others)
+    while (length := len(quote(summary, safe=""))) > budget:
+        shorter = int(len(summary) * min(budget / length, 0.99))
+        summary = sanitize_for_plex(summary, shorter, keep_newlines=True)
+    return summary

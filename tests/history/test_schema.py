@@ -1,0 +1,72 @@
+"""The tables are made step by step; a newer version's are left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from history import schema
+from history.records import Agreement
+from history.schema import VERSION, NewerSchema, migrate
+from history.store import History
+
+Open = Callable[[], sqlite3.Connection]
+TABLES = {"agreements", "choices", "passes", "proposals", "state", "migrations"}
+
+
+def tables(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {row[0] for row in rows if not row[0].startswith("sqlite_")}
+
+
+def version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_empty_database_gets_all_tables_and_a_record_of_each_step(open_file: Open) -> None:
+    connection = open_file()
+    migrate(connection, 7.0)
+    assert tables(connection) == TABLES
+    assert version(connection) == VERSION
+    steps = connection.execute("SELECT step, at FROM migrations ORDER BY step").fetchall()
+    assert steps == [(step, 7.0) for step in range(1, VERSION + 1)]
+
+
+def test_a_database_that_is_up_to_date_stays_as_it_is(open_file: Open) -> None:
+    first = History(open_file(), now=lambda: 1.0)
+    first.save(Agreement(7, reason="kept"))
+    connection = open_file()
+    again = History(connection, now=lambda: 2.0)
+    assert [one.reason for one in again.of_scene(7)] == ["kept"]
+    assert connection.execute("SELECT at FROM migrations").fetchall() == [(1.0,)] * VERSION
+
+
+def test_a_newer_database_is_left_alone(open_file: Open, tmp_path: Path) -> None:
+    connection = open_file()
+    connection.execute("CREATE TABLE agreements (something TEXT)")
+    connection.execute(f"PRAGMA user_version={VERSION + 1}")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = (tmp_path / "history.db").read_bytes()
+    with pytest.raises(NewerSchema, match="newer PlexSync"):
+        History(open_file())
+    assert (tmp_path / "history.db").read_bytes() == before
+    assert tables(connection) == {"agreements"}
+
+
+def test_a_step_that_fails_leaves_nothing(open_file: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ("CREATE TABLE another (id INTEGER)", "CREATE TABLE no table")
+    monkeypatch.setattr(schema, "_STEPS", (*schema._STEPS, broken))
+    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
+    connection = open_file()
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, 1.0)
+    assert version(connection) == VERSION  # the steps before it are kept
+    assert tables(connection) == TABLES
+    monkeypatch.setattr(schema, "_STEPS", (*schema._STEPS[:-1], broken[:1]))
+    migrate(connection, 2.0)
+    assert tables(connection) == {*TABLES, "another"}
+    rows = connection.execute("SELECT step, at FROM migrations ORDER BY step").fetchall()
+    assert rows[-1] == (VERSION + 1, 2.0)

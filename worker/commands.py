@@ -1,0 +1,316 @@
+"""Carry out the commands that tasks and the command line leave.
+
+A short command is done at once. A long one (a pass, the whole queue) is in progress until nothing
+of it is left to do, or until only a person or a server that is down can change that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from history.records import Agreement, Choice, Status
+from history.store import History
+from plex.exceptions import PlexNotFound
+from queue.commands import WAITING, Command, Commands
+from queue.inbox import DATABASE, QUEUE_DIR
+from queue.lease import is_held
+from queue.models import FORCE, RETRY, RETRY_FIELDS, SyncJob, create_bulk_job, create_sync_job
+from queue.table import BULK_WORK
+from worker.attention import CLEARED, has_reason, needing_user
+from worker.parts import Parts
+from worker.reconcile.forgetting import accept_fewer
+from worker.reconcile.passes import SYNC, Pass, Passes
+
+log = logging.getLogger("plexsync")
+
+#: Seconds for which results are kept.
+_KEPT = 86_400.0
+log = logging.getLogger("plexsync")
+
+#: Seconds for which results are kept.
+_KEPT = 86_400.0
+#: Folders, and reasons, that a result names; characters of a reason.
+_MOST_FOLDERS = 20
+_REASON = 120
+
+Arguments = Mapping[str, Any]
+
+
+class CommandRunner:
+    """Runs the commands of one data directory, for the holder of the worker's lock."""
+
+    def __init__(self, parts: Parts, passes: Passes, commands: Commands) -> None:
+        """Run nothing yet."""
+        self.commands = commands
+        self._parts = parts
+        self._passes = passes
+        #: the long commands in progress: what they wait for, and how many jobs there were
+        self._long: dict[int, tuple[Command, float, int]] = {}
+        self._last = 0
+        self._short: dict[str, Callable[[Arguments], dict[str, Any]]] = {
+            "choose": self._choose,
+            "ignore": self._ignore,
+            "retry": self._retry,
+            "clear_failed": self._clear_failed,
+            "clear_queue": self._clear_queue,
+            "approve": self._approve,
+        }
+
+    def at_start(self) -> None:
+        """Delete results that nobody reads any more."""
+        self.commands.forget_finished(_KEPT)
+
+    def run_next(self) -> bool:
+        """Carry out the next command; return whether one was begun or finished."""
+        self._passes.drop_left()
+        finished = self._finish_long()
+        command = self.commands.next(after=self._last)
+        if command is None:
+            return finished
+        try:
+            self._run(command)
+        except (KeyError, TypeError, ValueError) as error:
+            log.error("Command %s can't be carried out", command.name, exc_info=error)
+            problem = f"{type(error).__name__}: {error}"
+            self.commands.finish(command.id, {"error": f"{command.name}: {problem}"})
+        self._last = command.id
+        return True
+
+    def _run(self, command: Command) -> None:
+        if self._is_left(command):
+            self.commands.drop(command.id)
+        elif command.name in ("sync", "drain", "resync"):
+            self._start_long(command)
+        elif command.name in self._short:
+            self.commands.start(command.id)
+            self.commands.finish(command.id, self._short[command.name](command.arguments))
+        else:
+            self.commands.finish(command.id, {"error": f"unknown command {command.name!r}"})
+
+    def is_busy(self) -> bool:
+        """Return whether a long command is in progress."""
+        return bool(self._long)
+
+    def block(self, reason: str) -> None:
+        """End the long commands with the reason why they can't go on now.
+
+        Their work stays, and goes on by itself once it can.
+        """
+        for command_id, (_, started, _) in list(self._long.items()):
+            for pass_id, one in self._passes.all().items():
+                if one.command == command_id:
+                    self._passes.detach(pass_id)
+            self._end(command_id, started, Pass(SYNC), reason)
+
+    def _is_left(self, command: Command) -> bool:
+        """Return whether the task that waited for a command is gone."""
+        data_dir = self._parts.data_dir
+        if command.lease is None or data_dir is None:
+            return False
+        return not is_held(data_dir, command.lease)
+
+    # --- long commands
+
+    def _start_long(self, command: Command) -> None:
+        now = self._parts.env.time()
+        started = float(command.arguments.get("started_at") or now)
+        known = any(one.command == command.id for one in self._passes.all().values())
+        if command.name == "sync" and not known:
+            arguments = command.arguments
+            since = arguments.get("since")
+            one = Pass(
+                SYNC,
+                filter=arguments.get("filter"),
+                since=None if since is None else float(since),
+                started_at=started,
+                force=bool(arguments.get("force")),
+                command=command.id,
+                lease=command.lease,
+            )
+            self._passes.start(one)
+        elif command.name == "resync" and command.status == WAITING:
+            self._resync(command.arguments)
+        self._long[command.id] = (command, started, self._due())
+        self.commands.start(command.id)
+
+    def _finish_long(self) -> bool:
+        before = len(self._long)
+        for one in self._passes.finished():
+            if one.command in self._long:
+                self._end(one.command, one.started_at, one, None)
+        for command_id, (command, started, _) in list(self._long.items()):
+            if self._is_left(command):
+                del self._long[command_id]
+                self.commands.drop(command_id)
+            elif command.name != "sync" and not self._is_due(command):
+                self._end(command_id, started, Pass(SYNC), None)
+        return len(self._long) < before
+
+    def report(self) -> None:
+        """Leave the progress of the long commands."""
+        passes = {one.command: one for one in self._passes.all().values()}
+        due = self._due()
+        for command_id, (command, _, first) in self._long.items():
+            one = passes.get(command_id)
+            if command.name == "drain":
+                self.commands.report(command_id, max(0, first - due), due)
+            elif one is not None:
+                left = max(0, one.total - one.done) + self._parts.queue.count_kind(BULK_WORK)
+                self.commands.report(command_id, max(0, one.total - left), left)
+
+    def _end(self, command_id: int, started: float, one: Pass, reason: str | None) -> None:
+        del self._long[command_id]
+        parts = self._parts
+        parts.times.flush()
+        worked = {status.value: n for status, n in parts.history.count(since=started).items()}
+        result = {
+            "left": one.left,
+            "worked": worked,
+            "failures": _failures(parts.history),
+            "not_in_plex": by_folder(parts.history),
+            "kept": parts.history.count_kept(since=started),
+            "waiting": _count_waiting(parts),
+            "reason": reason,
+        }
+        self.commands.finish(command_id, result)
+
+    def _is_due(self, command: Command) -> bool:
+        """Return whether jobs that a command waits for are due or in progress."""
+        if command.name == "drain":
+            return self._due() > 0
+        job = self._parts.queue.find_unfinished(f"scene_{command.arguments.get('scene_id')}")
+        return job is not None and job.get("next_retry_at", 0.0) <= self._parts.env.time()
+
+    def _due(self) -> int:
+        counts = self._parts.queue.counts(due_at=self._parts.env.time())
+        return counts["pending"] + counts["in_progress"]
+
+    # --- short commands
+
+    def _resync(self, arguments: Arguments) -> None:
+        """Queue one scene, its cover too, over a person's edits; maybe choose its items."""
+        scene_id = int(arguments["scene_id"])
+        if arguments.get("items") is not None:
+            self._choose(arguments)
+        self._release(scene_id)
+        self._parts.history.forget_cover(scene_id)
+        job = create_sync_job(scene_id, "metadata", {FORCE: True}, now=self._parts.env.time())
+        self._parts.queue.put(job)
+
+    def _choose(self, arguments: Arguments) -> dict[str, Any]:
+        """Remember which items the user chose for a scene."""
+        scene_id = int(arguments["scene_id"])
+        choices = [
+            Choice(scene_id, str(one.get("server", "")), int(one["rating_key"]),
+                   str(one.get("path", "")))
+            for one in arguments.get("items") or ()
+        ]  # fmt: skip
+        self._parts.history.choose(scene_id, choices)
+        return {"scene_id": scene_id}
+
+    def _ignore(self, arguments: Arguments) -> dict[str, Any]:
+        """Leave a scene alone from now on, or no longer."""
+        scene_id = int(arguments["scene_id"])
+        history = self._parts.history
+        if arguments.get("off"):
+            self._release(scene_id)
+            return {"scene_id": scene_id}
+        rows = history.of_scene(scene_id) or [Agreement(scene_id)]
+        history.save_all(
+            replace(row, status=Status.IGNORED, reason="ignored by you", verify_at=None)
+            for row in rows
+        )
+        self._parts.dlq.delete_scene(scene_id)
+        return {"scene_id": scene_id}
+
+    def _release(self, scene_id: int) -> None:
+        """Have a scene compared again that the user had excluded."""
+        history = self._parts.history
+        history.save_all(
+            replace(row, status=Status.IN_SYNC if row.has_item else Status.FAILED, digest=None)
+            for row in history.of_scene(scene_id)
+            if row.status in (Status.IGNORED, Status.HELD)
+        )
+
+    def _retry(self, arguments: Arguments) -> dict[str, Any]:
+        """Queue failed scenes again: dead letters, and what passes could not sync."""
+        parts, reason, now = self._parts, arguments.get("reason"), self._parts.env.time()
+        retried = set()
+        for row in list(needing_user(parts.history, reason)):
+            parts.queue.put(create_bulk_job(row.scene_id, now=now, **{RETRY: True}))
+            retried.add(f"scene_{row.scene_id}")
+        for letter in parts.dlq.get_recent(parts.dlq.get_count()):
+            if letter["job"] and has_reason(letter["error_type"], reason):
+                parts.queue.put(_fresh(letter["job"]))  # before the delete: a kill loses no job
+                parts.dlq.delete(letter["id"])
+                retried.add(letter["job_key"])
+        return {"retried": len(retried)}
+
+    def _clear_failed(self, arguments: Arguments) -> dict[str, Any]:
+        """Clear the list of failed scenes; they stay on record as failed."""
+        history, dlq, reason = self._parts.history, self._parts.dlq, arguments.get("reason")
+        cleared = set()
+        for row in list(needing_user(history, reason)):
+            for one in history.of_scene(row.scene_id):
+                history.save(replace(one, details={**(one.details or {}), CLEARED: True}))
+            cleared.add(f"scene_{row.scene_id}")
+        for letter in dlq.get_recent(dlq.get_count()):
+            if has_reason(letter["error_type"], reason):
+                dlq.delete(letter["id"])
+                cleared.add(letter["job_key"])
+        return {"dropped": len(cleared)}
+
+    def _clear_queue(self, arguments: Arguments) -> dict[str, Any]:
+        """Drop the waiting edits. The next pass finds their scenes again."""
+        self._parts.queue.import_spool()
+        return {"dropped": self._parts.queue.clear_waiting()}
+
+    def _approve(self, arguments: Arguments) -> dict[str, Any]:
+        """Let the passes write what they hold back, or drop it."""
+        if arguments.get("no"):
+            self._passes.approval.decline()
+            return {"approved": 0}
+        if accept_fewer(self._parts.history):
+            self._passes.ask_full("most scenes were deleted")
+        count = self._passes.approval.grant()
+        self._passes.start_approved()
+        return {"approved": count}
+
+
+def by_folder(history: History) -> dict[str, int]:
+    """Return folder → number of scenes that are not in Plex, the largest number first."""
+    folders: Counter[str] = Counter()
+    for row in history.with_status(Status.NOT_IN_PLEX):
+        if row.files:
+            folders[row.files[0].path.replace("\\", "/").rpartition("/")[0] or "/"] += 1
+    return dict(folders.most_common(_MOST_FOLDERS))
+
+
+def _failures(history: History) -> dict[str, int]:
+    """Return reason → number of scenes that failed."""
+    rows = history.with_status(Status.FAILED, Status.REFUSED)
+    return dict(Counter(row.reason[:_REASON] for row in rows).most_common(_MOST_FOLDERS))
+
+
+def _count_waiting(parts: Parts) -> int:
+    """Return the number of waiting jobs, but those that wait for their file to appear in Plex."""
+    return parts.queue.count_for_user(parts.env.time(), PlexNotFound.__name__)
+
+
+def open_commands(data_dir: str) -> Commands:
+    """Open the commands of a data directory.
+
+    Raises:
+        OSError, sqlite3.Error: the queue's database can't be used.
+    """
+    return Commands(os.path.join(data_dir, QUEUE_DIR, DATABASE))
+
+
+def _fresh(job: SyncJob) -> SyncJob:
+    """Return the job without its retry state."""
+    return cast(SyncJob, {key: one for key, one in job.items() if key not in RETRY_FIELDS})

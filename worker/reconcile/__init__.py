@@ -1,0 +1,1 @@
+"""Compare Stash with the history and Plex, again and again. Events only make it sooner."""

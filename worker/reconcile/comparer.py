@@ -1,0 +1,294 @@
+"""Compare scenes with the history: which are queued, which are only proposed, which are left."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from history.records import UNTOUCHABLE, Agreement, Status
+from history.store import LOST_AT, Row
+from plex.exceptions import PlexPermanentError, PlexTemporaryError
+from plex.plan import Intent
+from queue.models import CREATED, FORCE, MISSED, PASS, SyncJob, create_bulk_job
+from queue.timestamps import parse_time
+from stash.client import StashUnavailable, address_of_cover
+from stash.records import Scene
+from validation.errors import PermanentError
+from worker.job_runner import JobRunner
+from worker.parts import Parts
+
+log = logging.getLogger("plexsync")
+
+#: Scenes whose items are read in one request.
+_CHUNK = 20
+
+
+class Reason(str, enum.Enum):
+    """Why a scene is compared or synced, in words for the user."""
+
+    EDITED = "changed in Stash"
+    #: something that the scene has was renamed, merged or deleted: its own time did not move
+    RENAMED = "renamed in Stash"
+    NEW = "new in Stash"
+    #: the user asks for it
+    ASKED = "asked for"
+    #: Plex has its file by now, or other candidates
+    RETURNED = "found in Plex"
+    SETTINGS = "other settings or another version of PlexSync"
+    DRIFT = "changed in Plex"
+    LOST = "PlexSync's history was lost"
+    SERVER = "another Plex server"
+    RESTORED = "Stash was restored from a backup"
+    UNKNOWN = "not compared since the upgrade"
+
+
+#: What was changed in Stash always goes; other reasons are proposed first.
+_ALWAYS = (Reason.EDITED, Reason.RENAMED, Reason.NEW, Reason.ASKED, Reason.RETURNED)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a comparison is for."""
+
+    #: the pass that queues the jobs
+    pass_id: int | None = None
+    #: the user wants these scenes synced, those seen at installation too
+    adopt: bool = False
+    #: also what is in sync, over a person's edits in Plex
+    force: bool = False
+    #: scenes that were last changed by then (epoch seconds), and are not known, are only noted
+    baseline: float | None = None
+    #: the settings have rested since they changed
+    settled: bool = True
+    #: not what differs for another reason than a change in Stash: others see to all of that
+    only_stash: bool = False
+    #: scenes whose item is read whole in any case
+    read: frozenset[int] = frozenset()
+    #: what a difference in Plex is called, where nothing else explains it
+    why: Reason = Reason.DRIFT
+
+
+@dataclass
+class Result:
+    """The outcome of one comparison."""
+
+    #: scenes that were dealt with, from the first on
+    done: int = 0
+    queued: int = 0
+    #: status → scenes that nothing is to be done for
+    left: Counter[str] = field(default_factory=Counter)
+
+
+class Comparer:
+    """Compares scenes as Stash has them with the history, the index and their items."""
+
+    def __init__(self, parts: Parts, runner: JobRunner) -> None:
+        self._parts = parts
+        self._runner = runner
+
+    def compare(
+        self, scenes: Sequence[Scene], read_at: float, scope: Scope, *, room: int, seconds: float
+    ) -> Result:
+        """Queue what differs, or propose it.
+
+        Args:
+            read_at: the moment before the scenes were read, in epoch seconds.
+            room: jobs that may be queued.
+            seconds: after which no further item is read.
+
+        Raises:
+            SettingsError, StashUnavailable, StashRefused, StashQueryError
+            PlexTemporaryError, PlexPermanentError
+        """
+        rows = self._parts.history.rows_of([scene.id for scene in scenes])
+        keys = [row.rating_key for found in rows.values() for row in found if row.rating_key]
+        times = self._parts.plex.index.updated_at(keys)
+        end = self._parts.env.monotonic() + seconds
+        jobs: list[SyncJob] = []
+        noted: list[Agreement] = []
+        doubtful: list[tuple[Scene, Reason]] = []
+        result = Result()
+        for scene in scenes:
+            known = rows.get(scene.id, [])
+            reason = self._why(scene, known, times, scope)
+            if reason in _ALWAYS:
+                if len(jobs) >= room:
+                    break
+                jobs.append(self._job(scene, reason, scope))
+            elif reason is not None:
+                doubtful.append((scene, reason))
+                if len(doubtful) >= _CHUNK:
+                    self._compare_items(doubtful, read_at)
+                    doubtful = []
+                    if self._parts.env.monotonic() >= end:
+                        result.done += 1
+                        break
+            else:
+                noted += self._seen(scene, known)
+                result.left.update({row.status.value for row in known} or [Status.BASELINE.value])
+            result.done += 1
+        if doubtful:
+            self._compare_items(doubtful, read_at)
+        self._parts.history.save_all(noted)
+        self._parts.queue.put_many(jobs)
+        result.queued = len(jobs)
+        return result
+
+    def _why(
+        self, scene: Scene, rows: Sequence[Row], times: dict[int, int], scope: Scope
+    ) -> Reason | None:
+        """Return why a scene must be compared or synced; None: nothing has changed."""
+        server = self._parts.plex.server
+        rows = [row for row in rows if _is_same(row, scene)] or []
+        if any(row.status in UNTOUCHABLE for row in rows):
+            return None
+        if scope.force:
+            return Reason.ASKED
+        here = [row for row in rows if row.server in ("", server)]
+        if not here:
+            return self._why_unknown(scene, bool(rows), scope)
+        reasons = [self._why_row(scene, row, times, scope) for row in here]
+        # What goes in any case outweighs what is only proposed.
+        found = [reason for reason in reasons if reason is not None]
+        if scope.only_stash:
+            found = [reason for reason in found if reason in (*_ALWAYS, Reason.RESTORED)]
+        if found and scope.adopt:
+            return Reason.ASKED
+        return next((reason for reason in found if reason in _ALWAYS), next(iter(found), None))
+
+    def _why_unknown(self, scene: Scene, is_elsewhere: bool, scope: Scope) -> Reason | None:
+        if scope.adopt:
+            return Reason.ASKED
+        if is_elsewhere:
+            return Reason.SERVER
+        changed = parse_time(scene.updated_at) or float("inf")
+        if scope.baseline is not None and changed <= scope.baseline:
+            return None
+        lost_at = self._parts.history.get(LOST_AT)
+        if lost_at and changed <= lost_at:
+            return Reason.LOST
+        return Reason.NEW
+
+    def _why_row(
+        self, scene: Scene, row: Row, times: dict[int, int], scope: Scope
+    ) -> Reason | None:
+        if row.status is Status.BASELINE:
+            is_edited = scope.adopt or _is_later(scene.updated_at, row.updated_at)
+            return Reason.EDITED if is_edited else None
+        if row.digest is None:
+            # Unknown since the upgrade; a change after the last sync was made in Stash.
+            synced = row.synced_at is not None
+            edited = synced and (parse_time(scene.updated_at) or 0.0) > (row.synced_at or 0.0)
+            return Reason.EDITED if edited else Reason.UNKNOWN
+        if row.digest != scene.digest:
+            if _is_later(row.updated_at, scene.updated_at):
+                return Reason.RESTORED
+            is_edited = _is_later(scene.updated_at, row.updated_at) or not row.updated_at
+            return Reason.EDITED if is_edited else Reason.RENAMED
+        return self._why_same(scene, row, times, scope)
+
+    def _why_same(
+        self, scene: Scene, row: Row, times: dict[int, int], scope: Scope
+    ) -> Reason | None:
+        """Return why a scene must be compared though it is the same in Stash."""
+        if row.status in (Status.NOT_IN_PLEX, Status.AMBIGUOUS):
+            return Reason.RETURNED if self._has_other_candidates(row, scene) else None
+        if row.generation != self._runner.generation:
+            return Reason.SETTINGS if scope.settled else None
+        if row.status in (Status.FAILED, Status.SKIPPED):
+            return Reason.ASKED if scope.adopt and row.status is Status.FAILED else None
+        if self._has_other_cover(row, scene):
+            return Reason.EDITED
+        if row.rating_key not in times:
+            return scope.why if self._parts.plex.index.is_complete(self._parts.plex.keys) else None
+        if times[row.rating_key] != row.item_updated_at and row.status is not Status.WRITTEN:
+            return scope.why
+        return scope.why if scene.id in scope.read else None
+
+    def _has_other_cover(self, row: Row, scene: Scene) -> bool:
+        """Return whether the scene was changed since, though its metadata are the same."""
+        if not self._parts.plex.config.sync_poster or not row.cover_source:
+            return False
+        return address_of_cover(scene) != row.cover_source
+
+    def _has_other_candidates(self, row: Row, scene: Scene) -> bool:
+        """Return whether the index has other candidates than when the scene was last matched."""
+        found = self._parts.plex.indexed(scene.files)
+        known = self._parts.history.of_scene(scene.id)
+        details = next((one.details for one in known if one.id == row.id), None) or {}
+        if row.status is Status.NOT_IN_PLEX:  # "not": items that are known to be another scene's
+            return bool(found.difference(details.get("not", ())))
+        return found != {one.get("rating_key") for one in details.get("candidates", ())}
+
+    def _job(self, scene: Scene, reason: Reason, scope: Scope) -> SyncJob:
+        marks: dict[str, Any] = {} if scope.pass_id is None else {PASS: scope.pass_id}
+        if reason is Reason.NEW:
+            marks[CREATED] = True
+        elif reason is Reason.EDITED:
+            marks[MISSED] = True
+        if scope.force:
+            marks[FORCE] = True
+        return create_bulk_job(scene.id, now=self._parts.env.time(), **marks)
+
+    def _seen(self, scene: Scene, rows: Sequence[Row]) -> list[Agreement]:
+        """Return what to note of a scene that nothing is to be done for."""
+        if not rows:
+            return [
+                Agreement(
+                    scene.id, Status.BASELINE, created_at=scene.created_at,
+                    updated_at=scene.updated_at, files=scene.files, digest=scene.digest,
+                )
+            ]  # fmt: skip
+        renamed = any(row.status is Status.BASELINE and row.digest != scene.digest for row in rows)
+        if renamed:
+            self._parts.history.update(
+                [row.id for row in rows if row.status is Status.BASELINE], digest=scene.digest
+            )
+        return []
+
+    def _compare_items(self, doubtful: Sequence[tuple[Scene, Reason]], read_at: float) -> None:
+        """Compare scenes with their items; propose those that would be written."""
+        with_items = [scene for scene, _ in doubtful]
+        try:
+            self._runner.read_ahead(with_items)
+        except (sqlite3.Error, OSError):
+            raise
+        except PlexPermanentError as error:
+            log.debug("Not read ahead: %s", error)
+        proposed = []
+        for scene, reason in doubtful:
+            self._parts.heartbeat.beat()
+            try:
+                if self._runner.compare(scene, read_at, Intent()):
+                    proposed.append((scene.id, reason.value))
+                elif self._is_in_sync(scene.id):
+                    self._parts.dlq.delete_scene(scene.id)
+            except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
+                raise
+            except PermanentError as error:
+                self._runner.record(scene.id, scene, Status.FAILED, str(error))
+        self._parts.history.propose(proposed)
+
+    def _is_in_sync(self, scene_id: int) -> bool:
+        rows = self._parts.history.of_scene(scene_id)
+        return all(row.status in (Status.IN_SYNC, Status.WRITTEN) for row in rows)
+
+
+def _is_same(row: Row, scene: Scene) -> bool:
+    """Return whether a row is about this scene, and not one that had its id before."""
+    if not row.created_at or row.created_at == scene.created_at:
+        return True
+    return parse_time(row.created_at) == parse_time(scene.created_at)
+
+
+def _is_later(one: str, other: str) -> bool:
+    """Return whether one time of Stash is later than another; unknown ones are not."""
+    if one == other:
+        return False
+    first, second = parse_time(one), parse_time(other)
+    return first is not None and second is not None and first > second

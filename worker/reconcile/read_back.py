@@ -1,0 +1,187 @@
+"""Read items back after a write: what did Plex make of it?
+
+Plex answers 200 to edits that it does not carry out, and stores some values in a form of its own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import replace
+
+from history.fields import FieldState, Value, read_at
+from history.records import Agreement, Status
+from plex.items import PlexItem
+from plex.names import unique, within, without
+from plex.plan import NEVER_REPAIRED, resolve, same
+from queue.models import RETRY, create_bulk_job
+from worker.job_runner import VERIFY_AFTER
+from worker.parts import Parts
+
+#: Items that are read in one request.
+_BATCH = 20
+#: Reads after which a field that shows another value each time counts as refused.
+_MOST_READS = 4
+
+
+class Verdict(enum.Enum):
+    """What a read shows of a write."""
+
+    TAKEN = "taken"
+    #: Plex keeps a form of its own
+    NORMALIZED = "normalized"
+    #: read once more: the value may still be on its way
+    READ_AGAIN = "read again"
+    WRITE_AGAIN = "write again"
+    REFUSED = "refused"
+
+
+class ReadBack:
+    """Reads back the writes that are due."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._started = False
+
+    def is_due(self, *, idle: bool) -> bool:
+        """Return whether writes are to be read back now.
+
+        Args:
+            idle: nothing else is due. Else writes wait until there are enough for one request, or
+                the oldest has waited long; at the start of a worker they don't wait.
+        """
+        env = self._parts.env
+        first = self._parts.history.next_verification()
+        # A time too far ahead was written while the clock was wrong.
+        far = env.time() + 2 * env.timing.verify_latest
+        if first is None or env.time() < first <= far:
+            return False
+        if idle or not self._started or first > far:
+            return True
+        if env.time() - first >= env.timing.verify_latest - VERIFY_AFTER * env.timing.scale:
+            return True
+        return len(self._parts.history.to_verify(env.time(), _BATCH)) == _BATCH
+
+    def run(self) -> None:
+        """Read back up to twenty writes in one request.
+
+        Raises:
+            SettingsError, PlexTemporaryError, PlexPermanentError
+        """
+        env, history = self._parts.env, self._parts.history
+        far = env.time() + 2 * env.timing.verify_latest
+        due = history.to_verify(env.time(), _BATCH) or [
+            row for row in history.to_verify(float("inf"), _BATCH) if (row.verify_at or 0) > far
+        ]
+        # What an earlier worker left is read as soon as it is due; later writes wait for others.
+        self._started = self._started or len(due) < _BATCH
+        if not due:
+            return
+        plex = self._parts.plex
+        plex.identify()
+        here = [row for row in due if row.server == plex.server]
+        items = {item.rating_key: item for item in plex.read([row.rating_key for row in here])}
+        again = []
+        with history.transaction():
+            for row in due:
+                item = items.get(row.rating_key) if row.server == plex.server else None
+                if item is None or (row.path and row.path not in item.paths):
+                    # Gone, or another server: the next pass compares the scene.
+                    history.save(replace(row, verify_at=None, digest=None))
+                elif self._verify(row, item):
+                    again.append(row.scene_id)
+        self._parts.queue.put_many(
+            create_bulk_job(scene_id, now=env.time(), **{RETRY: True}) for scene_id in again
+        )
+
+    def _verify(self, row: Agreement, item: PlexItem) -> bool:
+        """Store what the item shows; return whether it must be written once more."""
+        fields, verdicts = dict(row.fields), {}
+        present = item.values
+        for name, state in row.fields.items():
+            if state.sent is not None and name in present:
+                fields[name], verdicts[name] = judge(
+                    state, present[name], is_locked=name in item.locked or name in NEVER_REPAIRED
+                )
+        wants_read = Verdict.READ_AGAIN in verdicts.values()
+        wants_write = Verdict.WRITE_AGAIN in verdicts.values()
+        refused = [name for name, state in fields.items() if state.refused]
+        env = self._parts.env
+        status = Status.REFUSED if refused else Status.IN_SYNC
+        self._parts.history.save(
+            replace(
+                row,
+                fields=fields,
+                item_updated_at=read_at(fields, item.updated_at),
+                status=Status.WRITTEN if wants_read or wants_write else status,
+                reason=_reason(refused),
+                verify_at=env.time() + VERIFY_AFTER * env.timing.scale if wants_read else None,
+            )
+        )
+        newly = [name for name, verdict in verdicts.items() if verdict is Verdict.REFUSED]
+        if newly:
+            self._parts.reporter.notify_user(
+                "warning",
+                f"Scene {row.scene_id}: Plex does not take {', '.join(newly)} of"
+                f" {item.title!r} ({item.library}); it is tried again when the value changes",
+            )
+        return wants_write
+
+
+def judge(state: FieldState, current: Value, *, is_locked: bool) -> tuple[FieldState, Verdict]:
+    """Decide what a read shows of a field's last write; return the new state too.
+
+    Args:
+        is_locked: nothing but a person, a tool, or Plex's own form of our value explains another
+            value. In a field that is not locked a refresh does, so that is written once more.
+    """
+    taken = resolve(state, current)
+    if taken.sent is None:
+        return taken, Verdict.TAKEN
+    misses = state.misses + 1
+    seen = replace(state, misses=misses, observed=current)
+    if same(current, state.replaced):
+        if misses == 1:
+            return seen, Verdict.WRITE_AGAIN
+        return _refused(seen), Verdict.REFUSED
+    if misses > 1 and same(current, state.observed):
+        return _normalized(seen, current), Verdict.NORMALIZED
+    if misses >= _MOST_READS:
+        return _refused(seen), Verdict.REFUSED
+    if is_locked or misses > 1:
+        return seen, Verdict.READ_AGAIN
+    return seen, Verdict.WRITE_AGAIN
+
+
+def _refused(state: FieldState) -> FieldState:
+    return replace(state, refused=True, sent=None, replaced=None, claim=None)
+
+
+def _normalized(state: FieldState, current: Value) -> FieldState:
+    """Keep Plex's own form of what was sent: it is ours, and counts as in sync."""
+    ours: Value = current
+    if isinstance(current, tuple):
+        ours = _ours_among(state, current)
+    return replace(state, form=current, ours=ours, sent=None, replaced=None, claim=None, misses=0)
+
+
+def _ours_among(state: FieldState, current: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a list in Plex's form that are ours.
+
+    Names that nobody knows stand for ours that do not show, unless there are more of them: then a
+    person has added some.
+    """
+    before, sent = _names(state.replaced), _names(state.sent)
+    added = without(current, before)
+    unknown = without(added, sent)
+    missing = without(without(sent, before), current)
+    mine = added if len(unknown) <= len(missing) else within(added, sent)
+    return unique((*mine, *within(_names(state.ours), current)))
+
+
+def _names(value: Value | None) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _reason(refused: Sequence[str]) -> str:
+    return f"Plex does not take {', '.join(refused)}" if refused else ""
