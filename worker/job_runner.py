@@ -124,7 +124,8 @@ class JobRunner:
 
     def is_untouchable(self, scene_id: int) -> bool:
         """Return whether the user said that the scene is left alone."""
-        return any(row.status in UNTOUCHABLE for row in self.history.of_scene(scene_id))
+        rows = self.history.rows_of([scene_id]).get(scene_id, ())
+        return any(row.status in UNTOUCHABLE for row in rows)
 
     def read_ahead(self, scenes: Iterable[Scene]) -> None:
         """Read the items of scenes that are synced next, together.
