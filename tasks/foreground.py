@@ -85,12 +85,12 @@ def _follow(
     last = None
     while True:
         command = commands.get(command_id)
-        if command is None or command.status in (DONE, DROPPED):
-            return None
         reached = commands.progress(command_id)
         if reached is not None and reached != last:
             last = reached
             progress(*reached)
+        if command is None or command.status in (DONE, DROPPED):
+            return None
         if WorkerLock(data_dir).silent_for() > SILENT_AFTER:
             return "the worker makes no progress"
         ensure_worker(data_dir, entry)  # it may have exited or died

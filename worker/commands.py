@@ -164,9 +164,11 @@ class CommandRunner:
                 self.commands.report(command_id, max(0, one.total - left), left)
 
     def _end(self, command_id: int, started: float, one: Pass, reason: str | None) -> None:
-        del self._long[command_id]
+        _, _, first = self._long.pop(command_id)
         parts = self._parts
         parts.times.flush()
+        if reason is None and (one.total or first):  # no batch may have ended since the last report
+            self.commands.report(command_id, one.total or first, 0)
         worked = {status.value: n for status, n in parts.history.count(since=started).items()}
         result = {
             "left": one.left,

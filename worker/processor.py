@@ -179,13 +179,15 @@ class SyncWorker:
         while self._may_go_on():
             self._turn()
             command = commands.get(command_id)
-            if command is None or command.status in (DONE, DROPPED):
-                break
-            self._commands.report()
+            is_over = command is None or command.status in (DONE, DROPPED)
+            if not is_over:
+                self._commands.report()
             reached = commands.progress(command_id)
             if reached is not None and reached != last:
                 last = reached
                 progress(*reached)
+            if is_over:
+                break
         self._end()
 
     def _begin(self) -> None:
