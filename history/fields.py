@@ -15,7 +15,7 @@ _VALUES = ("before", "ours", "wanted", "observed", "form", "sent", "replaced", "
 
 @dataclass(frozen=True)
 class FieldState:
-    """What is known of one field. None: not known, or never."""
+    """What the history knows of one field. None: not known, or never happened."""
 
     #: what Plex had before our first write
     before: Value | None = None

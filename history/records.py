@@ -62,7 +62,7 @@ class CoverState:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What is known of a scene and an item; a scene without an item has one too."""
+    """What the history knows of a scene and its item; a scene that has no item has a record too."""
 
     scene_id: int
     status: Status = Status.BASELINE

@@ -109,17 +109,8 @@ class History:
 
     def of_paths(self, server: str, paths: Sequence[str]) -> list[Row]:
         """Return the rows of agreements with items that have these normalized paths."""
-        found = []
-        for start in range(0, len(paths), _MOST_VALUES):
-            some = paths[start : start + _MOST_VALUES]
-            marks = ", ".join("?" * len(some))
-            found += self._run(
-                f"SELECT {_ROW} FROM agreements WHERE path IN ({marks}) AND server = ?"
-                " AND rating_key > 0 AND retired_at IS NULL ORDER BY id",
-                *some,
-                server,
-            )
-        return [row for rows in _by_scene(found).values() for row in rows]
+        found = self._rows_with("path", paths, "AND server = ? AND rating_key > 0", server)
+        return [row for rows in found.values() for row in rows]
 
     def with_status(self, *statuses: Status) -> Iterator[Agreement]:
         """Yield the agreements in these states, by scene."""
@@ -175,16 +166,7 @@ class History:
 
     def rows_of(self, scene_ids: Sequence[int]) -> dict[int, list[Row]]:
         """Return scene id → its rows, for these scenes."""
-        found = []
-        for start in range(0, len(scene_ids), _MOST_VALUES):
-            some = scene_ids[start : start + _MOST_VALUES]
-            marks = ", ".join("?" * len(some))
-            found += self._run(
-                f"SELECT {_ROW} FROM agreements WHERE scene_id IN ({marks})"
-                " AND retired_at IS NULL ORDER BY id",
-                *some,
-            )
-        return _by_scene(found)
+        return self._rows_with("scene_id", scene_ids)
 
     def oldest_read(self, server: str, before: float, limit: int) -> list[int]:
         """Return scenes in Plex whose item was not read since `before`, the oldest first."""
@@ -439,6 +421,26 @@ class History:
                 self.retire([row[0]])
         return found
 
+    def _rows_with(
+        self, column: str, wanted: Sequence[object], also: str = "", *values: object
+    ) -> dict[int, list[Row]]:
+        """Return scene id → its rows, for the rows with one of these values in a column.
+
+        Args:
+            also: a further condition in SQL, with `values` for its marks.
+        """
+        found = []
+        for start in range(0, len(wanted), _MOST_VALUES):
+            some = wanted[start : start + _MOST_VALUES]
+            marks = ", ".join("?" * len(some))
+            found += self._run(
+                f"SELECT {_ROW} FROM agreements WHERE {column} IN ({marks}) {also}"
+                " AND retired_at IS NULL ORDER BY id",
+                *some,
+                *values,
+            )
+        return _by_scene(found)
+
     def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
@@ -457,14 +459,6 @@ class ReadOnlyHistory(History):
     def transaction(self) -> Iterator[None]:
         """Change nothing."""
         yield
-
-    def repaired(self) -> list[int]:
-        """Return the scenes of which a field was repaired and may have to be again."""
-        rows = self._run(
-            "SELECT DISTINCT scene_id FROM agreements WHERE fields LIKE '%\"repairs\":%'"
-            " AND retired_at IS NULL AND status IN ('in_sync', 'refused')"
-        )
-        return [row[0] for row in rows]
 
     def save(self, agreement: Agreement) -> Agreement:
         """Store nothing."""

@@ -1,4 +1,4 @@
-"""What Stash wants in each Plex field, and which fields are synced."""
+"""Compute each Plex field's value from a scene of Stash, for the fields that are synced."""
 
 from __future__ import annotations
 

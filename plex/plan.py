@@ -4,8 +4,8 @@ The rules (README, "What goes where, and what wins"), per field:
 
 - Stash's value changed: it is written. With `preserve` only where Plex is empty or has ours.
 - It did not change, and Plex's differs from what was last seen: if the field is locked, a person
-  changed it, and it stays. If it is not locked, nobody did (a refresh, an item added again), and it
-  is repaired, more and more seldom.
+  changed it, and it stays. If it is not locked, it was a refresh or an item added again, and the
+  field is repaired, more and more seldom.
 - First meeting: an unlocked list becomes what Stash says, a locked one is added to. A locked text
   that differs is a person's: it stays in bulk work.
 - Of a list only what we added ever goes; a text is emptied only where Plex still has ours.
@@ -91,6 +91,11 @@ def same(one: Value | None, other: Value | None) -> bool:
     return one is not None and one == other
 
 
+def names_of(value: Value | None) -> tuple[str, ...]:
+    """Return the names of a list field's value; none for a text, or where nothing is known."""
+    return value if isinstance(value, tuple) else ()
+
+
 def resolve(state: FieldState, current: Value) -> FieldState:
     """Confirm an unconfirmed write if Plex shows it."""
     if state.sent is None or not _shows(current, state):
@@ -113,8 +118,8 @@ def _shows(current: Value, state: FieldState) -> bool:
     """Return whether a write arrived; what others did to a list in the meantime does not count."""
     if not isinstance(state.sent, tuple) or not isinstance(current, tuple):
         return same(state.sent, current)
-    there = (*_names(state.replaced), *_names(state.ours))
-    added = without(state.sent, _names(state.replaced))
+    there = (*names_of(state.replaced), *names_of(state.ours))
+    added = without(state.sent, names_of(state.replaced))
     return not without(added, current) and not within(without(there, state.sent), current)
 
 
@@ -150,7 +155,7 @@ class _Plan:
         elif state.refused and not is_new and not self._tries_again:
             self._keep(name, state, wanted, current)
         elif not wanted:
-            # With `preserve`, too: what we filled is no user's edit.
+            # With `preserve`, too: the value is ours, and not an edit of the user.
             if is_ours:
                 self._write(name, state, wanted, "", current)
             else:
@@ -187,7 +192,7 @@ class _Plan:
             self._meet_list(name, state, wanted, present)
             return
         # A write that was not confirmed may have arrived in part.
-        ours = unique((*_names(state.ours), *within(_names(state.claim), present)))
+        ours = unique((*names_of(state.ours), *within(names_of(state.claim), present)))
         theirs = without(present, ours)
         kept = wanted
         if self._switches.preserve and state.sent is None and name in self._locked:
@@ -211,7 +216,7 @@ class _Plan:
         self, state: FieldState, kept: tuple[str, ...], present: tuple[str, ...]
     ) -> tuple[str, ...]:
         """Return the names to put back; none while Plex has its own form of what is ours."""
-        if state.form is not None and not without(_names(state.ours), present):
+        if state.form is not None and not without(names_of(state.ours), present):
             return ()
         return without(kept, present)
 
@@ -302,7 +307,7 @@ class _Plan:
 
 
 def _renewed(state: FieldState, wanted: Value) -> FieldState:
-    """Drop what was known of the value that Stash had before."""
+    """Forget how Plex took the value that Stash had before, if Stash has another by now."""
     if same(state.wanted, wanted):
         return state
     return replace(state, form=None, refused=False, kept=False, misses=0, repairs=0)
@@ -310,7 +315,7 @@ def _renewed(state: FieldState, wanted: Value) -> FieldState:
 
 def _is_met(state: FieldState, present: tuple[str, ...]) -> bool:
     """Return whether a list was synced: its first write may have been lost."""
-    added = without(_names(state.claim), _names(state.replaced))
+    added = without(names_of(state.claim), names_of(state.replaced))
     is_lost = state.sent is not None and not within(added, present)
     return state.wanted is not None and not is_lost
 
@@ -318,7 +323,3 @@ def _is_met(state: FieldState, present: tuple[str, ...]) -> bool:
 def _is_before(state: FieldState, current: Value) -> bool:
     """Return whether Plex has what it had before our last write."""
     return same(current, state.replaced) or same(current, state.ours)
-
-
-def _names(value: Value | None) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()

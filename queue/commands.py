@@ -47,7 +47,7 @@ class Command:
     id: int
     name: str
     arguments: dict[str, Any]
-    #: name of the lease (`queue.lease`) of the task that waits for it; None: nobody has to wait
+    #: name of the lease (`queue.lease`) of the task that waits for it; None: no task waits
     lease: str | None
     #: `WAITING`, `STARTED`, `DONE` or `DROPPED`
     status: int
@@ -93,7 +93,7 @@ class Commands:
 
         Args:
             arguments: JSON data.
-            lease: name of the lease of the task that waits for it; None: nobody has to wait.
+            lease: name of the lease of the task that waits for it; None: no task waits.
 
         Raises:
             sqlite3.Error, OSError: the command could not be written.

@@ -86,7 +86,7 @@ def is_held(data_dir: str, name: str) -> bool:
 
 
 def remove_stale(data_dir: str) -> None:
-    """Remove the lease files that nobody holds."""
+    """Remove the lease files that no process holds."""
     folder = os.path.join(data_dir, FOLDER)
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if parts := _NAME.fullmatch(name):

@@ -38,7 +38,7 @@ PASS = "pass"
 #: what Plex refused.
 FORCE = "force"
 RETRY = "retry"
-#: Keys of jobs that nobody's save caused.
+#: Keys of jobs that come from no save in Stash.
 _UNASKED = frozenset((CREATED, BULK, PASS, RETRY))
 #: The `update_type` of a scene's job; others name what was renamed.
 METADATA = "metadata"

@@ -270,7 +270,10 @@ def count_pass(connection: sqlite3.Connection, pass_id: int, due_at: float) -> i
 
 
 def drop_pass(connection: sqlite3.Connection, pass_id: int) -> int:
-    """Delete the waiting jobs of a pass; return their number. Merged edits are no longer bulk."""
+    """Delete the waiting jobs of a pass; return their number.
+
+    A job into which a user's edit was merged stays: it is no longer bulk.
+    """
     with write(connection):
         return connection.execute(
             f"DELETE FROM ack_queue_default WHERE status < 2 AND {_IS_BULK} AND {_PASS_OF} = ?",

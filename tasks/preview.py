@@ -40,7 +40,7 @@ _LISTS = {"collection": "collections", "genre": "genres", "actor": "actors"}
 
 @dataclass
 class Sums:
-    """What a sync would change, all scenes together."""
+    """The changes that a sync would make, summed over all scenes."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     #: Plex field → scenes in which it would be written

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from history.fields import FieldState
 from history.records import IN_PLEX, Agreement
-from history.store import OTHER_SERVER, History
+from history.store import OTHER_SERVER, History, Row
 from plex.items import PlexItem
 from plex.session import PlexSession
 from queue.timestamps import parse_time
@@ -125,9 +125,11 @@ class Agreements:
         return bool(self._plex.index.updated_at([rating_key]))
 
 
-def is_same(row: Agreement, scene: Scene) -> bool:
+def is_same(row: Agreement | Row, scene: Scene) -> bool:
     """Return whether a record is about this scene, and not one that had its id before."""
-    return not row.created_at or parse_time(row.created_at) == parse_time(scene.created_at)
+    if not row.created_at or row.created_at == scene.created_at:
+        return True
+    return parse_time(row.created_at) == parse_time(scene.created_at)
 
 
 def _as_new(row: Agreement) -> dict[str, FieldState]:

@@ -19,6 +19,7 @@ from queue.timestamps import parse_time
 from stash.client import StashUnavailable, address_of_cover
 from stash.records import Scene
 from validation.errors import PermanentError
+from worker.agreements import is_same
 from worker.job_runner import JobRunner
 from worker.parts import Parts
 
@@ -144,7 +145,7 @@ class Comparer:
     ) -> Reason | None:
         """Return why a scene must be compared or synced; None: nothing has changed."""
         server = self._parts.plex.server
-        rows = [row for row in rows if _is_same(row, scene)] or []
+        rows = [row for row in rows if is_same(row, scene)]
         if any(row.status in UNTOUCHABLE for row in rows):
             return None
         if scope.force:
@@ -277,13 +278,6 @@ class Comparer:
     def _is_in_sync(self, scene_id: int) -> bool:
         rows = self._parts.history.of_scene(scene_id)
         return all(row.status in (Status.IN_SYNC, Status.WRITTEN) for row in rows)
-
-
-def _is_same(row: Row, scene: Scene) -> bool:
-    """Return whether a row is about this scene, and not one that had its id before."""
-    if not row.created_at or row.created_at == scene.created_at:
-        return True
-    return parse_time(row.created_at) == parse_time(scene.created_at)
 
 
 def _is_later(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ from history.fields import FieldState, Value, read_at
 from history.records import Agreement, Status
 from plex.items import PlexItem
 from plex.names import unique, within, without
-from plex.plan import NEVER_REPAIRED, resolve, same
+from plex.plan import NEVER_REPAIRED, names_of, resolve, same
 from queue.models import RETRY, create_bulk_job
 from worker.job_runner import VERIFY_AFTER
 from worker.parts import Parts
@@ -171,16 +171,12 @@ def _ours_among(state: FieldState, current: tuple[str, ...]) -> tuple[str, ...]:
     Names that nobody knows stand for ours that do not show, unless there are more of them: then a
     person has added some.
     """
-    before, sent = _names(state.replaced), _names(state.sent)
+    before, sent = names_of(state.replaced), names_of(state.sent)
     added = without(current, before)
     unknown = without(added, sent)
     missing = without(without(sent, before), current)
     mine = added if len(unknown) <= len(missing) else within(added, sent)
-    return unique((*mine, *within(_names(state.ours), current)))
-
-
-def _names(value: Value | None) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()
+    return unique((*mine, *within(names_of(state.ours), current)))
 
 
 def _reason(refused: Sequence[str]) -> str:
