@@ -208,6 +208,15 @@ class History:
         """Forget agreements. What Plex had before us stays on record until the item is gone."""
         self.update(ids, retired_at=self._now(), verify_at=None)
 
+    def last_of_item(self, server: str, rating_key: int) -> Agreement | None:
+        """Return the latest agreement with an item, be it retired, or None."""
+        found = self._agreements(
+            "rating_key = ? AND server = ? ORDER BY coalesce(retired_at, 9e9) DESC, id DESC LIMIT 1",
+            rating_key,
+            server,
+        )
+        return found[0] if found else None
+
     def purge(self, server: str, is_there: Callable[[int], bool]) -> int:
         """Delete retired agreements whose item is gone too; return how many.
 
@@ -244,15 +253,15 @@ class History:
             )
         )
 
-    def is_sole_owner(self, scene_id: int, server: str, rating_key: int) -> bool:
-        """Return whether this scene, and no other, was written to the item."""
+    def owners(self, server: str, rating_key: int) -> set[int]:
+        """Return the scenes that were synced with an item."""
         rows = self._run(
             "SELECT DISTINCT scene_id FROM agreements WHERE rating_key = ? AND server = ?"
-            " AND retired_at IS NULL",
+            " AND retired_at IS NULL AND missing_since IS NULL",
             rating_key,
             server,
         )
-        return rows == [(scene_id,)]
+        return {row[0] for row in rows}
 
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
@@ -331,6 +340,16 @@ class History:
                 "INSERT OR REPLACE INTO choices VALUES (?, ?, ?, ?, ?)",
                 [dataclasses.astuple(choice) for choice in choices],
             )
+
+    def choosers(self, server: str, rating_key: int) -> list[int]:
+        """Return the scenes for which the user chose an item."""
+        rows = self._run(
+            "SELECT scene_id FROM choices"
+            " WHERE rating_key = ? AND server = ? AND missing_since IS NULL ORDER BY scene_id",
+            rating_key,
+            server,
+        )
+        return [row[0] for row in rows]
 
     def all_choices(self) -> list[Choice]:
         """Return every choice."""

@@ -6,8 +6,10 @@ import os
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlsplit
@@ -134,6 +136,8 @@ class PlexClient:
         limits = (connect_timeout, read_timeout)
         self._session = RetryingSession(self.url, limits, _identity(self.url), sleep)
         self._server = server
+        #: key of each library → what a person calls it
+        self._names: dict[int, str] = {}
 
     @property
     def server(self) -> Any:
@@ -164,15 +168,18 @@ class PlexClient:
     def libraries(self, names: Sequence[str] = ()) -> list[Library]:
         """Return the named libraries, or without names every one of type movie.
 
+        Where Plex has several libraries of one name, the name means all of them.
+
         Raises:
             PlexNotFound: one of the names is not there.
             PlexRejected, PlexTemporaryError
         """
         with _server_errors():
-            found = [_library(section) for section in self.get("/library/sections")]
+            found = with_names([_library(section) for section in self.get("/library/sections")])
+        self._names = {library.key: library.name for library in found}
         if not names:
             return [library for library in found if library.type == "movie"]
-        return [_named(found, name) for name in names]
+        return list(dict.fromkeys(one for name in names for one in _all_named(found, name)))
 
     def get(self, path: str, *, start: int | None = None, size: int = PAGE) -> Element:
         """GET a path and return its `MediaContainer`.
@@ -226,7 +233,10 @@ class PlexClient:
             if len(rating_keys) == 1:
                 return []
             return [item for key in rating_keys for item in self.fetch_items([key])]
-        return [parse_item(element, root) for element in root]
+        items = [parse_item(element, root) for element in root]
+        return [
+            replace(item, library=self._names.get(item.library_key, item.library)) for item in items
+        ]
 
     def fetch_plexapi_items(self, rating_keys: Sequence[int]) -> list[Any]:
         """Read items as plexapi's own objects, for callers that want these."""
@@ -348,6 +358,38 @@ def _library(section: Element) -> Library:
         section.get("type", ""),
         tuple(location.get("path", "") for location in section.findall("Location")),
     )
+
+
+def with_names(libraries: Sequence[Library]) -> list[Library]:
+    """Return libraries with names that tell them apart: by folders where titles are the same."""
+    titles = Counter(library.title for library in libraries)
+    named = [
+        replace(one, name=f"{one.title} ({' + '.join(one.locations) or 'no folder'})")
+        if titles[one.title] > 1
+        else one
+        for one in libraries
+    ]
+    names = Counter(library.name for library in named)
+    return [
+        replace(one, name=f"{one.name}, library {one.key}") if names[one.name] > 1 else one
+        for one in named
+    ]
+
+
+def _all_named(libraries: Sequence[Library], name: str) -> list[Library]:
+    """Return the libraries of a name or title; those in the exact spelling before others."""
+    wanted = name.strip()
+    alike = [
+        one
+        for one in libraries
+        if wanted.casefold() in (one.title.strip().casefold(), one.name.casefold())
+    ]
+    if not alike:
+        there = ", ".join(repr(one.name) for one in libraries) or "none"
+        raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
+    exact = [one for one in alike if wanted in (one.title.strip(), one.name)]
+    found = exact or alike
+    return [one for one in found if one.type == "movie"] or found
 
 
 def _named(libraries: Sequence[T], name: str) -> T:

@@ -21,6 +21,13 @@ class Library:
     title: str
     type: str  # "movie", "show", …
     locations: tuple[str, ...] = ()
+    #: what a person calls it: the title, and the folders where two have the same
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Use the title where no name was given."""
+        if not self.name:
+            object.__setattr__(self, "name", self.title)
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class _Plan:
             self._keep(name, state, wanted, current)
         elif self._intent.force:
             self._write(name, state, wanted, wanted, current)
-        elif state.wanted is None and self._is_persons(name, current):
+        elif state.wanted is None and not is_ours and self._is_persons(name, current):
             self._keep(name, state, wanted, current)
         elif is_new or (self._intent.saved and state.kept and state.before is None):
             # Kept at the first meeting until the scene itself is saved.
@@ -186,7 +186,7 @@ class _Plan:
         state = self.fields.get(name, FieldState())
         if state.wanted is None and self._is_known:
             # On a known item, a list that was never looked at was empty on our side.
-            state = replace(state, ours=(), wanted=(), observed=present)
+            state = replace(state, ours=state.ours or (), wanted=(), observed=present)
         state = resolve(state, present)
         if state.ours is None and not _is_met(state, present):
             self._meet_list(name, state, wanted, present)

@@ -11,9 +11,10 @@ from history.store import History
 from plex.client import PlexClient
 from plex.edits import encode_edits
 from plex.exceptions import PlexNotFound
+from plex.fit import Places
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
-from plex.matcher import Match, choose, find_items
+from plex.matcher import Chosen, Match, choose, find_items
 from plex.names import fold
 from plex.paths import map_path, normalize
 from plex.plan import Edits
@@ -155,10 +156,16 @@ class PlexSession:
         """The keys of the chosen libraries, as they were last read."""
         return [library.key for library in self._libraries]
 
-    def indexed(self, files: Sequence[MediaFile]) -> set[int]:
-        """Return the rating keys of the items that may have a scene's files, by the index alone."""
-        found, _ = choose(self.index, files, self.config.path_mappings, self.keys)
-        return {file.rating_key for file in found}
+    @property
+    def places(self) -> Places:
+        """Where the files of Stash and of the chosen libraries are."""
+        config = self.config
+        folders = {library.key: library.locations for library in self._libraries}
+        return Places(config.path_mappings, config.stash_folders, folders)
+
+    def choose(self, files: Sequence[MediaFile]) -> Chosen:
+        """Return the items that may have a scene's files, by the index alone."""
+        return choose(self.index, files, self.places)
 
     def read_ahead(self, scenes: Iterable[Sequence[MediaFile]]) -> None:
         """Read the items of several scenes in one request, where the index leaves no doubt.
@@ -170,7 +177,7 @@ class PlexSession:
             SettingsError, PlexTemporaryError, PlexPermanentError
         """
         self.libraries()
-        found = [keys for keys in map(self.indexed, scenes) if len(keys) == 1]
+        found = [chosen.keys for chosen in map(self.choose, scenes) if chosen.is_certain]
         certain = list(dict.fromkeys(key for keys in found for key in keys))
         self._ahead_read_at = self._env.monotonic()
         items = self.client().fetch_items(certain) if len(certain) > 1 else []
@@ -190,9 +197,8 @@ class PlexSession:
         match = find_items(
             self.client(),
             self.index,
-            self.keys,
             files,
-            self.config.path_mappings,
+            self.places,
             fresh_for=timing.name_fresh,
             read_before=self._ahead,
         )

@@ -61,6 +61,15 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class SceneFiles:
+    """Hold a scene's files, the primary one first."""
+
+    id: int
+    organized: bool
+    files: tuple[MediaFile, ...]
+
+
+@dataclass(frozen=True)
 class Cover:
     """Hold a scene's cover and when Stash sent it."""
 
@@ -92,3 +101,9 @@ def read_scene(data: dict[str, Any]) -> Scene:
         files=tuple(MediaFile(file["path"], file["size"]) for file in data["files"]),
         cover=data["paths"]["screenshot"] or "",
     )
+
+
+def read_scene_files(data: dict[str, Any]) -> SceneFiles:
+    """Return the record of a GraphQL `Scene` with id, organized and files."""
+    files = tuple(MediaFile(file["path"], file["size"]) for file in data["files"])
+    return SceneFiles(int(data["id"]), bool(data["organized"]), files)

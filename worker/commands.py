@@ -208,12 +208,18 @@ class CommandRunner:
         """Remember which items the user chose for a scene."""
         scene_id = int(arguments["scene_id"])
         choices = [
-            Choice(scene_id, str(one.get("server", "")), int(one["rating_key"]),
-                   str(one.get("path", "")))
+            Choice(scene_id, str(one["server"]), int(one["rating_key"]), str(one["path"]))
             for one in arguments.get("items") or ()
-        ]  # fmt: skip
+        ]
         self._parts.history.choose(scene_id, choices)
+        self._retry_rivals(scene_id)
         return {"scene_id": scene_id}
+
+    def _retry_rivals(self, scene_id: int) -> None:
+        """Queue the scenes that are ambiguous because of this one."""
+        now, rows = self._parts.env.time(), self._parts.history.with_status(Status.AMBIGUOUS)
+        rivals = [row.scene_id for row in rows if scene_id in (row.details or {}).get("scenes", ())]
+        self._parts.queue.put_many(create_bulk_job(one, now=now) for one in rivals)
 
     def _ignore(self, arguments: Arguments) -> dict[str, Any]:
         """Leave a scene alone from now on, or no longer."""
@@ -228,6 +234,7 @@ class CommandRunner:
             for row in rows
         )
         self._parts.dlq.delete_scene(scene_id)
+        self._retry_rivals(scene_id)
         return {"scene_id": scene_id}
 
     def _release(self, scene_id: int) -> None:

@@ -273,13 +273,15 @@ class JobRunner:
     def _target(
         self, metadata: SyncMetadata, scene: Scene | None, read_at: float, intent: Intent
     ) -> SyncTarget:
-        items = self.matcher.match(metadata, scene)
+        found = self.matcher.match(metadata, scene)
         rows = self._agreements.of_scene(metadata.scene_id or 0, scene)
         switches = switches_of(self.plex.config)
         lost_at = self.history.get(LOST_AT)
         if lost_at and scene is not None and (parse_time(scene.created_at) or 0.0) < lost_at:
             intent = replace(intent, additive=True)
-        return SyncTarget(tuple(items), metadata, scene, read_at, switches, intent, tuple(rows))
+        return SyncTarget(
+            found.items, metadata, scene, read_at, switches, intent, tuple(rows), found.elsewhere
+        )
 
     def _plan(self, target: SyncTarget, item: PlexItem, row: Agreement) -> Edits:
         intent = target.intent
@@ -303,7 +305,7 @@ class JobRunner:
             row,
             status=Status.WRITTEN if edits.changes else status,
             reason="",
-            details=None,
+            details=_details(target),
             fields=edits.fields,
             digest=scene.digest if scene else _digest(target.metadata),
             generation=self.generation,
@@ -320,6 +322,7 @@ class JobRunner:
         row = self._agreements.find(target, item)
         edits = self._plan(target, item, row)
         self._report_left(target, edits)
+        self._report_elsewhere(target, row)
         after = self._write_fields(target, item, row, edits)
         scene = target.scene
         if scene is None or not self._covers.is_wanted(target, item, after):
@@ -362,6 +365,17 @@ class JobRunner:
             raise
         return after
 
+    def _report_elsewhere(self, target: SyncTarget, row: Agreement) -> None:
+        """Tell once that further files of the scene are other items."""
+        details = _details(target)
+        if details and details != row.details:
+            paths = "; ".join(file.path for file in target.elsewhere)
+            self._reporter.notify_user(
+                "info",
+                f"Scene {target.metadata.scene_id} has further files, which are items of their own"
+                f" in Plex. PlexSync leaves these alone: {paths}",
+            )
+
     def _report_left(self, target: SyncTarget, edits: Edits) -> None:
         if edits.left:
             self._reporter.notify_user(
@@ -369,6 +383,17 @@ class JobRunner:
                 f"Scene {target.metadata.scene_id}: {', '.join(edits.left)} in Plex changes again"
                 " and again, so it is left as it is until the scene is saved or re-synced",
             )
+
+
+def _details(target: SyncTarget) -> dict[str, Any] | None:
+    """Return what the record keeps of a scene's further files that are other items."""
+    if not target.elsewhere:
+        return None
+    return {
+        "elsewhere": [
+            {"rating_key": file.rating_key, "path": file.path} for file in target.elsewhere
+        ]
+    }
 
 
 def _digest(metadata: SyncMetadata) -> str:
