@@ -35,8 +35,9 @@ class FieldState:
     claim: Value | None = None
     #: reads that did not show `sent`
     misses: int = 0
-    #: Plex does not take `wanted`
+    #: Plex does not take `wanted`, and why
     refused: bool = False
+    why: str = ""
     #: a person's edit in Plex stays until `wanted` changes
     kept: bool = False
     #: repairs of this `wanted`, and when the last one was (epoch seconds)

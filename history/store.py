@@ -211,7 +211,8 @@ class History:
     def last_of_item(self, server: str, rating_key: int) -> Agreement | None:
         """Return the latest agreement with an item, be it retired, or None."""
         found = self._agreements(
-            "rating_key = ? AND server = ? ORDER BY coalesce(retired_at, 9e9) DESC, id DESC LIMIT 1",
+            "rating_key = ? AND server = ?"
+            " ORDER BY retired_at IS NULL DESC, retired_at DESC, id DESC LIMIT 1",
             rating_key,
             server,
         )

@@ -102,7 +102,7 @@ def resolve(state: FieldState, current: Value) -> FieldState:
         return state
     return replace(
         state, ours=state.sent if state.claim is None else state.claim, observed=current,
-        form=None, sent=None, replaced=None, claim=None, misses=0, refused=False,
+        form=None, sent=None, replaced=None, claim=None, misses=0, refused=False, why="",
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ class _Plan:
         assert isinstance(current, str)
         state = resolve(self.fields.get(name, FieldState()), current)
         if state.refused and name in self._locked and current != state.observed:
-            state = replace(state, refused=False)  # a person has changed it since
+            state = replace(state, refused=False, why="")  # a person has changed it since
         is_ours = state.ours is not None and current == state.ours
         is_new = state.wanted != wanted
         is_form = not is_new and state.form == current and not self._intent.force
@@ -286,8 +286,8 @@ class _Plan:
         lasted = not 0 <= self._now - state.repaired_at < REPAIR_AFTER[-1]
         self.fields[name] = replace(
             state, wanted=wanted, observed=current, ours=ours,
-            sent=None, replaced=None, claim=None, misses=0, kept=False, refused=False, waits=False,
-            repairs=0 if lasted else state.repairs,
+            sent=None, replaced=None, claim=None, misses=0, kept=False, refused=False, why="",
+            waits=False, repairs=0 if lasted else state.repairs,
         )  # fmt: skip
 
     def _write(
@@ -302,7 +302,7 @@ class _Plan:
         self.fields[name] = replace(
             state, before=current if state.before is None else state.before, wanted=wanted,
             observed=current, sent=target, replaced=first, claim=claim, kept=False, refused=False,
-            waits=False, misses=0 if state.refused else state.misses,
+            why="", waits=False, misses=0 if state.refused else state.misses,
         )  # fmt: skip
 
 
@@ -310,7 +310,7 @@ def _renewed(state: FieldState, wanted: Value) -> FieldState:
     """Forget how Plex took the value that Stash had before, if Stash has another by now."""
     if same(state.wanted, wanted):
         return state
-    return replace(state, form=None, refused=False, kept=False, misses=0, repairs=0)
+    return replace(state, form=None, refused=False, why="", kept=False, misses=0, repairs=0)
 
 
 def _is_met(state: FieldState, present: tuple[str, ...]) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.env import Env
 from common.media import MediaFile
 from history.store import History
 from plex.client import PlexClient
-from plex.edits import encode_edits
-from plex.exceptions import PlexNotFound
+from plex.edits import Parameters, by_field, encode_edits
+from plex.exceptions import REFUSALS_OF_A_VALUE, PlexNotFound, PlexPermanentError
 from plex.fit import Places
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
@@ -206,10 +206,42 @@ class PlexSession:
             self._ahead.pop(item.rating_key, None)
         return match
 
-    def write(self, item: PlexItem, edits: Edits) -> None:
-        """Send edits of an item's texts and lists, in as few requests as possible."""
+    def write(self, item: PlexItem, edits: Edits) -> dict[str, PlexPermanentError]:
+        """Send edits of an item's texts and lists, in as few requests as possible.
+
+        If Plex refuses a request, its fields are sent one by one.
+
+        Returns:
+            Field → why Plex refuses it.
+        """
+        refused: dict[str, PlexPermanentError] = {}
+        client = self.client()
         for parameters in encode_edits(item, edits):
-            self.client().edit(item, parameters)
+            try:
+                client.edit(item, parameters)
+            except PlexPermanentError as error:
+                if error.status not in REFUSALS_OF_A_VALUE:
+                    raise
+                fields = by_field(parameters)
+                if len(fields) == 1:
+                    refused.update(dict.fromkeys(fields, error))
+                else:
+                    refused.update(self._write_apart(item, fields))
+        return refused
+
+    def _write_apart(
+        self, item: PlexItem, fields: Mapping[str, Parameters]
+    ) -> dict[str, PlexPermanentError]:
+        """Send fields one by one; return those that Plex refuses."""
+        refused = {}
+        for name, parameters in fields.items():
+            try:
+                self.client().edit(item, parameters)
+            except PlexPermanentError as error:
+                if error.status not in REFUSALS_OF_A_VALUE:
+                    raise
+                refused[name] = error
+        return refused
 
     def read(self, rating_keys: Sequence[int]) -> list[PlexItem]:
         """Read items whole, in one request, and note in the index what they say."""

@@ -167,8 +167,8 @@ def _as_new(row: Agreement) -> dict[str, FieldState]:
     """
     return {
         name: replace(
-            state, repairs=0, refused=False, kept=False, sent=None, replaced=None, claim=None,
-            misses=0,
+            state, repairs=0, refused=False, why="", kept=False, sent=None, replaced=None,
+            claim=None, misses=0,
         )
         for name, state in row.fields.items()
     }  # fmt: skip

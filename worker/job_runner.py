@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from common.env import Env
 from common.version import VERSION
-from history.fields import read_at
+from history.fields import FieldState, read_at
 from history.records import POSTER, UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, History
 from plex.desired import switches_of
@@ -27,6 +27,7 @@ from validation.config import PlexSyncConfig
 from validation.metadata import SyncMetadata
 from worker.agreements import Agreements
 from worker.covers import Covers
+from worker.refusals import reason_of, refuse_fields, report_refusal, status_of
 from worker.reporter import Reporter
 from worker.scene_matcher import SceneMatcher, files_as_json
 from worker.target import SyncTarget, Written, desired
@@ -151,10 +152,9 @@ class JobRunner:
         found = []
         for item in target.items:
             row = self._agreements.find(target, item)
+            target = self._renewed(target, row)
             edits = self._plan(target, item, row)
-            wants_cover = self._covers.is_wanted(target, item, row)
-            poster = self._covers.preview(scene, item, row) if wants_cover else None
-            found.append((item, edits, poster))
+            found.append((item, edits, self._covers.preview(target, item, row)))
         return found
 
     def compare(self, scene: Scene, read_at: float, intent: Intent) -> bool:
@@ -180,6 +180,7 @@ class JobRunner:
         differs = False
         for item in target.items:
             row = self._agreements.find(target, item)
+            target = self._renewed(target, row)
             edits = self._plan(target, item, row)
             seen = None if edits.changes else self._covers.compare(target, item, row)
             if seen is None:
@@ -283,14 +284,23 @@ class JobRunner:
             found.items, metadata, scene, read_at, switches, intent, tuple(rows), found.elsewhere
         )
 
+    def _renewed(self, target: SyncTarget, row: Agreement) -> SyncTarget:
+        """Try again what Plex refused under other settings or by another version."""
+        if row.generation == self.generation:
+            return target
+        return replace(target, intent=replace(target.intent, retry=True))
+
     def _plan(self, target: SyncTarget, item: PlexItem, row: Agreement) -> Edits:
-        intent = target.intent
-        if row.generation != self.generation:
-            intent = replace(intent, retry=True)
         path = target.metadata.path or (item.files[0].path if item.files else "")
         fields = {name: state for name, state in row.fields.items() if name != POSTER}
         edits = plan_edits(
-            item, target.metadata, stem_of(path), fields, target.switches, intent, self._env.time()
+            item,
+            target.metadata,
+            stem_of(path),
+            fields,
+            target.switches,
+            target.intent,
+            self._env.time(),
         )
         if POSTER in row.fields:
             edits = replace(edits, fields={**edits.fields, POSTER: row.fields[POSTER]})
@@ -299,12 +309,10 @@ class JobRunner:
     def _after(self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits) -> Agreement:
         """Return the record as it is once the edits were sent."""
         scene, now = target.scene, self._env.time()
-        refused = any(state.refused for state in edits.fields.values())
-        status = Status.REFUSED if refused else Status.IN_SYNC
         return replace(
             row,
-            status=Status.WRITTEN if edits.changes else status,
-            reason="",
+            status=status_of(edits.fields, is_written=bool(edits.changes)),
+            reason=reason_of(edits.fields),
             details=_details(target),
             fields=edits.fields,
             digest=scene.digest if scene else _digest(target.metadata),
@@ -320,6 +328,7 @@ class JobRunner:
 
     def _write_item(self, target: SyncTarget, item: PlexItem) -> Written:
         row = self._agreements.find(target, item)
+        target = self._renewed(target, row)
         edits = self._plan(target, item, row)
         self._report_left(target, edits)
         self._report_elsewhere(target, row)
@@ -338,9 +347,15 @@ class JobRunner:
             verify_at = self._env.time() + VERIFY_AFTER * self._env.timing.scale
             after = replace(after, status=Status.WRITTEN, verify_at=verify_at)
         if after != row:
-            self.history.save(after)
+            is_written = after.verify_at is not None
+            status, reason = status_of(after.fields, is_written=is_written), reason_of(after.fields)
+            after = self.history.save(replace(after, status=status, reason=reason))
+        poster = after.fields.get(POSTER, FieldState())
+        if poster.refused and poster != row.fields.get(POSTER):
+            report_refusal(self._reporter, after, item)
         fields = (*edits.changes, "poster") if uploaded else tuple(edits.changes)
-        return Written(fields, edits.kept, cover_is_final=is_final)
+        kept = (*edits.kept, "poster") if poster.kept else edits.kept
+        return Written(fields, kept, cover_is_final=is_final)
 
     def _write_fields(
         self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits
@@ -355,7 +370,7 @@ class JobRunner:
         if not edits.changes:
             return after
         try:
-            self.plex.write(item, edits)
+            refused = self.plex.write(item, edits)
         except PLEX_ERRORS:
             # In doubt. The job stays queued; until it is done nothing claims to be in sync.
             if target.metadata.scene_id:
@@ -363,7 +378,23 @@ class JobRunner:
                     replace(after, digest=row.digest, synced_at=row.synced_at, verify_at=None)
                 )
             raise
-        return after
+        return self._note_refused(item, after, refused) if refused else after
+
+    def _note_refused(
+        self, item: PlexItem, row: Agreement, errors: Mapping[str, Exception]
+    ) -> Agreement:
+        """Record and report the fields that Plex refuses; the others were written."""
+        fields = refuse_fields(row.fields, errors)
+        is_written = any(state.sent is not None for state in fields.values())
+        row = replace(
+            row,
+            fields=fields,
+            status=status_of(fields, is_written=is_written),
+            reason=reason_of(fields),
+            verify_at=row.verify_at if is_written else None,
+        )
+        report_refusal(self._reporter, row, item)
+        return self.history.save(row) if row.scene_id else row
 
     def _report_elsewhere(self, target: SyncTarget, row: Agreement) -> None:
         """Tell once that further files of the scene are other items."""

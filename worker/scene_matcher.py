@@ -78,7 +78,7 @@ class SceneMatcher:
         if choices:  # what the user rejected is never written instead
             keys = ", ".join(str(choice.rating_key) for choice in choices)
             raise _ambiguous(
-                f"{name}: the item that you chose ({keys}) is gone or has another file; choose"
+                f"{name}: the item chosen for it ({keys}) is gone or has another file; choose"
                 " again. It may be",
                 match,
             )
