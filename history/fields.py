@@ -60,6 +60,19 @@ def read_at(fields: Fields, item_updated_at: int) -> int:
     return 0 if any(state.waits for state in fields.values()) else item_updated_at
 
 
+def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldState]:
+    """Return states in which a name of a list has become another; what was before us stays."""
+    state = fields.get(kind)
+    if state is None:
+        return dict(fields)
+    values: dict[str, Any] = {
+        name: tuple(new if one == old else one for one in value)
+        for name in _VALUES
+        if name != "before" and isinstance(value := getattr(state, name), tuple)
+    }
+    return {**fields, kind: dataclasses.replace(state, **values)}
+
+
 _OTHERS = tuple(field.name for field in dataclasses.fields(FieldState) if field.name not in _VALUES)
 
 

@@ -28,7 +28,14 @@ from plex.exceptions import (
     translate_plex_exception,
     translated,
 )
-from plex.items import Library, PlexItem, int_attribute, parse_item
+from plex.items import (
+    Collection,
+    Library,
+    PlexItem,
+    int_attribute,
+    parse_collection,
+    parse_item,
+)  # fmt: skip
 
 #: Attempts at a request when the network fails, and the pause before the second, in seconds; it
 #: doubles.
@@ -36,8 +43,9 @@ ATTEMPTS = 3
 FIRST_PAUSE = 0.1
 #: Items per page of a listing.
 PAGE = 1000
-#: Plex's number for the type "movie".
+#: Plex's numbers for the types "movie" and "collection".
 MOVIE = 1
+COLLECTION = 18
 _FORBIDDEN = 403
 _NETWORK_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
@@ -254,6 +262,26 @@ class PlexClient:
         arguments = {**parameters, "id": item.rating_key, "type": MOVIE}
         query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{item.library_key}/all{query}", "put")
+
+    def collections(self, library_key: int) -> list[Collection]:
+        """Return the collections of a library, without their locks."""
+        path = f"/library/sections/{library_key}/collections"
+        return [parse_collection(element, library_key) for element, _ in self.list_items(path)]
+
+    def collection(self, rating_key: int) -> Collection | None:
+        """Read a collection whole; None: it is gone."""
+        try:
+            root = self.get(f"/library/metadata/{rating_key}")
+        except PlexNotFound:
+            return None
+        found = [parse_collection(one, int_attribute(root, "librarySectionID")) for one in root]
+        return found[0] if found else None
+
+    def rename_collection(self, collection: Collection, title: str) -> None:
+        """Rename a collection: its items show the new name, its poster and rating key stay."""
+        arguments = {"type": COLLECTION, "id": collection.rating_key, "title.value": title}
+        query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
+        self._query(f"/library/sections/{collection.library_key}/all{query}", "put")
 
     def selected_poster(self, item: PlexItem) -> str:
         """Return the key of the item's selected poster; "" when none is."""

@@ -13,7 +13,7 @@ The rules (README, "What goes where, and what wins"), per field:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from history.fields import Fields, FieldState, Value
@@ -68,6 +68,7 @@ def plan_edits(
     switches: Switches,
     intent: Intent,
     now: float,
+    pinned: Sequence[str] = (),
 ) -> Edits:
     """Plan the edits that bring `item` to what Stash says.
 
@@ -75,10 +76,15 @@ def plan_edits(
         stem: the file name's stem, the title of a scene without one.
         known: what the history knows of this item's fields; empty: never met.
         now: epoch seconds.
+        pinned: collections that the item must not leave; they are a person's from now on.
     """
     plan = _Plan(item, known, switches, intent, now)
+    plan.pinned = pinned
     for name, wanted in texts(metadata, stem, switches):
-        plan.text(name, wanted)
+        if name == "title" and not metadata.title:
+            plan.stand_in(name, wanted)
+        else:
+            plan.text(name, wanted)
     for name, names in lists(metadata, switches):
         plan.list(name, names)
     return Edits(plan.changes, plan.fields, tuple(plan.kept), tuple(plan.left), lock=switches.lock)
@@ -134,6 +140,7 @@ class _Plan:
         self.changes: dict[str, tuple[Value, Value]] = {}
         self.kept: list[str] = []
         self.left: list[str] = []
+        self.pinned: Sequence[str] = ()
         self._present = item.values
         self._locked = item.locked
         self._is_known = bool(known)
@@ -172,6 +179,16 @@ class _Plan:
         else:
             self._drifted(name, state, wanted, current, wanted)
 
+    def stand_in(self, name: str, wanted: str) -> None:
+        """Decide about a text that Stash does not have: it replaces only what is empty or ours."""
+        current = self._present[name]
+        assert isinstance(current, str)
+        state = resolve(self.fields.get(name, FieldState()), current)
+        if current and current not in (state.ours, state.form):
+            self._note(name, state, wanted, current, ours=state.ours)
+        else:
+            self.text(name, wanted)
+
     def _is_persons(self, name: str, current: str) -> bool:
         """Return whether a text at the first meeting is a person's."""
         return (
@@ -193,6 +210,8 @@ class _Plan:
             return
         # A write that was not confirmed may have arrived in part.
         ours = unique((*names_of(state.ours), *within(names_of(state.claim), present)))
+        if name in _ONLY_ADDED_TO:
+            ours = without(ours, self.pinned)
         theirs = without(present, ours)
         kept = wanted
         if self._switches.preserve and state.sent is None and name in self._locked:
@@ -200,10 +219,13 @@ class _Plan:
         target = unique((*kept, *theirs))
         claim = (*within(ours, wanted), *without(wanted, (*present, *ours)))
         is_new = not same(state.wanted, wanted)
+        # A refresh took out what was ours: a person's edit would have locked the list.
+        is_reset = bool(ours) and name not in self._locked
         state = replace(state, ours=ours)
         if same(target, present):
             self._note(name, state, wanted, present, ours=claim)
-        elif self._switches.preserve and present and theirs == present:  # nothing is ours
+        elif self._switches.preserve and present and theirs == present and not is_reset:
+            # Nothing is ours.
             self._keep(name, state, wanted, present)
         elif is_new or state.sent is not None or self._intent.force:
             self._write(name, state, wanted, target, present, claim=claim)

@@ -62,6 +62,8 @@ class PlexSession:
         self._ahead: dict[int, PlexItem] = {}
         self._ahead_read_at = float("-inf")
         self._scanned_at: dict[str, float] = {}
+        #: rating key → when an item that is about to be written was read
+        self._read_at: dict[int, float] = {}
 
     @property
     def config(self) -> PlexSyncConfig:
@@ -177,6 +179,7 @@ class PlexSession:
             SettingsError, PlexTemporaryError, PlexPermanentError
         """
         self.libraries()
+        self._read_at.clear()
         found = [chosen.keys for chosen in map(self.choose, scenes) if chosen.is_certain]
         certain = list(dict.fromkeys(key for keys in found for key in keys))
         self._ahead_read_at = self._env.monotonic()
@@ -202,9 +205,38 @@ class PlexSession:
             fresh_for=timing.name_fresh,
             read_before=self._ahead,
         )
-        for item in match.items:  # a second edit in the same batch reads the item again
-            self._ahead.pop(item.rating_key, None)
+        now = self._env.monotonic()
+        for item in match.items:
+            # A second edit in the same batch reads the item again.
+            is_ahead = self._ahead.pop(item.rating_key, None) is item
+            self._read_at[item.rating_key] = self._ahead_read_at if is_ahead else now
         return match
+
+    def renewed(self, item: PlexItem) -> PlexItem:
+        """Return an item as it is now, if it was read too long ago to be written.
+
+        Raises:
+            PlexNotFound: the item is gone, or has other files.
+            PlexTemporaryError, PlexPermanentError
+        """
+        now = self._env.monotonic()
+        if now - self._read_at.get(item.rating_key, now) < self._env.timing.item_fresh:
+            return item
+        return self.read_again(item)
+
+    def read_again(self, item: PlexItem) -> PlexItem:
+        """Return an item as it is now.
+
+        Raises:
+            PlexNotFound: the item is gone, or has other files.
+            PlexTemporaryError, PlexPermanentError
+        """
+        now = self._env.monotonic()
+        found = self.client().fetch_items([item.rating_key])
+        if not found or found[0].paths != item.paths:
+            raise PlexNotFound(f"the item {item.title!r} in Plex has just changed")
+        self._read_at[item.rating_key] = now
+        return found[0]
 
     def write(self, item: PlexItem, edits: Edits) -> dict[str, PlexPermanentError]:
         """Send edits of an item's texts and lists, in as few requests as possible.
@@ -245,7 +277,9 @@ class PlexSession:
 
     def read(self, rating_keys: Sequence[int]) -> list[PlexItem]:
         """Read items whole, in one request, and note in the index what they say."""
+        now = self._env.monotonic()
         items = self.client().fetch_items(rating_keys)
+        self._read_at.update((item.rating_key, now) for item in items)
         self.index.note_read(items)
         return items
 

@@ -40,7 +40,7 @@ _NOT_MODIFIED = 304
 
 SCENE_FIELDS = """
     id title details date director rating100 organized created_at updated_at
-    studio { name } performers { name } tags { name } groups { group { name } }
+    studio { id name } performers { name } tags { name } groups { group { id name } }
     files { path size } paths { screenshot }
 """
 _FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FIELDS} }} }}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.metadata import SyncMetadata
 from worker.agreements import Agreements
+from worker.collections import Collections
 from worker.covers import Covers
 from worker.refusals import reason_of, refuse_fields, report_refusal, status_of
 from worker.reporter import Reporter
@@ -66,6 +67,7 @@ class JobRunner:
         self.matcher = SceneMatcher(plex, stash, history, reporter)
         self._agreements = Agreements(history, plex)
         self._covers = Covers(plex, stash, env)
+        self._collections = Collections(plex, history, reporter, env)
         self._hashed: tuple[PlexSyncConfig | None, str] = (None, "")
 
     @property
@@ -290,7 +292,13 @@ class JobRunner:
             return target
         return replace(target, intent=replace(target.intent, retry=True))
 
-    def _plan(self, target: SyncTarget, item: PlexItem, row: Agreement) -> Edits:
+    def _find_again(self, target: SyncTarget, item: PlexItem) -> Agreement:
+        rows = self._agreements.of_scene(target.metadata.scene_id or 0, target.scene)
+        return self._agreements.find(replace(target, rows=tuple(rows)), item)
+
+    def _plan(
+        self, target: SyncTarget, item: PlexItem, row: Agreement, pinned: Sequence[str] = ()
+    ) -> Edits:
         path = target.metadata.path or (item.files[0].path if item.files else "")
         fields = {name: state for name, state in row.fields.items() if name != POSTER}
         edits = plan_edits(
@@ -301,6 +309,7 @@ class JobRunner:
             target.switches,
             target.intent,
             self._env.time(),
+            pinned,
         )
         if POSTER in row.fields:
             edits = replace(edits, fields={**edits.fields, POSTER: row.fields[POSTER]})
@@ -330,6 +339,16 @@ class JobRunner:
         row = self._agreements.find(target, item)
         target = self._renewed(target, row)
         edits = self._plan(target, item, row)
+        if edits.changes:
+            if self._collections.follow_renames(target, item):
+                item, row = self.plex.read_again(item), self._find_again(target, item)
+                edits = self._plan(target, item, row)
+            elif (now := self.plex.renewed(item)) is not item:
+                item, edits = now, self._plan(target, now, row)
+            pinned = self._collections.pinned(item, edits)
+            if pinned:
+                edits = self._plan(target, item, row, pinned)
+            self._collections.note(target, item, edits)
         self._report_left(target, edits)
         self._report_elsewhere(target, row)
         after = self._write_fields(target, item, row, edits)

@@ -14,6 +14,7 @@ from plex.items import PlexItem
 from plex.names import unique, within, without
 from plex.plan import NEVER_REPAIRED, names_of, resolve, same
 from queue.models import RETRY, create_bulk_job
+from worker.collections import list_collections
 from worker.job_runner import VERIFY_AFTER
 from worker.parts import Parts
 from worker.refusals import reason_of, report_refusal, status_of
@@ -93,6 +94,8 @@ class ReadBack:
         self._parts.queue.put_many(
             create_bulk_job(scene_id, now=env.time(), **{RETRY: True}) for scene_id in again
         )
+        for section in history.unlisted_collections(plex.server):  # written, so they exist by now
+            list_collections(plex, history, section)
 
     def _verify(self, row: Agreement, item: PlexItem) -> bool:
         """Store what the item shows; return whether it must be written once more."""
