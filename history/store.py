@@ -402,6 +402,14 @@ class History:
         found = self._collections("server = ? AND rating_key = 0", server)
         return sorted({own.section for own in found})
 
+    def forget_unlisted(self, server: str, section: int) -> None:
+        """Forget collections that we were about to create, and that did not come to be."""
+        self._run(
+            "DELETE FROM collections WHERE server = ? AND section = ? AND rating_key = 0",
+            server,
+            section,
+        )
+
     def note_collection_keys(self, server: str, section: int, keys: Mapping[str, int]) -> None:
         """Note rating keys of our collections that were not known.
 

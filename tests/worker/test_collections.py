@@ -108,7 +108,7 @@ def test_after_a_kill_in_the_middle_of_a_rename_it_is_finished(harness: WorkerHa
     def kill(*_: object) -> None:
         raise Killed
 
-    history.rename_collection = kill  # type: ignore[method-assign]
+    history.rename_collection = kill  # type: ignore[method-assign, assignment]
     with pytest.raises(Killed):
         rename_studio(harness, "Old", "New")
     history.rename_collection = rename.__get__(history)  # type: ignore[method-assign]

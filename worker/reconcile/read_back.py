@@ -96,6 +96,7 @@ class ReadBack:
         )
         for section in history.unlisted_collections(plex.server):  # written, so they exist by now
             list_collections(plex, history, section)
+            history.forget_unlisted(plex.server, section)
 
     def _verify(self, row: Agreement, item: PlexItem) -> bool:
         """Store what the item shows; return whether it must be written once more."""
