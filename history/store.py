@@ -390,11 +390,22 @@ class History:
         return found[0] if found else None
 
     def save_collection(self, own: OwnCollection) -> None:
-        """Store that we created a collection."""
-        self._run(
-            "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *dataclasses.astuple(own),
-        )
+        """Store that we created a collection; a studio or group has one at a time."""
+        with self.transaction():
+            if own.kind:
+                self._run(
+                    "UPDATE OR REPLACE collections SET kind = '', source_id = 0 WHERE server = ?"
+                    " AND section = ? AND kind = ? AND source_id = ? AND name != ?",
+                    own.server,
+                    own.section,
+                    own.kind,
+                    own.source_id,
+                    own.name,
+                )
+            self._run(
+                "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *dataclasses.astuple(own),
+            )
 
     def forget_collection(self, server: str, section: int, name: str) -> None:
         """Forget our collection of this name: it ends."""
