@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
+from common.limited import AnswerTooLarge, LimitedSession
 from common.redaction import Redactor
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, SceneFiles, read_scene, read_scene_files
@@ -107,6 +107,10 @@ class StashUnavailable(TransientError):
     """Signal that Stash does not respond, or not as expected. Transient, like any outage."""
 
 
+class StashAnswerTooLarge(StashUnavailable):
+    """Signal that Stash sends more than a client of it can want."""
+
+
 class StashRefused(TransientError):
     """Signal that Stash rejects our session. The next hook saves a new one."""
 
@@ -126,7 +130,7 @@ class StashClient:
         connection: Callable[[], StashConnection | None],
         *,
         redactor: Redactor | None = None,
-        session: requests.Session | None = None,
+        session: LimitedSession | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create a client; it connects on first use.
@@ -142,10 +146,8 @@ class StashClient:
         urllib3.disable_warnings(InsecureRequestWarning)
         self._latest_connection = connection
         self._redactor = redactor or Redactor()
-        self._session = session or requests.Session()
-        # No proxy, no .netrc. `_cookie` holds the only cookie; the session's own jar stays empty.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # It keeps no cookies; `_cookie` holds the only one.
+        self._session = session or LimitedSession(TIMEOUT[1])
         self._clock = clock
         self._lock = threading.Lock()
         self._renew_at = float("-inf")
@@ -281,7 +283,10 @@ class StashClient:
         if not scene.cover:
             return Cover(None)
         headers = {"If-None-Match": etag} if etag else {}
-        response = self._send("GET", address_of_cover(scene), headers=headers)
+        try:
+            response = self._send("GET", address_of_cover(scene), headers=headers)
+        except StashAnswerTooLarge:
+            return Cover(None)
         if response.status_code == _NOT_MODIFIED:
             return Cover(None, _date_of(response), etag, is_unchanged=True)
         if response.status_code >= 500:
@@ -382,12 +387,13 @@ class StashClient:
                 method,
                 self._address + path,
                 timeout=TIMEOUT,
-                allow_redirects=False,
                 # Stash's certificate never names the loopback address that we connect to.
                 verify=not self._is_loopback,
                 **{**arguments, "headers": headers},
             )
-        except (requests.RequestException, ValueError) as error:  # requests parses redirects
+        except AnswerTooLarge as error:
+            raise StashAnswerTooLarge(f"The answer of {self._address} is too large") from error
+        except (requests.RequestException, ValueError) as error:
             raise StashUnavailable(
                 f"Stash does not answer at {self._address} ({type(error).__name__})"
             ) from error
