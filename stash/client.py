@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
@@ -184,7 +184,9 @@ class StashClient:
         after = {**(scene_filter or {}), "id": {"value": scene_id, "modifier": "GREATER_THAN"}}
         data = self.query(_SCENES, {"filter": after, "per_page": size})
         with _parsing_response():
-            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+            scenes = [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+        _check_order(scene_id, (scene.id for scene in scenes))
+        return scenes
 
     def latest(self, page: int, size: int) -> list[Scene]:
         """Return a page of the scenes that were changed last, the latest first.
@@ -343,7 +345,9 @@ class StashClient:
             data = self.query(text, {"filter": after, "per_page": size})
             with _parsing_response():
                 scenes = list(data["findScenes"]["scenes"])
-                last_id = int(scenes[-1]["id"]) if scenes else last_id
+                ids = [int(scene["id"]) for scene in scenes]
+            _check_order(last_id, ids)
+            last_id = max(ids, default=last_id)
             yield scenes
             if len(scenes) < size:
                 return
@@ -453,6 +457,12 @@ def address_of_cover(scene: Scene) -> str:
     parts = urlsplit(scene.cover)
     # With one slash: behind the address, "@host" would name another host.
     return f"/{parts.path.lstrip('/')}?{parts.query}"
+
+
+def _check_order(last_id: int, ids: Iterable[int]) -> None:
+    """Raise StashUnavailable unless the ids come after `last_id`: paging would have no end."""
+    if any(scene_id <= last_id for scene_id in ids):
+        raise StashUnavailable("Stash's answer can't be understood (the same scenes again)")
 
 
 def _date_of(response: requests.Response) -> float | None:

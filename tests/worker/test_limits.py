@@ -13,7 +13,7 @@ from tests.simulators.httpd import Answer, Endless, Fault
 from worker.circuit_breaker import CircuitState
 
 SECTIONS, LISTING = "/library/sections$", "/library/sections/1/all"
-BROKEN = {
+BROKEN: dict[str, Fault] = {
     "no xml": Answer(200, b"it works"),
     "a page": Answer(200, b"<html><body>log in</body></html>"),
     "absurd total": Answer(200, b'<MediaContainer size="0" totalSize="999999999999"/>'),
@@ -30,9 +30,8 @@ def test_a_listing_that_cannot_be_read_is_not_blamed_on_the_job(
 ) -> None:
     if (name, path) == ("absurd total", SECTIONS):
         pytest.skip("a Plex that has no library yet")
-    fault: Fault = BROKEN[name]
     scenes = [harness.pair(f"s{number}")[0] for number in range(2)]
-    rule = harness.plex.faults.add(fault, method="GET", path=path)
+    rule = harness.plex.faults.add(BROKEN[name], method="GET", path=path)
     harness.edit_all(scenes)
     harness.run_for(400)
     assert harness.letters() == []
