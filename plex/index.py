@@ -175,11 +175,6 @@ class FileIndex:
         """Return the number of files."""
         return int(self._db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()[0])
 
-    def paths(self) -> Iterator[str]:
-        """Yield all paths, as Plex writes them."""
-        for row in self._db.execute("SELECT path FROM files WHERE path != ''"):
-            yield row[0]
-
     def listed_at(self) -> float | None:
         """Return when a section was last listed whole, in epoch seconds, or None."""
         newest: float | None = self._db.execute("SELECT max(listed_at) FROM sections").fetchone()[0]

@@ -141,7 +141,7 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
     parsers["report"].add_argument(
-        "--anonymous", action="store_true", help="replace paths, titles and names"
+        "--anonymous", action="store_true", help="leave out every text that may be private"
     )
 
 
