@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
-from history.fields import Value, decode, encode, rename
+from history.fields import decode, encode, rename
 from history.records import (
     UNKNOWN_COVER,
     Agreement,
@@ -324,14 +324,6 @@ class History:
             " WHERE retired_at IS NULL AND missing_since IS NOT NULL"
         )
         return [row[0] for row in rows]
-
-    def texts(self) -> Iterator[str]:
-        """Yield all texts and names on record."""
-        for row in self._db.execute("SELECT fields, files FROM agreements"):
-            for state in decode(json.loads(row[0])).values():
-                for value in (state.before, state.ours, state.wanted, state.observed, state.form):
-                    yield from _strings(value)
-            yield from (path for path, _ in json.loads(row[1]))
 
     # --- choices
 
@@ -688,9 +680,3 @@ def _by_scene(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Row]]:
         one = Row(row[0], row[1], Status(row[2]), *row[3:])
         found.setdefault(one.scene_id, []).append(one)
     return found
-
-
-def _strings(value: Value | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value
