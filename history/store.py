@@ -440,7 +440,8 @@ class History:
         for mark in "%_":
             quoted = quoted.replace(mark, f"\\{mark}")
         with self.transaction():
-            self.forget_collection(own.server, own.section, own.name)
+            for gone in (own.name, name):
+                self.forget_collection(own.server, own.section, gone)
             self.save_collection(dataclasses.replace(own, name=name, renaming=""))
             rows = self._agreements(
                 "server = ? AND section = ? AND fields LIKE ? ESCAPE '\\'",

@@ -85,6 +85,8 @@ class Collections:
         }
         for name in without(names_of(wanted), names_of(present)):
             known = self._find(section, name)
+            if known is None:  # one of that name has ended since
+                self._history.forget_collection(server, section, name)
             if known is None or self._history.collections(server, section, name):
                 kind, source_id = sources.get(fold(name), ("", 0))
                 key = known.rating_key if known else 0
