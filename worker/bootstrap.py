@@ -32,6 +32,7 @@ from stash.connection import load_connection
 from validation.config import PlexSyncConfig
 from worker.commands import open_commands
 from worker.config_provider import StashConfigProvider
+from worker.in_hand import died_in_hand
 from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
 from worker.process import WorkerLock
@@ -72,8 +73,12 @@ def build_worker(
         stack.callback(close_log, open_log(data_dir, redactor))
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
         _clean_up(data_dir, reporter, thorough=after_damage)
-        queue = stack.enter_context(QueueManager(data_dir, auto_resume=True))
+        died = died_in_hand(data_dir)
+        queue = stack.enter_context(QueueManager(data_dir, auto_resume=True, died_in_hand=died))
         dlq = stack.enter_context(closing(DeadLetterQueue(data_dir, redact=redactor.redact)))
+        salvaged = dlq.salvage()
+        if salvaged:
+            reporter.notify_user("warning", f"{salvaged} failed scenes were read from it")
         commands = stack.enter_context(closing(open_commands(data_dir)))
         index = stack.enter_context(
             closing(connect(os.path.join(data_dir, INDEX_FILE), any_thread=True))
