@@ -43,9 +43,8 @@ RETRY = "retry"
 _UNASKED = frozenset((CREATED, BULK, PASS, RETRY))
 #: The `update_type` of a scene's job; others name what was renamed.
 METADATA = "metadata"
-RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
-#: Key of a job: see `SyncJob`. An edit that is merged does not reset it.
 DEATHS = "deaths"
+RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type", DEATHS)
 #: Deaths after which a job is tried alone and after all others, and after which it has failed.
 SUSPECT_AFTER, FATAL_AFTER = 2, 3
 _NUMBER = (int, float)

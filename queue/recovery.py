@@ -204,10 +204,14 @@ def _is_damaged(database: str, thorough: bool) -> bool:
                 return True
             # A wrong byte of the header makes a database read-only, and no check reports it.
             connection.execute("BEGIN IMMEDIATE")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute(f"PRAGMA user_version={version}")
             connection.execute("ROLLBACK")
             return False
         finally:
             connection.close()
+    except UnicodeDecodeError:  # the error itself names a damaged text
+        return True
     except sqlite3.DatabaseError as error:
         return is_damage(error) or ("readonly" in str(error) and _may_write(database))
 
