@@ -82,12 +82,15 @@ def explain_import(entry: ModuleType, error: ImportError) -> str:
 def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
     """Queue the event; return the exit status."""
     try:
-        entry.initialize(carried_settings(input_data))
+        entry.initialize(carried_settings(input_data), _server(input_data))
         response = entry.handle_hook(hook_context)
     except EventError as error:
         return _fail(str(error))
     except (OSError, sqlite3.Error) as error:
-        return _fail(f"this edit could not be queued: {explain(error)} Then save the scene again")
+        return _fail(
+            f"this edit could not be queued: {explain(error)} Then save the scene again, or wait:"
+            " PlexSync finds the edit when it next compares Stash and Plex"
+        )
     except Exception as error:  # noqa: BLE001 - the user never sees a traceback
         return _fail(
             f"this edit could not be queued: {type(error).__name__}: {error}. Please report this"
@@ -134,14 +137,19 @@ def wake_worker(
     Raises:
         OSError: the worker could not be started.
     """
-    server = input_data.get("server_connection")
-    if isinstance(server, dict):
+    server = _server(input_data)
+    if server is not None:
         save_connection(data_dir, StashConnection(server, settings))
     if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
         log(
             "warning",
             f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}",
         )
+
+
+def _server(input_data: dict[str, Any]) -> dict[str, Any] | None:
+    server = input_data.get("server_connection")
+    return server if isinstance(server, dict) else None
 
 
 def explain(error: Exception) -> str:
@@ -155,7 +163,10 @@ def explain(error: Exception) -> str:
             " Rename the folder it is in."
         )
     if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror} ({error.filename}). Give Stash's user the right to write there."
+        return (
+            f"{error.strerror} ({error.filename}). Give Stash's user the right to write there, or"
+            " set STASH_PLUGIN_DATA to a folder that it can write."
+        )
     return f"{type(error).__name__}: {text}."
 
 

@@ -7,7 +7,7 @@ import sqlite3
 
 import queue.table as table
 from common.files import make_private_dir
-from common.sqlite import BUSY_TIMEOUT, connect
+from common.sqlite import BUSY_TIMEOUT, NewerSchema, connect
 from queue.recovery import is_busy, is_damage, quarantine_database, wait_for_recovery
 from queue.spool import spool
 
@@ -52,13 +52,16 @@ class Inbox:
         """Add `job`, or merge it into the waiting job of its key; it is on disk on return.
 
         Returns:
-            The row id, or None if the database is locked and the job was spooled.
+            The row id, or None if the job was spooled: the database is locked, or a newer
+            PlexSync has written it.
 
         Raises:
             sqlite3.Error, OSError: the job could not be written.
         """
         try:
             return self._run(lambda connection: table.put(connection, job))
+        except NewerSchema:
+            pass
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 raise

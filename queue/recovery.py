@@ -85,7 +85,7 @@ def quarantine_database(database: str, *, thorough: bool = False) -> str | None:
         wait_for_recovery(database)
         return None
     try:
-        return _rename(database) if _is_damaged(database, thorough) else None
+        return rename_database(database) if _is_damaged(database, thorough) else None
     finally:
         os.unlink(guard)
 
@@ -117,7 +117,8 @@ def wait_for_recovery(database: str, timeout: float = 2 * _STALE_GUARD) -> None:
         time.sleep(0.005)
 
 
-def _rename(database: str) -> str:
+def rename_database(database: str) -> str:
+    """Rename a database that can't be used, with its WAL files; return its new name."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for side in _SIDE_FILES:  # first: a new database must not use the old WAL file
         if os.path.exists(database + side):

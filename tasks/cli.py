@@ -177,9 +177,10 @@ def _operate(chosen: argparse.Namespace) -> int:
 def _context(chosen: argparse.Namespace) -> Context:
     from common.redaction import Redactor
     from tasks.context import Context
-    from worker.bootstrap import open_stash
+    from worker.bootstrap import make_ready, open_stash
 
     data_dir, console, redactor = _data_dir(chosen), Console(), Redactor()
+    make_ready(data_dir, chosen.entry.SCRIPT, console.notify)
     redactor.add(os.environ.get("PLEX_TOKEN"))
     stash = open_stash(data_dir, redactor)
     return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.notify)

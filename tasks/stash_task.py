@@ -19,6 +19,7 @@ from stash.settings import carried_settings
 from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
+from worker.bootstrap import make_ready
 from worker.config_provider import StashConfigProvider
 
 #: Lines of details that go into Stash's log.
@@ -55,9 +56,10 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     server = input_data.get("server_connection")
     if not isinstance(server, dict):
         return _fail("the input has no server_connection: run this as a task in Stash")
-    data_dir = entry.get_plugin_data_dir()
+    data_dir = entry.get_plugin_data_dir(server)
     connection = StashConnection(server, carried_settings(input_data))
     save_connection(data_dir, connection)
+    make_ready(data_dir, entry.SCRIPT, log)
     for level, text in take_deferred_lines(data_dir):
         log(level, text)
     stash = StashClient(lambda: connection, redactor=redactor)

@@ -103,7 +103,11 @@ def _work(
 ) -> SyncWorker:
     """Run a worker's thread to its end; return the worker, closed."""
     with build_worker(
-        data_dir, lock, idle_timeout=idle_timeout, after_damage=after_damage
+        data_dir,
+        lock,
+        idle_timeout=idle_timeout,
+        after_damage=after_damage,
+        is_stopped=asked_to_stop.is_set,
     ) as worker:
         log.info("Worker started")
         worker.start()

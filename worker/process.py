@@ -146,12 +146,17 @@ def _signature(data_dir: str) -> tuple[int | None, str]:
 
 
 def other_version(data_dir: str) -> int | None:
-    """Return the process id of a worker of another version that holds the lock, or None.
+    """Return the process id of a worker of another version that holds the lock, or None."""
+    return None if _signature(data_dir)[1] == VERSION else lock_holder(data_dir)
+
+
+def lock_holder(data_dir: str) -> int | None:
+    """Return the process id of the worker that holds the lock, or None.
 
     Only where /proc shows that it does: the id that it wrote down may be another process's by now.
     """
-    pid, version = _signature(data_dir)
-    if pid is None or version == VERSION:
+    pid = worker_pid(data_dir)
+    if pid is None:
         return None
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:

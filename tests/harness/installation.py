@@ -108,6 +108,10 @@ class ProcessHarness(Harness):
             lambda: not self.workers(), lambda: f"the worker's end; {self.worker_log()[-2000:]}"
         )
 
+    def stop_worker(self) -> None:
+        """Ask the worker to leave, and wait for its end."""
+        assert stop_workers(self.data_dir)
+
     def errors_in_stash(self) -> list[str]:
         return [line.text for line in self.stash.plugin_log if line.level in ("warning", "error")]
 
