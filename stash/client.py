@@ -99,6 +99,7 @@ query PlexSyncSettings($ids: [ID!]) {
   configuration { plugins(include: $ids) general { stashes { path } } }
 }
 """
+_PLUGINS = "query PlexSyncPlugins { plugins { id enabled } }"
 _API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
 _VERSION = "query PlexSyncVersion { version { version } }"
 
@@ -266,6 +267,13 @@ class StashClient:
     def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
         """Replace all of the plugin's settings; Stash can't change a single one."""
         self.query(_CONFIGURE, {"id": plugin_id, "settings": settings})
+
+    def is_plugin_enabled(self, plugin_id: str = PLUGIN_ID) -> bool | None:
+        """Return whether a plugin is enabled; None if Stash does not have it."""
+        data = self.query(_PLUGINS)
+        with _parsing_response():
+            states = {one["id"]: bool(one["enabled"]) for one in data["plugins"] or ()}
+            return states.get(plugin_id)
 
     def fetch_cover(self, scene: Scene, etag: str = "") -> Cover:
         """Return the scene's cover.

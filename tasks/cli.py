@@ -203,6 +203,7 @@ def _worker(chosen: argparse.Namespace) -> int:
         successor=chosen.successor,
         idle_timeout=chosen.idle_timeout,
         rest=chosen.rest,
+        entry=chosen.entry.SCRIPT,
     )
 
 

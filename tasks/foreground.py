@@ -67,10 +67,11 @@ def _run_here(
 ) -> str | None:
     """Be the worker until the command is done; return why it is not."""
     try:
-        with build_worker(data_dir, lock, tell=tell) as worker:
+        with build_worker(data_dir, lock, tell=tell, entry=entry) as worker:
             worker.run_until(command_id, progress)
-            has_work, reason = worker.has_work(), worker.health.obstacle()
-            disabled = worker.disabled
+            has_work = worker.has_work()
+            reason = worker.presence.reason or worker.health.obstacle()
+            disabled = worker.disabled or worker.presence.reason is not None
     finally:
         lock.release()
     if has_work and not disabled:

@@ -38,6 +38,7 @@ from worker.foreign import FOREIGN
 from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
 from worker.migration import OldPlaceInUse, finish, move_here
+from worker.presence import Presence
 from worker.process import SILENT_AFTER, WorkerLock, ensure_worker
 from worker.processor import SyncWorker
 from worker.reporter import NullReporter, Reporter
@@ -58,6 +59,7 @@ def build_worker(
     tell: Callable[[str, str], object] | None = None,
     after_damage: bool = False,
     is_stopped: Callable[[], bool] = lambda: False,
+    entry: str | None = None,
 ) -> Iterator[SyncWorker]:
     """Open everything in `data_dir` and yield a worker on it that was not started.
 
@@ -67,6 +69,8 @@ def build_worker(
         tell: where (level, text) for a person goes; default: left for the next hook or task.
         after_damage: a worker just met a damaged database, so they are checked thoroughly.
         is_stopped: whether this process was asked to leave.
+        entry: path of `PlexSync.py`; with it, the worker leaves when PlexSync was disabled,
+            uninstalled or updated.
 
     Raises:
         ValueError: a PLEXSYNC_ variable is wrong.
@@ -103,6 +107,7 @@ def build_worker(
             reporter=reporter,
             env=env,
             compares=True,
+            presence=Presence(None if entry is None else os.path.dirname(entry), stash, env),
         )
         stack.callback(worker.stop)
         yield worker

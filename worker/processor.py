@@ -35,6 +35,7 @@ from worker.health import Health
 from worker.job_runner import JobRunner
 from worker.maintenance import Maintenance
 from worker.parts import Heartbeat, Parts
+from worker.presence import Presence
 from worker.process import WorkerLock
 from worker.reconcile.adoption import Adoption
 from worker.reconcile.passes import Passes
@@ -76,6 +77,7 @@ class SyncWorker:
         reporter: Reporter | None = None,
         env: Env | None = None,
         compares: bool = False,
+        presence: Presence | None = None,
     ) -> None:
         """Build the parts that were not handed in; start nothing yet.
 
@@ -88,6 +90,7 @@ class SyncWorker:
             commands: of tasks and the command line; None: there are none.
             lock: gets a heartbeat.
             compares: compare all scenes again and again, not only those with a job.
+            presence: notices that PlexSync was disabled, uninstalled or updated; None: nobody does.
         """
         self.queue = queue
         self.dlq = dlq
@@ -96,6 +99,7 @@ class SyncWorker:
         env = self._env = env or Env()
         if config is not None:
             config = config.model_copy(update={"max_retries": max_retries})
+        self.presence = presence or Presence(None, None, env)
         self._provider = provider or ConfigProvider(config, env)
         history = history or History(now=env.time)
         plex = plex or PlexSession(FileIndex(), env, history=history)
@@ -158,7 +162,7 @@ class SyncWorker:
         return self.batches.done
 
     def run(self) -> None:
-        """Work in this thread until `stop`, an idle while, or the plugin is switched off."""
+        """Work in this thread until `stop`, an idle while, or the plugin is off or gone."""
         self._guarded(self._begin)
         self._idle_since = None
         while self._may_go_on() and not self._idle_for_long():
@@ -229,7 +233,9 @@ class SyncWorker:
         return False
 
     def _may_go_on(self) -> bool:
-        return not (self._stop.is_set() or self.disabled or self.damage or self.queue.replaced)
+        if self._stop.is_set() or self.disabled or self.damage or self.queue.replaced:
+            return False
+        return self.presence.check()
 
     def _idle_for_long(self) -> bool:
         since = self._idle_since
@@ -349,7 +355,7 @@ class SyncWorker:
         while (left := end - self._env.monotonic()) > 0:
             self._parts.heartbeat.beat()
             self.health.publish()
-            if self._env.wait(self._stop, min(poll, left)):
+            if self._env.wait(self._stop, min(poll, left)) or self.presence.due_in() <= 0:
                 return
             if unless_changed is not None and self.queue.version() != unless_changed:
                 return
