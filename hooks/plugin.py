@@ -5,6 +5,7 @@ Every failure ends as one line that says what happened and what to do.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import time
@@ -45,9 +46,9 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
     if "hookContext" in arguments:
         return _run_hook(entry, input_data, arguments["hookContext"])
     if "mode" in arguments:
-        missing = missing_packages() if arguments["mode"] != INSTALL else []
-        if missing:
-            return _fail(how_to_install(entry, missing))
+        problem = package_problem(entry) if arguments["mode"] != INSTALL else None
+        if problem:
+            return _fail(problem)
         try:
             return run_task(input_data)
         except ImportError as error:
@@ -60,6 +61,60 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
 def missing_packages() -> list[str]:
     """Return the required packages that are not installed, without importing any."""
     return [name for name in _REQUIRED if PathFinder.find_spec(name) is None]
+
+
+def outdated_packages(entry: ModuleType) -> list[str]:
+    """Return the installed packages that this version of PlexSync can't use, with what it needs.
+
+    Only those that *Install dependencies* installed: the folder names their versions.
+    """
+    try:
+        found = os.listdir(entry.DEPENDENCIES)
+        with open(os.path.join(entry.HERE, "requirements.txt"), encoding="utf-8") as file:
+            lines = file.readlines()
+    except OSError:
+        return []
+    versions = {}
+    for folder in found:
+        name, _, rest = folder.partition("-")
+        if rest.endswith(".dist-info"):
+            versions[_plain(name)] = rest[: -len(".dist-info")]
+    outdated = []
+    for line in lines:
+        needed = line.partition("#")[0].strip()
+        name, _, limits = needed.partition(">=")
+        version = versions.get(_plain(name))
+        lowest, _, highest = limits.partition(",<")
+        if version and not _numbers(lowest) <= _numbers(version) < _numbers(highest or "9999"):
+            outdated.append(f"{name} {version} (needed: {limits and '>='}{limits})")
+    return outdated
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
+
+
+def _numbers(version: str) -> list[int]:
+    parts = version.split(".")
+    return [int(part) for part in parts if part.isdecimal()]
+
+
+def how_to_update(entry: ModuleType, outdated: list[str]) -> str:
+    """Return a one-line instruction for packages of the wrong version."""
+    return (
+        f"this version of PlexSync needs other Python packages: {', '.join(outdated)}. Run the"
+        " task Install dependencies, or in a shell:"
+        f" {sys.executable or 'python3'} {entry.SCRIPT} install"
+    )
+
+
+def package_problem(entry: ModuleType) -> str | None:
+    """Return what is wrong with the installed packages and what to do, in one line, or None."""
+    missing = missing_packages()
+    if missing:
+        return how_to_install(entry, missing)
+    outdated = outdated_packages(entry)
+    return how_to_update(entry, outdated) if outdated else None
 
 
 def how_to_install(entry: ModuleType, missing: list[str]) -> str:
@@ -112,9 +167,9 @@ def _after_queueing(entry: ModuleType, input_data: dict[str, Any], response: dic
             "The queue's database was damaged."
             f" It was renamed to {session.quarantined}, and a new one was created",
         )
-    missing = missing_packages()
-    if missing:
-        return _fail(f"the edit is queued, but {how_to_install(entry, missing)}")
+    problem = package_problem(entry)
+    if problem:
+        return _fail(f"the edit is queued, but {problem}")
     try:
         wake_worker(data_dir, entry, input_data, session.settings)
     except OSError as error:
@@ -171,6 +226,6 @@ def explain(error: Exception) -> str:
 
 
 def _fail(text: str) -> int:
-    log("error", text)
+    """Report a failure; Stash logs it, so no line of ours does."""
     write_response(error=text)
     return 1

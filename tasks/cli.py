@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from common.files import make_private_dir
 from history.records import TROUBLE
-from hooks.plugin import explain, explain_import, how_to_install, missing_packages
+from hooks.plugin import explain, explain_import, package_problem
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
@@ -50,9 +50,9 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
     if chosen.command is None:
         parser.print_help()
         return 2
-    missing = missing_packages()
-    if missing and chosen.command not in ("install", "demo"):
-        return _fail(how_to_install(entry, missing), chosen)
+    problem = package_problem(entry)
+    if problem and chosen.command not in ("install", "demo"):
+        return _fail(problem, chosen)
     try:
         return int(chosen.run(chosen))
     except KeyboardInterrupt:

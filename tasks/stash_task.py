@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from common.env import Env
 from common.redaction import Redactor
 from hooks.plugin import explain
 from stash.client import StashClient
@@ -20,7 +21,7 @@ from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.bootstrap import make_ready
-from worker.config_provider import StashConfigProvider
+from worker.page_defaults import PageDefaults
 
 #: Lines of details that go into Stash's log.
 _MOST_LINES = 200
@@ -67,7 +68,7 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
     with suppress(TransientError, PermanentError):
-        StashConfigProvider(stash, data_dir, redactor).show_defaults(stash.plugin_settings())
+        PageDefaults(stash, data_dir, Env()).look(stash.plugin_settings())
     progress(1.0)
     answer = redactor.clean(result.to_dict())
     log("info" if result.ok else "warning", answer["summary"])
@@ -80,6 +81,6 @@ def _report(done: int, left: int) -> None:
 
 
 def _fail(text: str) -> int:
-    log("error", text)
+    """Report a failure; Stash logs it, so no line of ours does."""
     write_response(error=text)
     return 1

@@ -269,6 +269,32 @@ def test_a_save_after_the_upgrade_brings_everything_along(tmp_path: Path, home: 
     harness.check()
 
 
+def test_a_folder_that_the_variable_names_later_gets_the_files_and_back(
+    tmp_path: Path, home: Path
+) -> None:
+    """README, "Backup and moving"."""
+    stash, there = tmp_path / "stash", tmp_path / "there"
+    for step, (data_dir, variable) in enumerate(
+        [(stash / IN_CONFIG, ""), (there, str(there)), (stash / IN_CONFIG, "")]
+    ):
+        with ProcessHarness(
+            stash,
+            data_dir=data_dir,
+            plugins=stash / "plugins" if step else None,
+            keeps_note=True,
+            env={"STASH_PLUGIN_DATA": variable, "HOME": str(home)},
+        ) as harness:
+            scene, item = harness.pair()
+            harness.save(scene, f"Saved {step}")
+            harness.wait_for_title(item, f"Saved {step}")
+            harness.wait_for_empty_queue()
+            markers = [place / "installed.json" for place in (stash / IN_CONFIG, there)]
+            assert [file.exists() for file in markers] == [step != 1, step == 1]
+        harness.check()
+    steps = [step["step"] for step in layout.load(str(stash / IN_CONFIG))["steps"]]
+    assert "moved" in steps
+
+
 def test_two_stashes_with_one_home_sync_to_their_own_plex(tmp_path: Path, home: Path) -> None:
     """Their scenes have the same ids: an edit of one was answered from the other's records."""
     env = {"STASH_PLUGIN_DATA": "", "HOME": str(home)}
