@@ -37,17 +37,21 @@ def host_queue_package() -> None:
         loaded.__path__ = [os.path.join(HERE, "queue")]
 
 
-def get_plugin_data_dir() -> str:
+def get_plugin_data_dir(server: "dict[str, Any] | None" = None) -> str:
     """Return the data directory and create it if it is missing.
 
-    README, "Where things are kept", lists the candidates.
+    README, "Where things are kept", says where it is.
+
+    Args:
+        server: `server_connection` of the input, which names the Stash. Default: the Stash that the
+            last hook came from.
 
     Raises:
-        OSError: No candidate is writable.
+        OSError: It can't be created or written.
     """
     from common.data_dir import plugin_data_dir
 
-    return plugin_data_dir(HERE)
+    return plugin_data_dir(HERE, server)
 
 
 def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":
@@ -60,16 +64,19 @@ def extract_config_from_input(input_data: "dict[str, Any]") -> "dict[str, Any]":
     return add_environment(carried_settings(input_data), os.environ)
 
 
-def initialize(config_dict: "dict[str, Any] | None" = None) -> None:
+def initialize(
+    config_dict: "dict[str, Any] | None" = None, server: "dict[str, Any] | None" = None
+) -> None:
     """Open the data directory, the queue and the sync timestamps.
 
     The first input calls this.
 
     Args:
         config_dict: Settings from the input, for the worker. A hook has no time to validate them.
+        server: `server_connection` of the input.
 
     Raises:
-        OSError: No data directory is writable.
+        OSError: The data directory can't be written.
     """
     global _session
     host_queue_package()
@@ -77,7 +84,8 @@ def initialize(config_dict: "dict[str, Any] | None" = None) -> None:
     from queue.operations import load_sync_timestamps
 
     shutdown()
-    _session = HookSession(get_plugin_data_dir(), config_dict or {}, load_sync_timestamps)
+    data_dir = get_plugin_data_dir(server)
+    _session = HookSession(data_dir, config_dict or {}, load_sync_timestamps, HERE, server)
 
 
 def handle_hook(hook_context: "dict[str, Any]") -> "dict[str, Any]":
@@ -151,7 +159,9 @@ def _install(input_data: "dict[str, Any]") -> int:
     status = run_install_task()
     if status == 0:  # edits may be queued since the first save
         try:
-            wake_worker(get_plugin_data_dir(), sys.modules[__name__], input_data, {})
+            server = input_data.get("server_connection")
+            data_dir = get_plugin_data_dir(server if isinstance(server, dict) else None)
+            wake_worker(data_dir, sys.modules[__name__], input_data, {})
         except OSError:  # the next save tries again and logs the reason
             return status
     return status

@@ -27,6 +27,10 @@ class Timing:
     rejected_retry: float = 600.0
     #: between two heartbeats
     heartbeat: float = 30.0
+    #: for which the settings page must rest before absent defaults are written there again
+    page_rest: float = 60.0
+    #: between two questions to Stash whether PlexSync is still there and enabled
+    presence: float = 20.0
     #: for which the settings, or the index, count as fresh when a job comes in
     settings_fresh: float = 5.0
     index_fresh: float = 60.0

@@ -151,10 +151,11 @@ def replace_private(path: str, text: str, *, durable: bool = False) -> None:
             os.unlink(temporary)
         raise
     if durable and os.name == "posix":  # fsync the name too; Windows can't open folders
-        _sync_folder(os.path.dirname(path))
+        sync(os.path.dirname(path))
 
 
-def _sync_folder(path: str) -> None:
+def sync(path: str) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,6 +21,22 @@ _JOURNAL_SIZE_LIMIT = 4_194_304
 _MIN_FREE_PAGES = 256
 
 
+class NewerSchema(ValueError):
+    """Signal that a newer version of PlexSync has written this file, which is left alone."""
+
+    def __init__(self, name: str, version: int, known: int) -> None:
+        """Say what to do.
+
+        Args:
+            version: the schema of the file.
+            known: the newest schema that this version knows.
+        """
+        super().__init__(
+            f"{name} has schema {version}, and this PlexSync knows {known}: a newer PlexSync"
+            " has used this data directory. Install that version again"
+        )
+
+
 def connect(
     path: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False
 ) -> sqlite3.Connection:

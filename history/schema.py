@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from common.sqlite import write
+from common.sqlite import NewerSchema, write
+
+__all__ = ["VERSION", "NewerSchema", "migrate"]
 
 #: Version of the schema: the number of steps.
 VERSION = 2
@@ -42,10 +44,6 @@ _STEPS: tuple[tuple[str, ...], ...] = (
 )
 
 
-class NewerSchema(ValueError):
-    """Signal that a newer version of PlexSync has written this file."""
-
-
 def migrate(connection: sqlite3.Connection, now: float) -> None:
     """Bring the tables up to date, each step in a transaction of its own.
 
@@ -57,10 +55,7 @@ def migrate(connection: sqlite3.Connection, now: float) -> None:
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
-        raise NewerSchema(
-            f"history.db has schema {version}, and this PlexSync knows {VERSION}: a newer PlexSync"
-            " has used this data directory. Install that version again"
-        )
+        raise NewerSchema("history.db", version, VERSION)
     for step in range(version, VERSION):
         with write(connection):
             if connection.execute("PRAGMA user_version").fetchone()[0] > step:

@@ -5,6 +5,7 @@ Every failure ends as one line that says what happened and what to do.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import time
@@ -50,9 +51,9 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
     if "mode" in arguments:
         if sys.version_info < entry.OLDEST_PYTHON:
             return _fail(entry.explain_python())
-        missing = missing_packages() if arguments["mode"] != INSTALL else []
-        if missing:
-            return _fail(how_to_install(entry, missing))
+        problem = package_problem(entry) if arguments["mode"] != INSTALL else None
+        if problem:
+            return _fail(problem)
         try:
             return run_task(input_data)
         except ImportError as error:
@@ -71,8 +72,61 @@ def why_not_to_work(entry: ModuleType) -> str | None:
     """Return in one line why this Python can't run tasks and the worker, or None."""
     if sys.version_info < entry.OLDEST_PYTHON:
         return str(entry.explain_python())
+    return package_problem(entry)
+
+
+def outdated_packages(entry: ModuleType) -> list[str]:
+    """Return the installed packages that this version of PlexSync can't use, with what it needs.
+
+    Only those that *Install dependencies* installed: the folder names their versions.
+    """
+    try:
+        found = os.listdir(entry.DEPENDENCIES)
+        with open(os.path.join(entry.HERE, "requirements.txt"), encoding="utf-8") as file:
+            lines = file.readlines()
+    except OSError:
+        return []
+    versions = {}
+    for folder in found:
+        name, _, rest = folder.partition("-")
+        if rest.endswith(".dist-info"):
+            versions[_plain(name)] = rest[: -len(".dist-info")]
+    outdated = []
+    for line in lines:
+        needed = line.partition("#")[0].strip()
+        name, _, limits = needed.partition(">=")
+        version = versions.get(_plain(name))
+        lowest, _, highest = limits.partition(",<")
+        if version and not _numbers(lowest) <= _numbers(version) < _numbers(highest or "9999"):
+            outdated.append(f"{name} {version} (needed: {limits and '>='}{limits})")
+    return outdated
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
+
+
+def _numbers(version: str) -> list[int]:
+    parts = version.split(".")
+    return [int(part) for part in parts if part.isdecimal()]
+
+
+def how_to_update(entry: ModuleType, outdated: list[str]) -> str:
+    """Return a one-line instruction for packages of the wrong version."""
+    return (
+        f"this version of PlexSync needs other Python packages: {', '.join(outdated)}. Run the"
+        " task Install dependencies, or in a shell:"
+        f" {sys.executable or 'python3'} {entry.SCRIPT} install"
+    )
+
+
+def package_problem(entry: ModuleType) -> str | None:
+    """Return what is wrong with the installed packages and what to do, in one line, or None."""
     missing = missing_packages()
-    return how_to_install(entry, missing) if missing else None
+    if missing:
+        return how_to_install(entry, missing)
+    outdated = outdated_packages(entry)
+    return how_to_update(entry, outdated) if outdated else None
 
 
 def how_to_install(entry: ModuleType, missing: list[str]) -> str:
@@ -95,12 +149,15 @@ def explain_import(entry: ModuleType, error: ImportError) -> str:
 def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
     """Queue the event; return the exit status."""
     try:
-        entry.initialize(carried_settings(input_data))
+        entry.initialize(carried_settings(input_data), _server(input_data))
         response = entry.handle_hook(hook_context)
     except EventError as error:
         return _fail(str(error))
     except (OSError, sqlite3.Error) as error:
-        return _fail(f"this edit could not be queued: {explain(error)} Then save the scene again")
+        return _fail(
+            f"this edit could not be queued: {explain(error)} Then save the scene again, or wait:"
+            " PlexSync finds the edit when it next compares Stash and Plex"
+        )
     except Exception as error:  # noqa: BLE001 - the user never sees a traceback
         return _fail(
             f"this edit could not be queued: {type(error).__name__}: {error}. Please report this"
@@ -151,14 +208,19 @@ def wake_worker(
     Raises:
         OSError: the worker could not be started.
     """
-    server = input_data.get("server_connection")
-    if isinstance(server, dict):
+    server = _server(input_data)
+    if server is not None:
         save_connection(data_dir, StashConnection(server, settings))
     if ensure_worker(data_dir, entry.SCRIPT) == SILENT:
         log(
             "warning",
             f"PlexSync's worker makes no progress; edits are kept. Its log is in {data_dir}",
         )
+
+
+def _server(input_data: dict[str, Any]) -> dict[str, Any] | None:
+    server = input_data.get("server_connection")
+    return server if isinstance(server, dict) else None
 
 
 def explain(error: Exception) -> str:
@@ -179,11 +241,14 @@ def explain(error: Exception) -> str:
             " Give it to the user that runs Stash (chown -R), or rename it."
         )
     if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror} ({error.filename}). Give Stash's user the right to write there."
+        return (
+            f"{error.strerror} ({error.filename}). Give Stash's user the right to write there, or"
+            " set STASH_PLUGIN_DATA to a folder that it can write."
+        )
     return f"{type(error).__name__}: {text}."
 
 
 def _fail(text: str) -> int:
-    log("error", text)
+    """Report a failure; Stash logs it, so no line of ours does."""
     write_response(error=text)
     return 1

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
+from common.data_dir import HERE, old_places
+from common.layout import is_ready
 from hooks.events import RELATED, RELATED_DESTROYED, SCENE_CREATE, SCENE_UPDATE, read_event
 from hooks.handlers import on_related_destroyed, on_related_update, on_scene_update
-from queue.inbox import Inbox
+from queue.inbox import QUEUE_DIR, Inbox
 from queue.models import CREATED
 from queue.operations import enqueue, load_sync_timestamps
+from queue.spool import spool
 from queue.timestamps import LazyTimestamps
 
 TYPE_CHECKING = False
@@ -28,16 +33,22 @@ class HookSession:
         data_dir: str,
         settings: dict[str, Any],
         load_timestamps: Loader = load_sync_timestamps,
+        plugin_dir: str = HERE,
+        server: dict[str, Any] | None = None,
     ) -> None:
         """Create a session without opening files.
 
         Args:
             settings: the settings in the input, for the worker.
             load_timestamps: reads all sync timestamps where one can't be looked up alone.
+            plugin_dir: the plugin's folder.
+            server: `server_connection` of the input.
         """
         self.data_dir = data_dir
         self.settings = settings
         self.sync_timestamps = LazyTimestamps(data_dir, load_timestamps)
+        self._plugin_dir = plugin_dir
+        self._server = server
         self._inbox: Inbox | None = None
 
     def handle(self, hook_context: object) -> dict[str, Any]:
@@ -63,12 +74,16 @@ class HookSession:
         return {"scene_id": object_id, "queued": True}
 
     def put(self, job: SyncJob, /) -> int | None:
-        """Add a job to the queue's inbox.
+        """Add a job to the queue's inbox; spool it while the data directory is not up to date.
 
         Raises:
             OSError, sqlite3.Error: the queue can't be written.
         """
         if self._inbox is None:
+            others = old_places(self.data_dir, self._plugin_dir, self._server)
+            if not is_ready(self.data_dir, others):
+                spool(os.path.join(self.data_dir, QUEUE_DIR), job)
+                return None
             self._inbox = Inbox(self.data_dir)
         return self._inbox.put(job)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.files import make_private_dir
 from common.redaction import cleaned
-from common.sqlite import connect, shrink, write
+from common.sqlite import NewerSchema, connect, shrink, write
 from common.texts import cut
 from queue.models import SyncJob
 from queue.recovery import mark_salvaged, readable_rows, to_salvage
@@ -60,6 +60,7 @@ class DeadLetterQueue:
             now: returns epoch seconds.
 
         Raises:
+            NewerSchema: a newer PlexSync has written it.
             sqlite3.Error: not a database, or locked for too long.
             OSError: the file can't be written.
         """
@@ -225,7 +226,10 @@ class DeadLetterQueue:
 
 
 def _install(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA user_version").fetchone()[0] >= _VERSION:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > _VERSION:
+        raise NewerSchema(DATABASE, version, _VERSION)
+    if version == _VERSION:
         return
     with write(connection):
         for statement in _SCHEMA:

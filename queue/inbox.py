@@ -52,7 +52,8 @@ class Inbox:
         """Add `job`, or merge it into the waiting job of its key; it is on disk on return.
 
         Returns:
-            The row id, or None if the job was spooled.
+            The row id, or None if the job was spooled: the database is locked, slow or damaged, or
+            a newer PlexSync has written it.
 
         Raises:
             OSError: the job could not be written.

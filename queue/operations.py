@@ -110,9 +110,11 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
     Args:
         queue_path: the queue's folder, its database file, or the data directory.
     """
-    file = _database(os.fspath(queue_path))
+    path = os.fspath(queue_path)
+    file = _database(path)
     if file is None:
-        return dict.fromkeys(table.COUNTS, 0)
+        nothing = dict.fromkeys(table.COUNTS, 0)
+        return {**nothing, "pending": sum(len(spooled(folder)) for folder in _folders(path))}
     waiting = len(spooled(os.path.dirname(file)))  # before: an import meanwhile hides no job
     connection = sqlite3.connect(file)
     try:
@@ -127,6 +129,10 @@ def get_stats(queue_path: str | os.PathLike[str]) -> dict[str, int]:
     return counts
 
 
+def _folders(path: str) -> tuple[str, str]:
+    return path, os.path.join(path, QUEUE_DIR)
+
+
 def _database(path: str) -> str | None:
-    candidates = (path, os.path.join(path, DATABASE), os.path.join(path, QUEUE_DIR, DATABASE))
+    candidates = (path, *(os.path.join(folder, DATABASE) for folder in _folders(path)))
     return next((file for file in candidates if os.path.isfile(file)), None)

@@ -69,7 +69,7 @@ def quarantine_database(database: str) -> str:
     os.close(open_private(guard, os.O_WRONLY | os.O_CREAT))
     os.utime(guard)
     try:
-        return _rename(database)
+        return rename_database(database)
     finally:
         os.unlink(guard)
 
@@ -100,7 +100,8 @@ def wait_for_recovery(database: str, timeout: float) -> None:
         time.sleep(0.005)
 
 
-def _rename(database: str) -> str:
+def rename_database(database: str) -> str:
+    """Rename a database that can't be used, with its WAL files; return its new name."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     _rename_side_files(database, stamp)  # first: a new database must not use the old WAL file
     target = quarantine(database, stamp)

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 
-from common.sqlite import write
+from common.sqlite import NewerSchema, write
 from queue.models import (
     BULK,
     DEATHS,
@@ -93,8 +93,15 @@ def is_unreadable(error: BaseException) -> bool:
 
 
 def install(connection: sqlite3.Connection) -> None:
-    """Create the table and its indexes if they are missing."""
-    if is_installed(connection):
+    """Create the table and its indexes if they are missing.
+
+    Raises:
+        NewerSchema: a newer PlexSync has written it; it is left alone.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > _VERSION:
+        raise NewerSchema("the queue", version, _VERSION)
+    if version == _VERSION:
         return
     with write(connection):
         connection.execute(_CREATE_TABLE)

@@ -1,4 +1,4 @@
-"""Query Stash's GraphQL API. Queries are constant; values are passed as variables."""
+"""Query Stash's GraphQL API. Queries hold no values; these are passed as variables."""
 
 from __future__ import annotations
 
@@ -44,9 +44,8 @@ SCENE_FIELDS = """
     files { path size } paths { screenshot }
 """
 _FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FIELDS} }} }}"
-_FIND_SCENES = f"""
-query PlexSyncScenes($ids: [ID!]) {{ findScenes(ids: $ids) {{ scenes {{ {SCENE_FIELDS} }} }} }}
-"""
+#: Scenes of one request by id.
+_MOST_BY_ID = 20
 _LATEST = f"""
 query PlexSyncLatest($page: Int!, $per_page: Int!) {{
   findScenes(filter: {{page: $page, per_page: $per_page, sort: "updated_at", direction: DESC}}) {{
@@ -65,6 +64,19 @@ query {name}($filter: SceneFilterType!, $per_page: Int!) {{
   }}
 }}
 """
+
+
+def _find_scenes_query(count: int) -> str:
+    """Return a query for several scenes by id; one that does not exist is null.
+
+    With `findScenes(ids: …)`, Stash answers for none and logs an error if one does not exist.
+    """
+    names = [f"$id{number}: ID!" for number in range(count)]
+    fields = [f"s{number}: findScene(id: $id{number}) {{ ...S }}" for number in range(count)]
+    return (
+        f"query PlexSyncScenes({', '.join(names)}) {{ {' '.join(fields)} }}"
+        f" fragment S on Scene {{ {SCENE_FIELDS} }}"
+    )
 
 
 _SCENES = _listing("PlexSyncPage", SCENE_FIELDS)
@@ -99,6 +111,7 @@ query PlexSyncSettings($ids: [ID!]) {
   configuration { plugins(include: $ids) general { stashes { path } } }
 }
 """
+_PLUGINS = "query PlexSyncPlugins { plugins { id enabled } }"
 _API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
 _VERSION = "query PlexSyncVersion { version { version } }"
 
@@ -161,15 +174,16 @@ class StashClient:
             return None if data["findScene"] is None else read_scene(data["findScene"])
 
     def find_scenes(self, scene_ids: list[int]) -> list[Scene]:
-        """Return the current state of several scenes with one query.
-
-        Raises:
-            StashUnavailable: also if one scene does not exist: Stash then fails the whole query.
-            StashRefused, StashQueryError
-        """
-        data = self.query(_FIND_SCENES, {"ids": [str(scene_id) for scene_id in scene_ids]})
-        with _parsing_response():
-            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+        """Return the current state of several scenes; those that do not exist are left out."""
+        found = []
+        for start in range(0, len(scene_ids), _MOST_BY_ID):
+            some = scene_ids[start : start + _MOST_BY_ID]
+            variables = {f"id{number}": str(scene_id) for number, scene_id in enumerate(some)}
+            data = self.query(_find_scenes_query(len(some)), variables)
+            with _parsing_response():
+                scenes = (data[f"s{number}"] for number in range(len(some)))
+                found += [read_scene(scene) for scene in scenes if scene is not None]
+        return found
 
     def page_after(
         self, scene_id: int, size: int, scene_filter: dict[str, Any] | None = None
@@ -270,6 +284,13 @@ class StashClient:
     def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
         """Replace all of the plugin's settings; Stash can't change a single one."""
         self.query(_CONFIGURE, {"id": plugin_id, "settings": settings})
+
+    def is_plugin_enabled(self, plugin_id: str = PLUGIN_ID) -> bool | None:
+        """Return whether a plugin is enabled; None if Stash does not have it."""
+        data = self.query(_PLUGINS)
+        with _parsing_response():
+            states = {one["id"]: bool(one["enabled"]) for one in data["plugins"] or ()}
+            return states.get(plugin_id)
 
     def fetch_cover(self, scene: Scene, etag: str = "") -> Cover:
         """Return the scene's cover.

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 
+from common.data_dir import CONNECTION_FILE as FILE
 from common.files import read_private, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FILE = "connection.json"
 # Stash reports the address it listens on. These mean "all interfaces"; connect to loopback instead.
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}
 

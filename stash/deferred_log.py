@@ -21,22 +21,47 @@ FILE = "notices.jsonl"
 _MAX_SIZE = 32_768
 
 
-def defer_log_line(data_dir: str, level: str, text: str) -> None:
+def defer_log_line(data_dir: str, level: str, text: str, *, passing: bool = False) -> None:
     """Save a line for the next hook or task.
 
     If the folder is not writable, the line is dropped; the worker's log has it.
+
+    Args:
+        passing: the line is withdrawn once its cause is gone.
     """
     path = os.path.join(data_dir, FILE)
     try:
         if not os.path.exists(path) or os.stat(path).st_size < _MAX_SIZE:
-            append_private(path, json.dumps([level, text]) + "\n")
+            line = [level, text, "passing"] if passing else [level, text]
+            append_private(path, json.dumps(line) + "\n")
+    except OSError:
+        return
+
+
+def withdraw_passing_lines(data_dir: str) -> None:
+    """Remove the lines whose cause is gone; a folder that is not writable keeps them."""
+    path = os.path.join(data_dir, FILE)
+    try:
+        for line in _take_lines(path):
+            if not line.endswith(', "passing"]\n'):
+                append_private(path, line)
     except OSError:
         return
 
 
 def take_deferred_lines(data_dir: str) -> Iterator[tuple[str, str]]:
     """Yield (level, text) of the saved lines and remove them; only one process gets each line."""
-    path = os.path.join(data_dir, FILE)
+    for line in _take_lines(os.path.join(data_dir, FILE)):
+        try:
+            level, text, *passing = json.loads(line)
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if isinstance(level, str) and level in LEVELS and passing in ([], ["passing"]):
+            yield level, str(text)
+
+
+def _take_lines(path: str) -> list[str]:
+    """Return the saved lines and remove the file."""
     claimed = f"{path}.{os.getpid()}.tmp"
     try:
         os.rename(path, claimed)
@@ -44,11 +69,5 @@ def take_deferred_lines(data_dir: str) -> Iterator[tuple[str, str]]:
             lines = file.readlines()
         os.unlink(claimed)
     except OSError:
-        return
-    for line in lines:
-        try:
-            level, text = json.loads(line)
-        except (ValueError, TypeError, RecursionError):
-            continue
-        if isinstance(level, str) and level in LEVELS:
-            yield level, str(text)
+        return []
+    return lines

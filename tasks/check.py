@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import random
 import sqlite3
@@ -18,6 +19,7 @@ from plex.matcher import AmbiguousMatch
 from plex.paths import name_of, normalize
 from stash.records import Scene
 from tasks.context import Context, Result
+from tasks.copies import other_copies
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.bootstrap import open_readonly
 from worker.job_runner import JobRunner
@@ -84,6 +86,13 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     yield "Stash"
     version = context.stash.check()
     findings.add("Stash", f"{version}, {context.stash.scene_count()} scenes", version)
+    others = other_copies(context.data_dir, os.path.dirname(context.entry))
+    if others:
+        findings.add("Other PlexSync", ", ".join(others), others)
+        findings.notes.append(
+            f"another plugin with the id PlexSync is in {', '.join(others)}, and Stash loads only"
+            " one of the two: uninstall that one"
+        )
     yield "Settings"
     config = context.config()
     findings.add(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from common.files import make_private_dir
 from common.texts import one_line
 from history.records import TROUBLE
-from hooks.plugin import explain, explain_import, how_to_install, missing_packages
+from hooks.plugin import explain, explain_import, package_problem
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
@@ -53,9 +53,9 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
     if chosen.command is None:
         parser.print_help()
         return 2
-    missing = missing_packages()
-    if missing and chosen.command not in ("install", "demo"):
-        return _fail(how_to_install(entry, missing), chosen)
+    problem = package_problem(entry)
+    if problem and chosen.command not in ("install", "demo"):
+        return _fail(problem, chosen)
     try:
         return int(chosen.run(chosen))
     except KeyboardInterrupt:
@@ -183,9 +183,10 @@ def _operate(chosen: argparse.Namespace) -> int:
 def _context(chosen: argparse.Namespace) -> Context:
     from common.redaction import Redactor
     from tasks.context import Context
-    from worker.bootstrap import open_stash
+    from worker.bootstrap import make_ready, open_stash
 
     data_dir, console, redactor = _data_dir(chosen), Console(), Redactor()
+    make_ready(data_dir, chosen.entry.SCRIPT, console.notify)
     redactor.add(os.environ.get("PLEX_TOKEN"))
     stash = open_stash(data_dir, redactor)
     return Context(data_dir, chosen.entry.SCRIPT, stash, redactor, console.progress, console.notify)
@@ -208,6 +209,7 @@ def _worker(chosen: argparse.Namespace) -> int:
         successor=chosen.successor,
         idle_timeout=chosen.idle_timeout,
         rest=chosen.rest,
+        entry=chosen.entry.SCRIPT,
     )
 
 

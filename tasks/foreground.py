@@ -82,9 +82,10 @@ def _run_here(
         mark_unfinished(data_dir)
         with suppress(OSError):  # the next hook or task starts a worker
             start_successor(data_dir, entry)
-        with build_worker(data_dir, lock, tell=tell) as worker:
+        with build_worker(data_dir, lock, tell=tell, entry=entry) as worker:
             worker.run_until(command_id, progress)
-            has_work, reason = worker.has_work(), worker.health.obstacle()
+            has_work = worker.has_work()
+            reason = worker.presence.reason or worker.health.obstacle()
         if not (has_work or lock.is_lost()):
             mark_finished(data_dir)
     finally:

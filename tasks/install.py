@@ -83,8 +83,7 @@ def run_install_task() -> int:
     progress(0.0)
     status, document = _install(report)
     if status:
-        log("error", document["error"])
-        write_response(error=document["error"])
+        write_response(error=document["error"])  # Stash logs it
     else:
         progress(1.0)
         log("info", document["result"])

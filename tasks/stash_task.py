@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from common.env import Env
 from common.redaction import Redactor
 from hooks.plugin import explain
 from stash.client import StashClient
@@ -19,7 +20,8 @@ from stash.settings import carried_settings
 from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
-from worker.config_provider import StashConfigProvider
+from worker.bootstrap import make_ready
+from worker.page_defaults import PageDefaults
 from worker.process import ensure_worker_if_unfinished
 
 #: Lines of details that go into Stash's log.
@@ -56,9 +58,10 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     server = input_data.get("server_connection")
     if not isinstance(server, dict):
         return _fail("the input has no server_connection: run this as a task in Stash")
-    data_dir = entry.get_plugin_data_dir()
+    data_dir = entry.get_plugin_data_dir(server)
     connection = StashConnection(server, carried_settings(input_data))
     save_connection(data_dir, connection)
+    make_ready(data_dir, entry.SCRIPT, log)
     for level, text in take_deferred_lines(data_dir):
         log(level, text)
     stash = StashClient(lambda: connection, redactor=redactor)
@@ -72,7 +75,7 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
     with suppress(TransientError, PermanentError):
-        StashConfigProvider(stash, data_dir, redactor).show_defaults(stash.plugin_settings())
+        PageDefaults(stash, data_dir, Env()).look(stash.plugin_settings())
     progress(1.0)
     answer = redactor.clean(result.to_dict())
     log("info" if result.ok else "warning", answer["summary"])
@@ -85,6 +88,6 @@ def _report(done: int, left: int) -> None:
 
 
 def _fail(text: str) -> int:
-    log("error", text)
+    """Report a failure; Stash logs it, so no line of ours does."""
     write_response(error=text)
     return 1

@@ -156,7 +156,7 @@ class Batches:
         if self._parts.stash is None or len(scene_ids) < 2:
             return {}
         scenes: dict[int, Scene] = {}
-        with suppress(*OUTAGES, *REFUSALS):  # if one of them is gone, Stash returns none
+        with suppress(*OUTAGES, *REFUSALS):  # each is tried alone then
             scenes = {scene.id: scene for scene in self._parts.stash.find_scenes(scene_ids)}
         try:
             self._runner.read_ahead(scenes.values())

@@ -6,10 +6,12 @@ The one place that knows all the parts.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
+import common.layout as layout
 from common.env import Env, Timing, timing_from
 from common.files import remove_leftovers
 from common.hook_times import trim_hook_times
@@ -25,22 +27,27 @@ from queue.inbox import DATABASE as QUEUE_DATABASE
 from queue.inbox import QUEUE_DIR
 from queue.lease import remove_stale
 from queue.manager import QueueManager
-from queue.recovery import check_database
+from queue.recovery import check_database, rename_database
 from queue.spool import FOLDER as SPOOL
 from stash.client import StashClient
 from stash.connection import load_connection
 from validation.config import PlexSyncConfig
 from worker.commands import open_commands
 from worker.config_provider import StashConfigProvider
+from worker.foreign import FOREIGN
 from worker.in_hand import died_in_hand
 from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
-from worker.process import WorkerLock
+from worker.migration import OldPlaceInUse, finish, move_here
+from worker.presence import Presence
+from worker.process import SILENT_AFTER, WorkerLock, ensure_worker
 from worker.processor import SyncWorker
 from worker.reporter import NullReporter, Reporter
 from worker.upgrade import OLD_HISTORY, open_history
 
 INDEX_FILE = "index.db"
+#: Seconds between two looks at a data directory that a worker brings up to date.
+_LOOK = 0.2
 
 
 @contextmanager
@@ -52,6 +59,8 @@ def build_worker(
     idle_timeout: float | None = None,
     tell: Callable[[str, str], object] | None = None,
     after_damage: bool = False,
+    is_stopped: Callable[[], bool] = lambda: False,
+    entry: str | None = None,
 ) -> Iterator[SyncWorker]:
     """Open everything in `data_dir` and yield a worker on it that was not started.
 
@@ -60,10 +69,14 @@ def build_worker(
         idle_timeout: seconds.
         tell: where (level, text) for a person goes; default: left for the next hook or task.
         after_damage: a worker just met a damaged database, so they are checked thoroughly.
+        is_stopped: whether this process was asked to leave.
+        entry: path of `PlexSync.py`; with it, the worker leaves when PlexSync was disabled,
+            uninstalled or updated.
 
     Raises:
         ValueError: a PLEXSYNC_ variable is wrong.
         NewerSchema: a newer PlexSync has used this data directory.
+        OldPlaceInUse: it is to be moved, and a worker is still at work there.
         OSError, sqlite3.Error: a file in the data directory can't be used.
     """
     env = Env(timing_from(environ, idle_timeout))
@@ -72,7 +85,7 @@ def build_worker(
     with ExitStack() as stack:
         stack.callback(close_log, open_log(data_dir, redactor))
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
-        is_queue_damaged = _clean_up(data_dir, reporter, thorough=after_damage)
+        is_queue_damaged = _prepare(data_dir, lock, reporter, is_stopped, thorough=after_damage)
         died = died_in_hand(data_dir)
         queue = stack.enter_context(QueueManager(data_dir, auto_resume=True, died_in_hand=died))
         dlq = stack.enter_context(closing(DeadLetterQueue(data_dir, redact=redactor.redact)))
@@ -99,6 +112,7 @@ def build_worker(
             reporter=reporter,
             env=env,
             compares=True,
+            presence=Presence(None if entry is None else os.path.dirname(entry), stash, env),
         )
         stack.callback(worker.stop)
         if is_queue_damaged:
@@ -147,8 +161,52 @@ def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
     return StashClient(lambda: load_connection(data_dir), redactor=redactor)
 
 
+def make_ready(data_dir: str, entry: str, tell: Callable[[str, str], object]) -> None:
+    """Bring the data directory up to date, or wait for the worker that does.
+
+    Args:
+        entry: path of `PlexSync.py`.
+        tell: called with (level, text) of a message to the user.
+
+    Raises:
+        NewerSchema, OldPlaceInUse, OSError, sqlite3.Error: see `build_worker`.
+    """
+    end = time.monotonic() + SILENT_AFTER
+    while layout.version_of(layout.load(data_dir)) != layout.VERSION:
+        lock = WorkerLock(data_dir)
+        if lock.acquire():
+            try:
+                _prepare(data_dir, lock, Reporter(data_dir, tell=tell))
+            finally:
+                lock.release()
+            return
+        ensure_worker(data_dir, entry)  # one of another version does not do it, and leaves
+        if time.monotonic() > end:
+            raise OldPlaceInUse(f"The worker of {data_dir} does not bring it up to date; end it")
+        time.sleep(_LOOK)
+
+
+def _prepare(
+    data_dir: str,
+    lock: WorkerLock,
+    reporter: Reporter,
+    is_stopped: Callable[[], bool] = lambda: False,
+    *,
+    thorough: bool = False,
+) -> bool:
+    """Bring the data directory up to date, and quarantine what can't be used.
+
+    Returns:
+        Whether edits may have been lost with the queue's database.
+    """
+    move_here(data_dir, lock, reporter, is_stopped=is_stopped)
+    is_queue_damaged = _clean_up(data_dir, reporter, thorough=thorough)
+    finish(data_dir)
+    return is_queue_damaged
+
+
 def _clean_up(data_dir: str, reporter: Reporter, *, thorough: bool) -> bool:
-    """Remove leftovers of killed processes, and quarantine damaged databases.
+    """Remove leftovers of killed processes, and quarantine damaged and foreign databases.
 
     Returns:
         Whether edits may have been lost with the queue's database.
@@ -165,4 +223,11 @@ def _clean_up(data_dir: str, reporter: Reporter, *, thorough: bool) -> bool:
             text = f"The database {name} was damaged; it is now {moved}, and a new one is begun"
             reporter.notify_user("warning", text)
             is_queue_damaged = is_queue_damaged or name == queue_file
+    for name, what_is_foreign in FOREIGN.items():
+        file = os.path.join(data_dir, name)
+        what = what_is_foreign(file) if os.path.exists(file) else None
+        if what:
+            moved = rename_database(file)
+            text = f"{name} is another program's ({what}); it is now {moved}; a new one is begun"
+            reporter.notify_user("warning", text)
     return is_queue_damaged

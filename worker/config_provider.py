@@ -14,8 +14,9 @@ from common.redaction import Redactor
 from stash.client import StashClient
 from stash.connection import load_connection
 from stash.settings import add_environment, merge_settings
-from validation.config import PlexSyncConfig, default_settings, validate_config
-from validation.errors import PermanentError, SettingsError, TransientError
+from validation.config import PlexSyncConfig, validate_config
+from validation.errors import SettingsError
+from worker.page_defaults import PageDefaults
 
 
 class ConfigProvider:
@@ -107,7 +108,7 @@ class StashConfigProvider(ConfigProvider):
         self._data_dir = data_dir
         self._redactor = redactor
         self._environ = environ
-        self._shows_defaults = False
+        self._defaults = PageDefaults(stash, data_dir, self._env)
 
     def load(self) -> PlexSyncConfig:
         """Ask Stash for the settings and check them; see `ConfigProvider.load`."""
@@ -118,21 +119,7 @@ class StashConfigProvider(ConfigProvider):
         for key in ("plex_token", "plexToken"):
             self._redactor.add(str(settings.get(key) or "").strip())
         config, problem = validate_config({**settings, "stash_folders": folders})
-        self.show_defaults(page)
+        self._defaults.look(page)
         if config is None:
             raise SettingsError(problem)
         return config
-
-    def show_defaults(self, page: Mapping[str, Any]) -> None:
-        """Write the defaults of what is absent from Stash's page there, once per process.
-
-        Stash shows a switch that was never touched as off, whatever its default is.
-        """
-        absent = {key: value for key, value in default_settings().items() if key not in page}
-        if self._shows_defaults or not absent:
-            return
-        self._shows_defaults = True
-        try:
-            self._stash.configure_plugin({**page, **absent})
-        except (TransientError, PermanentError):  # the defaults hold all the same
-            return

@@ -60,6 +60,8 @@ class Health:
         config = self._provider.config
         if config is None or not config.enabled:
             return False
+        if not self.failing:
+            self._reporter.withdraw()
         if self._published != ALL_WELL:  # a long run must not look like an outage that is over
             self.publish()
         return True
@@ -119,6 +121,7 @@ class Health:
         self.plex.record_success()
         self.stash.record_success()
         self.failing = False
+        self._reporter.withdraw()
 
     def refused(self, error: Exception) -> None:
         """Pause all jobs: a setting or a login is wrong until a person corrects it."""
@@ -144,6 +147,7 @@ class Health:
         self._reporter.notify_user(
             "warning",
             f"{who} is down{where}: {error}. Edits are kept, and synced when it is back",
+            passing=True,
         )
 
     def obstacle(self) -> str | None:
@@ -162,7 +166,7 @@ class Health:
         """
         self.problem = problem
         self._not_before = self._env.monotonic() + self._env.timing.settings_check
-        self._reporter.notify_user("error", message or problem)
+        self._reporter.notify_user("error", message or problem, passing=True)
 
     def unexpected(self, error: Exception) -> None:
         """Log an error that should not have happened, and try again later."""

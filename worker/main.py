@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 
 from queue.operations import get_stats
 from worker.bootstrap import build_worker
+from worker.presence import MANIFEST, UNINSTALLED, UPDATED, version_in
 from worker.process import (
     SILENT_AFTER,
     SUCCESSOR_FILE,
     WorkerLock,
+    ensure_worker,
     is_held_by_task,
     is_unfinished,
     mark_disabled,
@@ -29,6 +33,9 @@ log = logging.getLogger("plexsync")
 _LOOK = 0.5
 #: Damaged databases after which the worker leaves: the disk itself must be faulty.
 _MOST_DAMAGES = 3
+#: Seconds for which an update may leave the plugin without its files, and for the last of them.
+_UPDATE = 20.0
+_UNPACKING = 2.0
 
 
 def run_worker(
@@ -38,6 +45,7 @@ def run_worker(
     successor: int | None = None,
     idle_timeout: float | None = None,
     rest: float = 0.0,
+    entry: str | None = None,
 ) -> int:
     """Run the worker of a data directory until it was idle for a while, or SIGTERM.
 
@@ -47,6 +55,7 @@ def run_worker(
             worker of another version, or of a task; then work if anything is left to do.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
         rest: seconds to wait first, with the lock held, as the plugin was switched off just now.
+        entry: path of `PlexSync.py`; see `worker.bootstrap.build_worker`.
 
     Returns:
         The exit status: 0, also when another worker is there already.
@@ -68,13 +77,16 @@ def run_worker(
     while lock.acquire() and not asked_to_stop.is_set():
         lock.sign()
         mark_unfinished(data_dir)
-        worker = _work(data_dir, lock, asked_to_stop, idle_timeout, damages > 0)
+        worker = _work(data_dir, lock, asked_to_stop, idle_timeout, damages > 0, entry)
         damages += worker.damage is not None
+        absent = worker.presence.reason
         is_left = asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES
-        if not (is_left or worker.damage or lock.is_lost()):
+        if not (is_left or absent or worker.damage or lock.is_lost()):
             mark_finished(data_dir)
         lock.release()
-        if is_left:
+        if entry is not None and absent in (UPDATED, UNINSTALLED):
+            _hand_over(data_dir, entry, asked_to_stop)
+        if is_left or absent is not None:
             break
         # A hook that saw the lock held wrote its job before: check once more, now that it is free.
         if worker.damage is None and not _anything_waits(data_dir):
@@ -100,6 +112,21 @@ def _succeed(
     return False
 
 
+def _hand_over(data_dir: str, entry: str, asked_to_stop: threading.Event) -> None:
+    """Start a worker of the version that was installed, if anything waits.
+
+    An update removes the files one by one, then unpacks the new ones.
+    """
+    needed = [os.path.join(os.path.dirname(entry), name) for name in (MANIFEST, "worker/main.py")]
+    end = time.monotonic() + _UPDATE
+    while not asked_to_stop.wait(_LOOK) and time.monotonic() < end:
+        if all(version_in(file) if file == needed[0] else os.path.exists(file) for file in needed):
+            asked_to_stop.wait(_UNPACKING)
+            if _anything_waits(data_dir):
+                ensure_worker(data_dir, entry)
+            return
+
+
 def _anything_waits(data_dir: str) -> bool:
     try:
         return get_stats(data_dir)["pending"] > 0
@@ -113,10 +140,16 @@ def _work(
     asked_to_stop: threading.Event,
     idle_timeout: float | None,
     after_damage: bool,
+    entry: str | None,
 ) -> SyncWorker:
     """Run a worker's thread to its end; return the worker, closed."""
     with build_worker(
-        data_dir, lock, idle_timeout=idle_timeout, after_damage=after_damage
+        data_dir,
+        lock,
+        idle_timeout=idle_timeout,
+        after_damage=after_damage,
+        is_stopped=asked_to_stop.is_set,
+        entry=entry,
     ) as worker:
         log.info("Worker started")
         worker.start()
@@ -128,7 +161,8 @@ def _work(
         (mark_disabled if disabled else mark_enabled)(data_dir)
         log.info(
             "Worker ends: %s",
-            "switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle",
+            worker.presence.reason
+            or ("switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle"),
         )
     return worker
 

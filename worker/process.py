@@ -235,12 +235,22 @@ def _signature(data_dir: str) -> tuple[int | None, str, str]:
 
 
 def other_version(data_dir: str) -> int | None:
-    """Return the process id of a worker of another version that holds the lock, or None.
+    """Return the process id of a worker of another version that holds the lock, or None."""
+    pid, version, _ = _signature(data_dir)
+    return None if version == VERSION else _holder(data_dir, pid)
+
+
+def lock_holder(data_dir: str) -> int | None:
+    """Return the process id of the worker that holds the lock, or None.
 
     Only where /proc shows that it does: the id that it wrote down may be another process's by now.
     """
-    pid, version, _ = _signature(data_dir)
-    if pid is None or version == VERSION:
+    return _holder(data_dir, worker_pid(data_dir))
+
+
+def _holder(data_dir: str, pid: int | None) -> int | None:
+    """Return a process id if it is that of a worker that holds the lock, else None."""
+    if pid is None:
         return None
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:

@@ -36,6 +36,7 @@ from worker.in_hand import InHand
 from worker.job_runner import JobRunner
 from worker.maintenance import Maintenance
 from worker.parts import Heartbeat, Parts
+from worker.presence import Presence
 from worker.process import WorkerLock
 from worker.reconcile.adoption import Adoption
 from worker.reconcile.passes import Passes
@@ -77,6 +78,7 @@ class SyncWorker:
         reporter: Reporter | None = None,
         env: Env | None = None,
         compares: bool = False,
+        presence: Presence | None = None,
     ) -> None:
         """Build the parts that were not handed in; start nothing yet.
 
@@ -89,6 +91,7 @@ class SyncWorker:
             commands: of tasks and the command line; None: there are none.
             lock: gets a heartbeat.
             compares: compare all scenes again and again, not only those with a job.
+            presence: notices that PlexSync was disabled, uninstalled or updated; None: nobody does.
         """
         self.queue = queue
         self.dlq = dlq
@@ -97,6 +100,7 @@ class SyncWorker:
         env = self._env = env or Env()
         if config is not None:
             config = config.model_copy(update={"max_retries": max_retries})
+        self.presence = presence or Presence(None, None, env)
         self._provider = provider or ConfigProvider(config, env)
         history = history or History(now=env.time)
         plex = plex or PlexSession(FileIndex(), env, history=history)
@@ -160,7 +164,7 @@ class SyncWorker:
         return self.batches.done
 
     def run(self) -> None:
-        """Work in this thread until `stop`, an idle while, or the plugin is switched off."""
+        """Work in this thread until `stop`, an idle while, or the plugin is off or gone."""
         self._guarded(self._begin)
         self._idle_since = None
         while self._may_go_on() and not self._idle_for_long():
@@ -237,7 +241,9 @@ class SyncWorker:
     def _may_go_on(self) -> bool:
         if self._stop.is_set() or self.disabled or self.damage:
             return False
-        return not (self.queue.replaced or self._parts.heartbeat.is_lost())
+        if self.queue.replaced or self._parts.heartbeat.is_lost():
+            return False
+        return self.presence.check()
 
     def _idle_for_long(self) -> bool:
         since = self._idle_since
@@ -375,7 +381,7 @@ class SyncWorker:
         while (left := end - self._env.monotonic()) > 0:
             self._parts.heartbeat.beat()
             self.health.publish()
-            if self._env.wait(self._stop, min(poll, left)):
+            if self._env.wait(self._stop, min(poll, left)) or self.presence.due_in() <= 0:
                 return
             if unless_changed is not None and self.queue.version() != unless_changed:
                 return

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from common.redaction import Redactor
 from common.texts import cut
-from stash.deferred_log import defer_log_line
+from stash.deferred_log import defer_log_line, withdraw_passing_lines
 
 log = logging.getLogger("plexsync")
 _LEVELS = {
@@ -48,6 +48,8 @@ class Reporter:
         self._clock = clock
         self._logged: dict[str, float] = {}
         self._notified: dict[str, float] = {}
+        self._passing: set[str] = set()
+        self._may_withdraw = True  # an earlier worker may have left such lines
 
     def log(self, level: str, text: str) -> None:
         """Write one line to the log, whatever line breaks a file's name has."""
@@ -55,16 +57,34 @@ class Reporter:
         if self._is_due(self._logged, text, LOG_AGAIN):
             log.log(_LEVELS[level], "%s", text)
 
-    def notify_user(self, level: str, text: str) -> None:
-        """Write a line to the log and to Stash's log: a person should act on it."""
+    def notify_user(self, level: str, text: str, *, passing: bool = False) -> None:
+        """Write a line to the log and to Stash's log: a person should act on it.
+
+        Args:
+            passing: nobody needs to read it any more after `withdraw`.
+        """
         self.log(level, text)
         if not self._is_due(self._notified, text, NOTIFY_AGAIN):
             return
+        if passing:
+            self._passing.add(text)
+            self._may_withdraw = True
         text = cut(self._redactor.redact(text))
         if self._tell is not None:
             self._tell(level, text)
         elif self._data_dir is not None:
-            defer_log_line(self._data_dir, level, text)
+            defer_log_line(self._data_dir, level, text, passing=passing)
+
+    def withdraw(self) -> None:
+        """Take back passing lines that no hook or task has logged yet: their cause is gone."""
+        if not self._may_withdraw:
+            return
+        self._may_withdraw = False
+        for text in self._passing:
+            self._notified.pop(text, None)
+        self._passing.clear()
+        if self._data_dir is not None:
+            withdraw_passing_lines(self._data_dir)
 
     def _is_due(self, when: dict[str, float], text: str, pause: float) -> bool:
         now = self._clock()
@@ -82,5 +102,8 @@ class NullReporter(Reporter):
     def log(self, level: str, text: str) -> None:
         """Write nothing."""
 
-    def notify_user(self, level: str, text: str) -> None:
+    def notify_user(self, level: str, text: str, *, passing: bool = False) -> None:
         """Write nothing."""
+
+    def withdraw(self) -> None:
+        """Take back nothing."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import common.layout as layout
 from tests.harness.processes import stop_workers
 from worker.process import WorkerLock
 
@@ -24,6 +25,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     """Create a data directory and stop its workers after the test."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
+    layout.record(str(folder), layout.VERSION, "by a worker")
     yield folder
     if any(tmp_path.rglob("worker.stderr")):
         stop_workers(tmp_path)

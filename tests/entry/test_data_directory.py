@@ -1,4 +1,7 @@
-"""The data directory: $STASH_PLUGIN_DATA, else the home directory, else beside PlexSync.py."""
+"""Where the data directory is: $STASH_PLUGIN_DATA, else below the folder of Stash's config.yml.
+
+Each Stash has one of its own. Nothing goes elsewhere where it can't be written.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ import pytest
 from queue.spool import spooled
 from tests.harness.plugin import PRODUCT, ROOT, Answer, install_plugin, run, save
 from tests.harness.results import queued
+from tests.simulators.stash.events import server_connection
 from worker.process import WorkerLock
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs links and modes of POSIX")
 
-IN_HOME = Path(".stash", "plugins", "PlexSync", "data")
+#: The data directory below the folder of Stash's config.yml.
+IN_CONFIG = Path("plugins", "PlexSync", "data")
 
 
 @pytest.fixture
@@ -40,6 +45,14 @@ def keep_workers_out(*folders: Path) -> list[WorkerLock]:
     return locks
 
 
+def input_of(stash: Path, scene_id: int = 7, plugin: Path | None = None) -> bytes:
+    """Return the input of a save in the Stash of this folder."""
+    connection = server_connection(
+        cookie="a-session-cookie", folder=str(stash), plugin_folder=str(plugin or "")
+    )
+    return save(scene_id, connection=connection)
+
+
 def saved_at(entry: Path, home: Path, data_dir: str | Path | None, *places: Path) -> list[bool]:
     """Save a scene without starting a worker; return for each place whether it has the job."""
     locks = keep_workers_out(*places)
@@ -61,33 +74,49 @@ def test_the_directory_from_the_environment_goes_first(
 
 
 @pytest.mark.parametrize("said", [None, "", "   "])
-def test_without_the_variable_the_home_directory_is_used(
-    entry: Path, home: Path, said: str | None
+def test_without_the_variable_it_is_below_the_folder_of_the_config(
+    entry: Path, home: Path, tmp_path: Path, said: str | None
 ) -> None:
-    assert saved_at(entry, home, said, home / IN_HOME) == [True]
+    """Not in the home folder: another Stash of the same user may be there."""
+    stash = tmp_path / "stash"
+    place = stash / IN_CONFIG
+    (lock,) = keep_workers_out(place)
+    assert run(input_of(stash), said, env={"HOME": str(home)}, entry=entry).output["queued"] is True
+    lock.release()
+    assert len(queued(place)) == 1
+    assert not (home / ".stash").exists()
     assert not (entry.parent / "data").exists()
 
 
+@pytest.mark.parametrize("said", [None, ""])
+def test_an_input_that_names_no_folder_means_the_usual_one(
+    entry: Path, home: Path, said: str | None
+) -> None:
+    place = home / ".stash" / IN_CONFIG
+    assert saved_at(entry, home, said, place) == [True]
+
+
 @pytest.mark.parametrize("blocked", ["file", "read-only"])
-def test_the_home_directory_replaces_an_unwritable_one(
+def test_where_the_directory_can_not_be_written_the_save_says_so_and_nothing_goes_elsewhere(
     entry: Path, home: Path, tmp_path: Path, blocked: str
 ) -> None:
     place = unwritable(tmp_path, blocked)
-    assert saved_at(entry, home, place, home / IN_HOME) == [True]
+    answer = run(input_of(tmp_path / "stash"), place, env={"HOME": str(home)}, entry=entry)
+    assert_one_error(answer, "STASH_PLUGIN_DATA")
+    assert not (tmp_path / "stash").exists()
+    assert not (home / ".stash").exists()
+    assert not (entry.parent / "data").exists()
 
 
-def test_the_folder_beside_the_script_is_the_last_choice(entry: Path, home: Path) -> None:
-    (home / ".stash").write_text("a file in the way", encoding="utf-8")
-    assert saved_at(entry, home, "/proc/no/such/place", entry.parent / "data") == [True]
-
-
-def test_without_a_writable_folder_there_is_one_error_line(
+def test_a_config_folder_that_can_not_be_written_is_said_too(
     entry: Path, home: Path, tmp_path: Path
 ) -> None:
-    (home / ".stash").write_text("", encoding="utf-8")
-    (entry.parent / "data").write_text("", encoding="utf-8")
-    answer = run(save(), unwritable(tmp_path, "file"), env={"HOME": str(home)}, entry=entry)
-    assert_one_error(answer, str(entry.parent / "data"))
+    stash = tmp_path / "stash"
+    stash.mkdir()
+    (stash / "plugins").write_text("a file in the way", encoding="utf-8")
+    answer = run(input_of(stash), env={"HOME": str(home)}, entry=entry)
+    assert_one_error(answer, str(stash / "plugins"))
+    assert not (home / ".stash").exists()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
@@ -201,9 +230,7 @@ def test_a_link_in_place_of_a_file_is_not_followed(busy: Path, tmp_path: Path) -
 
 
 def assert_one_error(answer: Answer, names: str = "") -> None:
-    ((level, text),) = answer.log
-    assert level == "error"
-    assert names in text
+    assert answer.log == [], "Stash logs the error"
     assert names in answer.error
     assert b"Traceback" not in answer.stderr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def test_handle_hook_initializes_by_itself_and_queues(here: Path) -> None:
 
 
 def test_initialize_makes_the_data_directory_and_takes_any_settings(here: Path) -> None:
-    here.rmdir()
+    shutil.rmtree(here)
     PlexSync.initialize({"plex_url": 5, "nonsense": [1]})
     assert here.is_dir()
     PlexSync.initialize()

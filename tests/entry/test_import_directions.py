@@ -49,7 +49,8 @@ LIGHT = (
         "queue/table.py",
         "queue/timestamps.py",
     ),
-    *("common/files.py", "common/data_dir.py", "common/locks.py", "common/hook_times.py"),
+    *("common/files.py", "common/data_dir.py", "common/layout.py", "common/locks.py"),
+    *("common/hook_times.py", "queue/recovery.py"),
     *("common/sqlite.py", "common/texts.py", "queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {
@@ -132,6 +133,20 @@ def test_no_module_imports_the_entry() -> None:
 def test_modules_of_the_hook_import_only_cheap_modules(name: str) -> None:
     tops = {module.split(".")[0] for module in imports(ROOT / name, later=False)}
     assert tops & HEAVY == set()
+
+
+def test_a_worker_imports_all_of_our_modules_at_its_start() -> None:
+    """An update may exchange the files while it runs."""
+    later = {
+        name_of(path): imports(path) - imports(path, later=False)
+        for path in MODULES
+        if path.relative_to(ROOT).parts[0] not in ("tasks", "hooks")
+    }
+    ours = {
+        name: {module for module in found if module.split(".")[0] in PACKAGES}
+        for name, found in later.items()
+    }
+    assert {name: found for name, found in ours.items() if found} == {}
 
 
 def packages_imported_by(package: str) -> set[str]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.data_dir import NOTE_FILE
 from tests.harness import results
 from tests.harness.base import PLUGIN, TOKEN, Harness
 from tests.harness.plugin import install_plugin
@@ -32,6 +33,7 @@ class ProcessHarness(Harness):
         plex: PlexSimulator | None = None,
         token: str = TOKEN,
         plugins: Path | None = None,
+        keeps_note: bool = False,
         env: Mapping[str, str] | None = None,
         stash_options: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -44,6 +46,7 @@ class ProcessHarness(Harness):
             data_dir: default: below `folder`.
             plex: default: a new one with `token`.
             plugins: Stash's plugins folder with PlexSync in it; default: one below `folder`.
+            keeps_note: whether `plugins` and its data directory were this Stash's before.
             env: added to the plugin's environment; `{plex}` becomes Plex's address.
             stash_options: for `StashSimulator`.
             options: for `Harness`.
@@ -52,6 +55,8 @@ class ProcessHarness(Harness):
         if plugins is None:
             plugins = folder / "plugins"
             install_plugin(plugins / PLUGIN)
+        if not keeps_note:  # of an earlier harness: its data directory would be moved here
+            (plugins / PLUGIN / NOTE_FILE).unlink(missing_ok=True)
         with ExitStack() as stack:
             plex = plex or stack.enter_context(PlexSimulator(token=token))
             self.environment = {
@@ -107,6 +112,10 @@ class ProcessHarness(Harness):
         wait_until(
             lambda: not self.workers(), lambda: f"the worker's end; {self.worker_log()[-2000:]}"
         )
+
+    def stop_worker(self) -> None:
+        """Ask the worker to leave, and wait for its end."""
+        assert stop_workers(self.data_dir)
 
     def errors_in_stash(self) -> list[str]:
         return [line.text for line in self.stash.plugin_log if line.level in ("warning", "error")]

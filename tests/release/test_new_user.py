@@ -92,8 +92,8 @@ def test_the_task_shows_its_error_in_stash(harness: NewUserHarness) -> None:
     job = harness.install()  # there is no index
     assert job.run is not None
     assert "ready-made package of persist-queue" in (job.run.error or "")
-    errors = [line.text for line in job.run.log if line.level == "error"]
-    assert errors == [job.run.error]
+    errors = [line.text for line in harness.stash.plugin_log if line.level == "error"]
+    assert errors == [f"Plugin returned error: {job.run.error}"]
     assert not (harness.plugin / "dependencies").exists()
 
 

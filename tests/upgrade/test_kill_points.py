@@ -39,16 +39,16 @@ def start(folder: Path) -> None:
         pass
 
 
-def killed_at(step: int, action: Callable[[], None]) -> bool:
+def killed_at(step: int, action: Callable[[], None], steps: tuple[str, ...] = _STEPS) -> bool:
     """Run an action in another process and kill it there; return False if it ended before.
 
     Args:
-        step: how many different lines of `_STEPS` it may reach.
+        step: how many different lines of the files in `steps` it may reach.
     """
     pid = os.fork()
     if pid == 0:
         try:
-            _die_at(step)
+            _die_at(step, steps)
             action()
         finally:
             os._exit(0 if sys.exc_info()[0] is None else 1)
@@ -57,11 +57,11 @@ def killed_at(step: int, action: Callable[[], None]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def _die_at(step: int) -> None:
+def _die_at(step: int, steps: tuple[str, ...]) -> None:
     reached: set[tuple[str, int]] = set()
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
-        if not frame.f_code.co_filename.endswith(_STEPS):
+        if not frame.f_code.co_filename.endswith(steps):
             return None
         if event == "line":
             reached.add((frame.f_code.co_filename, frame.f_lineno))

@@ -11,7 +11,7 @@ from plex.paths import folded, name_of, normalize
 from queue.models import create_bulk_job
 from queue.operations import enqueue
 from queue.timestamps import parse_time
-from stash.client import RELATED_KINDS, StashUnavailable
+from stash.client import RELATED_KINDS
 from stash.records import Scene
 from worker.job_runner import JobRunner
 from worker.parts import Parts
@@ -190,11 +190,7 @@ class QuickPass:
     def _read(self, scene_ids: list[int]) -> list[Scene]:
         stash = self._parts.stash
         assert stash is not None
-        try:
-            return stash.find_scenes(scene_ids)
-        except StashUnavailable:  # if one of them is gone, Stash returns none
-            found = [stash.find_scene(scene_id) for scene_id in scene_ids]
-            return [scene for scene in found if scene is not None]
+        return stash.find_scenes(scene_ids)
 
     def _look_at_new_files(self) -> list[int]:
         """Queue scenes that were not in Plex, or ambiguous, where a file of that name is new.
