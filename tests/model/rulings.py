@@ -1,0 +1,129 @@
+"""What the rules say of one value: write it, keep it, or README leaves it open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from tests.model.books import ItemBook, Names
+from tests.model.which import stems
+from tests.model.world import LISTS, Snapshot, World, fold
+from tests.simulators.stash import Scene
+
+
+class Verdict(Enum):
+    """What PlexSync must do with a value."""
+
+    WRITE = "must be written"
+    KEEP = "must stay"
+    OPEN = "README leaves it open"
+
+
+class Ruling(NamedTuple):
+    """A verdict and the rule that gives it."""
+
+    verdict: Verdict
+    rule: str
+
+
+WRITE, KEEP, OPEN = Verdict.WRITE, Verdict.KEEP, Verdict.OPEN
+
+
+@dataclass(frozen=True)
+class Want:
+    """What Stash says of a scene, in Plex's terms."""
+
+    texts: dict[str, str]
+    lists: dict[str, dict[str, str]]
+    """Names by their folded form."""
+    cover: bytes | None
+    stems: frozenset[str]
+    open_names: Names = frozenset()
+    """Collections of which README leaves open whether they are wanted."""
+
+    def names(self, kind: str) -> Names:
+        return frozenset(self.lists[kind])
+
+    @property
+    def all_names(self) -> dict[str, Names]:
+        return {kind: self.names(kind) for kind in LISTS}
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A scene and its item before a run."""
+
+    world: World
+    scene: Scene
+    want: Want
+    now: Snapshot
+    book: ItemBook
+    repairs_left: int
+    """How often a field may still be written again this week, the smallest number of all."""
+    open_settings: frozenset[str] = field(default_factory=frozenset)
+    """Settings whose change since the last meeting README says nothing of."""
+
+    @property
+    def known(self) -> bool:
+        """Return whether PlexSync has synced this scene with this item."""
+        return self.book.owner == self.scene.id
+
+    @property
+    def saved(self) -> bool:
+        return self.scene.id in self.world.round.told
+
+    @property
+    def changed(self) -> bool:
+        return self.scene.id in self.world.round.changed
+
+    @property
+    def turned(self) -> bool:
+        """Return whether a setting changed that may let PlexSync write more."""
+        return "preserve_plex_edits" in self.world.round.turned
+
+    @property
+    def resynced(self) -> bool:
+        return self.scene.id in self.world.round.resynced
+
+    @property
+    def preserve(self) -> bool:
+        return bool(self.world.settings["preserve_plex_edits"])
+
+    @property
+    def repair(self) -> bool:
+        return bool(self.world.settings["repair_drift"])
+
+
+def want_of(world: World, scene: Scene) -> Want:
+    """Return what Stash says, as Plex will store it."""
+    library = world.stash.library
+    date = scene.date or ""
+    studio = library.studios.get(scene.studio_id).name if scene.studio_id else ""
+    groups = [library.groups.get(group_id).name for group_id, _ in scene.group_ids]
+    rating = "" if scene.rating100 is None else str(scene.rating100 / 10)
+    texts = {
+        "title": scene.title,
+        "summary": scene.details,
+        "studio": studio,
+        "originallyAvailableAt": date if len(date) == len("YYYY-MM-DD") else "",
+        "year": date[:4],
+        "userRating": rating,
+    }
+    text = world.plex.settings.normalize.text
+    lists = {
+        "genre": [library.tags.get(tag_id).name for tag_id in scene.tag_ids],
+        "actor": [library.performers.get(one).name for one in scene.performer_ids],
+        "director": [scene.director] if scene.director else [],
+        "collection": [*groups, *filter(None, [studio])],
+    }
+    open_names = set()
+    if studio and studio not in groups and not world.settings["sync_studio"]:
+        open_names.add(fold(studio))
+    return Want(
+        {name: text(name, value) if value else "" for name, value in texts.items()},
+        {kind: {fold(name): name for name in names} for kind, names in lists.items()},
+        scene.cover,
+        frozenset(text("title", stem) for stem in stems(scene)),
+        frozenset(open_names),
+    )

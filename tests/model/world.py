@@ -1,0 +1,301 @@
+"""The world of a life: scenes in Stash, items in Plex, and PlexSync between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.harness.clock import HOUR, FakeClock
+from tests.harness.in_process import WorkerHarness
+from tests.simulators.httpd import Fault, ResetAfter
+from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
+from tests.simulators.stash import Scene, StashSimulator
+
+DAY = 24 * HOUR
+WEEK = 7 * DAY
+#: Plex's names of what PlexSync writes.
+TEXTS = ("title", "summary", "studio", "originallyAvailableAt", "year", "userRating")
+LISTS = ("genre", "actor", "director", "collection")
+SWITCHES = {
+    "title": "sync_title",
+    "summary": "sync_details",
+    "studio": "sync_studio",
+    "originallyAvailableAt": "sync_date",
+    "year": "sync_date",
+    "userRating": "sync_rating",
+    "genre": "sync_tags",
+    "actor": "sync_performers",
+    "director": "sync_performers",
+    "collection": "sync_collections",
+    "thumb": "sync_poster",
+}
+DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(SWITCHES.values(), True),
+    "sync_rating": False,
+    "preserve_plex_edits": False,
+    "lock_fields": True,
+    "repair_drift": True,
+    "replace_lists": False,
+    "strict_matching": True,
+    "only_organized": False,
+}
+MAPPINGS = (("/data", "/media"), ("/alias", "/media"), ("/data2", "/more"))
+
+
+def fold(name: str) -> str:
+    """Fold a name as Plex does: only the letters A to Z ignore case."""
+    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in name)
+
+
+def picture(number: int) -> bytes:
+    """Return a small picture of its own for each number."""
+    return b"\x89PNG\r\n\x1a\n" + hashlib.sha256(str(number).encode()).digest() * 4
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What an item shows at one moment."""
+
+    texts: dict[str, str]
+    lists: dict[str, tuple[str, ...]]
+    locked: frozenset[str]
+    poster: bytes | None
+
+    @staticmethod
+    def of(item: PlexItem) -> Snapshot:
+        return Snapshot(
+            {name: item.values.get(name, "") for name in TEXTS},
+            {kind: tuple(item.tags.get(kind, ())) for kind in LISTS},
+            frozenset(item.locked),
+            None if item.poster is None else item.poster.data,
+        )
+
+
+@dataclass(frozen=True)
+class Written:
+    """One request of PlexSync that changed, or could have changed, an item."""
+
+    rating_key: int
+    names: frozenset[str]
+    """The fields, tag kinds and "thumb" that the request names."""
+    before: Snapshot
+    after: Snapshot
+    at: float
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A change of an item in Plex that PlexSync did not make."""
+
+    rating_key: int
+    by: str
+    """`person`, `refresh` or `new`: the item was added."""
+    before: Snapshot
+    after: Snapshot
+
+
+@dataclass
+class Round:
+    """What concerns the scenes since the last check."""
+
+    told: set[int] = field(default_factory=set)
+    """Scenes of which a hook told."""
+    changed: set[int] = field(default_factory=set)
+    """Scenes that were saved, or changed without a hook."""
+    waiting: set[int] = field(default_factory=set)
+    """Scenes of which a hook told since the last run, and whose every change it told."""
+    swept: bool = False
+    """Whether *Sync all scenes* ran."""
+    resynced: set[int] = field(default_factory=set)
+    faults: bool = False
+    turned: set[str] = field(default_factory=set)
+    """Settings that changed."""
+
+
+class World:
+    """Both simulators, PlexSync's worker, and the numbers by which steps name scenes and items."""
+
+    def __init__(
+        self, folder: Path, stash: StashSimulator, plex: PlexSimulator, clock: FakeClock
+    ) -> None:
+        self.stash, self.plex, self.clock = stash, plex, clock
+        self.harness = WorkerHarness(folder, plex, stash, clock)
+        self.movies: PlexLibrary = self.harness.library
+        self.copies = plex.add_library("Copies", ["/more", "/media"])
+        self.settings = dict(DEFAULTS)
+        self.mappings = MAPPINGS
+        self.scenes: dict[int, int] = {}
+        self.items: dict[int, int] = {}
+        self.installed = False
+        self.old: set[int] = set()
+        """Scenes from before the installation that were not saved since."""
+        self.late_items: set[int] = set()
+        """Items that came after the installation."""
+        self.ignored: set[int] = set()
+        self.choices: dict[int, dict[int, tuple[str, ...]]] = {}
+        """Per scene the chosen items, each with the files that it had then."""
+        self.vanished: dict[int, tuple[PlexLibrary, str, int, dict[str, Any]]] = {}
+        self.round = Round()
+        self.writes: list[Written] = []
+        self.note: Callable[[Touched], None] = lambda touched: None
+        self.shown: dict[int, Snapshot] = {}
+        plex.settings.after_edit = self._edited
+        self.configure()
+        self.round = Round()
+
+    # --- what exists
+
+    def all_scenes(self) -> list[Scene]:
+        return self.stash.library.scenes()
+
+    def all_items(self) -> list[PlexItem]:
+        return [item for library in self.plex.libraries for item in self.plex.items(library)]
+
+    def scene(self, slot: int) -> Scene | None:
+        return self.stash.library.find_scene(self.scenes.get(slot, 0))
+
+    def item(self, slot: int) -> PlexItem | None:
+        key = self.items.get(slot)
+        return next((item for item in self.all_items() if item.rating_key == key), None)
+
+    def snapshots(self) -> dict[int, Snapshot]:
+        return {item.rating_key: Snapshot.of(item) for item in self.all_items()}
+
+    def came_later(self, rating_key: int) -> set[int]:
+        """Return the old scenes that may be synced with an item, as it came later than they."""
+        return self.old if rating_key in self.late_items else set()
+
+    def switch(self, name: str) -> bool:
+        """Return whether PlexSync writes a field."""
+        return bool(self.settings[SWITCHES[name]])
+
+    def left_out(self, scene: Scene) -> bool:
+        """Return whether the user or a setting leaves a scene out."""
+        return scene.id in self.ignored or bool(
+            self.settings["only_organized"] and not scene.organized
+        )
+
+    def new_round(self) -> None:
+        self.round = Round()
+
+    # --- settings
+
+    def configure(self, **changes: Any) -> None:
+        self.round.turned |= {
+            name for name, value in changes.items() if self.settings.get(name) != value
+        }
+        self.settings |= changes
+        self.round.waiting.clear()
+        mappings = "; ".join(f"{ours} => {theirs}" for ours, theirs in self.mappings)
+        self.harness.configure(**{**self.settings, "path_mappings": mappings})
+
+    # --- Stash
+
+    def save(self, scene: Scene, told: bool, **fields: Any) -> None:
+        """Change a scene in Stash, with or without a hook that tells PlexSync."""
+        self.old.discard(scene.id)
+        self.round.changed.add(scene.id)
+        if told:
+            self.round.told.add(scene.id)
+            self.round.waiting.add(scene.id)
+            self.harness.edit(scene, **fields)
+        else:
+            self.round.waiting.discard(scene.id)
+            self.stash.change_silently(scene.id, **fields)
+
+    # --- Plex
+
+    def _edited(self, item: PlexItem, names: frozenset[str]) -> None:
+        before, after = self.shown[item.rating_key], Snapshot.of(item)
+        self.shown[item.rating_key] = after
+        self.writes.append(Written(item.rating_key, names, before, after, self.clock.now))
+
+    def by(self, who: str, item: PlexItem, change: Callable[[], object]) -> None:
+        """Let somebody other than PlexSync change an item, and note what came of it."""
+        before = Snapshot.of(item)
+        self.round.waiting.clear()
+        self.round.resynced.clear()
+        change()
+        self.note(Touched(item.rating_key, who, before, Snapshot.of(item)))
+
+    def person_sets(self, item: PlexItem, name: str, value: str) -> None:
+        def change() -> None:
+            self.plex._state.set_values(item, {name: value})
+            if name != "userRating":
+                item.locked.add(name)
+            self.plex._state.touch(item)
+
+        self.by("person", item, change)
+
+    def person_lists(self, item: PlexItem, kind: str, names: Iterable[str]) -> None:
+        """Set a list as Plex's web app does."""
+
+        def change() -> None:
+            self.plex._state.set_tags(item, kind, names)
+            item.locked.add(kind)
+            self.plex._state.touch(item)
+
+        self.by("person", item, change)
+
+    def person_selects_poster(self, item: PlexItem, data: bytes) -> None:
+        def change() -> None:
+            from tests.simulators.plex.editing import uploaded_poster
+
+            self.plex._state.select_poster(item, uploaded_poster(data, data))
+            self.plex._state.touch(item)
+
+        self.by("person", item, change)
+
+    def refresh(self, item: PlexItem) -> None:
+        self.by("refresh", item, lambda: self.plex.refresh_item(item.rating_key))
+
+    def added(self, slot: int, item: PlexItem) -> None:
+        """Note a new item."""
+        self.items[slot] = item.rating_key
+        if self.installed:
+            self.late_items.add(item.rating_key)
+        shown = Snapshot.of(item)
+        self.note(Touched(item.rating_key, "new", shown, shown))
+
+    # --- time and faults
+
+    def lose(self, fault: Fault, method: str, times: int, path: str | None = None) -> None:
+        """Let the next requests to Plex fail."""
+        self.round.faults = True
+        self.plex.faults.add(fault, method=method, times=times, path=path)
+
+    def lose_answer(self, times: int) -> None:
+        self.lose(ResetAfter(), "PUT", times)
+
+    def install(self) -> None:
+        """Run the first worker, which only records what is there."""
+        if not self.installed:
+            self.installed = True
+            self.old = {scene.id for scene in self.all_scenes()} - self.round.told
+            self.harness.new_worker(compares=True)
+            self.run(30)
+
+    def run(self, seconds: float) -> None:
+        self.install()
+        self.shown = self.snapshots()
+        self.harness.run_for(seconds)
+
+    def restart(self) -> None:
+        self.install()
+        self.harness.restart()
+
+    def command(self, name: str, **arguments: Any) -> dict[str, Any]:
+        self.install()
+        self.shown = self.snapshots()
+        return self.harness.command(name, **arguments)
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.plex.faults.clear()
+        self.stash.faults.clear()
+
+    def close(self) -> None:
+        self.harness.close()
