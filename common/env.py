@@ -34,6 +34,9 @@ class Timing:
     name_fresh: float = 5.0
     #: for which an item that was read with others counts as fresh when its turn comes
     ahead_fresh: float = 5.0
+    #: for which an item counts as fresh when it is written: what a person changes in Plex between
+    #: the read and the write may get lost
+    item_fresh: float = 0.5
     #: of a write, from which Plex counts as slow: others are sent beside it
     slow_write: float = 0.01
     #: between two quick passes, and between two full ones

@@ -35,8 +35,9 @@ class FieldState:
     claim: Value | None = None
     #: reads that did not show `sent`
     misses: int = 0
-    #: Plex does not take `wanted`
+    #: Plex does not take `wanted`, and why
     refused: bool = False
+    why: str = ""
     #: a person's edit in Plex stays until `wanted` changes
     kept: bool = False
     #: repairs of this `wanted`, and when the last one was (epoch seconds)
@@ -57,6 +58,19 @@ def read_at(fields: Fields, item_updated_at: int) -> int:
     As it differs from any, each full pass reads the item again.
     """
     return 0 if any(state.waits for state in fields.values()) else item_updated_at
+
+
+def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldState]:
+    """Return states in which a name of a list has become another; what was before us stays."""
+    state = fields.get(kind)
+    if state is None:
+        return dict(fields)
+    values: dict[str, Any] = {
+        name: tuple(new if one == old else one for one in value)
+        for name in _VALUES
+        if name != "before" and isinstance(value := getattr(state, name), tuple)
+    }
+    return {**fields, kind: dataclasses.replace(state, **values)}
 
 
 _OTHERS = tuple(field.name for field in dataclasses.fields(FieldState) if field.name not in _VALUES)

@@ -128,3 +128,19 @@ class Choice:
     path: str = ""
     #: since when Stash does not have the scene
     missing_since: float | None = None
+
+
+@dataclass(frozen=True)
+class OwnCollection:
+    """A collection in Plex that PlexSync created."""
+
+    server: str
+    section: int
+    name: str
+    #: what it is for in Stash: "studio", "group" or "", and its id
+    kind: str = ""
+    source_id: int = 0
+    #: 0: not known yet
+    rating_key: int = 0
+    #: the name that it is about to get; "": none
+    renaming: str = ""

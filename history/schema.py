@@ -7,7 +7,7 @@ import sqlite3
 from common.sqlite import write
 
 #: Version of the schema: the number of steps.
-VERSION = 1
+VERSION = 2
 
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -31,6 +31,13 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE proposals (scene_id INTEGER PRIMARY KEY, reason TEXT NOT NULL)",
         "CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE migrations (step INTEGER PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL)",
+    ),
+    (
+        "CREATE TABLE collections (server TEXT NOT NULL, section INTEGER NOT NULL,"
+        # names are compared as Plex does
+        " name TEXT NOT NULL COLLATE NOCASE, kind TEXT NOT NULL, source_id INTEGER NOT NULL,"
+        " rating_key INTEGER NOT NULL, renaming TEXT NOT NULL,"
+        " PRIMARY KEY (server, section, name, kind, source_id)) WITHOUT ROWID",
     ),
 )
 

@@ -8,14 +8,21 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
-from history.fields import Value, decode, encode
-from history.records import UNKNOWN_COVER, Agreement, Choice, CoverState, Status
+from history.fields import Value, decode, encode, rename
+from history.records import (
+    UNKNOWN_COVER,
+    Agreement,
+    Choice,
+    CoverState,
+    OwnCollection,
+    Status,
+)  # fmt: skip
 from history.schema import migrate
 
 log = logging.getLogger("plexsync")
@@ -208,6 +215,16 @@ class History:
         """Forget agreements. What Plex had before us stays on record until the item is gone."""
         self.update(ids, retired_at=self._now(), verify_at=None)
 
+    def last_of_item(self, server: str, rating_key: int) -> Agreement | None:
+        """Return the latest agreement with an item, be it retired, or None."""
+        found = self._agreements(
+            "rating_key = ? AND server = ?"
+            " ORDER BY retired_at IS NULL DESC, retired_at DESC, id DESC LIMIT 1",
+            rating_key,
+            server,
+        )
+        return found[0] if found else None
+
     def purge(self, server: str, is_there: Callable[[int], bool]) -> int:
         """Delete retired agreements whose item is gone too; return how many.
 
@@ -244,15 +261,15 @@ class History:
             )
         )
 
-    def is_sole_owner(self, scene_id: int, server: str, rating_key: int) -> bool:
-        """Return whether this scene, and no other, was written to the item."""
+    def owners(self, server: str, rating_key: int) -> set[int]:
+        """Return the scenes that were synced with an item."""
         rows = self._run(
             "SELECT DISTINCT scene_id FROM agreements WHERE rating_key = ? AND server = ?"
-            " AND retired_at IS NULL",
+            " AND retired_at IS NULL AND missing_since IS NULL",
             rating_key,
             server,
         )
-        return rows == [(scene_id,)]
+        return {row[0] for row in rows}
 
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
@@ -332,10 +349,109 @@ class History:
                 [dataclasses.astuple(choice) for choice in choices],
             )
 
+    def choosers(self, server: str, rating_key: int) -> list[int]:
+        """Return the scenes for which the user chose an item."""
+        rows = self._run(
+            "SELECT scene_id FROM choices"
+            " WHERE rating_key = ? AND server = ? AND missing_since IS NULL ORDER BY scene_id",
+            rating_key,
+            server,
+        )
+        return [row[0] for row in rows]
+
     def all_choices(self) -> list[Choice]:
         """Return every choice."""
         rows = self._run("SELECT scene_id, server, rating_key, path, missing_since FROM choices")
         return [Choice(*row) for row in rows]
+
+    # --- collections
+
+    def collections(self, server: str, section: int, name: str) -> list[OwnCollection]:
+        """Return what is known of our collection of this name."""
+        where = "server = ? AND section = ? AND name = ?"
+        return self._collections(where, server, section, name)
+
+    def collection_of(
+        self, server: str, section: int, kind: str, source_id: int
+    ) -> OwnCollection | None:
+        """Return our collection for a studio or a group, or None."""
+        found = self._collections(
+            "server = ? AND section = ? AND kind = ? AND source_id = ?",
+            server, section, kind, source_id,
+        )  # fmt: skip
+        return found[0] if found else None
+
+    def save_collection(self, own: OwnCollection) -> None:
+        """Store that we created a collection."""
+        self._run(
+            "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *dataclasses.astuple(own),
+        )
+
+    def forget_collection(self, server: str, section: int, name: str) -> None:
+        """Forget our collection of this name: it ends."""
+        self._run(
+            "DELETE FROM collections WHERE server = ? AND section = ? AND name = ?",
+            server,
+            section,
+            name,
+        )
+
+    def unlisted_collections(self, server: str) -> list[int]:
+        """Return the libraries in which we created collections of which no key is known."""
+        found = self._collections("server = ? AND rating_key = 0", server)
+        return sorted({own.section for own in found})
+
+    def forget_unlisted(self, server: str, section: int) -> None:
+        """Forget collections that we were about to create, and that did not come to be."""
+        self._run(
+            "DELETE FROM collections WHERE server = ? AND section = ? AND rating_key = 0",
+            server,
+            section,
+        )
+
+    def note_collection_keys(self, server: str, section: int, keys: Mapping[str, int]) -> None:
+        """Note rating keys of our collections that were not known.
+
+        Args:
+            keys: name → rating key of the library's collections.
+        """
+        with self.transaction():
+            self._db.executemany(
+                "UPDATE collections SET rating_key = ?"
+                " WHERE server = ? AND section = ? AND name = ? AND rating_key = 0",
+                [(key, server, section, name) for name, key in keys.items()],
+            )
+
+    def rename_collection(self, own: OwnCollection, name: str) -> None:
+        """Note the new name of a collection, in the records of its items too."""
+        quoted = json.dumps(own.name).replace("\\", "\\\\")
+        for mark in "%_":
+            quoted = quoted.replace(mark, f"\\{mark}")
+        with self.transaction():
+            self.forget_collection(own.server, own.section, own.name)
+            self.save_collection(dataclasses.replace(own, name=name, renaming=""))
+            rows = self._agreements(
+                "server = ? AND section = ? AND fields LIKE ? ESCAPE '\\'",
+                own.server,
+                own.section,
+                f"%{quoted}%",
+            )
+            self._db.executemany(
+                "UPDATE agreements SET fields = ? WHERE id = ?",
+                [
+                    (json.dumps(encode(rename(row.fields, "collection", own.name, name))), row.id)
+                    for row in rows
+                ],
+            )
+
+    def _collections(self, where: str, *values: object) -> list[OwnCollection]:
+        rows = self._run(
+            "SELECT server, section, name, kind, source_id, rating_key, renaming FROM collections"
+            f" WHERE {where}",
+            *values,
+        )
+        return [OwnCollection(*row) for row in rows]
 
     # --- passes and proposals
 
@@ -471,6 +587,12 @@ class ReadOnlyHistory(History):
         """Change nothing."""
 
     def choose(self, scene_id: int, choices: Iterable[Choice]) -> None:
+        """Store nothing."""
+
+    def save_collection(self, own: OwnCollection) -> None:
+        """Store nothing."""
+
+    def note_collection_keys(self, server: str, section: int, keys: Mapping[str, int]) -> None:
         """Store nothing."""
 
     def set(self, name: str, value: Any) -> None:

@@ -6,8 +6,10 @@ import os
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlsplit
@@ -26,7 +28,14 @@ from plex.exceptions import (
     translate_plex_exception,
     translated,
 )
-from plex.items import Library, PlexItem, int_attribute, parse_item
+from plex.items import (
+    Collection,
+    Library,
+    PlexItem,
+    int_attribute,
+    parse_collection,
+    parse_item,
+)  # fmt: skip
 
 #: Attempts at a request when the network fails, and the pause before the second, in seconds; it
 #: doubles.
@@ -34,8 +43,9 @@ ATTEMPTS = 3
 FIRST_PAUSE = 0.1
 #: Items per page of a listing.
 PAGE = 1000
-#: Plex's number for the type "movie".
+#: Plex's numbers for the types "movie" and "collection".
 MOVIE = 1
+COLLECTION = 18
 _FORBIDDEN = 403
 _NETWORK_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
@@ -134,6 +144,8 @@ class PlexClient:
         limits = (connect_timeout, read_timeout)
         self._session = RetryingSession(self.url, limits, _identity(self.url), sleep)
         self._server = server
+        #: key of each library → what a person calls it
+        self._names: dict[int, str] = {}
 
     @property
     def server(self) -> Any:
@@ -164,15 +176,18 @@ class PlexClient:
     def libraries(self, names: Sequence[str] = ()) -> list[Library]:
         """Return the named libraries, or without names every one of type movie.
 
+        Where Plex has several libraries of one name, the name means all of them.
+
         Raises:
             PlexNotFound: one of the names is not there.
             PlexRejected, PlexTemporaryError
         """
         with _server_errors():
-            found = [_library(section) for section in self.get("/library/sections")]
+            found = with_names([_library(section) for section in self.get("/library/sections")])
+        self._names = {library.key: library.name for library in found}
         if not names:
             return [library for library in found if library.type == "movie"]
-        return [_named(found, name) for name in names]
+        return list(dict.fromkeys(one for name in names for one in _all_named(found, name)))
 
     def get(self, path: str, *, start: int | None = None, size: int = PAGE) -> Element:
         """GET a path and return its `MediaContainer`.
@@ -226,7 +241,10 @@ class PlexClient:
             if len(rating_keys) == 1:
                 return []
             return [item for key in rating_keys for item in self.fetch_items([key])]
-        return [parse_item(element, root) for element in root]
+        items = [parse_item(element, root) for element in root]
+        return [
+            replace(item, library=self._names.get(item.library_key, item.library)) for item in items
+        ]
 
     def fetch_plexapi_items(self, rating_keys: Sequence[int]) -> list[Any]:
         """Read items as plexapi's own objects, for callers that want these."""
@@ -244,6 +262,26 @@ class PlexClient:
         arguments = {**parameters, "id": item.rating_key, "type": MOVIE}
         query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{item.library_key}/all{query}", "put")
+
+    def collections(self, library_key: int) -> list[Collection]:
+        """Return the collections of a library, without their locks."""
+        path = f"/library/sections/{library_key}/collections"
+        return [parse_collection(element, library_key) for element, _ in self.list_items(path)]
+
+    def collection(self, rating_key: int) -> Collection | None:
+        """Read a collection whole; None: it is gone."""
+        try:
+            root = self.get(f"/library/metadata/{rating_key}")
+        except PlexNotFound:
+            return None
+        found = [parse_collection(one, int_attribute(root, "librarySectionID")) for one in root]
+        return found[0] if found else None
+
+    def rename_collection(self, collection: Collection, title: str) -> None:
+        """Rename a collection: its items show the new name, its poster and rating key stay."""
+        arguments = {"type": COLLECTION, "id": collection.rating_key, "title.value": title}
+        query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
+        self._query(f"/library/sections/{collection.library_key}/all{query}", "put")
 
     def selected_poster(self, item: PlexItem) -> str:
         """Return the key of the item's selected poster; "" when none is."""
@@ -348,6 +386,38 @@ def _library(section: Element) -> Library:
         section.get("type", ""),
         tuple(location.get("path", "") for location in section.findall("Location")),
     )
+
+
+def with_names(libraries: Sequence[Library]) -> list[Library]:
+    """Return libraries with names that tell them apart: by folders where titles are the same."""
+    titles = Counter(library.title for library in libraries)
+    named = [
+        replace(one, name=f"{one.title} ({' + '.join(one.locations) or 'no folder'})")
+        if titles[one.title] > 1
+        else one
+        for one in libraries
+    ]
+    names = Counter(library.name for library in named)
+    return [
+        replace(one, name=f"{one.name}, library {one.key}") if names[one.name] > 1 else one
+        for one in named
+    ]
+
+
+def _all_named(libraries: Sequence[Library], name: str) -> list[Library]:
+    """Return the libraries of a name or title; those in the exact spelling before others."""
+    wanted = name.strip()
+    alike = [
+        one
+        for one in libraries
+        if wanted.casefold() in (one.title.strip().casefold(), one.name.casefold())
+    ]
+    if not alike:
+        there = ", ".join(repr(one.name) for one in libraries) or "none"
+        raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
+    exact = [one for one in alike if wanted in (one.title.strip(), one.name)]
+    found = exact or alike
+    return [one for one in found if one.type == "movie"] or found
 
 
 def _named(libraries: Sequence[T], name: str) -> T:

@@ -13,8 +13,8 @@ from validation.sanitizers import sanitize_for_plex
 
 #: Bytes of one edit, which is all URL: Plex refuses one of 33 kB (400).
 LONGEST_REQUEST = 28_000
-#: Bytes that a summary has in any case, however long the lists are.
-_SHORTEST_SUMMARY = 2_000
+#: Bytes that a character takes in a URL at most.
+_LONGEST_CHARACTER = 12
 
 _SWITCH_OF = {
     "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date",
@@ -70,7 +70,7 @@ def texts(metadata: SyncMetadata, stem: str, switches: Switches) -> list[tuple[s
     rating = format_rating(None if metadata.rating100 is None else metadata.rating100 / 10)
     fields = (
         ("title", metadata.title or sanitize_for_plex(stem)),
-        ("summary", _fitting_summary(metadata)),
+        ("summary", _fitting_summary(metadata.details)),
         ("originallyAvailableAt", metadata.day or ""),
         ("year", str(metadata.year or "")),
         ("studio", metadata.studio),
@@ -97,20 +97,12 @@ def _is_on(switches: Switches, name: str) -> bool:
     return bool(getattr(switches, _SWITCH_OF[name]))
 
 
-def _fitting_summary(metadata: SyncMetadata) -> str:
-    """Cut a summary that would make the request too long: a character takes up to twelve bytes.
-
-    Its limit depends on the scene alone, so that the next sync cuts it the same way.
-    """
-    summary = metadata.details
-    if len(summary) <= _SHORTEST_SUMMARY // 12:
+def _fitting_summary(summary: str) -> str:
+    """Cut a summary that is too long for a request of its own."""
+    longest = LONGEST_REQUEST - 1_000
+    if len(summary) * _LONGEST_CHARACTER <= longest:
         return summary
-    studio = (metadata.studio, metadata.studio)  # it is a collection as well
-    names = (*metadata.performers, *metadata.tags, *metadata.groups, *studio)
-    names = (*names, metadata.director, metadata.title)
-    others = sum(len(quote(name, safe="")) + len("collection%5B100%5D.tag.tag=&") for name in names)
-    budget = max(_SHORTEST_SUMMARY, LONGEST_REQUEST - 1_000 - others)
-    while (length := len(quote(summary, safe=""))) > budget:
-        shorter = int(len(summary) * min(budget / length, 0.99))
+    while (length := len(quote(summary, safe=""))) > longest:
+        shorter = int(len(summary) * min(longest / length, 0.99))
         summary = sanitize_for_plex(summary, shorter, keep_newlines=True)
     return summary

@@ -47,6 +47,9 @@ class PlexNotFound(TransientError):
     details: dict[str, Any] | None = None
 
 
+#: HTTP statuses that are about a value (a wrong one, one that is too large, another kind of
+#: picture) and not about the server or the item.
+REFUSALS_OF_A_VALUE = (400, 409, 413, 414, 415, 422)
 #: All that leaves the package `plex`.
 PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
 

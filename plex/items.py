@@ -21,6 +21,13 @@ class Library:
     title: str
     type: str  # "movie", "show", …
     locations: tuple[str, ...] = ()
+    #: what a person calls it: the title, and the folders where two have the same
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Use the title where no name was given."""
+        if not self.name:
+            object.__setattr__(self, "name", self.title)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,36 @@ class PlexItem:
         }
 
 
+@dataclass(frozen=True)
+class Collection:
+    """A collection of a library."""
+
+    rating_key: int
+    library_key: int
+    title: str
+    size: int  # items
+    summary: str = ""
+    #: the fields that a person, or a tool, has set; known of one that was read whole
+    locked: frozenset[str] = frozenset()
+
+    @property
+    def is_edited(self) -> bool:
+        """Return whether a person gave it a text, a picture or an order of its own."""
+        return bool(self.summary) or bool(self.locked)
+
+
+def parse_collection(data: Element, library_key: int) -> Collection:
+    """Make a record of a collection's XML; only one that is read whole names its locks."""
+    return Collection(
+        int_attribute(data, "ratingKey"),
+        library_key,
+        data.get("title", ""),
+        int_attribute(data, "childCount"),
+        data.get("summary", ""),
+        _locked(data),
+    )
+
+
 def parse_item(data: Element, container: Element | None = None) -> PlexItem:
     """Make a record of an item's XML, read whole (a listing cuts tags short).
 
@@ -101,11 +138,7 @@ def parse_item(data: Element, container: Element | None = None) -> PlexItem:
             for role in data.findall("Role")
             if role.get("role")
         },
-        locked=frozenset(
-            locked.get("name", "")
-            for locked in data.findall("Field")
-            if locked.get("locked") == "1"
-        ),
+        locked=_locked(data),
         has_poster=bool(data.get("thumb")),
         updated_at=int_attribute(data, "updatedAt", "addedAt"),
         files=tuple(
@@ -149,6 +182,11 @@ def int_attribute(element: Element, *names: str) -> int:
 def format_rating(value: float | None) -> str:
     """Return a rating from 0 to 10 as Plex writes it."""
     return "" if value is None else f"{float(value):.1f}"
+
+
+def _locked(data: Element) -> frozenset[str]:
+    fields = data.findall("Field")
+    return frozenset(one.get("name", "") for one in fields if one.get("locked") == "1")
 
 
 def _tags(data: Element, kind: str) -> tuple[str, ...]:

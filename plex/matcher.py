@@ -1,26 +1,29 @@
-"""Find the Plex item of a scene: by path, then by file name, then by file name ignoring case.
+"""Find the Plex items that may be a scene: by path, else by name, folders and size.
 
-`choose` decides, a pure function of what the index knows. An index may be stale, so the chosen
-items are read from Plex and checked for the file before anything is written.
+`choose` decides, a pure function of what the index knows; `plex.fit` says how well two files fit.
+An index may be stale, so the chosen items are read from Plex and checked for the file before
+anything is written.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.media import MediaFile
 from plex.client import PlexClient
 from plex.exceptions import PlexNotFound
+from plex.fit import Fit, Places, fit
 from plex.index import FileIndex, IndexedFile
 from plex.items import PlexItem
-from plex.paths import map_path, name_of, normalize, shared_folders
+from plex.paths import name_of, normalize
 from validation.errors import PermanentError
 
-#: Candidates of an ambiguous scene that are fetched and shown.
-_SHOWN = 20
+#: Candidates that are read and shown, and those in one request; more are only counted.
+MOST_SHOWN = 500
+_CHUNK = 100
 #: Attempts with an index that turns out to be wrong; it is brought up to date before each.
 _ATTEMPTS = 3
 
@@ -30,33 +33,78 @@ class MatchConfidence(enum.Enum):
 
     #: exactly one item has this file
     HIGH = "high"
-    #: several items may have it
+    #: several items may have it, or one that is not certain
     LOW = "low"
 
 
 class AmbiguousMatch(PermanentError):
-    """Several Plex items may be this scene; `details` holds the candidates."""
+    """Several Plex items may be this scene, or several scenes an item.
 
-    def __init__(self, message: str, candidates: list[dict[str, Any]]) -> None:
+    `details`: `candidates`, described; `keys` of all candidates; `scenes`: the others.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        candidates: list[dict[str, Any]],
+        *,
+        keys: Iterable[int] = (),
+        scenes: Iterable[int] = (),
+    ) -> None:
         super().__init__(message)
-        self.details = {"candidates": candidates}
+        all_keys = {one["rating_key"] for one in candidates}.union(keys)
+        self.details = {
+            "candidates": candidates, "keys": sorted(all_keys), "scenes": sorted(scenes),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the index says about a scene."""
+
+    fit: Fit = Fit.NONE
+    #: indexed files of the candidates
+    files: tuple[IndexedFile, ...] = ()
+    #: files of other items that have a further file of the scene at its path
+    elsewhere: tuple[IndexedFile, ...] = ()
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """The rating keys of the candidates."""
+        return tuple(dict.fromkeys(file.rating_key for file in self.files))
+
+    @property
+    def is_certain(self) -> bool:
+        """Return whether there is one candidate, and more than its name tells so."""
+        return len(self.keys) == 1 and self.fit is not Fit.NAME
+
+    @property
+    def is_copied(self) -> bool:
+        """Return whether the candidates are one file, each in another library."""
+        libraries = [file.section_id for file in self.files]
+        sizes = {file.size for file in self.files}
+        is_path = self.fit is Fit.PATH and len(sizes) == 1
+        return is_path and len(self.keys) == len(libraries) == len(set(libraries)) > 1
 
 
 @dataclass(frozen=True)
 class Match:
-    """The items that may be a scene, whole and fresh; one when it is certain."""
+    """The items that may be a scene, whole and fresh."""
 
-    items: list[PlexItem]
-    #: found at the very path that the mappings say, not by file name alone
-    by_path: bool
+    chosen: Chosen
+    items: tuple[PlexItem, ...]
+
+    @property
+    def is_certain(self) -> bool:
+        """Return whether it is certain that the only item is the scene's."""
+        return self.chosen.is_certain and len(self.items) == 1
 
 
 def find_items(
     client: PlexClient,
     index: FileIndex,
-    library_keys: Sequence[int],
     files: Sequence[MediaFile],
-    mappings: Sequence[tuple[str, str]] = (),
+    places: Places,
     *,
     fresh_for: float = 0.0,
     read_before: Mapping[int, PlexItem] | None = None,
@@ -65,7 +113,6 @@ def find_items(
 
     Args:
         files: the scene's files as Stash sees them, the primary one first.
-        mappings: (path in Stash, path in Plex).
         fresh_for: seconds for which the index counts as fresh when a file name decides.
         read_before: rating key → item that was read a moment ago.
 
@@ -73,27 +120,27 @@ def find_items(
         PlexNotFound: no item is a candidate.
         PlexTemporaryError, PlexPermanentError: Plex fails.
     """
-    if not library_keys:
+    if not places.library_keys:
         raise PlexNotFound("Plex has no video library of type movie to look in")
-    if not index.knows(library_keys):
-        index.refresh(client, library_keys)
+    if not index.knows(places.library_keys):
+        index.refresh(client, places.library_keys)
     known = read_before or {}
-    by_path = True
-    items = _read(client, index, _by_path(index, files, mappings, library_keys), known)
+    chosen = _by_path(index, files, places)
+    items = _read(client, index, chosen, known)
     if not items:
         # A name decides only among all that Plex has by now: a better candidate may have come
         # since.
         if items is None or index.age() >= fresh_for:
-            index.refresh(client, library_keys)
+            index.refresh(client, places.library_keys)
         for _ in range(_ATTEMPTS):
-            chosen, by_path = choose(index, files, mappings, library_keys)
+            chosen = choose(index, files, places)
             items = _read(client, index, chosen, known)
             if items is not None:
                 break
-            index.refresh(client, library_keys)
+            index.refresh(client, places.library_keys)
     if not items:
         raise PlexNotFound(f"no Plex item has the file {files[0].path}")
-    return Match(items, by_path)
+    return Match(chosen, tuple(items))
 
 
 def find_plex_items_with_confidence(
@@ -107,6 +154,8 @@ def find_plex_items_with_confidence(
     fresh_for: float = 0.0,
 ) -> tuple[MatchConfidence, Any | None, list[Any]]:
     """Find the item that has a scene's file, as plexapi's objects; see `find_items`.
+
+    Stash's library folders are not known here: any folder above the file may be one.
 
     Args:
         library: a section of plexapi, or several.
@@ -127,11 +176,14 @@ def find_plex_items_with_confidence(
         raise PlexNotFound("Plex has no video library of type movie to look in")
     files = [MediaFile(stash_path, file_size), *(MediaFile(*file) for file in other_files)]
     client = PlexClient("", "", server=sections[0]._server)
-    keys = [int(section.key) for section in sections]
-    mappings = tuple(path_mappings)
-    found = find_items(client, index or FileIndex(), keys, files, mappings, fresh_for=fresh_for)
+    places = Places(
+        tuple(path_mappings),
+        tuple(_folders_above(file.path for file in files)),
+        {int(section.key): tuple(section.locations) for section in sections},
+    )
+    found = find_items(client, index or FileIndex(), files, places, fresh_for=fresh_for)
     items = client.fetch_plexapi_items([item.rating_key for item in found.items])
-    if len(items) == 1:
+    if found.is_certain and len(items) == 1:
         return MatchConfidence.HIGH, items[0], items
     return MatchConfidence.LOW, None, items
 
@@ -144,7 +196,7 @@ def find_plex_item_by_path(
     *,
     index: FileIndex | None = None,
 ) -> Any | None:
-    """Return the one plexapi item that has the file, or None when several may.
+    """Return the one plexapi item that has the file, or None when it is not certain.
 
     Raises:
         PlexNotFound: no item has the file.
@@ -155,29 +207,18 @@ def find_plex_item_by_path(
     )[1]
 
 
-def choose(
-    index: FileIndex,
-    files: Sequence[MediaFile],
-    mappings: Sequence[tuple[str, str]],
-    library_keys: Sequence[int],
-) -> tuple[list[IndexedFile], bool]:
-    """Return the indexed files that may be one of a scene's, and whether the path was found.
+def choose(index: FileIndex, files: Sequence[MediaFile], places: Places) -> Chosen:
+    """Return what the index says about a scene (README, "Which item?").
 
-    1. the whole path, after `mappings`;
-    2. the file name, then the file name ignoring case: of these, a size known on both sides must be
-       equal, and those that share the most folders with the scene's path go before the others.
+    The first file that is in Plex decides, by its path; else the first of which Plex has the name.
+
+    Args:
+        files: the scene's, the primary one first.
     """
-    exact = _by_path(index, files, mappings, library_keys)
-    if exact:
-        return exact, True
-    named = [
-        (path, found)
-        for path, size in ((map_path(file.path, mappings)[0], file.size) for file in files)
-        for found in index.by_name(name_of(path), library_keys)
-        if size is None or found.size is None or size == found.size
-    ]
-    same_case = [(path, found) for path, found in named if name_of(found.normal) == name_of(path)]
-    return _nearest(same_case or named), False
+    found = _by_path(index, files, places)
+    if found.files:
+        return found
+    return next((one for file in files if (one := _by_name(index, file, places)).files), Chosen())
 
 
 def describe_candidates(items: Iterable[PlexItem]) -> list[dict[str, Any]]:
@@ -202,31 +243,53 @@ def describe(candidates: Iterable[dict[str, Any]]) -> str:
     )
 
 
-def _by_path(
-    index: FileIndex,
-    files: Sequence[MediaFile],
-    mappings: Sequence[tuple[str, str]],
-    library_keys: Sequence[int],
-) -> list[IndexedFile]:
-    return [
-        found
-        for file in files
-        for found in index.by_path(map_path(file.path, mappings)[0], library_keys)
-    ]
+def _by_path(index: FileIndex, files: Sequence[MediaFile], places: Places) -> Chosen:
+    """Return the items that have a scene's file at its path; those of its first file in Plex."""
+    found: list[Chosen] = []
+    for file in files:
+        there = index.by_path(places.mapped(file), places.library_keys)
+        if there:
+            best = max(_fit(file, one, places) for one in there)
+            found.append(Chosen(best, tuple(there)))
+    if not found:
+        return Chosen()
+    # A file that Plex converted itself decides only where nothing else does.
+    chosen = next((one for one in found if one.fit is not Fit.CONVERTED), found[0])
+    elsewhere = {file for one in found for file in one.files if file.rating_key not in chosen.keys}
+    return replace(chosen, elsewhere=tuple(sorted(elsewhere, key=lambda one: one.rating_key)))
 
 
-def _nearest(named: list[tuple[str, IndexedFile]]) -> list[IndexedFile]:
-    if len({found.rating_key for _, found in named}) < 2:
-        return [found for _, found in named]
-    shared = [(shared_folders(path, found.normal), found) for path, found in named]
-    most = max(count for count, _ in shared)
-    return [found for count, found in shared if count == most]
+def _by_name(index: FileIndex, file: MediaFile, places: Places) -> Chosen:
+    """Return the items that have a file of this name; those that fit best by folders."""
+    name = name_of(places.mapped(file))
+    fits = {
+        one: how
+        for one in index.by_name(name, places.library_keys)
+        if (how := _fit(file, one, places)) is not Fit.NONE
+    }
+    same_case = {one: how for one, how in fits.items() if name_of(one.normal) == name}
+    fits = same_case or fits
+    best = max(fits.values(), default=Fit.NONE)
+    if best >= Fit.TAIL:
+        return Chosen(best, tuple(one for one, how in fits.items() if how is best))
+    # One whose size is not known may be the file as well.
+    return Chosen(min(fits.values(), default=Fit.NONE), tuple(fits))
+
+
+def _fit(file: MediaFile, indexed: IndexedFile, places: Places) -> Fit:
+    return fit(file, MediaFile(indexed.path, indexed.size), places)
+
+
+def _folders_above(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        parts = normalize(path).split("/")[:-1]
+        yield from ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _read(
     client: PlexClient,
     index: FileIndex,
-    chosen: Sequence[IndexedFile],
+    chosen: Chosen,
     read_before: Mapping[int, PlexItem],
 ) -> list[PlexItem] | None:
     """Return the items that were chosen, fresh from Plex; None when the index was wrong about one.
@@ -234,11 +297,16 @@ def _read(
     An item that is gone, or has other files by now, leaves the index.
     """
     expected: dict[int, set[tuple[str, int | None]]] = {}
-    for file in chosen:
+    for file in chosen.files:
         expected.setdefault(file.rating_key, set()).add((file.normal, file.size))
-    keys = list(expected)[:_SHOWN]
+    keys = list(expected)[:MOST_SHOWN]
     known = {key: read_before[key] for key in keys if key in read_before}
-    fetched = client.fetch_items([key for key in keys if key not in known])
+    missing = [key for key in keys if key not in known]
+    fetched = [
+        item
+        for start in range(0, len(missing), _CHUNK)
+        for item in client.fetch_items(missing[start : start + _CHUNK])
+    ]
     items = [
         item
         for item in (*known.values(), *fetched)

@@ -13,7 +13,7 @@ The rules (README, "What goes where, and what wins"), per field:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from history.fields import Fields, FieldState, Value
@@ -68,6 +68,7 @@ def plan_edits(
     switches: Switches,
     intent: Intent,
     now: float,
+    pinned: Sequence[str] = (),
 ) -> Edits:
     """Plan the edits that bring `item` to what Stash says.
 
@@ -75,10 +76,15 @@ def plan_edits(
         stem: the file name's stem, the title of a scene without one.
         known: what the history knows of this item's fields; empty: never met.
         now: epoch seconds.
+        pinned: collections that the item must not leave; they are a person's from now on.
     """
     plan = _Plan(item, known, switches, intent, now)
+    plan.pinned = pinned
     for name, wanted in texts(metadata, stem, switches):
-        plan.text(name, wanted)
+        if name == "title" and not metadata.title:
+            plan.stand_in(name, wanted)
+        else:
+            plan.text(name, wanted)
     for name, names in lists(metadata, switches):
         plan.list(name, names)
     return Edits(plan.changes, plan.fields, tuple(plan.kept), tuple(plan.left), lock=switches.lock)
@@ -102,7 +108,7 @@ def resolve(state: FieldState, current: Value) -> FieldState:
         return state
     return replace(
         state, ours=state.sent if state.claim is None else state.claim, observed=current,
-        form=None, sent=None, replaced=None, claim=None, misses=0, refused=False,
+        form=None, sent=None, replaced=None, claim=None, misses=0, refused=False, why="",
     )  # fmt: skip
 
 
@@ -134,6 +140,7 @@ class _Plan:
         self.changes: dict[str, tuple[Value, Value]] = {}
         self.kept: list[str] = []
         self.left: list[str] = []
+        self.pinned: Sequence[str] = ()
         self._present = item.values
         self._locked = item.locked
         self._is_known = bool(known)
@@ -146,7 +153,7 @@ class _Plan:
         assert isinstance(current, str)
         state = resolve(self.fields.get(name, FieldState()), current)
         if state.refused and name in self._locked and current != state.observed:
-            state = replace(state, refused=False)  # a person has changed it since
+            state = replace(state, refused=False, why="")  # a person has changed it since
         is_ours = state.ours is not None and current == state.ours
         is_new = state.wanted != wanted
         is_form = not is_new and state.form == current and not self._intent.force
@@ -164,13 +171,23 @@ class _Plan:
             self._keep(name, state, wanted, current)
         elif self._intent.force:
             self._write(name, state, wanted, wanted, current)
-        elif state.wanted is None and self._is_persons(name, current):
+        elif state.wanted is None and not is_ours and self._is_persons(name, current):
             self._keep(name, state, wanted, current)
         elif is_new or (self._intent.saved and state.kept and state.before is None):
             # Kept at the first meeting until the scene itself is saved.
             self._write(name, state, wanted, wanted, current)
         else:
             self._drifted(name, state, wanted, current, wanted)
+
+    def stand_in(self, name: str, wanted: str) -> None:
+        """Decide about a text that Stash does not have: it replaces only what is empty or ours."""
+        current = self._present[name]
+        assert isinstance(current, str)
+        state = resolve(self.fields.get(name, FieldState()), current)
+        if current and current not in (state.ours, state.form):
+            self._note(name, state, wanted, current, ours=state.ours)
+        else:
+            self.text(name, wanted)
 
     def _is_persons(self, name: str, current: str) -> bool:
         """Return whether a text at the first meeting is a person's."""
@@ -186,13 +203,15 @@ class _Plan:
         state = self.fields.get(name, FieldState())
         if state.wanted is None and self._is_known:
             # On a known item, a list that was never looked at was empty on our side.
-            state = replace(state, ours=(), wanted=(), observed=present)
+            state = replace(state, ours=state.ours or (), wanted=(), observed=present)
         state = resolve(state, present)
         if state.ours is None and not _is_met(state, present):
             self._meet_list(name, state, wanted, present)
             return
         # A write that was not confirmed may have arrived in part.
         ours = unique((*names_of(state.ours), *within(names_of(state.claim), present)))
+        if name in _ONLY_ADDED_TO:
+            ours = without(ours, self.pinned)
         theirs = without(present, ours)
         kept = wanted
         if self._switches.preserve and state.sent is None and name in self._locked:
@@ -200,10 +219,13 @@ class _Plan:
         target = unique((*kept, *theirs))
         claim = (*within(ours, wanted), *without(wanted, (*present, *ours)))
         is_new = not same(state.wanted, wanted)
+        # A refresh took out what was ours: a person's edit would have locked the list.
+        is_reset = bool(ours) and name not in self._locked
         state = replace(state, ours=ours)
         if same(target, present):
             self._note(name, state, wanted, present, ours=claim)
-        elif self._switches.preserve and present and theirs == present:  # nothing is ours
+        elif self._switches.preserve and present and theirs == present and not is_reset:
+            # Nothing is ours.
             self._keep(name, state, wanted, present)
         elif is_new or state.sent is not None or self._intent.force:
             self._write(name, state, wanted, target, present, claim=claim)
@@ -286,8 +308,8 @@ class _Plan:
         lasted = not 0 <= self._now - state.repaired_at < REPAIR_AFTER[-1]
         self.fields[name] = replace(
             state, wanted=wanted, observed=current, ours=ours,
-            sent=None, replaced=None, claim=None, misses=0, kept=False, refused=False, waits=False,
-            repairs=0 if lasted else state.repairs,
+            sent=None, replaced=None, claim=None, misses=0, kept=False, refused=False, why="",
+            waits=False, repairs=0 if lasted else state.repairs,
         )  # fmt: skip
 
     def _write(
@@ -302,7 +324,7 @@ class _Plan:
         self.fields[name] = replace(
             state, before=current if state.before is None else state.before, wanted=wanted,
             observed=current, sent=target, replaced=first, claim=claim, kept=False, refused=False,
-            waits=False, misses=0 if state.refused else state.misses,
+            why="", waits=False, misses=0 if state.refused else state.misses,
         )  # fmt: skip
 
 
@@ -310,7 +332,7 @@ def _renewed(state: FieldState, wanted: Value) -> FieldState:
     """Forget how Plex took the value that Stash had before, if Stash has another by now."""
     if same(state.wanted, wanted):
         return state
-    return replace(state, form=None, refused=False, kept=False, misses=0, repairs=0)
+    return replace(state, form=None, refused=False, why="", kept=False, misses=0, repairs=0)
 
 
 def _is_met(state: FieldState, present: tuple[str, ...]) -> bool:

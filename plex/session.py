@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.env import Env
 from common.media import MediaFile
 from history.store import History
 from plex.client import PlexClient
-from plex.edits import encode_edits
-from plex.exceptions import PlexNotFound
+from plex.edits import Parameters, by_field, encode_edits
+from plex.exceptions import REFUSALS_OF_A_VALUE, PlexNotFound, PlexPermanentError
+from plex.fit import Places
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
-from plex.matcher import Match, choose, find_items
+from plex.matcher import Chosen, Match, choose, find_items
 from plex.names import fold
 from plex.paths import map_path, normalize
 from plex.plan import Edits
@@ -61,6 +62,8 @@ class PlexSession:
         self._ahead: dict[int, PlexItem] = {}
         self._ahead_read_at = float("-inf")
         self._scanned_at: dict[str, float] = {}
+        #: rating key → when an item that is about to be written was read
+        self._read_at: dict[int, float] = {}
 
     @property
     def config(self) -> PlexSyncConfig:
@@ -155,10 +158,16 @@ class PlexSession:
         """The keys of the chosen libraries, as they were last read."""
         return [library.key for library in self._libraries]
 
-    def indexed(self, files: Sequence[MediaFile]) -> set[int]:
-        """Return the rating keys of the items that may have a scene's files, by the index alone."""
-        found, _ = choose(self.index, files, self.config.path_mappings, self.keys)
-        return {file.rating_key for file in found}
+    @property
+    def places(self) -> Places:
+        """Where the files of Stash and of the chosen libraries are."""
+        config = self.config
+        folders = {library.key: library.locations for library in self._libraries}
+        return Places(config.path_mappings, config.stash_folders, folders)
+
+    def choose(self, files: Sequence[MediaFile]) -> Chosen:
+        """Return the items that may have a scene's files, by the index alone."""
+        return choose(self.index, files, self.places)
 
     def read_ahead(self, scenes: Iterable[Sequence[MediaFile]]) -> None:
         """Read the items of several scenes in one request, where the index leaves no doubt.
@@ -170,7 +179,8 @@ class PlexSession:
             SettingsError, PlexTemporaryError, PlexPermanentError
         """
         self.libraries()
-        found = [keys for keys in map(self.indexed, scenes) if len(keys) == 1]
+        self._read_at.clear()
+        found = [chosen.keys for chosen in map(self.choose, scenes) if chosen.is_certain]
         certain = list(dict.fromkeys(key for keys in found for key in keys))
         self._ahead_read_at = self._env.monotonic()
         items = self.client().fetch_items(certain) if len(certain) > 1 else []
@@ -190,24 +200,86 @@ class PlexSession:
         match = find_items(
             self.client(),
             self.index,
-            self.keys,
             files,
-            self.config.path_mappings,
+            self.places,
             fresh_for=timing.name_fresh,
             read_before=self._ahead,
         )
-        for item in match.items:  # a second edit in the same batch reads the item again
-            self._ahead.pop(item.rating_key, None)
+        now = self._env.monotonic()
+        for item in match.items:
+            # A second edit in the same batch reads the item again.
+            is_ahead = self._ahead.pop(item.rating_key, None) is item
+            self._read_at[item.rating_key] = self._ahead_read_at if is_ahead else now
         return match
 
-    def write(self, item: PlexItem, edits: Edits) -> None:
-        """Send edits of an item's texts and lists, in as few requests as possible."""
+    def renewed(self, item: PlexItem) -> PlexItem:
+        """Return an item as it is now, if it was read too long ago to be written.
+
+        Raises:
+            PlexNotFound: the item is gone, or has other files.
+            PlexTemporaryError, PlexPermanentError
+        """
+        now = self._env.monotonic()
+        if now - self._read_at.get(item.rating_key, now) < self._env.timing.item_fresh:
+            return item
+        return self.read_again(item)
+
+    def read_again(self, item: PlexItem) -> PlexItem:
+        """Return an item as it is now.
+
+        Raises:
+            PlexNotFound: the item is gone, or has other files.
+            PlexTemporaryError, PlexPermanentError
+        """
+        now = self._env.monotonic()
+        found = self.client().fetch_items([item.rating_key])
+        if not found or found[0].paths != item.paths:
+            raise PlexNotFound(f"the item {item.title!r} in Plex has just changed")
+        self._read_at[item.rating_key] = now
+        return found[0]
+
+    def write(self, item: PlexItem, edits: Edits) -> dict[str, PlexPermanentError]:
+        """Send edits of an item's texts and lists, in as few requests as possible.
+
+        If Plex refuses a request, its fields are sent one by one.
+
+        Returns:
+            Field → why Plex refuses it.
+        """
+        refused: dict[str, PlexPermanentError] = {}
+        client = self.client()
         for parameters in encode_edits(item, edits):
-            self.client().edit(item, parameters)
+            try:
+                client.edit(item, parameters)
+            except PlexPermanentError as error:
+                if error.status not in REFUSALS_OF_A_VALUE:
+                    raise
+                fields = by_field(parameters)
+                if len(fields) == 1:
+                    refused.update(dict.fromkeys(fields, error))
+                else:
+                    refused.update(self._write_apart(item, fields))
+        return refused
+
+    def _write_apart(
+        self, item: PlexItem, fields: Mapping[str, Parameters]
+    ) -> dict[str, PlexPermanentError]:
+        """Send fields one by one; return those that Plex refuses."""
+        refused = {}
+        for name, parameters in fields.items():
+            try:
+                self.client().edit(item, parameters)
+            except PlexPermanentError as error:
+                if error.status not in REFUSALS_OF_A_VALUE:
+                    raise
+                refused[name] = error
+        return refused
 
     def read(self, rating_keys: Sequence[int]) -> list[PlexItem]:
         """Read items whole, in one request, and note in the index what they say."""
+        now = self._env.monotonic()
         items = self.client().fetch_items(rating_keys)
+        self._read_at.update((item.rating_key, now) for item in items)
         self.index.note_read(items)
         return items
 

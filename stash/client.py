@@ -19,10 +19,9 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
-from common.media import MediaFile
 from common.redaction import Redactor
 from stash.connection import StashConnection
-from stash.records import Cover, Scene, read_scene
+from stash.records import Cover, Scene, SceneFiles, read_scene, read_scene_files
 from stash.settings import PLUGIN_ID
 from validation.errors import PermanentError, TransientError
 
@@ -41,7 +40,7 @@ _NOT_MODIFIED = 304
 
 SCENE_FIELDS = """
     id title details date director rating100 organized created_at updated_at
-    studio { name } performers { name } tags { name } groups { group { name } }
+    studio { id name } performers { name } tags { name } groups { group { id name } }
     files { path size } paths { screenshot }
 """
 _FIND_SCENE = f"query PlexSyncScene($id: ID!) {{ findScene(id: $id) {{ {SCENE_FIELDS} }} }}"
@@ -69,7 +68,7 @@ query {name}($filter: SceneFilterType!, $per_page: Int!) {{
 
 
 _SCENES = _listing("PlexSyncPage", SCENE_FIELDS)
-_SAME_FILE_NAME = _listing("PlexSyncNamesakes", "id files { path size }")
+_SAME_FILE_NAME = _listing("PlexSyncNamesakes", "id organized files { path size }")
 _COUNT = """
 query PlexSyncCount($filter: SceneFilterType) {
   findScenes(scene_filter: $filter, filter: {per_page: 0}) { count }
@@ -95,7 +94,11 @@ mutation PlexSyncConfigure($id: ID!, $settings: Map!) {
   configurePlugin(plugin_id: $id, input: $settings)
 }
 """
-_SETTINGS = "query PlexSyncSettings($ids: [ID!]) { configuration { plugins(include: $ids) } }"
+_SETTINGS = """
+query PlexSyncSettings($ids: [ID!]) {
+  configuration { plugins(include: $ids) general { stashes { path } } }
+}
+"""
 _API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
 _VERSION = "query PlexSyncVersion { version { version } }"
 
@@ -230,22 +233,16 @@ class StashClient:
         with _parsing_response():
             return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
 
-    def scenes_with_name(self, paths: list[str]) -> list[tuple[int, list[MediaFile]]]:
-        """Return (id, files) of the scenes with a file named like one of `paths`.
+    def scenes_with_name(self, paths: list[str]) -> list[SceneFiles]:
+        """Return the scenes with a file named like one of `paths`.
 
-        Folders and upper or lower case do not matter.
+        The case of names doesn't count, nor does their Unicode form.
         """
-        found: list[tuple[int, list[MediaFile]]] = []
+        found = []
         scene_filter = {"path": {"value": _file_name_regex(paths), "modifier": "MATCHES_REGEX"}}
         for scenes in self._pages(_SAME_FILE_NAME, scene_filter, _PAGE_SIZE):
             with _parsing_response():
-                found += [
-                    (
-                        int(scene["id"]),
-                        [MediaFile(file["path"], file["size"]) for file in scene["files"]],
-                    )
-                    for scene in scenes
-                ]
+                found += [read_scene_files(scene) for scene in scenes]
         return found
 
     def scene_count(self, scene_filter: dict[str, Any] | None = None) -> int:
@@ -256,9 +253,15 @@ class StashClient:
 
     def plugin_settings(self, plugin_id: str = PLUGIN_ID) -> dict[str, Any]:
         """Return the plugin's settings; a setting that was never changed is absent."""
+        return self.configuration(plugin_id)[0]
+
+    def configuration(self, plugin_id: str = PLUGIN_ID) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return the plugin's settings, and the folders of Stash's library."""
         data = self.query(_SETTINGS, {"ids": [plugin_id]})
         with _parsing_response():
-            return dict((data["configuration"]["plugins"] or {}).get(plugin_id) or {})
+            found = data["configuration"]
+            settings = dict((found["plugins"] or {}).get(plugin_id) or {})
+            return settings, tuple(str(one["path"]) for one in found["general"]["stashes"])
 
     def configure_plugin(self, settings: dict[str, Any], plugin_id: str = PLUGIN_ID) -> None:
         """Replace all of the plugin's settings; Stash can't change a single one."""

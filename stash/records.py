@@ -31,6 +31,9 @@ class Scene:
     files: tuple[MediaFile, ...]
     #: URL of the cover, or ""
     cover: str
+    #: ids of the studio (0: none) and of the groups, in their order
+    studio_id: int = 0
+    group_ids: tuple[int, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -58,6 +61,15 @@ class Scene:
             "tags": self.tags,
             "groups": self.groups,
         }
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """Hold a scene's files, the primary one first."""
+
+    id: int
+    organized: bool
+    files: tuple[MediaFile, ...]
 
 
 @dataclass(frozen=True)
@@ -91,4 +103,12 @@ def read_scene(data: dict[str, Any]) -> Scene:
         groups=tuple(group["group"]["name"] for group in data["groups"]),
         files=tuple(MediaFile(file["path"], file["size"]) for file in data["files"]),
         cover=data["paths"]["screenshot"] or "",
+        studio_id=int(data["studio"]["id"]) if data["studio"] else 0,
+        group_ids=tuple(int(group["group"]["id"]) for group in data["groups"]),
     )
+
+
+def read_scene_files(data: dict[str, Any]) -> SceneFiles:
+    """Return the record of a GraphQL `Scene` with id, organized and files."""
+    files = tuple(MediaFile(file["path"], file["size"]) for file in data["files"])
+    return SceneFiles(int(data["id"]), bool(data["organized"]), files)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plex.exceptions import PlexNotFound, PlexTemporaryError
+from plex.fit import Fit, best_fit
 from plex.matcher import AmbiguousMatch
-from plex.ownership import found_by_path
 from plex.paths import name_of, normalize
 from stash.records import Scene
 from tasks.context import Context, Result
@@ -96,7 +96,7 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
         plex.client().probe()
         findings.add("Plex", f"{name} {version} at {config.plex_url}", version)
         yield "Libraries"
-        names = [library.title for library in plex.libraries()]
+        names = [library.name for library in plex.libraries()]
         findings.add(
             "Libraries", f"{', '.join(names) or 'none'} with {plex.index.count()} files", names
         )
@@ -145,13 +145,13 @@ def _try_scenes(context: Context, findings: Findings, runner: JobRunner) -> None
 
 def _try(runner: JobRunner, scene: Scene, prefixes: Counter[tuple[str, str]]) -> tuple[str, str]:
     try:
-        item = runner.matcher.match(desired(scene), scene)[0]
+        item = runner.matcher.match(desired(scene), scene).items[0]
     except PlexNotFound:
         return "none", ""
     except AmbiguousMatch as error:
         return "low", f" has {len((error.details or {}).get('candidates', ()))} candidates in Plex"
     # A scene that matches by path needs no suggestion.
-    by_path = found_by_path(item, scene.files, runner.plex.config.path_mappings)
+    by_path = best_fit(scene.files, item.files, runner.plex.places) >= Fit.PATH_ONLY
     for file in () if by_path else item.files:
         pair = differing_prefixes(scene.files[0].path, file.path)
         if pair is not None:

@@ -11,7 +11,6 @@ from typing import Any
 from history.records import Agreement, Status
 from plex.matcher import describe
 from queue.dlq import DeadLetterQueue
-from queue.manager import QueueManager
 from tasks.context import Context, Result, is_set
 from tasks.summary import summarize
 from tasks.wording import STATUS_WORDS, counted, error_words
@@ -91,26 +90,24 @@ def clear_failed(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 
 def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Drop all queued edits; without confirmation, only count them.
+    """Count the queued edits; drop them if this is asked for twice within a minute.
 
     Args:
-        arguments: `confirm`: really drop them.
+        arguments: `confirm`: drop them at once, or, if false, only count them.
 
     Raises:
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    if is_set(arguments, "confirm"):
-        result = context.run("clear_queue", {})
-        if result.get("reason"):
-            return Result(f"Clear queue: {result['reason']}", result, ok=False)
+    confirmed = is_set(arguments, "confirm") if "confirm" in arguments else None
+    result = context.run("clear_queue", {"confirm": confirmed})
+    if result.get("reason"):
+        return Result(f"Clear queue: {result['reason']}", result, ok=False)
+    if "dropped" in result:
         text = f"Clear queue: {result['dropped']} queued edits dropped"
         return Result(f"{text}. The next comparison finds their scenes again", result)
-    with QueueManager(context.data_dir) as queue:
-        count = queue.counts()["pending"] + queue.count_spooled()
-    text = f"Clear queue: {count} queued edits" + (
-        ". To drop them, run it with confirm=true (--confirm)" if count else ""
-    )
-    return Result(text, {"would_drop": count}, ok=count == 0)
+    count = result["would_drop"]
+    again = ". To drop them, run it again within a minute" if count else ""
+    return Result(f"Clear queue: {count} queued edits{again}", result, ok=count == 0)
 
 
 def _letters(context: Context) -> DeadLetterQueue:
@@ -166,4 +163,9 @@ def _line(one: dict[str, Any]) -> str:
     choices = "; ".join(
         f"rating_key {each['rating_key']} = {describe([each])}" for each in one["candidates"]
     )
-    return f"{line} - choose one, or both, with Re-sync scene: {choices}" if choices else line
+    if not choices or one["status"] != Status.AMBIGUOUS:
+        return line
+    return (
+        f"{line} - to choose, run resync {one['scene_id']} --rating-key KEY (README, Tasks and"
+        f" commands); KEY is both, or one of: {choices}"
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.check import check
 from tasks.context import Context, Result
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
-from tasks.preview import preview
+from tasks.preview import preview, preview_all
 from tasks.report import report
 from tasks.status import status
 from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent
@@ -30,5 +30,6 @@ OPERATIONS: dict[str, Operation] = {
     "clear_failed": clear_failed,
     "clear_queue": clear_queue,
     "preview": preview,
+    "preview_all": preview_all,
     "report": report,
 }

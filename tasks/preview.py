@@ -160,6 +160,11 @@ def _preview_one(runner: JobRunner, scene: Scene, sums: Sums) -> tuple[str, dict
     return ("changed" if fields else "in_sync"), shown
 
 
+def preview_all(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Compare all scenes with their items in Plex; see `preview`."""
+    return preview(context, {**arguments, "scope": "all"})
+
+
 def _new_names(runner: JobRunner, sums: Sums) -> dict[str, list[str]]:
     """Return kind → names that no item in Plex has yet."""
     new = {}

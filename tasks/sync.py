@@ -140,22 +140,24 @@ def _choose(context: Context, scene: Scene, wanted: list[int] | str) -> list[dic
     """
     with open_readonly(context.data_dir, context.config(), context.stash) as runner:
         try:
-            items = runner.matcher.candidates(scene)
+            match = runner.matcher.candidates(scene)
         except PlexNotFound as error:
             raise UsageError(f"scene {scene.id}: {error}") from None
+        candidates = match.chosen.keys
+        keys = candidates if isinstance(wanted, str) else wanted
+        items = {item.rating_key: item for item in match.items}
+        beyond = [key for key in keys if key in candidates and key not in items]
+        items.update((item.rating_key, item) for item in runner.plex.read(beyond))
         server = runner.plex.server
-    candidates = {item.rating_key: item for item in items}
-    keys = list(candidates) if isinstance(wanted, str) else wanted
-    strangers = [key for key in keys if key not in candidates]
-    if strangers:
+    stranger = next((key for key in keys if key not in items), None)
+    if stranger is not None:
         known = "; ".join(
-            f"{one['rating_key']} = {describe([one])}" for one in describe_candidates(items)
+            f"{one['rating_key']} = {describe([one])}" for one in describe_candidates(match.items)
         )
         raise UsageError(
-            f"item {strangers[0]} is not a candidate of scene {scene.id}: its candidates are"
-            f" {known}"
+            f"item {stranger} is not a candidate of scene {scene.id}: its candidates are {known}"
         )
-    paths = {key: item.paths[0] if item.paths else "" for key, item in candidates.items()}
+    paths = {key: item.paths[0] if item.paths else "" for key, item in items.items()}
     return [{"rating_key": key, "server": server, "path": paths[key]} for key in keys]
 
 

@@ -25,6 +25,7 @@ _OUTCOME = (
     "plex_libraries", "path_mappings", "strict_matching", "preserve_plex_edits", "only_organized",
     "lock_fields", "sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers",
     "sync_tags", "sync_collections", "sync_poster", "sync_rating", "repair_drift", "replace_lists",
+    "write_all_copies",
 )  # fmt: skip
 
 log = logging.getLogger("plexsync.config")
@@ -94,16 +95,20 @@ class PlexSyncConfig(BaseModel):
     sync_rating: Switch = False
     repair_drift: Switch = True
     replace_lists: Switch = False
+    write_all_copies: Switch = False
+
+    #: the folders of Stash's library; no setting of PlexSync's, but the way of the settings
+    stash_folders: tuple[str, ...] = ()
 
     @field_validator("plex_url", mode="before")
     @classmethod
     def _check_url(cls, value: Any) -> str:
         url = str(value).strip()
-        if "://" not in url:
-            url = f"http://{url}"
         if any(char in url for char in "@?#"):
             raise ValueError("must be an address only, without user, query or fragment")
         try:
+            if "://" not in url:
+                url = _with_scheme(url)
             parts = urlsplit(url)
             _ = parts.port  # raises ValueError if it is not a number
         except ValueError:
@@ -154,7 +159,8 @@ class PlexSyncConfig(BaseModel):
 
     def shown(self) -> dict[str, Any]:
         """Return the settings for display, the token masked."""
-        return self.model_dump() | {"plex_token": mask(self.plex_token)}
+        settings = self.model_dump(exclude={"stash_folders"})
+        return settings | {"plex_token": mask(self.plex_token)}
 
 
 def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None, str | None]:
@@ -209,6 +215,21 @@ def _with_legacy(given: dict[str, Any]) -> dict[str, Any]:
     if "plex_token" not in given and "plexToken" in given:
         given["plex_token"] = given["plexToken"]
     return given
+
+
+def _with_scheme(address: str) -> str:
+    """Complete an address without scheme; one without a port gets Plex's.
+
+    Raises:
+        ValueError: it is a bare word, so it may be anything.
+    """
+    host = urlsplit(f"http://{address}")
+    if host.port is not None or host.path not in ("", "/"):
+        return f"http://{address}"
+    name = host.hostname or ""
+    if "." not in name and ":" not in name and name != "localhost":
+        raise ValueError(_WANTED_URL)
+    return f"http://{host.netloc}:{_DEFAULT_PORT}"
 
 
 def _mapping(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from history.fields import FieldState
-from history.records import IN_PLEX, Agreement
+from history.records import IN_PLEX, Agreement, CoverState
 from history.store import OTHER_SERVER, History, Row
 from plex.items import PlexItem
 from plex.session import PlexSession
@@ -50,6 +50,8 @@ class Agreements:
                 found = replace(row, fields=_as_new(row))
             if is_there:
                 break
+        if not found.has_item:
+            found = self._inherit(found, item)
         return replace(
             found,
             server=self._plex.server,
@@ -58,6 +60,20 @@ class Agreements:
             path=found.path if found.path in item.paths else path,
             files=target.scene.files if target.scene else found.files,
         )
+
+    def _inherit(self, row: Agreement, item: PlexItem) -> Agreement:
+        """Take over what an earlier scene had written to an item: it is ours, not a person's."""
+        server, key = self._plex.server, item.rating_key
+        last = self._history.last_of_item(server, key)
+        if last is None or (last.path and last.path not in item.paths):
+            return row
+        if last.scene_id in self._history.choosers(server, key):
+            return row  # the user wants both scenes there
+        fields = {
+            name: FieldState(before=state.before, ours=state.ours, observed=state.observed)
+            for name, state in last.fields.items()
+        }
+        return replace(row, fields=fields, cover=CoverState(sha1=last.cover.sha1))
 
     def retire_others(self, target: SyncTarget) -> None:
         """Forget agreements with items that are not the scene's any more, or with none.
@@ -71,6 +87,18 @@ class Agreements:
             for row in target.rows
             if row.id not in kept and (not row.has_item or self._is_other(row, target))
         )
+        for item in target.items:
+            self._take_from_others(target, item)
+
+    def _take_from_others(self, target: SyncTarget, item: PlexItem) -> None:
+        """Forget the agreements of other scenes with an item that is this scene's now."""
+        server, key = self._plex.server, item.rating_key
+        others = self._history.owners(server, key) - {target.metadata.scene_id}
+        if not others:
+            return
+        others.difference_update(self._history.choosers(server, key))
+        rows = self._history.of_items(server, [key])
+        self._history.retire(row.id for row in rows if row.scene_id in others)
 
     def _is_other(self, row: Agreement, target: SyncTarget) -> bool:
         return (
@@ -139,8 +167,8 @@ def _as_new(row: Agreement) -> dict[str, FieldState]:
     """
     return {
         name: replace(
-            state, repairs=0, refused=False, kept=False, sent=None, replaced=None, claim=None,
-            misses=0,
+            state, repairs=0, refused=False, why="", kept=False, sent=None, replaced=None,
+            claim=None, misses=0,
         )
         for name, state in row.fields.items()
     }  # fmt: skip

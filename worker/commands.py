@@ -30,10 +30,10 @@ log = logging.getLogger("plexsync")
 
 #: Seconds for which results are kept.
 _KEPT = 86_400.0
-log = logging.getLogger("plexsync")
-
-#: Seconds for which results are kept.
-_KEPT = 86_400.0
+#: State in the history: when the user last asked to clear the queue.
+CLEAR_ASKED_AT = "clear_asked_at"
+#: Seconds within which asking again means yes.
+_ASK_AGAIN = 60.0
 #: Folders, and reasons, that a result names; characters of a reason.
 _MOST_FOLDERS = 20
 _REASON = 120
@@ -208,12 +208,18 @@ class CommandRunner:
         """Remember which items the user chose for a scene."""
         scene_id = int(arguments["scene_id"])
         choices = [
-            Choice(scene_id, str(one.get("server", "")), int(one["rating_key"]),
-                   str(one.get("path", "")))
+            Choice(scene_id, str(one["server"]), int(one["rating_key"]), str(one["path"]))
             for one in arguments.get("items") or ()
-        ]  # fmt: skip
+        ]
         self._parts.history.choose(scene_id, choices)
+        self._retry_rivals(scene_id)
         return {"scene_id": scene_id}
+
+    def _retry_rivals(self, scene_id: int) -> None:
+        """Queue the scenes that are ambiguous because of this one."""
+        now, rows = self._parts.env.time(), self._parts.history.with_status(Status.AMBIGUOUS)
+        rivals = [row.scene_id for row in rows if scene_id in (row.details or {}).get("scenes", ())]
+        self._parts.queue.put_many(create_bulk_job(one, now=now) for one in rivals)
 
     def _ignore(self, arguments: Arguments) -> dict[str, Any]:
         """Leave a scene alone from now on, or no longer."""
@@ -228,6 +234,7 @@ class CommandRunner:
             for row in rows
         )
         self._parts.dlq.delete_scene(scene_id)
+        self._retry_rivals(scene_id)
         return {"scene_id": scene_id}
 
     def _release(self, scene_id: int) -> None:
@@ -268,9 +275,22 @@ class CommandRunner:
         return {"dropped": len(cleared)}
 
     def _clear_queue(self, arguments: Arguments) -> dict[str, Any]:
-        """Drop the waiting edits. The next pass finds their scenes again."""
-        self._parts.queue.import_spool()
-        return {"dropped": self._parts.queue.clear_waiting()}
+        """Drop the waiting edits, if that is confirmed or asked for a second time; else count them.
+
+        The next pass finds their scenes again.
+        """
+        queue, history, now = self._parts.queue, self._parts.history, self._parts.env.time()
+        queue.import_spool()
+        asked_at: float = history.get(CLEAR_ASKED_AT, -_ASK_AGAIN)
+        confirmed = arguments.get("confirm")
+        if confirmed is None:
+            confirmed = 0 <= now - asked_at < _ASK_AGAIN
+        if not confirmed:
+            count = queue.counts()["pending"]
+            history.set(CLEAR_ASKED_AT, now if count else None)
+            return {"would_drop": count}
+        history.set(CLEAR_ASKED_AT, None)
+        return {"dropped": queue.clear_waiting()}
 
     def _approve(self, arguments: Arguments) -> dict[str, Any]:
         """Let the passes write what they hold back, or drop it."""

@@ -113,11 +113,11 @@ class StashConfigProvider(ConfigProvider):
         """Ask Stash for the settings and check them; see `ConfigProvider.load`."""
         latest = load_connection(self._data_dir)
         carried: Mapping[str, Any] = latest.settings if latest else {}
-        page = self._stash.plugin_settings()
+        page, folders = self._stash.configuration()
         settings = add_environment(merge_settings(carried, page), self._environ)
         for key in ("plex_token", "plexToken"):
             self._redactor.add(str(settings.get(key) or "").strip())
-        config, problem = validate_config(settings)
+        config, problem = validate_config({**settings, "stash_folders": folders})
         self.show_defaults(page)
         if config is None:
             raise SettingsError(problem)

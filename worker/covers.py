@@ -8,12 +8,14 @@ from dataclasses import replace
 from common.env import Env
 from history.fields import FieldState
 from history.records import POSTER, UNKNOWN_COVER, Agreement, CoverState
+from plex.exceptions import REFUSALS_OF_A_VALUE, PlexPermanentError
 from plex.items import PlexItem
 from plex.plan import may_repair
 from plex.session import PlexSession
 from queue.timestamps import parse_time
 from stash.client import StashClient, address_of_cover
 from stash.records import Cover, Scene
+from worker.refusals import refuse_poster
 from worker.target import SyncTarget
 
 
@@ -44,14 +46,21 @@ class Covers:
                 return False
             if POSTER in item.locked and not (intent.saved or intent.force):
                 return False
-        if cover.final and cover.source == address_of_cover(scene):
+        if (
+            cover.final
+            and cover.source == address_of_cover(scene)
+            and not _tries_again(target, row)
+        ):
             return bool(cover.sha1) and self._may_repair(target, item, row)
         return True
 
-    def preview(self, scene: Scene, item: PlexItem, row: Agreement) -> bytes | None:
+    def preview(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bytes | None:
         """Return the picture that would be uploaded, or None."""
-        picture = self._fetch(scene, item, row).picture
-        return picture if picture and _sha1(picture) != row.cover.sha1 else None
+        if target.scene is None or not self.is_wanted(target, item, row):
+            return None
+        cover = self._fetch(target.scene, item, row)
+        is_new = self._is_new(target, item, row, cover)
+        return cover.picture if is_new and not self._is_persons(target, item, row) else None
 
     def compare(self, target: SyncTarget, item: PlexItem, row: Agreement) -> Agreement | None:
         """Return the record with the cover as it is in Stash; None: it would be uploaded.
@@ -62,8 +71,10 @@ class Covers:
         if scene is None or not self.is_wanted(target, item, row):
             return row
         cover = self._fetch(scene, item, row)
-        if self._is_new(target, item, row, cover):
-            return None
+        if cover.picture and self._is_new(target, item, row, cover):
+            if not self._is_persons(target, item, row):
+                return None
+            row = _kept(row, _sha1(cover.picture))
         return replace(row, cover=_seen(row.cover, scene, cover))
 
     def upload(
@@ -75,27 +86,56 @@ class Covers:
             (the record afterwards, whether a poster went up, whether that cover is final: it was
             read after the second of the scene's last change)
         """
-        cover, poster, state = self._fetch(scene, item, row), row.fields.get(POSTER), row.cover
-        sha1 = _sha1(cover.picture) if cover.picture else ""
+        cover, state = self._fetch(scene, item, row), row.cover
         uploaded = False
         if cover.picture and self._is_new(target, item, row, cover):
-            client = self._plex.client()
-            if poster is None:  # for good: what Plex showed before our first upload
-                poster = FieldState(before=client.selected_poster(item))
-            client.upload_poster(item, cover.picture)
-            repairs = poster.repairs + 1 if sha1 == state.sha1 else 0
-            poster = replace(poster, repairs=repairs, repaired_at=self._env.time())
-            row = replace(row, fields={**row.fields, POSTER: poster})
-            state = replace(state, sha1=sha1)
-            uploaded = True
+            if self._is_persons(target, item, row):
+                row = _kept(row, sha1=_sha1(cover.picture))
+            else:
+                poster = self._try(item, row, cover.picture)
+                row = replace(row, fields={**row.fields, POSTER: poster})
+                uploaded = not poster.refused
+            if uploaded:
+                state = replace(state, sha1=_sha1(cover.picture))
         state = _seen(state, scene, cover)
         return replace(row, cover=state), uploaded, state.final or cover.at is None
+
+    def _try(self, item: PlexItem, row: Agreement, picture: bytes) -> FieldState:
+        """Upload a picture; return the poster's state, which tells whether Plex took it."""
+        poster, sha1, client = row.fields.get(POSTER), _sha1(picture), self._plex.client()
+        if poster is None:  # for good: what Plex showed before our first upload
+            poster = FieldState(before=client.selected_poster(item))
+        try:
+            client.upload_poster(item, picture)
+        except PlexPermanentError as error:
+            if error.status not in REFUSALS_OF_A_VALUE:
+                raise
+            return refuse_poster(poster, sha1, len(picture), error)
+        repairs = poster.repairs + 1 if sha1 == row.cover.sha1 else 0
+        return replace(
+            poster, wanted=sha1, repairs=repairs, repaired_at=self._env.time(), refused=False,
+            why="", kept=False,
+        )  # fmt: skip
+
+    def _is_persons(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
+        """Return whether a person chose another poster after ours, and it is to be preserved.
+
+        The key of an upload ends in the picture's SHA-1.
+        """
+        if not target.switches.preserve or target.intent.force or not row.cover.sha1:
+            return False
+        selected = self._plex.client().selected_poster(item)
+        return bool(selected) and not selected.endswith(f"/{row.cover.sha1}")
 
     def _is_new(self, target: SyncTarget, item: PlexItem, row: Agreement, cover: Cover) -> bool:
         """Return whether a cover is to be uploaded."""
         if not cover.picture:
             return False
-        return _sha1(cover.picture) != row.cover.sha1 or self._may_repair(target, item, row)
+        sha1 = _sha1(cover.picture)
+        poster = row.fields.get(POSTER, FieldState())
+        if poster.refused and poster.wanted == sha1 and not _tries_again(target, row):
+            return False
+        return sha1 != row.cover.sha1 or self._may_repair(target, item, row)
 
     def _may_repair(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
         """Return whether the same cover is uploaded again: without its lock Plex has dropped it."""
@@ -107,6 +147,18 @@ class Covers:
         assert self._stash is not None
         is_there = row.cover.sha1 not in ("", UNKNOWN_COVER) and POSTER in item.locked
         return self._stash.fetch_cover(scene, row.cover.etag if is_there else "")
+
+
+def _kept(row: Agreement, sha1: str) -> Agreement:
+    """Return the record with a person's poster that is kept instead of a picture."""
+    poster = row.fields.get(POSTER, FieldState())
+    return replace(row, fields={**row.fields, POSTER: replace(poster, wanted=sha1, kept=True)})
+
+
+def _tries_again(target: SyncTarget, row: Agreement) -> bool:
+    """Return whether a picture that Plex has refused is tried again."""
+    poster, intent = row.fields.get(POSTER, FieldState()), target.intent
+    return poster.refused and (intent.retry or intent.force)
 
 
 def _seen(state: CoverState, scene: Scene, cover: Cover) -> CoverState:

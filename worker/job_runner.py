@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from common.env import Env
 from common.version import VERSION
-from history.fields import read_at
+from history.fields import FieldState, read_at
 from history.records import POSTER, UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, History
 from plex.desired import switches_of
@@ -26,7 +26,9 @@ from stash.records import Scene
 from validation.config import PlexSyncConfig
 from validation.metadata import SyncMetadata
 from worker.agreements import Agreements
+from worker.collections import Collections
 from worker.covers import Covers
+from worker.refusals import reason_of, refuse_fields, report_refusal, status_of
 from worker.reporter import Reporter
 from worker.scene_matcher import SceneMatcher, files_as_json
 from worker.target import SyncTarget, Written, desired
@@ -65,6 +67,7 @@ class JobRunner:
         self.matcher = SceneMatcher(plex, stash, history, reporter)
         self._agreements = Agreements(history, plex)
         self._covers = Covers(plex, stash, env)
+        self._collections = Collections(plex, history, reporter, env)
         self._hashed: tuple[PlexSyncConfig | None, str] = (None, "")
 
     @property
@@ -151,10 +154,9 @@ class JobRunner:
         found = []
         for item in target.items:
             row = self._agreements.find(target, item)
+            target = self._renewed(target, row)
             edits = self._plan(target, item, row)
-            wants_cover = self._covers.is_wanted(target, item, row)
-            poster = self._covers.preview(scene, item, row) if wants_cover else None
-            found.append((item, edits, poster))
+            found.append((item, edits, self._covers.preview(target, item, row)))
         return found
 
     def compare(self, scene: Scene, read_at: float, intent: Intent) -> bool:
@@ -180,6 +182,7 @@ class JobRunner:
         differs = False
         for item in target.items:
             row = self._agreements.find(target, item)
+            target = self._renewed(target, row)
             edits = self._plan(target, item, row)
             seen = None if edits.changes else self._covers.compare(target, item, row)
             if seen is None:
@@ -273,22 +276,40 @@ class JobRunner:
     def _target(
         self, metadata: SyncMetadata, scene: Scene | None, read_at: float, intent: Intent
     ) -> SyncTarget:
-        items = self.matcher.match(metadata, scene)
+        found = self.matcher.match(metadata, scene)
         rows = self._agreements.of_scene(metadata.scene_id or 0, scene)
         switches = switches_of(self.plex.config)
         lost_at = self.history.get(LOST_AT)
         if lost_at and scene is not None and (parse_time(scene.created_at) or 0.0) < lost_at:
             intent = replace(intent, additive=True)
-        return SyncTarget(tuple(items), metadata, scene, read_at, switches, intent, tuple(rows))
+        return SyncTarget(
+            found.items, metadata, scene, read_at, switches, intent, tuple(rows), found.elsewhere
+        )
 
-    def _plan(self, target: SyncTarget, item: PlexItem, row: Agreement) -> Edits:
-        intent = target.intent
-        if row.generation != self.generation:
-            intent = replace(intent, retry=True)
+    def _renewed(self, target: SyncTarget, row: Agreement) -> SyncTarget:
+        """Try again what Plex refused under other settings or by another version."""
+        if row.generation == self.generation:
+            return target
+        return replace(target, intent=replace(target.intent, retry=True))
+
+    def _find_again(self, target: SyncTarget, item: PlexItem) -> Agreement:
+        rows = self._agreements.of_scene(target.metadata.scene_id or 0, target.scene)
+        return self._agreements.find(replace(target, rows=tuple(rows)), item)
+
+    def _plan(
+        self, target: SyncTarget, item: PlexItem, row: Agreement, pinned: Sequence[str] = ()
+    ) -> Edits:
         path = target.metadata.path or (item.files[0].path if item.files else "")
         fields = {name: state for name, state in row.fields.items() if name != POSTER}
         edits = plan_edits(
-            item, target.metadata, stem_of(path), fields, target.switches, intent, self._env.time()
+            item,
+            target.metadata,
+            stem_of(path),
+            fields,
+            target.switches,
+            target.intent,
+            self._env.time(),
+            pinned,
         )
         if POSTER in row.fields:
             edits = replace(edits, fields={**edits.fields, POSTER: row.fields[POSTER]})
@@ -297,13 +318,11 @@ class JobRunner:
     def _after(self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits) -> Agreement:
         """Return the record as it is once the edits were sent."""
         scene, now = target.scene, self._env.time()
-        refused = any(state.refused for state in edits.fields.values())
-        status = Status.REFUSED if refused else Status.IN_SYNC
         return replace(
             row,
-            status=Status.WRITTEN if edits.changes else status,
-            reason="",
-            details=None,
+            status=status_of(edits.fields, is_written=bool(edits.changes)),
+            reason=reason_of(edits.fields),
+            details=_details(target),
             fields=edits.fields,
             digest=scene.digest if scene else _digest(target.metadata),
             generation=self.generation,
@@ -318,8 +337,20 @@ class JobRunner:
 
     def _write_item(self, target: SyncTarget, item: PlexItem) -> Written:
         row = self._agreements.find(target, item)
+        target = self._renewed(target, row)
         edits = self._plan(target, item, row)
+        if edits.changes:
+            if self._collections.follow_renames(target, item):
+                item, row = self.plex.read_again(item), self._find_again(target, item)
+                edits = self._plan(target, item, row)
+            elif (now := self.plex.renewed(item)) is not item:
+                item, edits = now, self._plan(target, now, row)
+            pinned = self._collections.pinned(item, edits)
+            if pinned:
+                edits = self._plan(target, item, row, pinned)
+            self._collections.note(target, item, edits)
         self._report_left(target, edits)
+        self._report_elsewhere(target, row)
         after = self._write_fields(target, item, row, edits)
         scene = target.scene
         if scene is None or not self._covers.is_wanted(target, item, after):
@@ -335,9 +366,15 @@ class JobRunner:
             verify_at = self._env.time() + VERIFY_AFTER * self._env.timing.scale
             after = replace(after, status=Status.WRITTEN, verify_at=verify_at)
         if after != row:
-            self.history.save(after)
+            is_written = after.verify_at is not None
+            status, reason = status_of(after.fields, is_written=is_written), reason_of(after.fields)
+            after = self.history.save(replace(after, status=status, reason=reason))
+        poster = after.fields.get(POSTER, FieldState())
+        if poster.refused and poster != row.fields.get(POSTER):
+            report_refusal(self._reporter, after, item)
         fields = (*edits.changes, "poster") if uploaded else tuple(edits.changes)
-        return Written(fields, edits.kept, cover_is_final=is_final)
+        kept = (*edits.kept, "poster") if poster.kept else edits.kept
+        return Written(fields, kept, cover_is_final=is_final)
 
     def _write_fields(
         self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits
@@ -352,7 +389,7 @@ class JobRunner:
         if not edits.changes:
             return after
         try:
-            self.plex.write(item, edits)
+            refused = self.plex.write(item, edits)
         except PLEX_ERRORS:
             # In doubt. The job stays queued; until it is done nothing claims to be in sync.
             if target.metadata.scene_id:
@@ -360,7 +397,34 @@ class JobRunner:
                     replace(after, digest=row.digest, synced_at=row.synced_at, verify_at=None)
                 )
             raise
-        return after
+        return self._note_refused(item, after, refused) if refused else after
+
+    def _note_refused(
+        self, item: PlexItem, row: Agreement, errors: Mapping[str, Exception]
+    ) -> Agreement:
+        """Record and report the fields that Plex refuses; the others were written."""
+        fields = refuse_fields(row.fields, errors)
+        is_written = any(state.sent is not None for state in fields.values())
+        row = replace(
+            row,
+            fields=fields,
+            status=status_of(fields, is_written=is_written),
+            reason=reason_of(fields),
+            verify_at=row.verify_at if is_written else None,
+        )
+        report_refusal(self._reporter, row, item)
+        return self.history.save(row) if row.scene_id else row
+
+    def _report_elsewhere(self, target: SyncTarget, row: Agreement) -> None:
+        """Tell once that further files of the scene are other items."""
+        details = _details(target)
+        if details and details != row.details:
+            paths = "; ".join(file.path for file in target.elsewhere)
+            self._reporter.notify_user(
+                "info",
+                f"Scene {target.metadata.scene_id} has further files, which are items of their own"
+                f" in Plex. PlexSync leaves these alone: {paths}",
+            )
 
     def _report_left(self, target: SyncTarget, edits: Edits) -> None:
         if edits.left:
@@ -369,6 +433,17 @@ class JobRunner:
                 f"Scene {target.metadata.scene_id}: {', '.join(edits.left)} in Plex changes again"
                 " and again, so it is left as it is until the scene is saved or re-synced",
             )
+
+
+def _details(target: SyncTarget) -> dict[str, Any] | None:
+    """Return what the record keeps of a scene's further files that are other items."""
+    if not target.elsewhere:
+        return None
+    return {
+        "elsewhere": [
+            {"rating_key": file.rating_key, "path": file.path} for file in target.elsewhere
+        ]
+    }
 
 
 def _digest(metadata: SyncMetadata) -> str:

@@ -160,7 +160,10 @@ class JobOutcome:
         elif is_bulk(job):  # counted in the summary: there may be many
             parts.reporter.log("info", f"{name} could not be synced: {error}")
         else:
-            parts.reporter.notify_user("warning", f"{name} could not be synced: {error}")
+            text = f"{name} could not be synced: {error}"
+            if isinstance(error, AmbiguousMatch):
+                text = f"{text}. Nothing is written; Show failed and ambiguous lists the candidates"
+            parts.reporter.notify_user("warning", text)
 
 
 def _status_of(error: Exception) -> Status:

@@ -8,6 +8,7 @@ from typing import Any
 
 from history.records import Agreement
 from plex.desired import Switches
+from plex.index import IndexedFile
 from plex.items import PlexItem
 from plex.names import folds
 from plex.plan import Intent
@@ -30,6 +31,8 @@ class SyncTarget:
     intent: Intent
     #: what is known of the scene
     rows: tuple[Agreement, ...]
+    #: files of other items that have a further file of the scene
+    elsewhere: tuple[IndexedFile, ...] = ()
 
     @cached_property
     def names(self) -> frozenset[str]:

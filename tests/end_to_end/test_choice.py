@@ -46,7 +46,7 @@ def test_an_ambiguous_scene_is_shown_with_the_rating_keys_to_choose_from(
     assert {one["rating_key"] for one in shown["candidates"]} == {item.rating_key for item in items}
     line = next(text for text in done.texts if f"scene {scene.id}" in text)
     assert all(str(item.rating_key) in line and item.path in line for item in items)
-    assert "Re-sync scene" in line
+    assert f"resync {scene.id} --rating-key" in line
 
 
 def test_the_chosen_item_is_written_now_and_by_every_later_edit(harness: ProcessHarness) -> None:

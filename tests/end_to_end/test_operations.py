@@ -45,6 +45,7 @@ OPERATIONS = (
     "Clear failed",
     "Clear queue",
     "Preview",
+    "Preview all scenes",
     "Report",
     "Re-sync scene",
     "Approve changes",
@@ -631,7 +632,7 @@ def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> 
     with closing(Inbox(str(harness.data_dir))) as inbox:
         for scene_id in range(1, 8):
             inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
-    for arguments in ({}, {"confirm": "false"}, {"confirm": ""}, {"confirm": "0"}):
+    for arguments in ({"confirm": "false"}, {"confirm": ""}, {"confirm": "0"}):
         done = run_task(harness, "Clear queue", **arguments)
         assert done.output["would_drop"] == 7
         assert "7 queued" in done.summary
@@ -640,6 +641,16 @@ def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> 
     assert done.output["dropped"] == 7
     assert queued(harness.data_dir) == []
     assert writing_requests(harness) == []
+
+
+def test_clear_queue_drops_the_edits_when_it_is_run_twice(harness: ProcessHarness) -> None:
+    with closing(Inbox(str(harness.data_dir))) as inbox:
+        for scene_id in range(1, 8):
+            inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
+    assert "again within a minute" in run_task(harness, "Clear queue").summary
+    assert len(queued(harness.data_dir)) == 7
+    assert run_task(harness, "Clear queue").output["dropped"] == 7
+    assert run_task(harness, "Clear queue").output["would_drop"] == 0
 
 
 def test_clear_queue_keeps_the_jobs_that_a_worker_is_processing(

@@ -24,6 +24,7 @@ BOOLEANS = (
     ),
     *("sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers", "sync_tags"),
     *("sync_collections", "sync_poster", "sync_rating", "repair_drift", "replace_lists"),
+    "write_all_copies",
 )
 TEXTS = ("plex_url", "plex_token", "plex_libraries", "path_mappings")
 WHOLE_NUMBERS = ("max_retries", "plex_connect_timeout", "plex_read_timeout", "dlq_retention_days")

@@ -42,6 +42,7 @@ class Harness:
         self.data_dir = data_dir
         self.plex_folder = plex_folder
         self.library: PlexLibrary = plex.add_library(library, [plex_folder])
+        stash.library.folders = [STASH_FOLDER]
         self._usual = {
             "plex_url": plex.url,
             "plex_token": plex.token,

@@ -10,6 +10,7 @@ from common.media import MediaFile
 from history.store import History
 from plex.client import PlexClient
 from plex.desired import Switches
+from plex.fit import Places
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
 from plex.matcher import MatchConfidence, find_items
@@ -93,6 +94,7 @@ class PlexHarness:
         self.index = index
         self.history = history
         self.library: PlexLibrary = plex.add_library("Scenes", [PLEX_FOLDER])
+        self.stash_folders: Sequence[str] = [STASH_FOLDER, "/stash"]
         self._sections: list[Library] | None = None
         self._covers = Covers()
         self._session = PlexSession(index, clock, history=history)
@@ -126,11 +128,13 @@ class PlexHarness:
         """Return (confidence, rating key or None, the candidates' rating keys)."""
         files = [MediaFile(path, size), *(MediaFile(*other) for other in others)]
         index = self.index if indexed else FileIndex()
-        found = find_items(self.client, index, self.section_ids, files, mappings)
+        folders = {library.key: library.locations for library in self.sections}
+        places = Places(mappings, self.stash_folders, folders)
+        found = find_items(self.client, index, files, places)
         keys = [item.rating_key for item in found.items]
-        certain = len(keys) == 1
-        confidence = MatchConfidence.HIGH if certain else MatchConfidence.LOW
-        return confidence, keys[0] if certain else None, keys
+        if found.is_certain:
+            return MatchConfidence.HIGH, keys[0], keys
+        return MatchConfidence.LOW, None, keys
 
     def item(self, rating_key: int) -> Any:
         """Read a plexapi item from the server."""

@@ -217,13 +217,12 @@ def test_forgetting_a_cover_keeps_that_it_is_ours(history: History) -> None:
 def test_who_owns_an_item(history: History) -> None:
     first = history.save(pair(1, 70))
     history.save(pair(1, 70))
-    assert history.is_sole_owner(1, "s", 70)
-    assert not history.is_sole_owner(2, "s", 70)
-    assert not history.is_sole_owner(1, "other", 70)
+    assert history.owners("s", 70) == {1}
+    assert history.owners("other", 70) == set()
     other = history.save(pair(2, 70))
-    assert not history.is_sole_owner(1, "s", 70)
+    assert history.owners("s", 70) == {1, 2}
     history.retire([other.id])
-    assert history.is_sole_owner(1, "s", 70)
+    assert history.owners("s", 70) == {1}
     assert history.is_known(first.scene_id)
     history.save(pair(3))
     assert not history.is_known(3)  # it was never in Plex

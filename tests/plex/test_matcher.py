@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,9 +128,24 @@ def test_the_size_decides_before_the_folders(harness: PlexHarness, indexed: bool
     assert_high(harness.find("/stash/harness/a/1.mp4", 100, indexed=indexed), right)
 
 
-def test_an_unknown_size_rejects_nothing(harness: PlexHarness, indexed: bool) -> None:
-    (right,) = add(harness, "/a/1.mp4", size=200)
-    assert_high(harness.find("/stash/1.mp4", None, indexed=indexed), right)
+def test_without_a_size_a_name_alone_is_not_certain(harness: PlexHarness, indexed: bool) -> None:
+    (only,) = add(harness, "/media/a/1.mp4", size=200)
+    assert_low(harness.find("/stash/1.mp4", None, indexed=indexed), only)
+
+
+def test_without_a_size_the_same_path_below_the_libraries_is_certain(
+    harness: PlexHarness, indexed: bool
+) -> None:
+    right, _ = add(harness, "/media/a/1.mp4", "/media/b/1.mp4", size=200)
+    assert_high(harness.find("/stash/a/1.mp4", None, indexed=indexed), right)
+    assert_high(harness.find("/stash/A/1.mp4", None, indexed=indexed), right)
+
+
+def test_without_a_size_the_end_of_a_path_is_not_certain(
+    harness: PlexHarness, indexed: bool
+) -> None:
+    (only,) = add(harness, "/media/x/a/b/1.mp4", size=200)
+    assert_low(harness.find("/stash/a/b/1.mp4", None, indexed=indexed), only)
 
 
 def test_zero_is_a_size(harness: PlexHarness) -> None:
@@ -141,15 +157,32 @@ def test_zero_is_a_size(harness: PlexHarness) -> None:
 # --- folders
 
 
-def test_the_most_shared_folders_decide(harness: PlexHarness, indexed: bool) -> None:
-    right, *_ = add(harness, "/m/harness/a/1.mp4", "/m/other/a/1.mp4", "/m/harness/b/1.mp4")
-    assert_high(harness.find("/stash/harness/a/1.mp4", 100, indexed=indexed), right)
+def test_the_same_path_below_the_libraries_decides(harness: PlexHarness, indexed: bool) -> None:
+    right, *_ = add(harness, "/media/x/a/1.mp4", "/media/y/a/1.mp4", "/media/z/x/a/1.mp4")
+    assert_high(harness.find("/stash/x/a/1.mp4", 100, indexed=indexed), right)
 
 
-def test_equally_many_shared_folders_are_ambiguous(harness: PlexHarness, indexed: bool) -> None:
-    items = add(harness, "/m/x/a/1.mp4", "/m/y/a/1.mp4")
-    add(harness, "/m/y/b/1.mp4")
-    assert_low(harness.find("/stash/harness/a/1.mp4", 100, indexed=indexed), *items)
+def test_the_end_of_a_path_decides_with_two_folders(harness: PlexHarness, indexed: bool) -> None:
+    right, *_ = add(harness, "/media/top/x/a/1.mp4", "/media/top/y/a/1.mp4")
+    assert_high(harness.find("/stash/x/a/1.mp4", 100, indexed=indexed), right)
+
+
+def test_one_shared_folder_is_no_reason_to_guess(harness: PlexHarness, indexed: bool) -> None:
+    items = add(harness, "/media/x/2020/clip.mp4", "/media/y/other/clip.mp4")
+    assert_low(harness.find("/stash/z/2020/clip.mp4", 100, indexed=indexed), *items)
+
+
+def test_paths_that_part_above_shared_folders_are_no_reason_to_guess(
+    harness: PlexHarness, indexed: bool
+) -> None:
+    items = add(harness, "/media/p/x/a/1.mp4", "/media/p/y/a/1.mp4")
+    assert_low(harness.find("/stash/q/x/a/1.mp4", 100, indexed=indexed), *items)
+
+
+def test_equal_ends_of_paths_are_ambiguous(harness: PlexHarness, indexed: bool) -> None:
+    items = add(harness, "/media/p/x/a/1.mp4", "/media/q/x/a/1.mp4")
+    add(harness, "/media/p/y/a/1.mp4")
+    assert_low(harness.find("/stash/x/a/1.mp4", 100, indexed=indexed), *items)
 
 
 def test_several_by_name_alone_are_all_candidates(harness: PlexHarness, indexed: bool) -> None:
@@ -190,11 +223,18 @@ def test_a_further_file_finds_the_item_when_the_first_is_not_in_plex(
     )
 
 
-def test_two_files_of_two_items_are_ambiguous(harness: PlexHarness, indexed: bool) -> None:
-    items = add(harness, "/media/a/1.mp4", "/media/a/2.mp4")
-    assert_low(
-        harness.find("/data/a/1.mp4", 100, others=[("/data/a/2.mp4", 100)], indexed=indexed), *items
-    )
+def test_of_two_files_in_two_items_the_first_decides(harness: PlexHarness, indexed: bool) -> None:
+    first, second = add(harness, "/media/a/1.mp4", "/media/a/2.mp4")
+    one, two = ("/data/a/1.mp4", 100), ("/data/a/2.mp4", 100)
+    assert_high(harness.find(*one, others=[two], indexed=indexed), first)
+    assert_high(harness.find(*two, others=[one], indexed=indexed), second)
+
+
+def test_a_file_that_plex_converted_decides_last(harness: PlexHarness, indexed: bool) -> None:
+    converted, right = add(harness, "/media/Plex Versions/TV/1.mp4", "/media/a/1.mp4")
+    files = [("/data/Plex Versions/TV/1.mp4", 100), ("/data/a/1.mp4", 100)]
+    assert_high(harness.find(*files[0], others=files[1:], indexed=indexed), right)
+    assert_high(harness.find(*files[0], indexed=indexed), converted)
 
 
 def test_a_file_in_two_libraries_is_ambiguous(harness: PlexHarness, indexed: bool) -> None:
@@ -268,6 +308,10 @@ def test_windows_and_posix_paths_of_one_file_match(
     (right,) = add(harness, there)
     add(harness, there.replace("a", "z"))
     assert_high(harness.find(stash, 100, mappings=[mapping]), right)
+    harness.stash_folders = [r"D:\v", "/data", r"\\nas\v"]
+    harness._sections = [
+        replace(one, locations=("/media", r"D:\media", r"\\nas\media")) for one in harness.sections
+    ]
     assert_high(harness.find(stash, 100, mappings=[]), right)
 
 
@@ -451,5 +495,6 @@ def test_candidates_are_described_for_a_later_choice(harness: PlexHarness) -> No
     ]
     error = AmbiguousMatch("several", described)
     assert isinstance(error, PermanentError)
-    assert error.details == {"candidates": described}
+    keys = [one["rating_key"] for one in described]
+    assert error.details == {"candidates": described, "keys": keys, "scenes": []}
     assert TOKEN not in repr(described)

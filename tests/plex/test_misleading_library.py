@@ -54,6 +54,7 @@ class Generated:
     def __init__(self, harness: PlexHarness, seed: int) -> None:
         self.random = random.Random(seed)
         self.harness = harness
+        harness.stash_folders = ROOTS
         self.libraries: list[PlexLibrary] = [
             harness.plex.add_library(f"Library {number}", [root])
             for number, root in enumerate(PLEX_ROOTS, 1)

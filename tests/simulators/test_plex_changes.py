@@ -11,6 +11,7 @@ import requests
 
 from tests.simulators.plex import (
     TAGS_AND_RATING,
+    BadValueError,
     Ignored,
     Normalize,
     PlexItem,
@@ -19,6 +20,7 @@ from tests.simulators.plex import (
     UpdatedAt,
     cut,
     in_order,
+    picture_kind,
     spelled,
     trimmed,
     whole_stars,
@@ -411,3 +413,251 @@ class TestPosters:
         assert "thumb" in item.locked
         picture = requests.get(plex.url + own["key"], headers=HEADERS, timeout=10)
         assert picture.content.startswith(b"\x89PNG")
+
+    def test_large_pictures_may_be_refused(self, plex: PlexSimulator, item: PlexItem) -> None:
+        plex.settings.max_poster = 10
+        url = f"{plex.url}/library/metadata/{item.rating_key}/posters"
+        assert requests.post(url, b"x" * 11, headers=HEADERS, timeout=10).status_code == 413
+        assert (item.posters, plex.uploads) == ([], [])
+        self.upload(plex, item, b"x" * 10)
+        assert len(plex.uploads) == 1
+
+    @pytest.mark.parametrize(
+        ("data", "kind", "status"),
+        [
+            (b"\xff\xd8\xff\xe0 one", "jpeg", 200),
+            (b"\x89PNG\r\n\x1a\n one", "png", 200),
+            (b"RIFF\0\0\0\0WEBPVP8 ", "webp", 415),
+            (b"\0\0\0\x1cftypavif", "avif", 415),
+            (b"GIF89a", "gif", 415),
+            (b"<svg/>", "svg", 415),
+            (b"no picture", "", 415),
+        ],
+    )
+    def test_some_kinds_of_pictures_may_be_refused(
+        self, plex: PlexSimulator, item: PlexItem, data: bytes, kind: str, status: int
+    ) -> None:
+        url = f"{plex.url}/library/metadata/{item.rating_key}/posters"
+        plex.settings.poster_kinds = frozenset({"jpeg", "png"})
+        assert picture_kind(data) == kind
+        assert requests.post(url, data, headers=HEADERS, timeout=10).status_code == status
+        assert len(plex.uploads) == (status == 200)
+        plex.settings.poster_kinds = None
+        self.upload(plex, item, data)
+
+
+class TestPersons:
+    """A person's changes in Plex's web app."""
+
+    def locks(self, element: ElementTree.Element) -> list[str | None]:
+        return [one.get("name") for one in element.iter("Field")]
+
+    def test_a_text_is_set_and_locked(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
+        clock.now += 60
+        plex.person_sets(item.rating_key, "title", "The Title")
+        plex.person_sets(item.rating_key, "year", 2020)
+        found = full(plex, item)
+        assert (found.get("title"), found.get("titleSort"), found.get("year")) == (
+            "The Title", "Title", "2020",
+        )  # fmt: skip
+        assert (self.locks(found), found.get("updatedAt")) == (["title", "year"], str(START + 60))
+        plex.person_sets(item.rating_key, "year", None)
+        found = full(plex, item)
+        assert (found.get("year"), self.locks(found)) == (None, ["title", "year"])
+        assert plex.writes == []
+
+    def test_a_rating_is_not_locked_and_moves_no_time(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
+        clock.now += 60
+        plex.person_sets(item.rating_key, "userRating", 8)
+        found = full(plex, item)
+        assert (found.get("userRating"), found.get("updatedAt")) == ("8.0", str(START))
+        assert (self.locks(found), plex.writes) == ([], [])
+
+    def test_tags_are_added_and_removed(
+        self, plex: PlexSimulator, clock: Clock, scenes: PlexLibrary, item: PlexItem
+    ) -> None:
+        tag(plex, item, "genre", "A", "B")
+        edit(plex, item, **{"actor[0].tag.tag": "Ann", "actor[0].tagging.text": "The Cat"})
+        plex.writes.clear()
+        clock.now += 60
+        plex.person_adds(item.rating_key, "genre", "Mine")
+        plex.person_removes(item.rating_key, "genre", "a")
+        plex.person_adds(item.rating_key, "actor", "Bea")
+        plex.person_adds(item.rating_key, "collection", "C")
+        found = full(plex, item)
+        assert names(found, "Genre") == ["B", "Mine"]
+        assert [(one.get("tag"), one.get("role")) for one in found.iter("Role")] == [
+            ("Ann", "The Cat"), ("Bea", None),
+        ]  # fmt: skip
+        assert self.locks(found) == ["actor", "collection", "genre"]
+        assert (found.get("updatedAt"), plex.writes) == (str(START + 60), [])
+        assert plex.collections(scenes) == ["C"]
+
+    def test_a_poster_is_selected_and_locked(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
+        clock.now += 60
+        plex.person_selects_poster(item.rating_key, b"\xff\xd8 mine")
+        found = full(plex, item)
+        assert (self.locks(found), found.get("updatedAt")) == (["thumb"], str(START + 60))
+        picture = requests.get(plex.url + found.attrib["thumb"], headers=HEADERS, timeout=10)
+        assert picture.content == b"\xff\xd8 mine"
+        photos = get(plex, f"/library/metadata/{item.rating_key}/posters")
+        assert [photo.get("selected") for photo in photos] == ["1"]
+        assert (plex.uploads, plex.writes) == ([], [])
+
+    def test_the_server_changes_their_values_too(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
+        plex.settings.normalize = Normalize(texts=[trimmed])
+        plex.settings.updated_at = UpdatedAt(unmoved_by=TAGS_AND_RATING)
+        clock.now += 60
+        plex.person_adds(item.rating_key, "genre", "Mine")
+        assert full(plex, item).get("updatedAt") == str(START)
+        plex.person_sets(item.rating_key, "title", " Mine. ")
+        found = full(plex, item)
+        assert (found.get("title"), found.get("updatedAt")) == ("Mine", str(START + 60))
+
+    def test_mistakes_of_a_test_raise(self, plex: PlexSimulator, item: PlexItem) -> None:
+        key = item.rating_key
+        with pytest.raises(ValueError, match="no field"):
+            plex.person_sets(key, "genre", "G")
+        with pytest.raises(BadValueError):
+            plex.person_sets(key, "year", "now")
+        with pytest.raises(ValueError, match="no kind of tag"):
+            plex.person_adds(key, "title", "T")
+        with pytest.raises(ValueError, match="has no genre"):
+            plex.person_removes(key, "genre", "G")
+        assert item.locked == set()
+
+
+class TestVersions:
+    def files(self, element: ElementTree.Element) -> list[list[str | None]]:
+        return [
+            [part.get("file") for part in media.iter("Part")] for media in element.iter("Media")
+        ]
+
+    def put(self, plex: PlexSimulator, path: str) -> int:
+        return requests.put(plex.url + path, headers=HEADERS, timeout=10).status_code
+
+    @pytest.fixture
+    def items(self, plex: PlexSimulator, scenes: PlexLibrary) -> list[PlexItem]:
+        first = plex.add_item(scenes, "/media/scenes/a.mp4", genres=["G"], locked=["genre"])
+        second = plex.add_item(scenes, "/media/scenes/b 1.mp4", parts=["/media/scenes/b 2.mp4"])
+        third = plex.add_item(scenes, "/media/scenes/c.mp4", collections=["C"])
+        return [first, second, third]
+
+    @pytest.mark.parametrize("by_http", [False, True])
+    def test_merged_items_are_versions_of_the_first(
+        self,
+        plex: PlexSimulator,
+        clock: Clock,
+        scenes: PlexLibrary,
+        items: list[PlexItem],
+        by_http: bool,
+    ) -> None:
+        first, *others = items
+        keys = [other.rating_key for other in others]
+        ids = [media.id for item in items for media in item.media]
+        clock.now += 60
+        if by_http:
+            joined = ",".join(map(str, keys))
+            path = f"/library/metadata/{first.rating_key}/merge?ids={joined}"
+            assert self.put(plex, path) == 200
+        else:
+            assert plex.merge_items(first.rating_key, keys) is first
+        [found] = listed(plex, scenes)
+        assert self.files(found) == [
+            ["/media/scenes/a.mp4"],
+            ["/media/scenes/b 1.mp4", "/media/scenes/b 2.mp4"],
+            ["/media/scenes/c.mp4"],
+        ]
+        assert [int(media.get("id", 0)) for media in found.iter("Media")] == ids
+        assert (found.get("ratingKey"), found.get("title"), names(found, "Genre")) == (
+            str(first.rating_key), "a", ["G"],
+        )  # fmt: skip
+        assert found.get("updatedAt") == str(START + 60)
+        assert [one.get("name") for one in full(plex, first).iter("Field")] == ["genre"]
+        url = f"{plex.url}/library/metadata/{keys[0]}"
+        assert requests.get(url, headers=HEADERS, timeout=10).status_code == 404
+        assert plex.find("/media/scenes/b 2.mp4") is first
+        assert plex.collections(scenes) == []
+        assert plex.writes == []
+        plex.scan(scenes)
+        assert plex.settle()
+        assert len(listed(plex, scenes)) == 1
+
+    @pytest.mark.parametrize("by_http", [False, True])
+    def test_each_version_of_a_split_item_is_an_item(
+        self,
+        plex: PlexSimulator,
+        clock: Clock,
+        scenes: PlexLibrary,
+        items: list[PlexItem],
+        by_http: bool,
+    ) -> None:
+        first = plex.merge_items(items[0].rating_key, [item.rating_key for item in items[1:]])
+        plex.person_sets(first.rating_key, "title", "Mine")
+        old_keys = {item.rating_key for item in items}
+        ids = [media.id for media in first.media]
+        clock.now += 60
+        if by_http:
+            assert self.put(plex, f"/library/metadata/{first.rating_key}/split") == 200
+        else:
+            split = plex.split_item(first.rating_key)
+            assert [item.rating_key for item in split] == sorted(scenes.items)
+        found = listed(plex, scenes, "&sort=id")
+        assert [one.get("title") for one in found] == ["Mine", "b 1", "c"]
+        assert [len(self.files(one)) for one in found] == [1, 1, 1]
+        assert self.files(found[1]) == [["/media/scenes/b 1.mp4", "/media/scenes/b 2.mp4"]]
+        assert [int(m.get("id", 0)) for one in found for m in one.iter("Media")] == ids
+        keys = [int(one.get("ratingKey", 0)) for one in found]
+        assert keys[0] == first.rating_key
+        assert not set(keys[1:]) & old_keys
+        assert names(found[0], "Genre") == ["G"]
+        assert {one.get("updatedAt") for one in found} == {str(START + 60)}
+        for key in keys[1:]:
+            [new] = get(plex, f"/library/metadata/{key}")
+            assert [list(new.iter(kind)) for kind in ("Field", "Genre", "Collection")] == [[]] * 3
+        assert plex.find("/media/scenes/b 2.mp4") is plex.item(keys[1])
+
+    def test_an_item_of_one_version_stays(
+        self, plex: PlexSimulator, clock: Clock, item: PlexItem
+    ) -> None:
+        clock.now += 60
+        assert plex.split_item(item.rating_key) == [item]
+        assert full(plex, item).get("updatedAt") == str(START)
+
+    def test_what_cannot_be_merged(
+        self, plex: PlexSimulator, scenes: PlexLibrary, item: PlexItem
+    ) -> None:
+        other = plex.add_item(plex.add_library("Other", ["/other"]), "/other/a.mp4")
+        base = f"/library/metadata/{item.rating_key}"
+        assert self.put(plex, f"{base}/merge?ids={item.rating_key}") == 400
+        assert self.put(plex, f"{base}/merge?ids={other.rating_key}") == 400
+        assert self.put(plex, f"{base}/merge?ids=99999") == 404
+        assert self.put(plex, f"{base}/merge") == 404
+        assert self.put(plex, "/library/metadata/99999/split") == 404
+        assert (len(listed(plex, scenes)), len(item.media)) == (1, 1)
+
+    def test_a_version_is_added(
+        self, plex: PlexSimulator, clock: Clock, scenes: PlexLibrary, item: PlexItem
+    ) -> None:
+        clock.now += 60
+        plex.add_version(item.rating_key, f"{FOLDER}/One 4K.mkv", size=77)
+        optimized = f"{FOLDER}/Plex Versions/Optimized for TV/One.mp4"
+        plex.add_version(item.rating_key, optimized)
+        [found] = listed(plex, scenes)
+        assert self.files(found) == [[f"{FOLDER}/One.mp4"], [f"{FOLDER}/One 4K.mkv"], [optimized]]
+        assert [one.get("size") for one in found.iter("Part")] == ["1000000", "77", "1000000"]
+        marks = [(one.get("proxyType"), one.get("target")) for one in found.iter("Media")]
+        assert marks == [(None, None), (None, None), ("42", "Optimized for TV")]
+        assert found.get("updatedAt") == str(START + 60)
+        assert plex.find(optimized) is item
+        plex.scan(scenes)
+        assert plex.settle()
+        assert len(listed(plex, scenes)) == 1

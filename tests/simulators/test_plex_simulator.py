@@ -159,6 +159,18 @@ class TestSections:
         assert sections[1].locations == ["/media/shows", "/more"]
         assert sections[0].uuid != sections[1].uuid
 
+    def test_two_libraries_can_have_the_same_title(
+        self, plex: PlexSimulator, scenes: PlexLibrary
+    ) -> None:
+        other = plex.add_library("Scenes", ["/media/more"])
+        plex.add_item(other, "/media/more/Two.mp4")
+        sections = connect(plex).library.sections()
+        assert [(s.key, s.title) for s in sections] == [
+            (scenes.key, "Scenes"),
+            (other.key, "Scenes"),
+        ]
+        assert [len(s.all()) for s in sections] == [0, 1]
+
     def test_content_changed_at_is_a_counter_that_every_edit_increases(
         self, plex: PlexSimulator, clock: Clock, item: PlexItem
     ) -> None:
@@ -603,6 +615,15 @@ class TestEdits:
         with pytest.raises(BadRequest, match=r"^\(400\)"):
             movie.editSummary("é" * 30_000)
         assert item.summary == "x" * 30_000
+
+    def test_a_proxy_may_refuse_a_long_line_with_414(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
+        plex.settings.max_request_line = 8_190
+        plex.settings.long_request_status = 414
+        with pytest.raises(BadRequest, match=r"^\(414\)"):
+            full(plex, item).editSummary("x" * 8_190)
+        assert (item.summary, plex.writes) == ("", [])
 
     def test_rating(self, plex: PlexSimulator, clock: Clock, item: PlexItem) -> None:
         movie = full(plex, item)

@@ -20,7 +20,7 @@ SWITCHES = {
     "only_organized": False, "lock_fields": True, "trigger_plex_scan": False, "sync_title": True,
     "sync_details": True, "sync_date": True, "sync_studio": True, "sync_performers": True,
     "sync_tags": True, "sync_collections": True, "sync_poster": True, "sync_rating": False,
-    "repair_drift": True, "replace_lists": False,
+    "repair_drift": True, "replace_lists": False, "write_all_copies": False,
 }  # fmt: skip
 NUMBERS: dict[str, tuple[float, float, float, bool]] = {  # default, lowest, highest, whole
     "max_retries": (5, 1, 20, True),
@@ -65,6 +65,7 @@ def test_no_setting_is_left_out_of_this_table() -> None:
         *GIVEN,
         "plex_libraries",
         "path_mappings",
+        "stash_folders",
     }
 
 
@@ -102,6 +103,7 @@ WITHOUT_OUTCOME = {
     "plex_url": "http://other:32400", "plex_token": "other-token-0123456789", "enabled": False,
     "trigger_plex_scan": True, "max_retries": 7, "poll_interval": 2, "plex_connect_timeout": 6,
     "plex_read_timeout": 31, "dlq_retention_days": 31,
+    "stash_folders": ("/data",),
 }  # fmt: skip
 WITH_OUTCOME = {
     "plex_libraries": "Films", "path_mappings": "/a => /b",

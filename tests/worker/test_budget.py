@@ -199,7 +199,7 @@ def test_a_changed_poster_costs_one_upload_and_an_unchanged_one_none(
     assert_budget(harness, writes=0, posters=SCENES)
 
 
-def test_scenes_found_by_file_name_cost_one_more_query_once(harness: WorkerHarness) -> None:
+def test_scenes_found_by_file_name_cost_one_more_query_each_time(harness: WorkerHarness) -> None:
     harness.configure(path_mappings="/none => /nowhere")
     scenes = several(harness, {})
     edit_all(harness, scenes)
@@ -211,7 +211,7 @@ def test_scenes_found_by_file_name_cost_one_more_query_once(harness: WorkerHarne
     edit_all(harness, scenes, "Again {}".format)
     harness.run_for(5)
     assert_budget(harness, writes=SCENES)
-    assert stash_queries(harness)["PlexSyncNamesakes"] == 0
+    assert stash_queries(harness)["PlexSyncNamesakes"] == SCENES
 
 
 def test_an_empty_item_causes_no_hidden_requests_of_plexapi(harness: WorkerHarness) -> None:

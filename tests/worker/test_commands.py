@@ -57,6 +57,12 @@ def ambiguous(harness: WorkerHarness) -> tuple[Scene, list[PlexItem]]:
     return scene, items
 
 
+def choices_of(harness: WorkerHarness, *items: PlexItem) -> list[dict[str, object]]:
+    """Return these items as a task names them in its command."""
+    server = harness.plex.machine_identifier
+    return [{"rating_key": item.rating_key, "server": server, "path": item.path} for item in items]
+
+
 def old_pairs(harness: WorkerHarness, count: int) -> list[tuple[Scene, PlexItem]]:
     """Return scenes that were there at installation, and are not synced."""
     pairs = [harness.pair(f"s{number:03}", updated_at=1e9) for number in range(count)]
@@ -208,7 +214,7 @@ def test_resync_of_a_failing_scene_ends_when_its_job_waits(harness: WorkerHarnes
 
 def test_resync_with_items_chooses_them(harness: WorkerHarness) -> None:
     scene, (first, second) = ambiguous(harness)
-    harness.command("resync", scene_id=scene.id, items=[{"rating_key": second.rating_key}])
+    harness.command("resync", scene_id=scene.id, items=choices_of(harness, second))
     assert (first.title, second.title) == ("a", "Which?")
     assert harness.letters() == []
     (choice,) = harness.worker.history.choices(scene.id)
@@ -217,8 +223,7 @@ def test_resync_with_items_chooses_them(harness: WorkerHarness) -> None:
 
 def test_both_items_can_be_chosen(harness: WorkerHarness) -> None:
     scene, items = ambiguous(harness)
-    chosen = [{"rating_key": item.rating_key} for item in items]
-    harness.command("resync", scene_id=scene.id, items=chosen)
+    harness.command("resync", scene_id=scene.id, items=choices_of(harness, *items))
     harness.run_for(30)
     assert [item.title for item in items] == ["Which?", "Which?"]
     assert statuses(harness, scene) == [Status.IN_SYNC] * 2
@@ -229,7 +234,7 @@ def test_both_items_can_be_chosen(harness: WorkerHarness) -> None:
 
 def test_a_choice_can_be_taken_back(harness: WorkerHarness) -> None:
     scene, (first, _) = ambiguous(harness)
-    harness.command("choose", scene_id=scene.id, items=[{"rating_key": first.rating_key}])
+    harness.command("choose", scene_id=scene.id, items=choices_of(harness, first))
     assert len(harness.worker.history.choices(scene.id)) == 1
     harness.command("choose", scene_id=scene.id, items=[])
     assert harness.worker.history.choices(scene.id) == []

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from history.records import Status
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Fault, Hang, Request, Reset, ResetAfter, Truncate
@@ -235,9 +236,14 @@ def test_only_the_failing_item_becomes_a_dead_letter(
 
     harness.run_for(700)
 
-    (letter,) = harness.letters()
-    assert letter["scene_id"] == bad.id
-    assert letter["retry_count"] == (0 if fault == Answer(400) else 5)
+    if write and fault == Answer(400):  # Plex refuses the value
+        (row,) = harness.worker.history.of_scene(bad.id)
+        assert (row.status, row.refused_fields) == (Status.REFUSED, ["title"])
+        assert harness.letters() == []
+    else:
+        (letter,) = harness.letters()
+        assert letter["scene_id"] == bad.id
+        assert letter["retry_count"] == (0 if fault == Answer(400) else 5)
     assert harness.waiting() == 0
     assert not harness.worker.health.retry_after()
 

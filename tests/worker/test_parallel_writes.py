@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from history.records import Agreement
+from history.records import Agreement, Choice
 from history.store import History
 from plex.desired import Switches
 from plex.items import parse_item
@@ -23,7 +23,7 @@ from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Hang, Request
 from tests.simulators.plex import PlexSimulator
-from tests.simulators.stash import StashSimulator
+from tests.simulators.stash import Scene, StashSimulator
 from validation.metadata import SyncMetadata
 from worker.job_runner import JobRunner
 from worker.target import SyncTarget, Written
@@ -209,11 +209,20 @@ def test_a_worker_with_one_parallel_write_writes_one_at_a_time(harness: WorkerHa
     assert harness.in_sync(scenes)
 
 
+def scenes_of_one_item(harness: WorkerHarness) -> list[Scene]:
+    """Return two scenes for which the user chose the same item."""
+    item = harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
+    scenes = [harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)]) for name in "ab"]
+    server, history = harness.plex.machine_identifier, harness.worker.history
+    for scene in scenes:
+        history.choose(scene.id, [Choice(scene.id, server, item.rating_key, item.path)])
+    return scenes
+
+
 def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(
     harness: WorkerHarness,
 ) -> None:
-    harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
-    scenes = [harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)]) for name in "ab"]
+    scenes = scenes_of_one_item(harness)
     for scene in scenes:
         harness.edit(scene, f"New {scene.id}", details=f"details {scene.id}")
     assert_at_once(1, harness, harness.plex, WRITES)
@@ -312,9 +321,7 @@ def test_a_failed_write_with_the_old_token_does_not_reject_the_new_one(
 
 
 def test_after_a_rejection_the_second_scene_of_an_item_is_not_tried(harness: WorkerHarness) -> None:
-    harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
-    for name in "ab":
-        scene = harness.stash.add_scene(files=[(f"/data/{name}.mp4", 100)])
+    for scene in scenes_of_one_item(harness):
         harness.edit(scene, f"New {scene.id}")
     harness.plex.faults.add(Answer(401), method=WRITES)
     harness.worker.run_batch()

@@ -80,7 +80,7 @@ class Approval:
         return found[-1][0]
 
 
-WHAT_TO_DO = "see Preview with scope=all, then run Sync all scenes or Approve changes"
+WHAT_TO_DO = "see Preview all scenes, then run Approve changes or Sync all scenes"
 
 
 def describe(reasons: dict[str, int]) -> str:

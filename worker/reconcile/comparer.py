@@ -218,13 +218,25 @@ class Comparer:
         return address_of_cover(scene) != row.cover_source
 
     def _has_other_candidates(self, row: Row, scene: Scene) -> bool:
-        """Return whether the index has other candidates than when the scene was last matched."""
-        found = self._parts.plex.indexed(scene.files)
+        """Return whether the index has other candidates than when the scene was last matched.
+
+        So it is when a scene that stood in the way has left.
+        """
+        found = set(self._parts.plex.choose(scene.files).keys)
         known = self._parts.history.of_scene(scene.id)
         details = next((one.details for one in known if one.id == row.id), None) or {}
+        if any(map(self._has_left, details.get("scenes", ()))):
+            return bool(found)
         if row.status is Status.NOT_IN_PLEX:  # "not": items that are known to be another scene's
             return bool(found.difference(details.get("not", ())))
-        return found != {one.get("rating_key") for one in details.get("candidates", ())}
+        candidates = [one.get("rating_key") for one in details.get("candidates", ())]
+        return found != set(details.get("keys", candidates))
+
+    def _has_left(self, scene_id: int) -> bool:
+        """Return whether another scene is out of the way by now: ignored, left out, or gone."""
+        rows = self._parts.history.rows_of([scene_id]).get(scene_id, [])
+        gone = (*UNTOUCHABLE, Status.SKIPPED)
+        return any(row.status in gone or row.missing_since is not None for row in rows)
 
     def _job(self, scene: Scene, reason: Reason, scope: Scope) -> SyncJob:
         marks: dict[str, Any] = {} if scope.pass_id is None else {PASS: scope.pass_id}

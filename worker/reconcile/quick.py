@@ -254,7 +254,7 @@ class QuickPass:
         for library in (one for one in offered if one.key not in said):
             self._parts.reporter.notify_user(
                 "info",
-                f"Plex has a new library {library.title!r}, which PlexSync leaves alone. To sync"
+                f"Plex has a new library {library.name!r}, which PlexSync leaves alone. To sync"
                 " it, name it in the setting Plex libraries, with the others",
             )
 

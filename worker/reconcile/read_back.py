@@ -6,17 +6,18 @@ Plex answers 200 to edits that it does not carry out, and stores some values in 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from dataclasses import replace
 
 from history.fields import FieldState, Value, read_at
-from history.records import Agreement, Status
+from history.records import Agreement
 from plex.items import PlexItem
 from plex.names import unique, within, without
 from plex.plan import NEVER_REPAIRED, names_of, resolve, same
 from queue.models import RETRY, create_bulk_job
+from worker.collections import list_collections
 from worker.job_runner import VERIFY_AFTER
 from worker.parts import Parts
+from worker.refusals import reason_of, report_refusal, status_of
 
 #: Items that are read in one request.
 _BATCH = 20
@@ -93,6 +94,9 @@ class ReadBack:
         self._parts.queue.put_many(
             create_bulk_job(scene_id, now=env.time(), **{RETRY: True}) for scene_id in again
         )
+        for section in history.unlisted_collections(plex.server):  # written, so they exist by now
+            list_collections(plex, history, section)
+            history.forget_unlisted(plex.server, section)
 
     def _verify(self, row: Agreement, item: PlexItem) -> bool:
         """Store what the item shows; return whether it must be written once more."""
@@ -105,26 +109,26 @@ class ReadBack:
                 )
         wants_read = Verdict.READ_AGAIN in verdicts.values()
         wants_write = Verdict.WRITE_AGAIN in verdicts.values()
-        refused = [name for name, state in fields.items() if state.refused]
-        env = self._parts.env
-        status = Status.REFUSED if refused else Status.IN_SYNC
-        self._parts.history.save(
-            replace(
-                row,
-                fields=fields,
-                item_updated_at=read_at(fields, item.updated_at),
-                status=Status.WRITTEN if wants_read or wants_write else status,
-                reason=_reason(refused),
-                verify_at=env.time() + VERIFY_AFTER * env.timing.scale if wants_read else None,
-            )
+        env, reporter = self._parts.env, self._parts.reporter
+        after = replace(
+            row,
+            fields=fields,
+            item_updated_at=read_at(fields, item.updated_at),
+            status=status_of(fields, is_written=wants_read or wants_write),
+            reason=reason_of(fields),
+            verify_at=env.time() + VERIFY_AFTER * env.timing.scale if wants_read else None,
         )
-        newly = [name for name, verdict in verdicts.items() if verdict is Verdict.REFUSED]
-        if newly:
-            self._parts.reporter.notify_user(
-                "warning",
-                f"Scene {row.scene_id}: Plex does not take {', '.join(newly)} of"
-                f" {item.title!r} ({item.library}); it is tried again when the value changes",
-            )
+        self._parts.history.save(after)
+        if Verdict.REFUSED in verdicts.values():
+            report_refusal(reporter, after, item)
+        for name, verdict in verdicts.items():
+            missing = _missing(row.fields[name], present[name])
+            if verdict is Verdict.NORMALIZED and missing:
+                reporter.notify_user(
+                    "warning",
+                    f"Scene {row.scene_id}, {item.title!r} in {item.library!r}: Plex keeps all of"
+                    f" {name} but {missing} names. The list may be too long for one request",
+                )
         return wants_write
 
 
@@ -179,5 +183,8 @@ def _ours_among(state: FieldState, current: tuple[str, ...]) -> tuple[str, ...]:
     return unique((*mine, *within(names_of(state.ours), current)))
 
 
-def _reason(refused: Sequence[str]) -> str:
-    return f"Plex does not take {', '.join(refused)}" if refused else ""
+def _missing(state: FieldState, current: Value) -> int:
+    """Return how many of the names that were sent Plex does not show under any name."""
+    sent, there = names_of(state.sent), names_of(current)
+    unknown = without(there, (*sent, *names_of(state.replaced)))
+    return max(0, len(without(sent, there)) - len(unknown))

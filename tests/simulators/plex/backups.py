@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
-from tests.simulators.plex.records import Media, PlexItem, PlexLibrary
+from tests.simulators.plex.records import Media, PlexCollection, PlexItem, PlexLibrary
 from tests.simulators.plex.state import PlexState
 
-R = TypeVar("R", PlexItem, PlexLibrary)
+R = TypeVar("R", PlexItem, PlexCollection, PlexLibrary)
 Order = Callable[[list[PlexItem]], Sequence[PlexItem]]
 
 
@@ -20,6 +20,7 @@ class Backup:
 
     libraries: tuple[tuple[PlexLibrary, PlexLibrary], ...]
     items: tuple[tuple[PlexItem, PlexItem], ...]
+    collections: tuple[tuple[PlexCollection, PlexCollection], ...]
     last_key: int
 
 
@@ -27,6 +28,7 @@ def backup(state: PlexState) -> Backup:
     return Backup(
         tuple((library, _library_copy(library)) for library in state.libraries.values()),
         tuple((item, _item_copy(item)) for item in state.items.values()),
+        tuple((each, _collection_copy(each)) for each in state.collections.values()),
         state.last_key,
     )
 
@@ -39,6 +41,8 @@ def restore(state: PlexState, saved: Backup) -> None:
         library.revision = revision + 1
     for item, saved_item in saved.items:
         _become(item, _item_copy(saved_item))
+    for collection, saved_collection in saved.collections:
+        _become(collection, _collection_copy(saved_collection))
     state.load(
         [library for library, _ in saved.libraries],
         [item for item, _ in saved.items],
@@ -55,11 +59,12 @@ def rebuild(state: PlexState, order: Order | None) -> dict[str, PlexItem]:
     old = list(state.items.values())
     keys = [item.rating_key for item in old]
     files = list(order(old)) if order is not None else [*old[1:], *old[:1]]
+    for library in state.libraries.values():
+        library.collections.clear()
     state.load(list(state.libraries.values()), [], max(keys, default=0))
     for library in state.libraries.values():
         library.created_at = library.updated_at = state.now()
         library.uuid = str(uuid.uuid4())
-        library.collections.clear()
     return {item.path: _again(state, item, key) for item, key in zip(files, keys, strict=True)}
 
 
@@ -89,6 +94,15 @@ def _item_copy(item: PlexItem) -> PlexItem:
         posters=list(item.posters),
         agent_metadata=dict(item.agent_metadata),
         rendered=None,
+    )
+
+
+def _collection_copy(collection: PlexCollection) -> PlexCollection:
+    return replace(
+        collection,
+        values=dict(collection.values),
+        locked=set(collection.locked),
+        posters=list(collection.posters),
     )
 
 

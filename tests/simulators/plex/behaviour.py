@@ -25,6 +25,12 @@ class Behaviour:
     skip_unknown_ids: bool = False
     max_page: int | None = None
     max_request_line: int = 32_768
+    long_request_status: int = 400
+    """The status for a longer request line; a proxy in front of the server responds with 414."""
+    max_poster: int | None = None
+    """Bytes; a larger upload is refused with 413."""
+    poster_kinds: frozenset[str] | None = None
+    """Kinds of pictures as `picture_kind` names them; an upload of others is refused with 415."""
     normalize: Normalize = field(default_factory=Normalize)
     ignored: Ignored = field(default_factory=Ignored)
     updated_at: UpdatedAt = field(default_factory=UpdatedAt)

@@ -1,13 +1,21 @@
-"""Clients' changes of items, as the server's settings let them come out."""
+"""Clients' changes of items and collections, as the server's settings let them come out."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tests.simulators.plex.behaviour import Behaviour
-from tests.simulators.plex.edits import Edit, apply_edit
-from tests.simulators.plex.records import TAG_KINDS, PlexItem, Poster, Upload, Write
+from tests.simulators.plex.edits import Edit, apply_collection_edit, apply_edit, check_titles
+from tests.simulators.plex.records import (
+    TAG_KINDS,
+    PlexCollection,
+    PlexItem,
+    Poster,
+    Record,
+    Upload,
+    Write,
+)
 from tests.simulators.plex.state import PlexState
 
 
@@ -19,62 +27,113 @@ class Editor:
         self._behaviour = behaviour
 
     def edit(self, item: PlexItem, edit: Edit) -> None:
-        carried_out = self._behaviour.ignored.without(edit)
-        if len(carried_out.parameters) < len(edit.parameters):
-            ignored = dict(edit.parameters.items() - carried_out.parameters.items())
-            self._state.ignored_writes.append(self._write(item, ignored))
-            if not carried_out.parameters:
-                return
+        carried_out = self._not_ignored(item, edit)
+        if carried_out is None:
+            return
+        self.apply(item, carried_out)
+        self._state.writes.append(self._write(item, carried_out.parameters))
+        self._overwrite(item, carried_out.names)
+
+    def apply(self, item: PlexItem, edit: Edit) -> None:
+        """Carry out an edit without recording it."""
         apply_edit(
             self._state,
             item,
-            carried_out,
+            edit,
             indexed_tags=self._behaviour.indexed_tags,
             lock_on_edit=self._behaviour.lock_on_edit,
             normalize=self._behaviour.normalize,
         )
-        self._state.writes.append(self._write(item, carried_out.parameters))
-        self._move(item, carried_out.names)
-        self._overwrite(item, carried_out.names)
+        self.move(item, edit.names)
+
+    def check_collections(self, collections: Sequence[PlexCollection], edit: Edit) -> None:
+        """Raise BadValueError or TakenNameError for a title that they can't have."""
+        check_titles(collections, edit, self._behaviour.normalize)
+
+    def edit_collection(self, collection: PlexCollection, edit: Edit) -> None:
+        """Carry out an edit that was checked before."""
+        carried_out = self._not_ignored(collection, edit)
+        if carried_out is not None:
+            self.apply_to_collection(collection, carried_out)
+            write = self._write(collection, carried_out.parameters)
+            self._state.collection_writes.append(write)
+
+    def apply_to_collection(self, collection: PlexCollection, edit: Edit) -> None:
+        """Carry out an edit without recording it."""
+        apply_collection_edit(
+            self._state,
+            collection,
+            edit,
+            lock_on_edit=self._behaviour.lock_on_edit,
+            normalize=self._behaviour.normalize,
+        )
+        self._state.touch(collection)
 
     def rate(self, item: PlexItem, rating: str) -> None:
         """Set the user's rating; -1 unsets it."""
         if self._ignores(item, "userRating", {"rating": rating}):
             return
-        stars = "" if float(rating) == -1 else str(float(rating))
+        self.apply_rating(item, "" if float(rating) == -1 else str(float(rating)))
+        self._state.writes.append(self._write(item, {"rating": rating}))
+        self._overwrite(item, {"userRating"})
+
+    def apply_rating(self, item: PlexItem, stars: str) -> None:
+        """Set the user's rating without recording it; "" unsets it."""
         stored = self._behaviour.normalize.text("userRating", stars)
         self._state.set_values(item, {"userRating": stored})
         # A rating belongs to the user, not to the item: updatedAt stays.
         if self._behaviour.updated_at.moved_by_rating:
-            self._move(item, {"userRating"})
-        self._state.writes.append(self._write(item, {"rating": rating}))
-        self._overwrite(item, {"userRating"})
+            self.move(item, {"userRating"})
 
-    def upload_poster(self, item: PlexItem, data: bytes, url: str | None) -> None:
+    def upload_poster(self, record: Record, data: bytes, url: str | None) -> None:
         """Add a poster and select it. A URL is not fetched: it gives a blank poster."""
         poster = uploaded_poster(data or (url or "").encode(), data)
-        if not self._ignores(item, "thumb", {"poster": poster.key}):
-            self._state.uploads.append(Upload(item.rating_key, data, self._state.clock(), url))
-            self._select(item, poster)
+        if self._ignores(record, "thumb", {"poster": poster.key}):
+            return
+        upload = Upload(record.rating_key, data, self._state.clock(), url)
+        if isinstance(record, PlexItem):
+            self._state.uploads.append(upload)
+        else:
+            self._state.collection_uploads.append(upload)
+        self._select(record, poster)
 
-    def select_poster(self, item: PlexItem, poster: Poster | None) -> None:
+    def select_poster(self, record: Record, poster: Poster | None) -> None:
         """Select a poster; None: Plex's own picture."""
         key = "" if poster is None else poster.key
-        if not self._ignores(item, "thumb", {"poster": key}):
-            self._select(item, poster)
+        if not self._ignores(record, "thumb", {"poster": key}):
+            self._select(record, poster)
 
-    def _select(self, item: PlexItem, poster: Poster | None) -> None:
-        self._state.select_poster(item, poster)
-        self._move(item, {"thumb"})
-        self._overwrite(item, {"thumb"})
+    def apply_poster(self, record: Record, poster: Poster | None) -> None:
+        """Select a poster without recording it."""
+        self._state.select_poster(record, poster)
+        if isinstance(record, PlexItem):
+            self.move(record, {"thumb"})
+        else:
+            self._state.touch(record)
 
-    def _ignores(self, item: PlexItem, name: str, parameters: dict[str, str]) -> bool:
+    def _select(self, record: Record, poster: Poster | None) -> None:
+        self.apply_poster(record, poster)
+        if isinstance(record, PlexItem):
+            self._overwrite(record, {"thumb"})
+
+    def _not_ignored(self, record: Record, edit: Edit) -> Edit | None:
+        """Return the part of an edit to carry out, or None; record the rest."""
+        carried_out = self._behaviour.ignored.without(edit)
+        if len(carried_out.parameters) < len(edit.parameters):
+            ignored = dict(edit.parameters.items() - carried_out.parameters.items())
+            self._state.ignored_writes.append(self._write(record, ignored))
+            if not carried_out.parameters:
+                return None
+        return carried_out
+
+    def _ignores(self, record: Record, name: str, parameters: dict[str, str]) -> bool:
         ignores = self._behaviour.ignored.applies({name})
         if ignores:
-            self._state.ignored_writes.append(self._write(item, parameters))
+            self._state.ignored_writes.append(self._write(record, parameters))
         return ignores
 
-    def _move(self, item: PlexItem, names: Collection[str]) -> None:
+    def move(self, item: PlexItem, names: Collection[str]) -> None:
+        """Move an item's `updatedAt` after a change of these names, as the settings say."""
         mode = self._behaviour.updated_at
         if not mode.moves(names):
             self._state.changed(item)
@@ -96,8 +155,8 @@ class Editor:
                 self._state.set_values(item, {name: value})
             self._state.touch(item)
 
-    def _write(self, item: PlexItem, parameters: dict[str, str]) -> Write:
-        return Write(item.rating_key, dict(parameters), self._state.clock())
+    def _write(self, record: Record, parameters: dict[str, str]) -> Write:
+        return Write(record.rating_key, dict(parameters), self._state.clock())
 
 
 def uploaded_poster(named_after: bytes, data: bytes) -> Poster:

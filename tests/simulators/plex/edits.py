@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 from urllib.parse import unquote
 
 from tests.simulators.plex.normalize import Normalize
-from tests.simulators.plex.records import FIELDS, LOCK_ONLY, NUMBER_FIELDS, TAG_KINDS, PlexItem
+from tests.simulators.plex.records import (
+    MOVIE,
+    NUMBER_FIELDS,
+    Editable,
+    PlexCollection,
+    PlexItem,
+    Record,
+)
 from tests.simulators.plex.state import PlexState, folded
 
 IndexedTags = Literal["replace", "add"]
@@ -20,11 +27,15 @@ _TAG = re.compile(r"(\w+)\[(\d*)\]\.(tag\.tag-|tag\.tag|tag|tagging\.text)")
 
 
 class UnknownFieldError(ValueError):
-    """The item has no such field; Plex responds with 400."""
+    """The item or collection has no such field; Plex responds with 400."""
 
 
 class BadValueError(ValueError):
     """A known field can't hold this value; Plex responds with 500."""
+
+
+class TakenNameError(ValueError):
+    """Another collection of the library has this title; Plex responds with 409."""
 
 
 @dataclass
@@ -57,16 +68,16 @@ def is_edit(name: str) -> bool:
     return "." in name or "[" in name
 
 
-def parse_edit(query: Iterable[tuple[str, str]]) -> Edit:
+def parse_edit(query: Iterable[tuple[str, str]], editable: Editable = MOVIE) -> Edit:
     edit = Edit(parameters={name: value for name, value in query if is_edit(name)})
     for name, value in edit.parameters.items():
         base, _, what = name.rpartition(".")
-        if what == "value" and base in FIELDS:
-            edit.values[base] = _checked(base, value)
-        elif what == "locked" and base in (*FIELDS, *TAG_KINDS, *LOCK_ONLY):
+        if what == "value" and base in editable.fields:
+            edit.values[base] = checked(base, value)
+        elif what == "locked" and any(base in names for names in editable):
             edit.locks[base] = _flag(value)
         else:
-            _parse_tag(edit, name, value)
+            _parse_tag(edit, name, value, editable)
     return edit
 
 
@@ -80,10 +91,7 @@ def apply_edit(
     normalize: Normalize,
 ) -> None:
     """Change an item; the caller moves its `updatedAt`."""
-    locks = dict.fromkeys((*edit.values, *edit.tags), True) if lock_on_edit else {}
-    locks |= edit.locks
-    item.locked |= {name for name, locked in locks.items() if locked}
-    item.locked -= {name for name, locked in locks.items() if not locked}
+    _apply_locks(item, edit, lock_on_edit)
     state.set_values(item, {name: normalize.text(name, text) for name, text in edit.values.items()})
     for kind, change in edit.tags.items():
         names, roles = _changed_tags(item, kind, change, indexed_tags)
@@ -91,9 +99,47 @@ def apply_edit(
         state.set_tags(item, kind, stored, roles)
 
 
-def _parse_tag(edit: Edit, name: str, value: str) -> None:
+def apply_collection_edit(
+    state: PlexState,
+    collection: PlexCollection,
+    edit: Edit,
+    *,
+    lock_on_edit: bool,
+    normalize: Normalize,
+) -> None:
+    """Change a collection; the caller checks the title before and moves `updatedAt`."""
+    _apply_locks(collection, edit, lock_on_edit)
+    values = {name: normalize.text(name, text) for name, text in edit.values.items()}
+    state.set_collection_values(collection, values)
+
+
+def check_titles(collections: Sequence[PlexCollection], edit: Edit, normalize: Normalize) -> None:
+    """Check that the collections can have the title of an edit.
+
+    Raises:
+        BadValueError: the title is empty.
+        TakenNameError: another collection has it, or several would get it.
+    """
+    if "title" not in edit.values:
+        return
+    title = normalize.text("title", edit.values["title"])
+    if not title:
+        raise BadValueError("title=")
+    holders = {collection.library.collections.get(folded(title)) for collection in collections}
+    if len(collections) > 1 or holders - {None, *collections}:
+        raise TakenNameError(title)
+
+
+def _apply_locks(record: Record, edit: Edit, lock_on_edit: bool) -> None:
+    locks = dict.fromkeys((*edit.values, *edit.tags), True) if lock_on_edit else {}
+    locks |= edit.locks
+    record.locked |= {name for name, locked in locks.items() if locked}
+    record.locked -= {name for name, locked in locks.items() if not locked}
+
+
+def _parse_tag(edit: Edit, name: str, value: str, editable: Editable) -> None:
     match = _TAG.fullmatch(name)
-    if match is None or match[1] not in TAG_KINDS:
+    if match is None or match[1] not in editable.tags:
         raise UnknownFieldError(name)
     kind, index, what = match.groups()
     change = edit.tags.setdefault(kind, TagEdit())
@@ -130,7 +176,8 @@ def _changed_tags(
     return [*present, *wanted], roles
 
 
-def _checked(name: str, value: str) -> str:
+def checked(name: str, value: str) -> str:
+    """Return a field's value as it is stored, or raise BadValueError."""
     try:
         if name == "originallyAvailableAt" and value:
             if date.fromisoformat(value).isoformat() != value:

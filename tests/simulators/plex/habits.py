@@ -22,7 +22,7 @@ class Ignored:
     names: Collection[str] = frozenset()
     """Fields, tag kinds and "thumb" (posters): values and locks of these are ignored."""
     times: int | None = None
-    """Number of edits of an item to ignore; None: all."""
+    """Number of edits to ignore, of items and collections together; None: all."""
 
     def applies(self, names: Collection[str]) -> bool:
         """Return whether an edit of these is affected, and count it."""

@@ -5,16 +5,25 @@ from __future__ import annotations
 import calendar
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tests.simulators.httpd import Request
-from tests.simulators.plex.records import ITEM_TYPES, TAG_KINDS, PlexItem, PlexLibrary
+from tests.simulators.plex.records import (
+    ITEM_TYPES,
+    TAG_KINDS,
+    PlexCollection,
+    PlexItem,
+    PlexLibrary,
+    Record,
+)
 from tests.simulators.plex.state import PlexState, folded
 
 T = TypeVar("T")
+R = TypeVar("R", PlexItem, PlexCollection)
 Test = Callable[[PlexItem], bool]
+ValueTest = Callable[[Record], bool]
 
 _FILTER = re.compile(r"(?:\w+\.)?(\w+)(!=|!|=|>>|<<|>|<)?")
 _AGO = re.compile(r"-(\d+)(mon|[smhdwy])")
@@ -48,18 +57,29 @@ class Listings:
             return []
         ids, sort = values.get("id", ""), values.get("sort", "")
         # An empty list of ids counts as no filter: an edit then applies to every item.
-        items = self._by_id(library, ids, sort) if ids else self._ordered(library, sort)
+        items = _by_id(library.items, ids, sort) if ids else self._ordered(library, sort)
         for name, value in pairs:
             if name == "file":
                 items = _near(items, value)
             elif (test := self._test(name, value)) is not None:
                 items = [item for item in items if test(item)]
-        limit = values.get("limit", "")
-        return items[: int(limit)] if limit.isdecimal() else items
+        return _limited(items, values)
 
-    def _by_id(self, library: PlexLibrary, ids: str, sort: str) -> list[PlexItem]:
-        wanted = {int(key) for key in ids.split(",") if key.isdecimal()}
-        return sorted_items((library.items[key] for key in wanted if key in library.items), sort)
+    def select_collections(
+        self, library: PlexLibrary, query: Iterable[tuple[str, str]]
+    ) -> list[PlexCollection]:
+        """Return the collections that pass the filters of texts, numbers and times."""
+        pairs = list(query)
+        values = dict(pairs)
+        ids, sort = values.get("id", ""), values.get("sort", "")
+        records = {each.rating_key: each for each in library.collections.values()}
+        found = _by_id(records, ids, sort) if ids else sorted_items(records.values(), sort)
+        for parameter, value in pairs:
+            match = _FILTER.fullmatch(parameter)
+            test = match and self._value_test(match[1], match[2] or "", value)
+            if test is not None:
+                found = [collection for collection in found if test(collection)]
+        return _limited(found, values)
 
     def _ordered(self, library: PlexLibrary, sort: str) -> list[PlexItem]:
         version, items = self._sorted.get((library.key, sort), (-1, []))
@@ -73,13 +93,15 @@ class Listings:
         if match is None:
             return None
         name, operator = match[1], match[2] or ""
-        choices = value.split(",")
+        if name in TAG_KINDS:
+            return self._tag_test(name, operator, value.split(","))
+        return self._value_test(name, operator, value)
+
+    def _value_test(self, name: str, operator: str, value: str) -> ValueTest | None:
         if name in _TEXTS:
-            return _text_test(name, operator, [folded(choice) for choice in choices])
+            return _text_test(name, operator, [folded(choice) for choice in value.split(",")])
         if name in _NUMBERS or name in _TIMES:
             return _number_test(name, operator, value, self._state.now())
-        if name in TAG_KINDS:
-            return self._tag_test(name, operator, choices)
         return None
 
     def _tag_test(self, kind: str, operator: str, choices: list[str]) -> Test:
@@ -94,7 +116,17 @@ class Listings:
         return (lambda item: not has(item)) if operator.startswith("!") else has
 
 
-def sorted_items(items: Iterable[PlexItem], sort: str) -> list[PlexItem]:
+def _by_id(records: Mapping[int, R], ids: str, sort: str) -> list[R]:
+    wanted = {int(key) for key in ids.split(",") if key.isdecimal()}
+    return sorted_items((records[key] for key in wanted if key in records), sort)
+
+
+def _limited(records: list[R], values: Mapping[str, str]) -> list[R]:
+    limit = values.get("limit", "")
+    return records[: int(limit)] if limit.isdecimal() else records
+
+
+def sorted_items(items: Iterable[R], sort: str) -> list[R]:
     """Sort by `field[:desc],field…`, with optional type prefix; by sort title by default."""
     ordered = list(items)
     known = [
@@ -150,7 +182,7 @@ def _near(items: list[PlexItem], value: str) -> list[PlexItem]:
     return list(hits.values())
 
 
-def _text_test(name: str, operator: str, choices: list[str]) -> Test:
+def _text_test(name: str, operator: str, choices: list[str]) -> ValueTest:
     compare: Callable[[str, str], bool] = {
         "": lambda text, choice: choice in text,
         "!": lambda text, choice: choice in text,
@@ -161,14 +193,14 @@ def _text_test(name: str, operator: str, choices: list[str]) -> Test:
     }.get(operator, lambda _text, _choice: False)
     negated = operator.startswith("!")
 
-    def test(item: PlexItem) -> bool:
+    def test(item: Record) -> bool:
         text = folded(item.values.get(name, ""))
         return any(compare(text, choice) for choice in choices) != negated
 
     return test
 
 
-def _number_test(name: str, operator: str, value: str, now: int) -> Test | None:
+def _number_test(name: str, operator: str, value: str, now: int) -> ValueTest | None:
     limit = _number(value, now)
     if limit is None:
         return None
@@ -183,7 +215,7 @@ def _number_test(name: str, operator: str, value: str, now: int) -> Test | None:
         "<": lambda number: number <= limit,
     }[operator]
 
-    def test(item: PlexItem) -> bool:
+    def test(item: Record) -> bool:
         number = _numeric(item, name)
         return number is not None and compare(number)
 
@@ -200,7 +232,7 @@ def _number(value: str, now: int) -> float | None:
         return None
 
 
-def _numeric(item: PlexItem, name: str) -> float | None:
+def _numeric(item: Record, name: str) -> float | None:
     if name == "addedAt":
         return item.added_at
     if name == "updatedAt":
@@ -213,11 +245,11 @@ def _numeric(item: PlexItem, name: str) -> float | None:
     return float(value)
 
 
-def _title_key(item: PlexItem) -> str:
-    return item.values["titleSort"].casefold()
+def _title_key(item: Record) -> str:
+    return item.values.get("titleSort", item.title).casefold()
 
 
-def _sort_field(sort: str) -> tuple[Callable[[PlexItem], float | str] | None, str]:
+def _sort_field(sort: str) -> tuple[Callable[[Record], float | str] | None, str]:
     field, _, direction = sort.strip().partition(":")
     name = field.rpartition(".")[2]
     if name == "id":

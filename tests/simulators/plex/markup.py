@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.simulators.plex.records import Part, PlexItem, PlexLibrary
+from tests.simulators.plex.records import Media, Part, PlexCollection, PlexItem, PlexLibrary
 from tests.simulators.plex.state import PlexState
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
+_PLEX_VERSIONS = re.compile(r"[\\/]Plex Versions[\\/]([^\\/]+)[\\/]")
 _SPECIAL = re.compile("[&<>\"'\n\r\t]|[^\x00-\x7f]")
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -144,13 +145,47 @@ def listed_item(item: PlexItem, options: Options) -> str:
 
 def full_item(state: PlexState, item: PlexItem, options: Options) -> str:
     """Return the full item of `/library/metadata/N`."""
-    library = item.library
-    attributes = _attributes(item, options) | {
+    attributes = _attributes(item, options) | _library_attributes(item.library)
+    return element("Video", attributes, *_full_children(state, item, options))
+
+
+def listed_collection(state: PlexState, collection: PlexCollection) -> str:
+    """Return the collection of listings, which lacks the locks."""
+    return element("Directory", _collection_attributes(state, collection))
+
+
+def full_collection(state: PlexState, collection: PlexCollection, options: Options) -> str:
+    """Return the collection of `/library/metadata/N`."""
+    attributes = _collection_attributes(state, collection) | _library_attributes(collection.library)
+    return element("Directory", attributes, *_locks(collection.locked, options))
+
+
+def _library_attributes(library: PlexLibrary) -> dict[str, object]:
+    return {
         "librarySectionTitle": library.title,
         "librarySectionID": library.key,
         "librarySectionKey": f"/library/sections/{library.key}",
     }
-    return element("Video", attributes, *_full_children(state, item, options))
+
+
+def _collection_attributes(state: PlexState, collection: PlexCollection) -> dict[str, object]:
+    values, key = collection.values, collection.rating_key
+    thumb = f"/library/metadata/{key}/thumb/{collection.updated_at}"
+    return {
+        "ratingKey": key,
+        "key": f"/library/collections/{key}/children",
+        "guid": f"collection://{key:024x}",
+        "type": "collection",
+        "title": collection.title,
+        "titleSort": values.get("titleSort"),
+        "contentRating": values.get("contentRating"),
+        "subtype": collection.library.type,
+        "summary": collection.summary,
+        "thumb": None if collection.poster is None else thumb,
+        "addedAt": collection.added_at,
+        "updatedAt": collection.updated_at,
+        "childCount": state.uses(collection.library, "collection", collection.title),
+    }
 
 
 def _attributes(item: PlexItem, options: Options) -> dict[str, object]:
@@ -196,8 +231,12 @@ def _full_children(state: PlexState, item: PlexItem, options: Options) -> Iterat
             yield from _full_tags(state, item, kind, name)
     if "Guid" not in left_out:
         yield from (element("Guid", {"id": guid}) for guid in item.guids)
-    if "Field" not in left_out:
-        yield from (element("Field", {"locked": 1, "name": name}) for name in sorted(item.locked))
+    yield from _locks(item.locked, options)
+
+
+def _locks(names: Iterable[str], options: Options) -> Iterator[str]:
+    if "Field" not in options.without_elements:
+        yield from (element("Field", {"locked": 1, "name": name}) for name in sorted(names))
 
 
 def _full_tags(state: PlexState, item: PlexItem, kind: str, name: str) -> Iterator[str]:
@@ -213,9 +252,16 @@ def _media(item: PlexItem, *, streams: bool, without_parts: bool) -> Iterator[st
             "id": media.id,
             "duration": sum([part.duration for part in media.parts]),
             "container": _suffix(media.parts[0].file),
+            **_optimized(media),
         }
         parts = [] if without_parts else [_part(part, streams) for part in media.parts]
         yield element("Media", attributes, *parts, more=_PICTURE)
+
+
+def _optimized(media: Media) -> dict[str, object]:
+    """Return the marks of a version that Plex made itself; its folder is named after the target."""
+    match = _PLEX_VERSIONS.search(media.parts[0].file)
+    return {"proxyType": 42, "target": match[1]} if match is not None else {}
 
 
 def _part(part: Part, streams: bool) -> str:

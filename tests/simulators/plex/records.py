@@ -1,6 +1,6 @@
-"""Records of the simulated server: libraries, items with files, locks and posters, writes.
+"""Records of the simulated server: libraries, items, collections, writes.
 
-`PlexItem` and `PlexLibrary` are live: they show a client's edits at once.
+`PlexItem`, `PlexCollection` and `PlexLibrary` are live: they show a client's edits at once.
 """
 
 from __future__ import annotations
@@ -37,8 +37,26 @@ TAG_KINDS = (
     "similar",
 )
 
+COLLECTION_FIELDS = ("title", "titleSort", "summary", "contentRating")
+"""The fields of a collection that a client may set."""
+
 ITEM_TYPES = {"movie": 1, "show": 2, "artist": 8, "photo": 13}
 """Kinds of libraries and the type numbers of their items."""
+COLLECTION_TYPE = 18
+"""The type number of collections, in libraries of every kind."""
+
+
+class Editable(NamedTuple):
+    """The names that an edit of one type of record may have."""
+
+    fields: tuple[str, ...]
+    tags: tuple[str, ...]
+    locks: tuple[str, ...]
+    """What can be locked, but not set by an edit."""
+
+
+MOVIE = Editable(FIELDS, TAG_KINDS, LOCK_ONLY)
+COLLECTION = Editable(COLLECTION_FIELDS, (), ("thumb", "art"))
 
 
 @dataclass(slots=True)
@@ -88,8 +106,8 @@ class PlexLibrary:
     scans: int = 0
     """Number of running scans."""
     items: dict[int, PlexItem] = field(default_factory=dict, repr=False)
-    collections: dict[str, int] = field(default_factory=dict, repr=False)
-    """Rating keys of the collections, by folded name."""
+    collections: dict[str, PlexCollection] = field(default_factory=dict, repr=False)
+    """The collections by folded name."""
 
 
 @dataclass(slots=True, eq=False)
@@ -174,6 +192,42 @@ class PlexItem:
         return self.media[0].parts[0].file
 
 
+@dataclass(slots=True, eq=False)
+class PlexCollection:
+    """A collection of a library: it exists as long as an item has its title as a tag."""
+
+    rating_key: int
+    library: PlexLibrary = field(repr=False)
+    added_at: int
+    updated_at: int
+    values: dict[str, str]
+    """Texts as in the XML; unset fields are absent, except the summary."""
+    locked: set[str] = field(default_factory=set)
+    posters: list[Poster] = field(default_factory=list, repr=False)
+    poster: Poster | None = field(default=None, repr=False)
+    """The selected poster; None: Plex shows its items' posters side by side."""
+
+    @property
+    def title(self) -> str:
+        return self.values["title"]
+
+    @property
+    def summary(self) -> str:
+        return self.values["summary"]
+
+    @property
+    def title_sort(self) -> str | None:
+        return self.values.get("titleSort")
+
+    @property
+    def content_rating(self) -> str | None:
+        return self.values.get("contentRating")
+
+
+Record = PlexItem | PlexCollection
+"""What has a rating key of its own."""
+
+
 class DiskFile(NamedTuple):
     """A file that a scan can find."""
 
@@ -183,7 +237,7 @@ class DiskFile(NamedTuple):
 
 
 class Write(NamedTuple):
-    """An edit that was carried out, one record for each edited item."""
+    """An edit that was carried out, one for each edited item or collection."""
 
     rating_key: int
     parameters: dict[str, str]

@@ -9,10 +9,20 @@ from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
 from tests.simulators.plex.backups import Backup, Order, backup, rebuild, restore
 from tests.simulators.plex.behaviour import Behaviour
 from tests.simulators.plex.edits import IndexedTags
-from tests.simulators.plex.records import DiskFile, PlexItem, PlexLibrary, Upload, Write
+from tests.simulators.plex.person import Person
+from tests.simulators.plex.records import (
+    DiskFile,
+    Media,
+    PlexCollection,
+    PlexItem,
+    PlexLibrary,
+    Upload,
+    Write,
+)
 from tests.simulators.plex.routes import Routes
 from tests.simulators.plex.scans import Scanner
-from tests.simulators.plex.state import PlexState
+from tests.simulators.plex.state import PlexState, folded
+from tests.simulators.plex.versions import add_version, merge, split
 
 
 class PlexSimulator:
@@ -53,6 +63,7 @@ class PlexSimulator:
         )
         self._state = PlexState(clock)
         self._scanner = Scanner(self._state, scan_delay)
+        self._person = Person(self._state, self.settings)
         routes = Routes(self._state, self._scanner, self.settings)
         # The real server closes connections that were idle for 20 seconds.
         self.server = SimulatedServer(
@@ -226,6 +237,11 @@ class PlexSimulator:
         with self._state.lock:
             return next(iter(self._state.at_path(path)), None)
 
+    def collection(self, library: PlexLibrary, name: str) -> PlexCollection | None:
+        """Return a library's collection, without regard to ASCII case."""
+        with self._state.lock:
+            return library.collections.get(folded(name))
+
     def collections(self, library: PlexLibrary) -> list[str]:
         with self._state.lock:
             return [name for _, name in self._state.vocabulary(library, "collection")]
@@ -261,6 +277,17 @@ class PlexSimulator:
                 duration=old.parts[0].duration,
                 agent_metadata=old.agent_metadata,
             )
+
+    def add_version(self, rating_key: int, path: str, *, size: int = 1_000_000) -> Media:
+        """Add a version of one file to an item, and the file to the disk.
+
+        A file in a folder of `Plex Versions` is marked as optimized by Plex.
+        """
+        with self._state.lock:
+            item = self._state.items[rating_key]
+            file = DiskFile(size, self._state.now(), item.agent_metadata)
+            self._state.files.setdefault(path, file)
+            return add_version(self._state, item, path, size)
 
     # -- the database as a whole --
 
@@ -338,6 +365,59 @@ class PlexSimulator:
         with self._state.lock:
             self._state.refresh(self._state.items[rating_key])
 
+    # -- changes by a person in Plex's web app: locked, and never in `writes` or `uploads` --
+
+    def person_sets(self, rating_key: int, name: str, value: object) -> None:
+        """Set a field by Plex's name; None and "" clear. Only userRating is not locked."""
+        with self._state.lock:
+            self._person.sets(self._state.items[rating_key], name, value)
+
+    def person_adds(self, rating_key: int, kind: str, tag: str) -> None:
+        """Add a tag behind the others; `kind` is "genre", "collection", "actor" and so on."""
+        with self._state.lock:
+            self._person.adds(self._state.items[rating_key], kind, tag)
+
+    def person_removes(self, rating_key: int, kind: str, tag: str) -> None:
+        """Remove a tag, or raise ValueError if the item does not have it."""
+        with self._state.lock:
+            self._person.removes(self._state.items[rating_key], kind, tag)
+
+    def person_selects_poster(self, rating_key: int, data: bytes) -> None:
+        """Upload a poster, which selects it."""
+        with self._state.lock:
+            self._person.selects_poster(self._state.items[rating_key], data)
+
+    def edit_collection(
+        self,
+        collection: PlexCollection,
+        *,
+        summary: str | None = None,
+        title_sort: str | None = None,
+        poster: bytes | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Edit a collection; "" clears a text. A taken title raises TakenNameError."""
+        texts = {"summary": summary, "titleSort": title_sort, "title": title}
+        values = {name: text for name, text in texts.items() if text is not None}
+        with self._state.lock:
+            self._person.edits_collection(collection, values, poster)
+
+    def merge_items(self, rating_key: int, others: Sequence[int]) -> PlexItem:
+        """Merge items: the first keeps its key and metadata and gets the others' versions."""
+        with self._state.lock:
+            item = self._state.items[rating_key]
+            merge(self._state, item, [self._state.items[key] for key in others])
+            return item
+
+    def split_item(self, rating_key: int) -> list[PlexItem]:
+        """Split an item into one for each version.
+
+        The first of them keeps the rating key and the metadata; the new ones have no edits, and
+        the title is the file name.
+        """
+        with self._state.lock:
+            return split(self._state, self._state.items[rating_key])
+
     # -- changes by clients --
 
     @property
@@ -349,6 +429,16 @@ class PlexSimulator:
     def ignored_writes(self) -> list[Write]:
         """Return what `settings.ignored` kept from being carried out."""
         return self._state.ignored_writes
+
+    @property
+    def collection_writes(self) -> list[Write]:
+        """Return the edits of collections, one record for each edited collection."""
+        return self._state.collection_writes
+
+    @property
+    def collection_uploads(self) -> list[Upload]:
+        """Return the posters that clients uploaded for collections."""
+        return self._state.collection_uploads
 
     @property
     def uploads(self) -> list[Upload]:

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tests.simulators.plex.records import (
+    COLLECTION_FIELDS,
     FIELDS,
     ITEM_TYPES,
     TAG_KINDS,
     DiskFile,
     Media,
     Part,
+    PlexCollection,
     PlexItem,
     PlexLibrary,
     Poster,
+    Record,
     Upload,
     Write,
 )
@@ -54,17 +57,23 @@ def within(path: str, folder: str) -> bool:
 
 
 class PlexState:
-    """Libraries, items, tags and files. Hold `lock` around changes that must be atomic."""
+    """Libraries, items, collections, tags and files.
+
+    Hold `lock` around changes that must be atomic.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.lock = threading.RLock()
         self.clock = clock
         self.libraries: dict[int, PlexLibrary] = {}
         self.items: dict[int, PlexItem] = {}
+        self.collections: dict[int, PlexCollection] = {}
         self.files: dict[str, DiskFile] = {}
         self.writes: list[Write] = []
         self.ignored_writes: list[Write] = []
         self.uploads: list[Upload] = []
+        self.collection_writes: list[Write] = []
+        self.collection_uploads: list[Upload] = []
         self._by_path: dict[str, list[PlexItem]] = {}
         self._tag_ids: dict[tuple[str, str], tuple[int, str]] = {}
         self._tag_uses: Counter[tuple[int, str, str]] = Counter()
@@ -104,6 +113,10 @@ class PlexState:
         library.content_changed_at = self._last_change
         library.revision += 1
 
+    def record(self, rating_key: int) -> Record | None:
+        """Return the item or collection of this key."""
+        return self.items.get(rating_key) or self.collections.get(rating_key)
+
     # -- items --
 
     def new_key(self) -> int:
@@ -126,7 +139,7 @@ class PlexState:
         """Add an item; `versions` are lists of (path, size). Later keys follow a given one."""
         if library.type != "movie":
             raise ValueError("only movie libraries hold items here")
-        if rating_key is not None and rating_key in self.items:
+        if rating_key is not None and self.record(rating_key) is not None:
             raise ValueError(f"rating key {rating_key} is taken")
         self.last_key = max(self.last_key, rating_key or 0)
         media = [
@@ -161,6 +174,11 @@ class PlexState:
         """Replace the whole database by these records."""
         self.libraries = {library.key: library for library in libraries}
         self.items = {item.rating_key: item for item in items}
+        self.collections = {
+            collection.rating_key: collection
+            for library in libraries
+            for collection in library.collections.values()
+        }
         self.last_key = last_key
         self._late_moves.clear()
         self._by_path.clear()
@@ -187,21 +205,34 @@ class PlexState:
         del self.items[item.rating_key], item.library.items[item.rating_key]
         self.touch_library(item.library)
 
+    def add_media(self, item: PlexItem, media: Media) -> None:
+        """Add a version to an item; the caller moves `updatedAt`."""
+        item.media.append(media)
+        for part in media.parts:
+            self._by_path.setdefault(part.file, []).append(item)
+
+    def remove_media(self, item: PlexItem, media: Media) -> None:
+        """Remove a version of an item; the caller moves `updatedAt`."""
+        item.media.remove(media)
+        for part in media.parts:
+            self._forget_path(item, part.file)
+
     def move_part(self, item: PlexItem, part: Part, path: str) -> None:
         self._forget_path(item, part.file)
         part.file = path
         self._by_path.setdefault(path, []).append(item)
         self.touch(item)
 
-    def touch(self, item: PlexItem) -> None:
-        """Move the item's `updatedAt`."""
-        item.updated_at = self.now()
-        self.changed(item)
+    def touch(self, record: Record) -> None:
+        """Move the `updatedAt` of an item or collection."""
+        record.updated_at = self.now()
+        self.changed(record)
 
-    def changed(self, item: PlexItem) -> None:
-        """Note a change of the item that leaves its `updatedAt`."""
-        item.rendered = None
-        self.touch_library(item.library)
+    def changed(self, record: Record) -> None:
+        """Note a change of an item or collection that leaves its `updatedAt`."""
+        if isinstance(record, PlexItem):
+            record.rendered = None
+        self.touch_library(record.library)
 
     def touch_later(self, item: PlexItem, delay: float) -> None:
         """Move the item's `updatedAt` some seconds from now."""
@@ -254,14 +285,16 @@ class PlexState:
         if kind not in TAG_KINDS:
             raise ValueError(f"no kind of tag: {kind}")
         before = item.tags.pop(kind, [])
-        after = list(dict.fromkeys(self._tag(kind, name)[1] for name in names if name))
+        library = item.library
+        after = list(dict.fromkeys(self._spelling(library, kind, name) for name in names if name))
         if after:
             item.tags[kind] = after
         if kind == "actor":
             known = {folded(name): role for name, role in (roles or {}).items()}
             item.roles = {name: known[folded(name)] for name in after if known.get(folded(name))}
-        self._count_uses(item.library, kind, before, -1)
-        self._count_uses(item.library, kind, after, +1)
+        # In this order, so that a collection is not removed and created anew by its only item.
+        self._count_uses(library, kind, after, +1)
+        self._count_uses(library, kind, before, -1)
         item.rendered = None
 
     def tag_id(self, kind: str, name: str) -> int:
@@ -270,13 +303,18 @@ class PlexState:
     def vocabulary(self, library: PlexLibrary, kind: str) -> list[tuple[int, str]]:
         """Return the used tags of a kind in a library: (id, name), sorted by name."""
         used = [key for section, k, key in self._tag_uses if (section, k) == (library.key, kind)]
-        return sorted((self._tag_ids[kind, key] for key in used), key=lambda tag: folded(tag[1]))
+        tags = [self._tag_ids[kind, key] for key in used]
+        if kind == "collection":
+            tags = [(number, self._spelling(library, kind, name)) for number, name in tags]
+        return sorted(tags, key=lambda tag: folded(tag[1]))
 
     def uses(self, library: PlexLibrary, kind: str, name: str) -> int:
         return self._tag_uses[library.key, kind, folded(name)]
 
-    def collection_key(self, library: PlexLibrary, name: str) -> int:
-        return library.collections[folded(name)]
+    def _spelling(self, library: PlexLibrary, kind: str, name: str) -> str:
+        """Return a tag's stored spelling; in its library a collection's title comes first."""
+        collection = library.collections.get(folded(name)) if kind == "collection" else None
+        return self._tag(kind, name)[1] if collection is None else collection.title
 
     def _tag(self, kind: str, name: str) -> tuple[int, str]:
         key = (kind, folded(name))
@@ -298,10 +336,58 @@ class PlexState:
     def _follow_collections(self, library: PlexLibrary, names: Iterable[str]) -> None:
         """Create a collection with its first item and remove it with its last."""
         for name in names:
-            if not self.uses(library, "collection", name):
-                library.collections.pop(folded(name), None)
-            elif folded(name) not in library.collections:
-                library.collections[folded(name)] = self.new_key()
+            known = library.collections.get(folded(name))
+            used = bool(self.uses(library, "collection", name))
+            if known is None and used:
+                self._add_collection(library, name)
+            elif known is not None and not used:
+                del library.collections[folded(name)], self.collections[known.rating_key]
+
+    # -- collections --
+
+    def members(self, collection: PlexCollection) -> list[PlexItem]:
+        """Return the items of a collection."""
+        wanted = folded(collection.title)
+        return [
+            item
+            for item in collection.library.items.values()
+            if any(folded(name) == wanted for name in item.tags.get("collection", ()))
+        ]
+
+    def set_collection_values(self, collection: PlexCollection, values: Mapping[str, str]) -> None:
+        """Set a collection's fields; "" clears. The caller moves its `updatedAt`."""
+        for name, text in values.items():
+            if name not in COLLECTION_FIELDS:
+                raise ValueError(f"no field of a collection: {name}")
+            if name == "title":
+                self._rename_collection(collection, text)
+            elif text or name == "summary":
+                collection.values[name] = text
+            else:
+                collection.values.pop(name, None)
+
+    def _add_collection(self, library: PlexLibrary, name: str) -> None:
+        now = self.now()
+        collection = PlexCollection(
+            self.new_key(), library, now, now, {"title": name, "summary": ""}
+        )
+        library.collections[folded(name)] = collection
+        self.collections[collection.rating_key] = collection
+
+    def _rename_collection(self, collection: PlexCollection, title: str) -> None:
+        """Rename a collection and its tag on all its items, whose `updatedAt` stays."""
+        library, old, new = collection.library, folded(collection.title), folded(title)
+        for item in self.members(collection):
+            names = item.tags["collection"]
+            item.tags["collection"] = [title if folded(name) == old else name for name in names]
+            self.changed(item)
+        number, _ = self._tag("collection", title)
+        self._tag_ids["collection", new] = (number, title)
+        uses = self._tag_uses.pop((library.key, "collection", old))
+        self._tag_uses[library.key, "collection", new] = uses
+        del library.collections[old]
+        library.collections[new] = collection
+        collection.values["title"] = title
 
     # -- metadata and posters --
 
@@ -324,15 +410,15 @@ class PlexState:
             item.poster = None
         self.touch(item)
 
-    def select_poster(self, item: PlexItem, poster: Poster | None) -> None:
+    def select_poster(self, record: Record, poster: Poster | None) -> None:
         """Add the poster unless it exists, select it (None: Plex's own), and lock the thumb.
 
         The caller moves `updatedAt`.
         """
         if poster is not None:
-            known = next((each for each in item.posters if each.key == poster.key), None)
+            known = next((each for each in record.posters if each.key == poster.key), None)
             if known is None:
-                item.posters.append(poster)
+                record.posters.append(poster)
             poster = known or poster
-        item.poster = poster
-        item.locked.add("thumb")
+        record.poster = poster
+        record.locked.add("thumb")

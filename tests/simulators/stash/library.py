@@ -240,6 +240,8 @@ class Library:
         self.studios = Shelf(Studio, self.now)
         self.tags = Shelf(Tag, self.now)
         self.groups = Shelf(Group, self.now)
+        self.folders: list[str] = []
+        """The library folders of the settings, as Stash writes them."""
 
     def shelf(self, kind: str) -> Shelf[Any]:
         """Return the shelf of "performer", "studio", "tag" or "group"."""

@@ -165,7 +165,10 @@ def _find_scenes(
 def _general(services: Services) -> dict[str, Any]:
     account = services.account
     return {
-        "stashes": [],
+        "stashes": [
+            {"path": path, "excludeVideo": False, "excludeImage": False}
+            for path in services.library.folders
+        ],
         "databasePath": str(services.config_file.with_name("stash-go.sqlite")),
         "configFilePath": str(services.config_file),
         "pluginsPath": str(services.plugins_dir),

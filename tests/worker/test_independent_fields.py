@@ -1,0 +1,241 @@
+"""What Plex refuses is reported by field, and stops nothing else; long lists; posters."""
+
+from __future__ import annotations
+
+import pytest
+
+from history.records import POSTER, Status
+from tests.harness.in_process import WorkerHarness
+from tests.simulators.httpd import Answer, Request
+from tests.simulators.plex import PlexItem
+from tests.simulators.stash import Scene
+
+SOON, LATER = 30.0, 90.0
+PNG = b"\x89PNG\r\n\x1a\n"
+LARGE = PNG + bytes(20_000)
+
+
+def save(harness: WorkerHarness, scene: Scene, **fields: object) -> None:
+    harness.edit(scene, **fields)  # type: ignore[arg-type]
+    harness.run_for(SOON)
+
+
+def status(harness: WorkerHarness, scene: Scene) -> Status:
+    (row,) = harness.worker.history.of_scene(scene.id)
+    return row.status
+
+
+def cover(harness: WorkerHarness, scene: Scene, picture: bytes) -> None:
+    harness.stash.set_cover(scene.id, picture)
+    harness.clock.advance(LATER)
+
+
+# --- posters
+
+
+@pytest.mark.parametrize("limit", ["size", "kind"])
+def test_a_refused_poster_stops_no_later_save(harness: WorkerHarness, limit: str) -> None:
+    harness.configure(sync_poster=True)
+    if limit == "size":
+        harness.plex.settings.max_poster = 10_000
+    else:
+        harness.plex.settings.poster_kinds = frozenset({"jpeg"})
+    scene, item = harness.pair()
+    cover(harness, scene, LARGE)
+    save(harness, scene, title="First")
+    assert (item.title, harness.plex.uploads, harness.letters()) == ("First", [], [])
+    assert status(harness, scene) is Status.REFUSED
+    (said,) = [text for _, text in harness.notices() if "does not take" in text]
+    assert "poster" in said and ("413" if limit == "size" else "415") in said, said
+    posts = harness.plex.log.count("POST")
+    save(harness, scene, title="Second")
+    assert item.title == "Second"
+    assert harness.plex.log.count("POST") == posts, "the same picture is not tried again"
+    assert not [text for _, text in harness.notices() if "does not take" in text], "said once"
+    assert status(harness, scene) is Status.REFUSED
+
+    cover(harness, scene, PNG if limit == "size" else b"\xff\xd8\xff jpeg")
+    save(harness, scene, title="Third")
+    assert len(harness.plex.uploads) == 1
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+def test_a_refused_poster_is_tried_again_when_the_user_asks(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    harness.plex.settings.max_poster = 10_000
+    scene, _ = harness.pair()
+    cover(harness, scene, LARGE)
+    save(harness, scene, title="First")
+    harness.plex.settings.max_poster = None
+    harness.command("retry")
+    harness.run_for(SOON)
+    assert [upload.data for upload in harness.plex.uploads] == [LARGE]
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+def test_with_preserve_a_poster_that_a_person_chose_after_ours_stays(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(sync_poster=True)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG + b"1")
+    save(harness, scene, title="First")
+    harness.configure(sync_poster=True, preserve_plex_edits=True)
+    cover(harness, scene, PNG + b"2")
+    save(harness, scene, title="Second")
+    assert len(harness.plex.uploads) == 2, "ours is kept up to date"
+    harness.plex.person_selects_poster(item.rating_key, PNG + b"mine")
+    cover(harness, scene, PNG + b"3")
+    save(harness, scene, title="Third")
+    assert len(harness.plex.uploads) == 2
+    assert item.poster is not None and item.poster.data == PNG + b"mine"
+    (row,) = harness.worker.history.of_scene(scene.id)
+    assert row.kept_fields == [POSTER]
+    harness.command("resync", scene_id=scene.id)
+    harness.run_for(SOON)
+    assert len(harness.plex.uploads) == 3, "the user asks for it"
+
+
+# --- texts and lists
+
+
+def refuse(harness: WorkerHarness, name: str, status: int) -> object:
+    """Let Plex refuse each edit of a field."""
+
+    def is_about(request: Request) -> bool:
+        return request.method == "PUT" and f"{name}" in request.target
+
+    return harness.plex.faults.add(Answer(status), when=is_about)
+
+
+def test_of_several_fields_only_the_refused_one_stays_behind(harness: WorkerHarness) -> None:
+    refuse(harness, "summary", 400)
+    scene, item = harness.pair()
+    save(harness, scene, title="New", details="Refused", tags=["A"])
+    assert (item.title, item.summary, item.genres) == ("New", "", ["A"])
+    assert harness.letters() == []
+    assert status(harness, scene) is Status.REFUSED
+    (row,) = harness.worker.history.of_scene(scene.id)
+    assert row.refused_fields == ["summary"]
+    for text in ("summary", "'Refused'", "400"):
+        assert text in row.reason
+    save(harness, scene, tags=["A", "B"])
+    assert item.genres == ["A", "B"]
+    assert status(harness, scene) is Status.REFUSED
+
+
+def test_a_refused_field_is_written_when_its_value_changes(harness: WorkerHarness) -> None:
+    rule = refuse(harness, "summary", 400)
+    scene, item = harness.pair()
+    save(harness, scene, title="New", details="Refused")
+    rule.remove()  # type: ignore[attr-defined]
+    save(harness, scene, details="Taken")
+    assert item.summary == "Taken"
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+def names(count: int, alphabet: str) -> list[str]:
+    return [f"{alphabet}{number:04}" for number in range(count)]
+
+
+ENGLISH, CYRILLIC = names(1_200, "Some English tag "), names(300, "Русский тег с именем ")
+
+
+@pytest.mark.parametrize("tags", [ENGLISH, CYRILLIC], ids=["english", "cyrillic"])
+def test_a_list_longer_than_a_request_arrives_where_plex_adds(
+    harness: WorkerHarness, tags: list[str]
+) -> None:
+    harness.plex.settings.indexed_tags = "add"
+    scene, item = harness.pair()
+    harness.plex.person_adds(item.rating_key, "genre", "Mine")
+    save(harness, scene, tags=tags)
+    assert sorted(item.genres) == sorted([*tags, "Mine"])
+    assert status(harness, scene) is Status.IN_SYNC
+    assert_quiet(harness, scene)
+
+
+@pytest.mark.parametrize("tags", [ENGLISH, CYRILLIC], ids=["english", "cyrillic"])
+def test_as_many_as_fit_arrive_where_plex_replaces(harness: WorkerHarness, tags: list[str]) -> None:
+    scene, item = harness.pair()
+    harness.plex.person_adds(item.rating_key, "genre", "Mine")
+    save(harness, scene, tags=tags)
+    assert "Mine" in item.genres
+    ours = [name for name in item.genres if name != "Mine"]
+    assert 100 < len(ours) < len(tags)
+    assert ours == sorted(tags)[: len(ours)], "in Stash's order"
+    (said,) = [text for _, text in harness.notices() if "genre" in text]
+    assert f"all of genre but {len(tags) - len(ours)} names" in said
+    assert_quiet(harness, scene)
+
+
+def test_a_long_list_that_shrinks_arrives_whole(harness: WorkerHarness) -> None:
+    scene, item = harness.pair()
+    save(harness, scene, tags=CYRILLIC)
+    harness.plex.person_adds(item.rating_key, "genre", "Mine")
+    save(harness, scene, tags=CYRILLIC[:20])
+    assert sorted(item.genres) == sorted([*CYRILLIC[:20], "Mine"])
+
+
+def test_the_cast_keeps_its_characters_in_a_long_list(harness: WorkerHarness) -> None:
+    harness.plex.settings.indexed_tags = "add"
+    scene, item = harness.pair()
+    item.tags["actor"], item.roles = ["Ann"], {"Ann": "Herself"}
+    item.locked.add("actor")
+    save(harness, scene, performers=CYRILLIC)
+    assert set(item.tags["actor"]) == {"Ann", *CYRILLIC}
+    assert item.roles == {"Ann": "Herself"}
+
+
+def assert_quiet(harness: WorkerHarness, scene: Scene) -> None:
+    """Assert that another sync writes nothing."""
+    writes = len(harness.plex.writes)
+    harness.clock.advance(LATER)
+    save(harness, scene, title=scene.title)
+    assert len(harness.plex.writes) == writes
+
+
+# --- the time between read and write
+
+
+def test_an_item_that_was_read_too_long_ago_is_read_again(harness: WorkerHarness) -> None:
+    """A person adds a tag while the items that were read with it are written."""
+    pairs = [harness.pair(f"s{number}", tags=["Ours"]) for number in range(6)]
+    last = pairs[-1][1]
+    for scene, _ in pairs:
+        harness.edit(scene, f"New {scene.id}")
+
+    def slow(item: PlexItem, _names: frozenset[str]) -> None:
+        harness.clock.advance(1.0)
+        if item is pairs[3][1]:
+            harness.plex.person_adds(last.rating_key, "genre", "Mine")
+
+    harness.plex.settings.after_edit = slow
+    harness.run_for(SOON)
+    assert sorted(last.genres) == ["Mine", "Ours"]
+
+
+# --- titles
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_without_a_title_in_stash_a_persons_title_stays(
+    harness: WorkerHarness, saved: bool
+) -> None:
+    scene, item = harness.pair(title="")
+    harness.plex.person_sets(item.rating_key, "title", "Mine")
+    if saved:
+        save(harness, scene, details="New")
+    else:
+        harness.command("sync")
+        harness.run_for(SOON)
+    assert item.title == "Mine"
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+def test_without_a_title_in_stash_the_file_name_replaces_ours(harness: WorkerHarness) -> None:
+    scene, item = harness.pair("file name")
+    save(harness, scene, title="Ours")
+    assert item.title == "Ours"
+    harness.stash.change_silently(scene.id, title="")
+    save(harness, scene, details="New")
+    assert item.title == "file name"

@@ -1,0 +1,318 @@
+"""Whose is an item? Several scenes with files of one item, or with its path; choices; copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from history.records import Choice, Status
+from tests.harness.in_process import WorkerHarness
+from tests.simulators.plex import PlexItem
+from tests.simulators.stash import Scene
+
+SOON = 30.0
+
+
+def scene_at(harness: WorkerHarness, *paths: str, size: int = 100, **fields: Any) -> Scene:
+    files = [(path, size) for path in paths]
+    return harness.stash.add_scene(**{"title": f"Title of {paths[0]}", "files": files, **fields})
+
+
+def stacked(harness: WorkerHarness) -> tuple[PlexItem, Scene, Scene]:
+    """Return an item of two parts, and a scene for each."""
+    item = harness.plex.add_item(
+        harness.library, "/media/part1.mp4", parts=["/media/part2.mp4"], size=100
+    )
+    return item, scene_at(harness, "/data/part1.mp4"), scene_at(harness, "/data/part2.mp4")
+
+
+def save(harness: WorkerHarness, *scenes: Scene, title: str = "New {}") -> None:
+    for scene in scenes:
+        harness.edit(scene, title.format(scene.id))
+        harness.run_for(SOON)
+
+
+def status(harness: WorkerHarness, scene: Scene) -> Status:
+    (row,) = {row.status for row in harness.worker.history.of_scene(scene.id)}
+    return row
+
+
+def choose(harness: WorkerHarness, scene: Scene, *items: PlexItem) -> None:
+    server = harness.plex.machine_identifier
+    chosen = [
+        {"rating_key": item.rating_key, "server": server, "path": item.path} for item in items
+    ]
+    harness.command("choose", scene_id=scene.id, items=chosen)
+    harness.run_for(SOON)
+
+
+# --- one item, several scenes
+
+
+def test_an_item_with_files_of_two_scenes_is_nobodys(harness: WorkerHarness) -> None:
+    item, one, two = stacked(harness)
+    save(harness, one, two)
+    assert harness.plex.writes == []
+    assert (status(harness, one), status(harness, two)) == (Status.AMBIGUOUS, Status.AMBIGUOUS)
+    messages = [letter["error_message"] for letter in harness.letters()]
+    for text in (f"scene {one.id} /data/part1", f"scene {two.id} /data/part2"):
+        assert any(text.casefold() in message.casefold() for message in messages), messages
+    assert item.title == "part1"
+
+
+def test_the_scene_that_has_the_item_keeps_it(harness: WorkerHarness) -> None:
+    item = harness.add_item("part1")
+    one, two = scene_at(harness, "/data/part1.mp4"), scene_at(harness, "/data/part2.mp4")
+    save(harness, one)
+    harness.plex.remove_item(item.rating_key)
+    item = harness.plex.add_item(
+        harness.library, "/media/part1.mp4", versions=["/media/part2.mp4"],
+        rating_key=item.rating_key, size=100,
+    )  # fmt: skip
+    harness.clock.advance(60)
+    save(harness, two)
+    assert status(harness, two) is Status.AMBIGUOUS
+    save(harness, one, title="Mine {}")
+    assert item.title == f"Mine {one.id}"
+
+
+def test_scenes_that_both_wrote_the_item_wait_for_the_user(harness: WorkerHarness) -> None:
+    """As version 0.1 left them."""
+    item, one, two = stacked(harness)
+    choose(harness, one, item)
+    choose(harness, two, item)
+    save(harness, one, two)
+    assert item.title == f"New {two.id}"
+    for scene in (one, two):
+        harness.worker.history.choose(scene.id, ())
+    writes = len(harness.plex.writes)
+    save(harness, one, two, title="Again {}")
+    assert len(harness.plex.writes) == writes
+    assert (status(harness, one), status(harness, two)) == (Status.AMBIGUOUS, Status.AMBIGUOUS)
+
+
+def test_a_choice_for_one_scene_settles_it_for_the_others(harness: WorkerHarness) -> None:
+    item, one, two = stacked(harness)
+    save(harness, one, two)
+    choose(harness, one, item)
+    save(harness, one)
+    assert item.title == f"New {one.id}"
+    assert status(harness, two) is Status.NOT_IN_PLEX
+    save(harness, two, title="Never {}")
+    assert item.title == f"New {one.id}"
+
+
+def test_an_ignored_scene_is_no_rival(harness: WorkerHarness) -> None:
+    item, one, two = stacked(harness)
+    save(harness, one)
+    assert status(harness, one) is Status.AMBIGUOUS
+    harness.command("ignore", scene_id=two.id)
+    harness.run_for(SOON)
+    assert item.title == f"New {one.id}", "it is tried again by itself"
+
+
+def test_a_scene_that_a_setting_leaves_out_is_no_rival(harness: WorkerHarness) -> None:
+    harness.configure(only_organized=True)
+    item, one, _ = stacked(harness)
+    harness.edit(one, "Organized", organized=True)
+    harness.run_for(SOON)
+    assert item.title == "Organized"
+
+
+def test_a_file_that_plex_converted_is_no_rival(harness: WorkerHarness) -> None:
+    item = harness.plex.add_item(
+        harness.library, "/media/a.mp4", versions=["/media/Plex Versions/TV/a.mp4"], size=100
+    )
+    scene = scene_at(harness, "/data/a.mp4")
+    converted = scene_at(harness, "/data/Plex Versions/TV/a.mp4")
+    save(harness, scene, converted)
+    assert item.title == f"New {scene.id}"
+    assert status(harness, converted) is Status.NOT_IN_PLEX
+
+
+def test_of_two_scenes_at_one_path_the_one_with_the_size_has_the_item(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(path_mappings="/disk1 => /media; /disk2 => /media")
+    item = harness.plex.add_item(harness.library, "/media/clip.mp4", size=111)
+    right = scene_at(harness, "/disk1/clip.mp4", size=111)
+    wrong = scene_at(harness, "/disk2/clip.mp4", size=222_222)
+    save(harness, wrong)
+    assert harness.plex.writes == []
+    save(harness, right, wrong)
+    assert item.title == f"New {right.id}"
+    assert status(harness, wrong) is Status.NOT_IN_PLEX
+
+
+def test_two_scenes_of_one_size_at_one_path_are_ambiguous(harness: WorkerHarness) -> None:
+    harness.configure(path_mappings="/disk1 => /media; /disk2 => /media")
+    harness.plex.add_item(harness.library, "/media/clip.mp4", size=100)
+    one, two = scene_at(harness, "/disk1/clip.mp4"), scene_at(harness, "/disk2/clip.mp4")
+    save(harness, one, two)
+    assert harness.plex.writes == []
+
+
+def test_alone_the_path_decides_whatever_the_size(harness: WorkerHarness) -> None:
+    item = harness.plex.add_item(harness.library, "/media/clip.mp4", size=111)
+    scene = scene_at(harness, "/data/clip.mp4", size=222)
+    save(harness, scene)
+    assert item.title == f"New {scene.id}"
+
+
+def test_a_scene_that_goes_elsewhere_by_its_first_file_is_no_rival(harness: WorkerHarness) -> None:
+    first = harness.add_item("first")
+    both = harness.plex.add_item(
+        harness.library, "/media/second.mp4", parts=["/media/third.mp4"], size=100
+    )
+    merged = scene_at(harness, "/data/first.mp4", "/data/third.mp4")
+    second = scene_at(harness, "/data/second.mp4")
+    save(harness, second, merged)
+    assert (first.title, both.title) == (f"New {merged.id}", f"New {second.id}")
+
+
+# --- several items for one scene
+
+
+def test_the_item_of_the_first_file_is_written_and_the_other_is_told_about(
+    harness: WorkerHarness,
+) -> None:
+    first, second = harness.add_item("first"), harness.add_item("second")
+    scene = scene_at(harness, "/data/first.mp4", "/data/second.mp4")
+    save(harness, scene)
+    assert (first.title, second.title) == (f"New {scene.id}", "second")
+    (line,) = [text for _, text in harness.notices() if "/media/second.mp4" in text]
+    assert f"Scene {scene.id}" in line
+    save(harness, scene, title="Again {}")
+    assert not [text for _, text in harness.notices() if "/media/second.mp4" in text], "told once"
+
+
+def test_a_file_in_two_libraries_waits_for_the_user(harness: WorkerHarness) -> None:
+    items, scene = copies(harness)
+    save(harness, scene)
+    assert [item.title for item in items] == ["a", "a"]
+    (letter,) = harness.letters()
+    for name in ("Scenes", "Again"):
+        assert name in letter["error_message"]
+
+
+def test_with_the_setting_all_copies_are_written(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True)
+    items, scene = copies(harness)
+    save(harness, scene)
+    assert [item.title for item in items] == [f"New {scene.id}"] * 2
+
+
+def test_the_setting_is_about_one_file_not_about_one_name(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True)
+    harness.add_item("x/a")
+    harness.plex.add_item(harness.plex.add_library("Again", ["/again"]), "/again/y/a.mp4", size=100)
+    save(harness, scene_at(harness, "/data/z/a.mp4"))
+    assert harness.plex.writes == []
+
+
+def copies(harness: WorkerHarness) -> tuple[list[PlexItem], Scene]:
+    """Return the items of one file in two libraries, and its scene."""
+    again = harness.plex.add_library("Again", ["/media"])
+    libraries = (harness.library, again)
+    items = [harness.plex.add_item(one, "/media/a.mp4", size=100) for one in libraries]
+    return items, scene_at(harness, "/data/a.mp4")
+
+
+def test_libraries_of_one_name_are_all_looked_in_and_told_apart(harness: WorkerHarness) -> None:
+    harness.configure(plex_libraries="scenes")
+    other = harness.plex.add_library("Scenes", ["/other"])
+    item = harness.plex.add_item(other, "/other/x/y/only.mp4", size=100)
+    save(harness, scene_at(harness, "/data/x/y/only.mp4"))
+    assert item.title != "only"
+    items = [harness.plex.add_item(one, path, size=100) for one, path in (
+        (harness.library, "/media/p/1.mp4"), (other, "/other/q/1.mp4"))]  # fmt: skip
+    save(harness, scene_at(harness, "/data/r/1.mp4"))
+    assert [item.title for item in items] == ["1", "1"]
+    (letter,) = harness.letters()
+    assert "'Scenes (/media)'" in letter["error_message"]
+    assert "'Scenes (/other)'" in letter["error_message"]
+    harness.configure(plex_libraries="Scenes (/other)")
+    harness.clock.advance(60)
+    items.append(harness.plex.add_item(other, "/other/q/2.mp4", size=7))
+    save(harness, scene_at(harness, "/data/s/2.mp4", size=7))
+    assert items[2].title != "2"
+
+
+def test_more_candidates_than_a_message_names_can_all_be_chosen(harness: WorkerHarness) -> None:
+    items = [harness.add_item(f"{number}/clip") for number in range(150)]
+    scene = scene_at(harness, "/data/x/clip.mp4")
+    save(harness, scene)
+    (letter,) = harness.letters()
+    assert "150 items" in letter["error_message"] and len(letter["error_message"]) < 2_000
+    assert len(letter["details"]["candidates"]) == 150
+    choose(harness, scene, items[149])
+    save(harness, scene)
+    assert items[149].title == f"New {scene.id}"
+
+
+# --- choices
+
+
+def test_when_the_chosen_item_is_gone_the_other_one_is_never_written(
+    harness: WorkerHarness,
+) -> None:
+    chosen, rejected = harness.add_item("x/clip"), harness.add_item("y/clip")
+    scene = scene_at(harness, "/data/z/clip.mp4")
+    choose(harness, scene, chosen)
+    save(harness, scene)
+    assert chosen.title == f"New {scene.id}"
+    harness.plex.remove_item(chosen.rating_key)
+    harness.clock.advance(60)
+    save(harness, scene, title="Later {}")
+    assert rejected.title == "clip"
+    assert status(harness, scene) is Status.AMBIGUOUS
+
+
+def test_a_choice_holds_though_a_better_item_comes(harness: WorkerHarness) -> None:
+    chosen = harness.add_item("x/clip")
+    scene = scene_at(harness, "/data/z/clip.mp4")
+    choose(harness, scene, chosen)
+    better = harness.add_item("z/clip")
+    save(harness, scene)
+    assert (chosen.title, better.title) == (f"New {scene.id}", "clip")
+
+
+def test_a_choice_ends_when_its_item_has_another_file(harness: WorkerHarness) -> None:
+    chosen = harness.add_item("x/clip")
+    scene = scene_at(harness, "/data/z/clip.mp4")
+    choose(harness, scene, chosen)
+    harness.plex.move_file(chosen.rating_key, "/media/x/another.mp4")
+    harness.clock.advance(60)
+    save(harness, scene)
+    assert harness.plex.writes == []
+
+
+@pytest.mark.parametrize("server", ["another", ""])
+def test_a_choice_for_another_server_does_not_count(harness: WorkerHarness, server: str) -> None:
+    one, two = harness.add_item("x/clip"), harness.add_item("y/clip")
+    scene = scene_at(harness, "/data/z/clip.mp4")
+    choice = Choice(scene.id, server, one.rating_key, one.path)
+    harness.worker.history.choose(scene.id, [choice])
+    save(harness, scene)
+    assert (one.title, two.title) == ("clip", "clip")
+
+
+# --- names
+
+
+def test_a_scene_written_by_name_leaves_the_item_to_the_one_with_the_path(
+    harness: WorkerHarness,
+) -> None:
+    """Whatever the first has added goes with it."""
+    harness.configure(path_mappings="/mapped => /media")
+    item = harness.add_item("x/clip")
+    by_name = scene_at(harness, "/data/y/clip.mp4", tags=["Mine"])
+    save(harness, by_name)
+    assert (item.title, item.genres) == (f"New {by_name.id}", ["Mine"])
+    by_path = scene_at(harness, "/mapped/x/clip.mp4", tags=["Theirs"])
+    save(harness, by_path)
+    assert (item.title, item.genres) == (f"New {by_path.id}", ["Theirs"])
+    save(harness, by_name, title="Never {}")
+    assert item.title == f"New {by_path.id}"
+    assert status(harness, by_name) is Status.NOT_IN_PLEX
