@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
+from common.files import replace_private
 from history.records import Agreement, Status
 from plex.matcher import describe
 from queue.dlq import DeadLetterQueue
+from queue.manager import QueueManager
 from tasks.context import Context, Result, is_set
 from tasks.summary import summarize
 from tasks.wording import STATUS_WORDS, counted, error_words
 from worker.attention import has_reason, needing_user
 from worker.bootstrap import open_history_readonly
 
+#: Marker of a user who has just asked what clearing the queue would drop.
+CLEAR_ASKED_FILE = "clear_asked"
+#: Seconds within which asking again means yes.
+_ASK_AGAIN = 60.0
 #: Scenes shown in each state, also by `failed --json`.
 _SHOWN = 100
 
@@ -98,16 +105,30 @@ def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
     Raises:
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    confirmed = is_set(arguments, "confirm") if "confirm" in arguments else None
-    result = context.run("clear_queue", {"confirm": confirmed})
-    if result.get("reason"):
-        return Result(f"Clear queue: {result['reason']}", result, ok=False)
-    if "dropped" in result:
+    asked = os.path.join(context.data_dir, CLEAR_ASKED_FILE)
+    confirmed = is_set(arguments, "confirm") if "confirm" in arguments else _is_recent(asked)
+    if confirmed:
+        result = context.run("clear_queue", {})
+        if result.get("reason"):
+            return Result(f"Clear queue: {result['reason']}", result, ok=False)
         text = f"Clear queue: {result['dropped']} queued edits dropped"
         return Result(f"{text}. The next comparison finds their scenes again", result)
-    count = result["would_drop"]
+    with QueueManager(context.data_dir) as queue:
+        count = queue.counts()["pending"] + queue.count_spooled()
+    if count:
+        replace_private(asked, "")
     again = ". To drop them, run it again within a minute" if count else ""
-    return Result(f"Clear queue: {count} queued edits{again}", result, ok=count == 0)
+    return Result(f"Clear queue: {count} queued edits{again}", {"would_drop": count}, ok=not count)
+
+
+def _is_recent(marker: str) -> bool:
+    """Remove a marker; return whether it was left within the last minute."""
+    try:
+        age = time.time() - os.stat(marker).st_mtime
+        os.unlink(marker)
+    except OSError:
+        return False
+    return 0 <= age < _ASK_AGAIN
 
 
 def _letters(context: Context) -> DeadLetterQueue:

@@ -30,10 +30,6 @@ log = logging.getLogger("plexsync")
 
 #: Seconds for which results are kept.
 _KEPT = 86_400.0
-#: State in the history: when the user last asked to clear the queue.
-CLEAR_ASKED_AT = "clear_asked_at"
-#: Seconds within which asking again means yes.
-_ASK_AGAIN = 60.0
 #: Folders, and reasons, that a result names; characters of a reason.
 _MOST_FOLDERS = 20
 _REASON = 120
@@ -275,22 +271,9 @@ class CommandRunner:
         return {"dropped": len(cleared)}
 
     def _clear_queue(self, arguments: Arguments) -> dict[str, Any]:
-        """Drop the waiting edits, if that is confirmed or asked for a second time; else count them.
-
-        The next pass finds their scenes again.
-        """
-        queue, history, now = self._parts.queue, self._parts.history, self._parts.env.time()
-        queue.import_spool()
-        asked_at: float = history.get(CLEAR_ASKED_AT, -_ASK_AGAIN)
-        confirmed = arguments.get("confirm")
-        if confirmed is None:
-            confirmed = 0 <= now - asked_at < _ASK_AGAIN
-        if not confirmed:
-            count = queue.counts()["pending"]
-            history.set(CLEAR_ASKED_AT, now if count else None)
-            return {"would_drop": count}
-        history.set(CLEAR_ASKED_AT, None)
-        return {"dropped": queue.clear_waiting()}
+        """Drop the waiting edits. The next pass finds their scenes again."""
+        self._parts.queue.import_spool()
+        return {"dropped": self._parts.queue.clear_waiting()}
 
     def _approve(self, arguments: Arguments) -> dict[str, Any]:
         """Let the passes write what they hold back, or drop it."""

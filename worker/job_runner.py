@@ -1,40 +1,31 @@
-"""One scene: desired → match → observed → plan → write. Knows nothing of the queue."""
+"""One scene: desired → match → target. `worker.item_writer` does the rest. Knows no queue."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from common.env import Env
-from common.version import VERSION
-from history.fields import FieldState, read_at
-from history.records import POSTER, UNTOUCHABLE, Agreement, Status
+from history.records import UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, History
 from plex.desired import switches_of
-from plex.exceptions import PLEX_ERRORS, PlexNotFound
+from plex.exceptions import PlexNotFound
 from plex.items import PlexItem
 from plex.matcher import AmbiguousMatch
-from plex.paths import map_path, stem_of
-from plex.plan import Edits, Intent, plan_edits
+from plex.paths import map_path
+from plex.plan import Edits, Intent
 from plex.session import PlexSession
 from queue.models import CREATED, FORCE, RETRY, SyncJob, is_saved
 from queue.timestamps import parse_time
 from stash.client import StashClient
 from stash.records import Scene
-from validation.config import PlexSyncConfig
 from validation.metadata import SyncMetadata
-from worker.agreements import Agreements
-from worker.collections import Collections
-from worker.covers import Covers
-from worker.refusals import reason_of, refuse_fields, report_refusal, status_of
+from worker.item_writer import ItemWriter
 from worker.reporter import Reporter
 from worker.scene_matcher import SceneMatcher, files_as_json
 from worker.target import SyncTarget, Written, desired
 
-#: Seconds after a write until it may be read back.
-VERIFY_AFTER = 2.0
 #: Characters of a reason that are kept.
 LONGEST_REASON = 1_000
 
@@ -65,18 +56,13 @@ class JobRunner:
         self._reporter = reporter
         self._env = env
         self.matcher = SceneMatcher(plex, stash, history, reporter)
-        self._agreements = Agreements(history, plex)
-        self._covers = Covers(plex, stash, env)
-        self._collections = Collections(plex, history, reporter, env)
-        self._hashed: tuple[PlexSyncConfig | None, str] = (None, "")
+        self._items = ItemWriter(plex, stash, history, reporter, env)
+        self._agreements = self._items.agreements
 
     @property
     def generation(self) -> str:
         """A short hash of the settings that change the outcome, and of PlexSync's version."""
-        config = self.plex.config
-        if self._hashed[0] is not config:
-            self._hashed = (config, f"{config.outcome_hash}-{VERSION}")
-        return self._hashed[1]
+        return self._items.generation
 
     def prepare(self, job: SyncJob, scene: Scene | None, read_at: float) -> SyncTarget | str:
         """Match a job's scene to its item; return the target, or why nothing is to be written.
@@ -151,13 +137,8 @@ class JobRunner:
         if self.is_untouchable(scene.id) or self.reason_to_skip(metadata) is not None:
             return []
         target = self._target(metadata, scene, self._env.time(), Intent())
-        found = []
-        for item in target.items:
-            row = self._agreements.find(target, item)
-            target = self._renewed(target, row)
-            edits = self._plan(target, item, row)
-            found.append((item, edits, self._covers.preview(target, item, row)))
-        return found
+        drafts = [self._items.draft(target, item) for item in target.items]
+        return [(one.item, one.edits, self._items.preview(one)) for one in drafts]
 
     def compare(self, scene: Scene, read_at: float, intent: Intent) -> bool:
         """Return whether something would be written for a scene; if not, record why.
@@ -179,20 +160,11 @@ class JobRunner:
         except AmbiguousMatch as error:
             self.record(scene.id, scene, Status.AMBIGUOUS, str(error), error.details)
             return False
-        differs = False
-        for item in target.items:
-            row = self._agreements.find(target, item)
-            target = self._renewed(target, row)
-            edits = self._plan(target, item, row)
-            seen = None if edits.changes else self._covers.compare(target, item, row)
-            if seen is None:
-                differs = True
-            else:
-                self._report_left(target, edits)
-                self.history.save(self._after(target, item, seen, edits))
-        if not differs:
+        drafts = [self._items.draft(target, item) for item in target.items]
+        differs = [self._items.differs(draft) for draft in drafts]
+        if not any(differs):
             self._agreements.retire_others(target)
-        return differs
+        return any(differs)
 
     def write(self, target: SyncTarget) -> Written:
         """Bring the items to what Stash says; may run in several threads, each with its own items.
@@ -205,7 +177,7 @@ class JobRunner:
         self._agreements.retire_others(target)
         for item in target.items:
             try:
-                one = self._write_item(target, item)
+                one = self._items.write(target, item)
             except PlexNotFound as error:  # the item is gone; its file may come back
                 files = target.scene.files if target.scene else ()
                 error.details = {"files": files_as_json(files)}
@@ -228,10 +200,9 @@ class JobRunner:
         switches = switches_of(self.plex.config)
         rows = tuple(self._agreements.of_scene(metadata.scene_id or 0, None))
         target = SyncTarget((item,), metadata, None, now, switches, Intent(saved=True), rows)
-        row = self._agreements.find(target, item)
-        edits = self._plan(target, item, row)
-        self._write_fields(target, item, row, edits)
-        return edits
+        draft = self._items.draft(target, item)
+        self._items.write_fields(draft)
+        return draft.edits
 
     def record(
         self,
@@ -271,8 +242,6 @@ class JobRunner:
             for row in rows or [Agreement(scene_id)]
         )
 
-    # --- one item
-
     def _target(
         self, metadata: SyncMetadata, scene: Scene | None, read_at: float, intent: Intent
     ) -> SyncTarget:
@@ -285,166 +254,3 @@ class JobRunner:
         return SyncTarget(
             found.items, metadata, scene, read_at, switches, intent, tuple(rows), found.elsewhere
         )
-
-    def _renewed(self, target: SyncTarget, row: Agreement) -> SyncTarget:
-        """Try again what Plex refused under other settings or by another version."""
-        if row.generation == self.generation:
-            return target
-        return replace(target, intent=replace(target.intent, retry=True))
-
-    def _find_again(self, target: SyncTarget, item: PlexItem) -> Agreement:
-        rows = self._agreements.of_scene(target.metadata.scene_id or 0, target.scene)
-        return self._agreements.find(replace(target, rows=tuple(rows)), item)
-
-    def _plan(
-        self, target: SyncTarget, item: PlexItem, row: Agreement, pinned: Sequence[str] = ()
-    ) -> Edits:
-        path = target.metadata.path or (item.files[0].path if item.files else "")
-        fields = {name: state for name, state in row.fields.items() if name != POSTER}
-        edits = plan_edits(
-            item,
-            target.metadata,
-            stem_of(path),
-            fields,
-            target.switches,
-            target.intent,
-            self._env.time(),
-            pinned,
-        )
-        if POSTER in row.fields:
-            edits = replace(edits, fields={**edits.fields, POSTER: row.fields[POSTER]})
-        return edits
-
-    def _after(self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits) -> Agreement:
-        """Return the record as it is once the edits were sent."""
-        scene, now = target.scene, self._env.time()
-        return replace(
-            row,
-            status=status_of(edits.fields, is_written=bool(edits.changes)),
-            reason=reason_of(edits.fields),
-            details=_details(target),
-            fields=edits.fields,
-            digest=scene.digest if scene else _digest(target.metadata),
-            generation=self.generation,
-            created_at=scene.created_at if scene else row.created_at,
-            updated_at=scene.updated_at if scene else row.updated_at,
-            item_updated_at=read_at(edits.fields, item.updated_at),
-            checked_at=now,
-            synced_at=target.read_at,
-            missing_since=None,
-            verify_at=now + VERIFY_AFTER * self._env.timing.scale if edits.changes else None,
-        )
-
-    def _write_item(self, target: SyncTarget, item: PlexItem) -> Written:
-        row = self._agreements.find(target, item)
-        target = self._renewed(target, row)
-        edits = self._plan(target, item, row)
-        if edits.changes:
-            if self._collections.follow_renames(target, item):
-                item, row = self.plex.read_again(item), self._find_again(target, item)
-                edits = self._plan(target, item, row)
-            elif (now := self.plex.renewed(item)) is not item:
-                item, edits = now, self._plan(target, now, row)
-            pinned = self._collections.pinned(item, edits)
-            if pinned:
-                edits = self._plan(target, item, row, pinned)
-            self._collections.note(target, item, edits)
-        self._report_left(target, edits)
-        self._report_elsewhere(target, row)
-        after = self._write_fields(target, item, row, edits)
-        scene = target.scene
-        if scene is None or not self._covers.is_wanted(target, item, after):
-            return Written(tuple(edits.changes), edits.kept)
-        return self._write_cover(target, scene, item, after, edits)
-
-    def _write_cover(
-        self, target: SyncTarget, scene: Scene, item: PlexItem, row: Agreement, edits: Edits
-    ) -> Written:
-        """Upload the scene's cover if it is another, and record it."""
-        after, uploaded, is_final = self._covers.upload(target, scene, item, row)
-        if uploaded:  # which moves the item's updatedAt
-            verify_at = self._env.time() + VERIFY_AFTER * self._env.timing.scale
-            after = replace(after, status=Status.WRITTEN, verify_at=verify_at)
-        if after != row:
-            is_written = after.verify_at is not None
-            status, reason = status_of(after.fields, is_written=is_written), reason_of(after.fields)
-            after = self.history.save(replace(after, status=status, reason=reason))
-        poster = after.fields.get(POSTER, FieldState())
-        if poster.refused and poster != row.fields.get(POSTER):
-            report_refusal(self._reporter, after, item)
-        fields = (*edits.changes, "poster") if uploaded else tuple(edits.changes)
-        kept = (*edits.kept, "poster") if poster.kept else edits.kept
-        return Written(fields, kept, cover_is_final=is_final)
-
-    def _write_fields(
-        self, target: SyncTarget, item: PlexItem, row: Agreement, edits: Edits
-    ) -> Agreement:
-        """Write what differs.
-
-        The record is on disk before the write, as its answer may get lost.
-        """
-        after = self._after(target, item, row, edits)
-        if target.metadata.scene_id:
-            after = self.history.save(after)
-        if not edits.changes:
-            return after
-        try:
-            refused = self.plex.write(item, edits)
-        except PLEX_ERRORS:
-            # In doubt. The job stays queued; until it is done nothing claims to be in sync.
-            if target.metadata.scene_id:
-                self.history.save(
-                    replace(after, digest=row.digest, synced_at=row.synced_at, verify_at=None)
-                )
-            raise
-        return self._note_refused(item, after, refused) if refused else after
-
-    def _note_refused(
-        self, item: PlexItem, row: Agreement, errors: Mapping[str, Exception]
-    ) -> Agreement:
-        """Record and report the fields that Plex refuses; the others were written."""
-        fields = refuse_fields(row.fields, errors)
-        is_written = any(state.sent is not None for state in fields.values())
-        row = replace(
-            row,
-            fields=fields,
-            status=status_of(fields, is_written=is_written),
-            reason=reason_of(fields),
-            verify_at=row.verify_at if is_written else None,
-        )
-        report_refusal(self._reporter, row, item)
-        return self.history.save(row) if row.scene_id else row
-
-    def _report_elsewhere(self, target: SyncTarget, row: Agreement) -> None:
-        """Tell once that further files of the scene are other items."""
-        details = _details(target)
-        if details and details != row.details:
-            paths = "; ".join(file.path for file in target.elsewhere)
-            self._reporter.notify_user(
-                "info",
-                f"Scene {target.metadata.scene_id} has further files, which are items of their own"
-                f" in Plex. PlexSync leaves these alone: {paths}",
-            )
-
-    def _report_left(self, target: SyncTarget, edits: Edits) -> None:
-        if edits.left:
-            self._reporter.notify_user(
-                "warning",
-                f"Scene {target.metadata.scene_id}: {', '.join(edits.left)} in Plex changes again"
-                " and again, so it is left as it is until the scene is saved or re-synced",
-            )
-
-
-def _details(target: SyncTarget) -> dict[str, Any] | None:
-    """Return what the record keeps of a scene's further files that are other items."""
-    if not target.elsewhere:
-        return None
-    return {
-        "elsewhere": [
-            {"rating_key": file.rating_key, "path": file.path} for file in target.elsewhere
-        ]
-    }
-
-
-def _digest(metadata: SyncMetadata) -> str:
-    return hashlib.blake2b(metadata.model_dump_json().encode(), digest_size=12).hexdigest()

@@ -144,6 +144,11 @@ def _ambiguous(what: str, match: Match) -> AmbiguousMatch:
     some = describe(described[:_MOST_NAMED])
     if len(keys) == 1:
         text = f"{what} {some}, which has a file of that name, but this is not certain"
+    elif match.chosen.is_copied:
+        text = (
+            f"{what} {some}: its file is in several libraries. Choose one or both; the setting"
+            " Write all copies chooses both, for all such scenes"
+        )
     elif len(keys) > _MOST_NAMED:
         text = f"{what} any of {len(keys)} items, such as {some}"
     else:

@@ -148,6 +148,22 @@ class Servers:
         both += [(self.stash.url, one) for one in self.stash.log.all()]
         return [_recorded(url, one) for url, one in sorted(both, key=lambda pair: pair[1].at)]
 
+    def windows(self) -> list[float]:
+        """Return the seconds from each item's read to its write, of the requests so far.
+
+        What a person changes in Plex in between may get lost.
+        """
+        read_at: dict[str, float] = {}
+        found = []
+        for one in self.plex.log.all():
+            request = one.request
+            if request.method == "GET" and request.path.startswith("/library/metadata/"):
+                done = one.at + one.seconds
+                read_at.update(dict.fromkeys(request.path.split("/")[3].split(","), done))
+            elif request.method == "PUT" and (key := request.first("id")) in read_at:
+                found.append(one.at - read_at[key])
+        return found
+
     def differing(self, first: int, count: int) -> int:
         """Count the scenes whose title in Plex differs."""
         return sum(not self._shown(scene_id) for scene_id in range(first, first + count))

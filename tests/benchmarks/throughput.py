@@ -39,6 +39,8 @@ class Turns:
     #: the worker with other numbers of parallel writes
     others: dict[int, list[float]] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
+    #: seconds from each item's read to its write
+    windows: list[float] = field(default_factory=list)
     #: the reads back of the same scenes: seconds and CPU seconds per scene, and requests
     read_back: list[float] = field(default_factory=list)
     read_back_cpu: list[float] = field(default_factory=list)
@@ -64,6 +66,11 @@ def measure(scale: Scale, log: Log) -> Result:
     result = Result("Worker throughput", ("scenes/s", "CPU ms/scene", "requests/scene"))
     for label, turns in (("Plex at once", fast), ("Plex 20 ms", slow)):
         _tell(result, label, turns)
+        result.notes.append(
+            f"{label}: from an item's read to its write"
+            f" {statistics.median(turns.windows) * 1000:.0f} ms (median), at most"
+            f" {max(turns.windows) * 1000:.0f} ms"
+        )
     _tell_gain(result, slow)
     return result
 
@@ -77,6 +84,7 @@ def _turns(
         log(f"turn {number + 1} of {count}, Plex {delay * 1000:.0f} ms")
         taken = _sync(servers, subject, scenes)
         recorded = servers.call("record")
+        turns.windows += servers.call("windows")
         servers.call("requests")
         read_back = subject.call("read_back")
         turns.read_back.append(read_back["seconds"] / scenes)

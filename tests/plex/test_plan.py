@@ -85,7 +85,9 @@ def test_an_empty_title_is_never_sent(title: str | None, preserve: bool, is_ours
     edits = plan(
         {"title": title}, {"title": "Mine"}, known, Switches(preserve=preserve), stem="One.Two"
     )
-    assert targets(edits) == ({} if preserve and not is_ours else {"title": "One.Two"})
+    assert targets(edits) == ({"title": "One.Two"} if is_ours else {})
+    empty = plan({"title": title}, {"title": ""}, {}, Switches(preserve=preserve), stem="One.Two")
+    assert targets(empty) == {"title": "One.Two"}
 
 
 @pytest.mark.parametrize("stem", ["", "\u200b", "\x01", " "])
@@ -443,7 +445,8 @@ LISTS = [
     (["A", "B"], ["A", "User"], ["A"], True, ["A", "B", "User"]),
     (["A"], ["A", "B", "User"], ["A", "B"], True, ["A", "User"]),
     ([], ["A", "User"], ["A"], True, ["User"]),
-    (["A", "B"], ["User"], ["A"], True, None),
+    (["A", "B"], ["User"], [], True, None),
+    (["A", "B"], ["User"], ["A"], True, ["A", "B", "User"]),  # not locked: it was a refresh
     (["B"], [], ["A"], True, ["B"]),
 ]
 
@@ -600,9 +603,12 @@ def test_under_preserve_a_list_without_a_name_of_ours_is_the_users() -> None:
     met = plan({"tags": ["A"]}, {"genres": ("Own",)}, {}, PRESERVE)
     assert met.kept == ("genre",)
     for tags in (["A"], ["A", "B"], ["B"]):
-        for known in (met.fields, synced(title="T"), synced(genre=("A",)), synced(genre=())):
+        for known in (met.fields, synced(title="T"), synced(genre=())):
             edits = plan({"tags": tags}, {"genres": ("Own",)}, known, PRESERVE, intent=SAVED)
             assert (edits.changes, edits.kept) == ({}, ("genre",))
+    locked = {"genres": ("Own",), "locked": ("genre",)}
+    assert plan({"tags": ["A"]}, locked, synced(genre=("A",)), PRESERVE).kept == ()
+    assert not plan({"tags": ["A"]}, locked, synced(genre=("A",)), PRESERVE).changes
     assert targets(plan({"tags": ["A"]}, {}, met.fields, PRESERVE)) == {"genre": ("A",)}
 
 
@@ -906,3 +912,27 @@ def test_with_a_history_the_users_own_names_always_stay(
 
 def test_the_item_of_the_helpers_has_every_field() -> None:
     assert set(item().values) == set().union(*FIELDS_OF.values())
+
+
+@pytest.mark.parametrize("locked", [False, True], ids=["a refresh", "a person"])
+@pytest.mark.parametrize("intent", [Intent(), SAVED], ids=["bulk", "saved"])
+def test_with_preserve_what_a_refresh_took_out_comes_back_and_what_a_person_did_not(
+    locked: bool, intent: Intent
+) -> None:
+    plex = {"genres": ("Agent",), "locked": ("genre",) if locked else ()}
+    switches = Switches(preserve=True, lock=False)
+    edits = plan({"tags": ["A", "B"]}, plex, synced(genre=("A", "B")), switches, intent=intent)
+    assert targets(edits).get("genre") == (None if locked else ("A", "Agent", "B"))
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_what_an_earlier_scene_wrote_is_no_persons(is_saved: bool) -> None:
+    """The record of an item that passes to another scene knows what is ours, and no wish yet."""
+    known = {
+        "summary": FieldState(before="", ours="theirs", observed="theirs"),
+        "genre": FieldState(before=("X",), ours=("Mine",), observed=("X", "Mine")),
+    }
+    plex = {"summary": "theirs", "genres": ("X", "Mine"), "locked": ("summary", "genre")}
+    intent = SAVED if is_saved else Intent()
+    edits = plan({"details": "ours", "tags": ["New"]}, plex, known, intent=intent)
+    assert targets(edits) == {"summary": "ours", "genre": ("New", "X")}

@@ -124,6 +124,8 @@ def test_a_full_sync_is_one_read_and_one_write(harness: PlexHarness, item: PlexI
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     assert [(one.request.method, one.request.path) for one in harness.plex.log.all()] == [
         ("GET", f"/library/metadata/{item.rating_key}"),
+        # are its collections new? Asked once a minute at most
+        ("GET", f"/library/sections/{harness.library.key}/collections"),
         ("PUT", f"/library/sections/{harness.library.key}/all"),
     ]
     assert [write.rating_key for write in harness.plex.writes] == [item.rating_key]
@@ -378,12 +380,13 @@ def test_no_poster_is_uploaded_when_the_switch_is_off(harness: PlexHarness, item
 # --- errors in each step
 
 
-@pytest.mark.parametrize("status", [400, 404, 500, 503])
+@pytest.mark.parametrize("status", [403, 404, 405, 500, 503])
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_errors_become_the_exceptions_of_the_contract(
     harness: PlexHarness, item: PlexItem, method: str, status: int
 ) -> None:
-    expected = {400: PlexPermanentError, 404: PlexNotFound}.get(status, PlexTemporaryError)
+    permanent = dict.fromkeys((403, 405), PlexPermanentError)
+    expected = {**permanent, 404: PlexNotFound}.get(status, PlexTemporaryError)
     harness.plex.faults.add(Answer(status), method=method)
     with pytest.raises(expected) as caught:
         harness.sync(item.rating_key, title="Secret", cover=b"picture")

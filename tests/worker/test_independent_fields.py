@@ -199,6 +199,7 @@ def assert_quiet(harness: WorkerHarness, scene: Scene) -> None:
 
 def test_an_item_that_was_read_too_long_ago_is_read_again(harness: WorkerHarness) -> None:
     """A person adds a tag while the items that were read with it are written."""
+    harness.new_worker(parallel_writes=1)
     pairs = [harness.pair(f"s{number}", tags=["Ours"]) for number in range(6)]
     last = pairs[-1][1]
     for scene, _ in pairs:

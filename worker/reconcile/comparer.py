@@ -198,7 +198,11 @@ class Comparer:
     ) -> Reason | None:
         """Return why a scene must be compared though it is the same in Stash."""
         if row.status in (Status.NOT_IN_PLEX, Status.AMBIGUOUS):
-            return Reason.RETURNED if self._has_other_candidates(row, scene) else None
+            if self._has_other_candidates(row, scene):
+                return Reason.RETURNED
+            is_other = row.generation != self._runner.generation
+            waits = row.status is Status.AMBIGUOUS and is_other and scope.settled
+            return Reason.SETTINGS if waits else None
         if row.generation != self._runner.generation:
             return Reason.SETTINGS if scope.settled else None
         if row.status in (Status.FAILED, Status.SKIPPED):

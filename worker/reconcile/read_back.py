@@ -15,7 +15,7 @@ from plex.names import unique, within, without
 from plex.plan import NEVER_REPAIRED, names_of, resolve, same
 from queue.models import RETRY, create_bulk_job
 from worker.collections import list_collections
-from worker.job_runner import VERIFY_AFTER
+from worker.item_writer import VERIFY_AFTER
 from worker.parts import Parts
 from worker.refusals import reason_of, report_refusal, status_of
 
