@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.model.life import Failure, Options, find, life_of
+from tests.model.life import KNOWN, Failure, Options, find, life_of
 from tests.model.steps import DEFAULT_FAMILIES, FAMILIES
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     options = Options(
         arguments.length,
         tuple(arguments.families.split(",")),
-        frozenset(filter(None, arguments.off.split(","))),
+        KNOWN if arguments.off == "known" else frozenset(filter(None, arguments.off.split(";"))),
     )
     if arguments.seed is not None:
         return _one(arguments.seed, options)
@@ -36,7 +36,10 @@ def _arguments() -> argparse.Namespace:
         default=",".join(DEFAULT_FAMILIES),
         help=f"kinds of steps: {', '.join(FAMILIES)}",
     )
-    parser.add_argument("--off", default="", help="checks to leave out, separated by commas")
+    parser.add_argument(
+        "--off", default="", help="rules to leave out: a;b; `known`: those of KNOWN"
+    )
+    parser.add_argument("--until-failure", action="store_true", help="end at the first one")
     parser.add_argument("--shrink", type=int, default=1, help="failures to shrink for each rule")
     return parser.parse_args()
 
@@ -55,10 +58,12 @@ def _run(seed: int, options: Options) -> tuple[Failure | None, Counter[str]]:
 
 
 def _many(arguments: argparse.Namespace, options: Options) -> int:
-    started, cpu = time.monotonic(), time.process_time()
+    started = time.monotonic()
     seeds = range(arguments.first, arguments.first + arguments.lives)
     failures: dict[str, list[int]] = {}
     seen: Counter[str] = Counter()
+    if arguments.until_failure:
+        return _until_failure(seeds, options, arguments.jobs)
     with ProcessPoolExecutor(arguments.jobs) as pool:
         results = pool.map(_run, seeds, [options] * len(seeds), chunksize=4)
         for seed, (failure, counted) in zip(seeds, results, strict=True):
@@ -72,8 +77,21 @@ def _many(arguments: argparse.Namespace, options: Options) -> int:
         print(f"\n{rule}: {len(broken)} lives: {broken[:20]}")
         for seed in broken[: arguments.shrink]:
             print(f"seed {seed}: {find(seed, options)}")
-    del cpu
     return 1 if failures else 0
+
+
+def _until_failure(seeds: range, options: Options, jobs: int) -> int:
+    with ProcessPoolExecutor(jobs) as pool:
+        for start in range(0, len(seeds), 2 * jobs):
+            portion = seeds[start : start + 2 * jobs]
+            for seed, (failure, _) in zip(
+                portion, pool.map(_run, portion, [options] * len(portion)), strict=True
+            ):
+                if failure is not None:
+                    print(f"caught by life {seed - seeds[0] + 1}: {failure.rule}")
+                    return 1
+    print(f"not caught in {len(seeds)} lives")
+    return 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class TextBook:
     """It was locked or preserved, and stayed; a save or a setting may replace it later."""
     disturbed: bool = False
     """A refresh, or removing and adding the item, changed it since the last check."""
+    hastened: bool = False
+    """The refresh came within a minute after PlexSync's write, before or at its read-back."""
     renewed: bool = False
     """The item was removed and added, and has not had Stash's value since."""
     unsure: bool = False
@@ -85,6 +87,8 @@ class ItemBook:
     texts: dict[str, TextBook] = field(default_factory=lambda: {name: TextBook() for name in TEXTS})
     lists: dict[str, ListBook] = field(default_factory=lambda: {kind: ListBook() for kind in LISTS})
     poster: PosterBook = field(default_factory=PosterBook)
+    wrote_at: float = 0.0
+    """When PlexSync last wrote to it."""
     repairs: list[tuple[float, str]] = field(default_factory=list)
     """When PlexSync wrote a field again without a reason in Stash."""
 
@@ -127,9 +131,11 @@ class ItemBook:
     ) -> None:
         """Note a change by a person or a refresh; the others are Stash's values."""
         person = change.by == "person"
+        hastened = change.at < self.wrote_at + 60
         for name, text in self.texts.items():
             if change.before.texts[name] != change.after.texts[name]:
                 text.disturbed = text.disturbed or not person
+                text.hastened = text.hastened or (hastened and not person)
                 if person:
                     text.by_person, text.stash_then = True, texts.get(name)
                 else:
@@ -148,18 +154,21 @@ class ItemBook:
                     book.taken_out[name] = lists.get(kind)
                 else:
                     book.lost[name] = origin
-            if person:
+            if person and before != after:
                 book.touched |= before ^ after
+                # PlexSync can't see any more whether the refresh or the person took them out.
+                book.lost = dict.fromkeys(book.lost, MIXED) if not book.renewed else book.lost
         if change.before.poster != change.after.poster:
             self.poster.by_person, self.poster.stash_then = person, cover
             self.poster.disturbed = self.poster.disturbed or not person
 
     def written(self, write: Written) -> None:
         """Note what PlexSync wrote."""
+        self.wrote_at = write.at
         for name, text in self.texts.items():
             if write.before.texts[name] != write.after.texts[name]:
                 text.wrote, text.by_person = write.after.texts[name], False
-                text.kept = text.renewed = False
+                text.kept = text.renewed = text.hastened = False
         for kind, book in self.lists.items():
             before, after = _folded(write.before.lists[kind]), _folded(write.after.lists[kind])
             for name in after - before:
@@ -173,6 +182,15 @@ class ItemBook:
         if "thumb" in write.names:
             self.poster.wrote, self.poster.by_person = write.after.poster, False
             self.poster.kept = self.poster.renewed = False
+
+    def collection_renamed(self, old: str, new: str) -> None:
+        """Note that a collection has another title."""
+        book = self.lists["collection"]
+        for names in (book.origin, book.lost):
+            if old in names:
+                names[new] = names.pop(old)
+        if old in book.taken_out:
+            book.taken_out[new] = book.taken_out.pop(old)
 
     def checked(self) -> None:
         """Forget what mattered only until a check."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.model.books import AGENT, BEFORE, OURS, PERSON, ListBook, Names
+from tests.model.books import AGENT, BEFORE, MIXED, OURS, PERSON, ListBook, Names
 from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling
 from tests.model.world import fold
 
@@ -86,14 +86,20 @@ class ListRules:
             return None
         rule = "first meeting"
         wanted = name in self.want
+        if self.meeting.book.perhaps_met and self.book.renewed and not self.meeting.repair:
+            return Ruling(OPEN, rule)
         if self.book.unsure or self.meeting.book.perhaps_met:
-            return Ruling(WRITE if wanted and not self.meeting.preserve else OPEN, rule)
+            return Ruling(WRITE if wanted and not self.may_be_preserved else OPEN, rule)
         if self.meeting.preserve and self.now:
             foreign = any(self.book.origin.get(one) != OURS for one in self.now)
             return Ruling(KEEP if foreign else OPEN, f"{rule}: preserve_plex_edits")
         if wanted:
             return Ruling(WRITE, rule)
         return self.foreign_at_first_meeting(name)
+
+    @property
+    def may_be_preserved(self) -> bool:
+        return self.meeting.preserve or self.meeting.turned
 
     def foreign_at_first_meeting(self, name: str) -> Ruling:
         """Return the verdict for a name that Plex has and Stash has not."""
@@ -125,9 +131,13 @@ class ListRules:
         assert self.synced is not None
         if name not in self.want or name in self.synced:
             return None
+        if any(old in self.book.taken_out for old in self.meeting.world.former_names(name)):
+            return Ruling(OPEN, "renamed in Stash, and taken out in Plex under its former name")
         taken = name in self.book.taken_out or name in self.book.touched
-        open_ = self.meeting.preserve and (taken or self.is_foreign)
-        return Ruling(OPEN if open_ else WRITE, "added in Stash")
+        open_ = self.may_be_preserved and (taken or self.is_foreign)
+        again = self.book.renewed and not self.meeting.repair
+        rule = "added in Stash, then the item was added again" if again else "added in Stash"
+        return Ruling(OPEN if open_ else WRITE, rule)
 
     @property
     def is_foreign(self) -> bool:
@@ -160,13 +170,15 @@ class ListRules:
             open_ = self.book.renewed or self.meeting.world.round.swept
             verdict = OPEN if open_ or self.synced != self.want else KEEP
             return Ruling(verdict, "repair_drift is off")
+        if self.book.lost[name] == MIXED:
+            return Ruling(OPEN, "a refresh took it out, then a person changed the list")
         if self.meeting.repairs_left <= 0 or self.book.unsure:
             return Ruling(OPEN, "a refresh: three times within a week at most")
         if self.meeting.preserve and (self.book.renewed or self.book.lost[name] != OURS):
             return Ruling(OPEN, "preserve_plex_edits: what PlexSync had not added")
         if self.book.renewed and any(one == PERSON for one in self.book.origin.values()):
             return Ruling(WRITE, "the item was added again, then changed by a person")
-        return Ruling(WRITE, "a refresh took it out")
+        return Ruling(WRITE, f"a refresh took it out{self.meeting.repaired_before}")
 
     def added_in_plex(self, name: str) -> Ruling | None:
         if name in self.want:
@@ -191,6 +203,11 @@ class ListRules:
         if name in self.want or self.book.origin.get(name) != OURS:
             return None
         assert self.synced is not None
+        if self.kind == "collection" and name in self.meeting.last_in:
+            return Ruling(
+                self.meeting.last_in[name], "the last item of a person's collection stays"
+            )
         if name in self.synced or self.book.unsure:
-            return Ruling(WRITE, "removed in Stash")
+            renamed = name in self.meeting.world.renamed
+            return Ruling(WRITE, "renamed in Stash" if renamed else "removed in Stash")
         return Ruling(OPEN, "PlexSync's, and long gone from Stash")

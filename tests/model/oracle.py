@@ -6,13 +6,23 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.model.books import ItemBook
+from tests.model.books import OURS, ItemBook, ListBook, PosterBook, TextBook
 from tests.model.lists import ListRules
 from tests.model.posters import PosterRules
-from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling, Want, want_of
+from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling, Verdict, Want, want_of
 from tests.model.texts import TextRules
 from tests.model.which import Finder
-from tests.model.world import LISTS, TEXTS, WEEK, Snapshot, Touched, World, Written, fold
+from tests.model.world import (
+    LISTS,
+    TEXTS,
+    WEEK,
+    CollectionRename,
+    Snapshot,
+    Touched,
+    World,
+    Written,
+    fold,
+)
 
 REPAIRS = 3
 """How often a field may be written again within a week without a reason in Stash."""
@@ -59,6 +69,8 @@ class Before:
     """The scene that must write each item."""
     verdicts: dict[int, list[Verdicts]]
     """Per item, those of each scene that may write it."""
+    renames: dict[int, str] = field(default_factory=dict)
+    """Collections that must be renamed."""
     at: float = 0.0
 
 
@@ -141,14 +153,63 @@ class Oracle:
             key: [Verdicts.of(self._meeting(key, scene_id, shown[key])) for scene_id in scenes]
             for key, scenes in may.items()
         }
-        return Before(shown, must, verdicts, self.world.clock.now)
+        return Before(shown, must, verdicts, self._renames_due(must), self.world.clock.now)
 
     def _meeting(self, key: int, scene_id: int, now: Snapshot) -> Meeting:
         scene = self.world.stash.scene(scene_id)
         book = self.books[key]
         week = [name for at, name in book.repairs if at > self.world.clock.now - WEEK]
         left = REPAIRS - max(Counter(week).values(), default=0)
-        return Meeting(self.world, scene, want_of(self.world, scene), now, book, left)
+        last_in = self._last_in(key)
+        return Meeting(self.world, scene, want_of(self.world, scene), now, book, left, last_in)
+
+    def _last_in(self, key: int) -> dict[str, Verdict]:
+        """Return the protected collections whose last item this is (KEEP) or may be (OPEN)."""
+        item = self.world.plex.item(key)
+        last: dict[str, Verdict] = {}
+        for name in item.collections:
+            collection = self.world.plex.collection(item.library, name)
+            assert collection is not None
+            if not self.world.collections[collection.rating_key].is_protected:
+                continue
+            others = [
+                other.rating_key
+                for other in self.world.plex.items(item.library)
+                if other is not item and fold(name) in {fold(one) for one in other.collections}
+            ]
+            if not others:
+                last[fold(name)] = KEEP
+            elif all(self._may_leave(other, fold(name)) for other in others):
+                last[fold(name)] = OPEN
+        return last
+
+    def _may_leave(self, key: int, name: str) -> bool:
+        return self.books[key].lists["collection"].origin.get(name) == OURS
+
+    def _renames_due(self, must: dict[int, int]) -> dict[int, str]:
+        """Return the collections that must be renamed: their rating keys and new folded titles."""
+        due: dict[int, str] = {}
+        if not self.world.switch("collection"):
+            return due
+        wants = {
+            key: want_of(self.world, self.world.stash.scene(scene_id)).lists["collection"]
+            for key, scene_id in must.items()
+        }
+        for key, book in self.world.collections.items():
+            old = fold(book.title)
+            new = self.world.round.renames.get(old, old)
+            library = next(one for one in self.world.plex.libraries if one.key == book.library)
+            members = [
+                item.rating_key
+                for item in self.world.plex.items(library)
+                if old in {fold(name) for name in item.collections}
+            ]
+            taken = self.world.plex.collection(library, new) is not None
+            if new == old or not book.ours or taken or any(old in want for want in wants.values()):
+                continue
+            if any(new in wants.get(one, {}) and self._may_leave(one, old) for one in members):
+                due[key] = new
+        return due
 
     def after(self, before: Before, *, checked: bool, only: frozenset[int] | None = None) -> None:
         """Judge a run.
@@ -159,6 +220,7 @@ class Oracle:
         """
         writes = self.world.writes[self._read :]
         self._read = len(self.world.writes)
+        self._collections(before)
         for write in writes:
             self._safe(before, write)
         for write in writes:
@@ -225,11 +287,11 @@ class Oracle:
                 what = f"{kind} {name!r} was {'added' if name in new else 'removed'}"
                 if name in new and not wanted:
                     raise BrokenRule(
-                        "no_name_lost", f"item {write.rating_key}: {what}, not of Stash"
+                        "no_name_lost",
+                        f"item {write.rating_key}: {what}, not of Stash",
+                        "the former name" if name in self.world.renamed else "a name of nobody",
                     )
-                rulings = [
-                    one.lists[kind][name] for one in verdicts if name in one.lists[kind]
-                ]
+                rulings = [one.lists[kind][name] for one in verdicts if name in one.lists[kind]]
                 if name in new and name in {fold(each) for each in self._had(before, write, kind)}:
                     continue  # taken out and put back within the run
                 self._may_change("no_name_lost", what, write, rulings)
@@ -246,9 +308,7 @@ class Oracle:
         if write.after.poster not in [one.meeting.want.cover for one in verdicts]:
             raise BrokenRule("no_poster_lost", f"item {write.rating_key}: not the cover")
 
-    def _may_change(
-        self, check: str, what: str, write: Written, rulings: list[Ruling]
-    ) -> None:
+    def _may_change(self, check: str, what: str, write: Written, rulings: list[Ruling]) -> None:
         if rulings and all(ruling.verdict is KEEP for ruling in rulings):
             rules = " / ".join(sorted({ruling.rule for ruling in rulings}))
             raise BrokenRule(check, f"item {write.rating_key}: {what}", rules)
@@ -275,9 +335,7 @@ class Oracle:
             return
         if self.world.round.resynced:
             return
-        raise BrokenRule(
-            "not_twice", f"item {write.rating_key}: {sorted(write.names)} again"
-        )
+        raise BrokenRule("not_twice", f"item {write.rating_key}: {sorted(write.names)} again")
 
     def repairs(self, before: Before, write: Written, verdicts: list[Verdicts]) -> None:
         """What a refresh overwrote is written again three times within a week at most."""
@@ -294,6 +352,40 @@ class Oracle:
                     "repairs", f"item {write.rating_key}: {name} {len(recent)} times in a week"
                 )
 
+    # --- collections
+
+    def _collections(self, before: Before) -> None:
+        self._run(self.collections_stay)
+        for rename in self.world.collection_renames:
+            self._run(self.collections_renamed_rightly, rename)
+            for key, book in self.books.items():
+                if self.world.plex.item(key).library.key == rename.book.library:
+                    book.collection_renamed(rename.old, rename.new)
+            for shown in [before.shown]:
+                for key, one in shown.items():
+                    if self.world.plex.item(key).library.key == rename.book.library:
+                        shown[key] = one.renamed(rename.old, rename.book.title)
+        self.world.collection_renames.clear()
+
+    def collections_stay(self) -> None:
+        """A collection that PlexSync did not create, or that a person changed, never ends."""
+        ended, self.world.ended = self.world.ended, []
+        if ended:
+            raise BrokenRule("collections_stay", f"{[book.title for book in ended]} ended")
+
+    def collections_renamed_rightly(self, rename: CollectionRename) -> None:
+        """Only a collection that PlexSync created is renamed, as its studio or group was."""
+        if self.world.renamed.get(rename.old) != rename.new:
+            raise BrokenRule("collections_renamed_rightly", f"{rename.old} became {rename.new}")
+        if not rename.book.ours:
+            raise BrokenRule("collections_renamed_rightly", f"{rename.old} is a person's")
+
+    def collections_renamed(self, key: int, title: str) -> None:
+        """A collection of PlexSync's is renamed with its studio or group."""
+        book = self.world.collections.get(key)
+        if book is None or fold(book.title) != title:
+            raise BrokenRule("collections_renamed", f"the collection did not become {title!r}")
+
     # --- everything arrives
 
     def _arrived(self, before: Before, only: frozenset[int] | None) -> None:
@@ -304,6 +396,9 @@ class Oracle:
             (verdicts,) = before.verdicts[key]
             for check in (self.texts_arrive, self.names_arrive, self.posters_arrive):
                 self._run(check, key, verdicts, now[key])
+        for key, title in before.renames.items():
+            if only is None:
+                self._run(self.collections_renamed, key, title)
         for key, shown in now.items():
             if key not in before.verdicts and key in before.shown:
                 self._run(self.untouched, key, before.shown[key], shown)
@@ -387,48 +482,67 @@ class Oracle:
                     book.checked()
 
     def _synced(self, book: ItemBook, verdicts: Verdicts) -> None:
+        """Note that all which must arrive at an item has arrived."""
         meeting = verdicts.meeting
         new = book.owner != meeting.scene.id
         if new and book.owner is not None:
             book.former.add(book.owner)
         book.owner, book.perhaps_met = meeting.scene.id, False
         now = Snapshot.of(self.world.plex.item(book.rating_key))
-        for name, text in book.texts.items():
-            right = now.texts[name] in TextRules(meeting, name).right
-            preserved = verdicts.texts[name].rule == "preserve_plex_edits"
-            if not right and (text.synced is None or preserved):
-                text.kept = True
-            if not right and text.by_person:
+        for name in TEXTS:
+            self._text_synced(book.texts[name], verdicts, name, now.texts[name], new)
+        for kind in LISTS:
+            shown = {fold(name) for name in now.lists[kind]}
+            self._list_synced(book.lists[kind], meeting, kind, shown, new)
+        self._poster_synced(book.poster, meeting, now.poster, new)
+
+    def _text_synced(
+        self, text: TextBook, verdicts: Verdicts, name: str, shown: str, new: bool
+    ) -> None:
+        meeting, ruling = verdicts.meeting, verdicts.texts[name]
+        right = shown in TextRules(meeting, name).right
+        if right:
+            text.disturbed = text.renewed = text.hastened = False
+        else:
+            preserved = ruling.rule == "preserve_plex_edits"
+            perhaps = text.renewed and text.by_person
+            text.kept = text.kept or text.synced is None or perhaps or preserved
+            if text.by_person:
                 text.stash_then = meeting.want.texts[name]
-            if self.world.switch(name):
-                text.synced = meeting.want.texts[name]
-                if verdicts.texts[name].verdict is not OPEN and meeting.repair:
-                    text.disturbed = False
-            elif new:
-                text.synced = None
-            if right:
-                text.disturbed = text.renewed = False
-        for kind, names in book.lists.items():
-            want = meeting.want.names(kind)
-            if self.world.switch(kind) and (want or (names.synced is not None and not new)):
-                names.synced = want
-            elif new:
-                names.synced = None
-            if want <= {fold(name) for name in now.lists[kind]}:
-                names.disturbed = names.renewed = False
-                names.lost = {one: by for one, by in names.lost.items() if one not in want}
-        if self.world.switch("thumb"):
-            right = now.poster == meeting.want.cover
-            if not right and (not book.poster.met or meeting.preserve):
-                book.poster.kept = True
-            if not right and book.poster.by_person:
-                book.poster.stash_then = meeting.want.cover
-            book.poster.synced = meeting.want.cover
-            book.poster.met = book.poster.met or meeting.want.cover is not None
-            if right:
-                book.poster.disturbed = book.poster.renewed = False
+        if self.world.switch(name):
+            text.synced = meeting.want.texts[name]
+            if ruling.verdict is not OPEN and meeting.repair:
+                text.disturbed = False
         elif new:
-            book.poster.met = False
+            text.synced = None
+
+    def _list_synced(
+        self, book: ListBook, meeting: Meeting, kind: str, shown: set[str], new: bool
+    ) -> None:
+        want = meeting.want.names(kind)
+        if self.world.switch(kind) and (want or (book.synced is not None and not new)):
+            book.synced = want
+        elif new:
+            book.synced = None
+        if want <= shown:
+            book.disturbed = book.renewed = False
+            book.lost = {name: by for name, by in book.lost.items() if name not in want}
+
+    def _poster_synced(
+        self, book: PosterBook, meeting: Meeting, shown: bytes | None, new: bool
+    ) -> None:
+        cover = meeting.want.cover
+        if not self.world.switch("thumb"):
+            book.met = book.met and not new
+            return
+        if shown == cover:
+            book.disturbed = book.renewed = False
+        else:
+            book.kept = book.kept or not book.met or meeting.preserve
+            if book.by_person:
+                book.stash_then = cover
+        book.synced = cover
+        book.met = book.met or cover is not None
 
     def _perhaps_synced(self, book: ItemBook, verdicts: Verdicts) -> None:
         """Note that a run which was not checked may have synced the item."""

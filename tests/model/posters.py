@@ -94,7 +94,10 @@ class PosterRules:
         """Saving the scene replaces a locked poster; README leaves open for how long."""
         if not self.book.kept:
             return None
-        return Ruling(OPEN if self.meeting.changed or self.meeting.turned else KEEP, "kept at the first meeting")
+        return Ruling(
+            OPEN if self.meeting.changed or self.meeting.turned else KEEP,
+            "kept at the first meeting",
+        )
 
     def changed_in_plex(self) -> Ruling | None:
         if not self.book.by_person:
@@ -110,4 +113,4 @@ class PosterRules:
             return Ruling(OPEN if open_ else KEEP, "repair_drift is off")
         if self.book.unsure or self.meeting.repairs_left <= 0:
             return Ruling(OPEN, "a refresh: three times within a week at most")
-        return Ruling(WRITE, "removed and added: the cover again")
+        return Ruling(WRITE, f"a refresh took the cover{self.meeting.repaired_before}")

@@ -61,8 +61,14 @@ class Meeting:
     book: ItemBook
     repairs_left: int
     """How often a field may still be written again this week, the smallest number of all."""
-    open_settings: frozenset[str] = field(default_factory=frozenset)
-    """Settings whose change since the last meeting README says nothing of."""
+    last_in: dict[str, Verdict] = field(default_factory=dict)
+    """Folded names of protected collections whose last item this is or may be."""
+
+    @property
+    def repaired_before(self) -> str:
+        """Return an addition to a rule's name for an item that was repaired twice before."""
+        times = {at for at, _ in self.book.repairs}
+        return ", after two repairs" if len(times) >= 2 else ""
 
     @property
     def known(self) -> bool:

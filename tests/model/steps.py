@@ -1,7 +1,7 @@
 """The steps of a life: what each does, and how one is drawn at random.
 
-A step names scenes and items by a number, and does nothing where it does not apply: so any steps can
-be left out, and the others still mean something.
+A step names scenes and items by a number, and does nothing where it does not apply: so any steps
+can be left out, and the others still mean something.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 from tests.model.oracle import Oracle
 from tests.model.world import DAY, DEFAULTS, World, fold, picture
 from tests.simulators.httpd import Answer, Reset, ResetAfter
-from tests.simulators.stash import Scene
 
 Action = Callable[..., None]
 Draw = Callable[[random.Random], dict[str, Any]]
@@ -273,8 +272,7 @@ def rename(world: World, kind: str, number: int) -> None:
         entity = entities[number % len(entities)]
         name = entity.name[:-1] if entity.name.endswith("2") else f"{entity.name}2"
         if all(one.name != name for one in entities):
-            world.stash.rename_silently(kind, entity.id, name)
-            world.round.waiting.clear()
+            world.rename(kind, entity.id, name)
 
 
 def _save(world: World, slot: int, told: bool, **fields: Any) -> None:
@@ -347,9 +345,9 @@ def person_adds(world: World, slot: int, kind: str, name: str) -> None:
     """Add a name to a list in Plex."""
     item = world.item(slot)
     if item is not None:
-        names = item.tags.get(kind, [])
-        if fold(name) not in {fold(one) for one in names}:
-            world.person_lists(item, kind, [*names, name])
+        names = {fold(one) for one in item.tags.get(kind, [])}
+        if fold(name) not in names:
+            world.person_adds(item, kind, name)
 
 
 @step("person", _with(_a_name, number=range(3)), 3)
@@ -357,8 +355,7 @@ def person_removes(world: World, slot: int, kind: str, name: str, number: int) -
     """Remove a name from a list in Plex."""
     item = world.item(slot)
     if item is not None and (names := item.tags.get(kind, [])):
-        gone = names[number % len(names)]
-        world.person_lists(item, kind, [one for one in names if one != gone])
+        world.person_removes(item, kind, names[number % len(names)])
 
 
 @step("person", _with(_slot, number=[7, 8]), 2)
@@ -460,8 +457,9 @@ _TURNED = [
 
 @step("settings", _with(_nothing, name=_TURNED))
 def turn(world: World, name: str) -> None:
-    """Turn a switch."""
+    """Turn a switch; PlexSync reads the settings every 15 seconds."""
     world.configure(**{name: not world.settings[name]})
+    world.clock.advance(20)
 
 
 # --- commands
@@ -504,6 +502,9 @@ def ignore(world: World, oracle: Oracle, slot: int) -> None:
     before = oracle.before()
     world.command("ignore", scene_id=scene.id, **({"off": True} if off else {}))
     world.ignored ^= {scene.id}
+    if off:
+        world.old.discard(scene.id)
+        world.round.changed.add(scene.id)
     oracle.after(before, checked=False)
 
 
@@ -559,11 +560,7 @@ def draw_life(rng: random.Random, length: int, families: tuple[str, ...]) -> lis
     some = [name for name in families if rng.random() < 0.55] or [rng.choice(families)]
     if "stash" not in some:
         some.append("stash")
-    changes = {
-        name: not DEFAULTS[name]
-        for name in _TURNED
-        if rng.random() < 0.12
-    }
+    changes = {name: not DEFAULTS[name] for name in _TURNED if rng.random() < 0.12}
     begin = [Step("indexed_tags", {"meaning": rng.choice(["replace", "add"])})]
     if changes:
         begin.append(Step("settings", changes))
@@ -576,7 +573,3 @@ def draw_life(rng: random.Random, length: int, families: tuple[str, ...]) -> lis
             steps.append(draw_step(rng, some))
         steps.append(draw_step(rng, ["check"]))
     return [*steps, Step("settle_twice")]
-
-
-def scene_of(world: World, slot: int) -> Scene | None:
-    return world.scene(slot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.model.books import TextBook
-from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling, Verdict
+from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling
 
 #: The fields that README names for the first meeting with a locked value.
 _KEPT_WHEN_LOCKED = ("title", "summary")
@@ -78,7 +78,9 @@ class TextRules:
             return Ruling(WRITE, rule)
         if self.book.by_person:
             return Ruling(KEEP, rule)
-        if self.book.wrote is not None or self.book.renewed:  # PlexSync filled it, and something else overwrote it
+        if (
+            self.book.wrote is not None or self.book.renewed
+        ):  # PlexSync filled it, and something else overwrote it
             return Ruling(OPEN, rule)
         return Ruling(KEEP, rule)
 
@@ -142,7 +144,10 @@ class TextRules:
         """Saving the scene replaces a locked value; README leaves open for how long."""
         if not self.book.kept:
             return None
-        return Ruling(OPEN if self.meeting.changed or self.meeting.turned else KEEP, "kept at the first meeting")
+        return Ruling(
+            OPEN if self.meeting.changed or self.meeting.turned else KEEP,
+            "kept at the first meeting",
+        )
 
     def changed_in_plex(self) -> Ruling | None:
         if not self.book.by_person:
@@ -158,8 +163,8 @@ class TextRules:
             return Ruling(OPEN if open_ else KEEP, "repair_drift is off")
         if self.book.unsure or self.meeting.repairs_left <= 0:
             return Ruling(OPEN, "a refresh: three times within a week at most")
-        return Ruling(WRITE, "a refresh changed it")
-
-
-def must_write(ruling: Ruling) -> bool:
-    return ruling.verdict is Verdict.WRITE
+        if self.name == "userRating":
+            return Ruling(WRITE, "the rating of an item that was added again")
+        if self.book.hastened:
+            return Ruling(WRITE, "a refresh changed it within a minute after a write")
+        return Ruling(WRITE, f"a refresh changed it{self.meeting.repaired_before}")

@@ -208,7 +208,9 @@ class Finder:
             for part in item.parts:
                 ours, theirs = _parts(file.path), _parts(part.file)
                 equal = 0
-                while equal < min(len(ours), len(theirs)) and ours[-1 - equal] == theirs[-1 - equal]:
+                while (
+                    equal < min(len(ours), len(theirs)) and ours[-1 - equal] == theirs[-1 - equal]
+                ):
                     equal += 1
                 best = max(best, equal)
         return best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "replace_lists": False,
     "strict_matching": True,
     "only_organized": False,
+    "write_all_copies": False,
 }
 MAPPINGS = (("/data", "/media"), ("/alias", "/media"), ("/data2", "/more"))
 
@@ -73,6 +74,12 @@ class Snapshot:
             None if item.poster is None else item.poster.data,
         )
 
+    def renamed(self, old: str, title: str) -> Snapshot:
+        """Return the same after a collection was renamed."""
+        names = [title if fold(name) == old else name for name in self.lists["collection"]]
+        lists = {**self.lists, "collection": tuple(dict.fromkeys(names))}
+        return Snapshot(self.texts, lists, self.locked, self.poster)
+
 
 @dataclass(frozen=True)
 class Written:
@@ -95,6 +102,33 @@ class Touched:
     """`person`, `refresh` or `new`: the item was added."""
     before: Snapshot
     after: Snapshot
+    at: float
+
+
+@dataclass
+class CollectionBook:
+    """A collection in Plex, and who made it what it is."""
+
+    library: int
+    title: str
+    ours: bool
+    """PlexSync created it."""
+    touched: bool = False
+    """A person changed its poster, summary, title or sort order."""
+
+    @property
+    def is_protected(self) -> bool:
+        """Return whether it never ends through PlexSync."""
+        return self.touched or not self.ours
+
+
+@dataclass(frozen=True)
+class CollectionRename:
+    """A collection that PlexSync renamed; both names are folded."""
+
+    book: CollectionBook
+    old: str
+    new: str
 
 
 @dataclass
@@ -113,6 +147,8 @@ class Round:
     faults: bool = False
     turned: set[str] = field(default_factory=set)
     """Settings that changed."""
+    renames: dict[str, str] = field(default_factory=dict)
+    """Folded names of studios and groups with their new names."""
 
 
 class World:
@@ -127,6 +163,7 @@ class World:
         self.copies = plex.add_library("Copies", ["/more", "/media"])
         self.settings = dict(DEFAULTS)
         self.mappings = MAPPINGS
+        stash.library.folders = ["/data", "/data2", "/elsewhere"]
         self.scenes: dict[int, int] = {}
         self.items: dict[int, int] = {}
         self.installed = False
@@ -135,6 +172,12 @@ class World:
         self.late_items: set[int] = set()
         """Items that came after the installation."""
         self.ignored: set[int] = set()
+        self.renamed: dict[str, str] = {}
+        """Folded names of tags, people, studios and groups, each with its name after a rename."""
+        self.collections: dict[int, CollectionBook] = {}
+        self.collection_renames: list[CollectionRename] = []
+        self.ended: list[CollectionBook] = []
+        """Protected collections that PlexSync ended."""
         self.choices: dict[int, dict[int, tuple[str, ...]]] = {}
         """Per scene the chosen items, each with the files that it had then."""
         self.vanished: dict[int, tuple[PlexLibrary, str, int, dict[str, Any]]] = {}
@@ -206,12 +249,58 @@ class World:
             self.round.waiting.discard(scene.id)
             self.stash.change_silently(scene.id, **fields)
 
+    def rename(self, kind: str, entity_id: int, name: str) -> None:
+        """Rename a tag, performer, studio or group; no hook tells of it."""
+        before = self.stash.library.shelf(kind).get(entity_id).name
+        self.stash.rename_silently(kind, entity_id, name)
+        self.renamed[fold(before)] = fold(name)
+        if kind in ("studio", "group"):
+            renames = self.round.renames
+            first = next((old for old, new in renames.items() if new == fold(before)), fold(before))
+            renames[first] = fold(name)
+        self.round.waiting.clear()
+
+    def former_names(self, name: str) -> set[str]:
+        """Return the folded names that a name had before renames."""
+        return {old for old, new in self.renamed.items() if new == name}
+
     # --- Plex
 
     def _edited(self, item: PlexItem, names: frozenset[str]) -> None:
+        self.look(ours=True)
         before, after = self.shown[item.rating_key], Snapshot.of(item)
         self.shown[item.rating_key] = after
         self.writes.append(Written(item.rating_key, names, before, after, self.clock.now))
+
+    def look(self, *, ours: bool) -> None:
+        """Note which collections came, went or have another title; by PlexSync or by others."""
+        shown = {
+            collection.rating_key: collection
+            for library in self.plex.libraries
+            for collection in library.collections.values()
+        }
+        for key in [key for key in self.collections if key not in shown]:
+            book = self.collections.pop(key)
+            if ours and book.is_protected:
+                self.ended.append(book)
+        for key, collection in shown.items():
+            title, library = collection.title, collection.library.key
+            known = self.collections.setdefault(key, CollectionBook(library, title, ours))
+            if known.title != title:
+                self._renamed(known, title, ours)
+
+    def _renamed(self, book: CollectionBook, title: str, ours: bool) -> None:
+        rename = CollectionRename(book, fold(book.title), fold(title))
+        book.title = title
+        if not ours:
+            book.touched = True
+            return
+        self.collection_renames.append(rename)
+        library = next(one for one in self.plex.libraries if one.key == book.library)
+        for item in self.plex.items(library):
+            if item.rating_key in self.shown:
+                shown = self.shown[item.rating_key]
+                self.shown[item.rating_key] = shown.renamed(rename.old, title)
 
     def by(self, who: str, item: PlexItem, change: Callable[[], object]) -> None:
         """Let somebody other than PlexSync change an item, and note what came of it."""
@@ -219,35 +308,20 @@ class World:
         self.round.waiting.clear()
         self.round.resynced.clear()
         change()
-        self.note(Touched(item.rating_key, who, before, Snapshot.of(item)))
+        self.look(ours=False)
+        self.note(Touched(item.rating_key, who, before, Snapshot.of(item), self.clock.now))
 
     def person_sets(self, item: PlexItem, name: str, value: str) -> None:
-        def change() -> None:
-            self.plex._state.set_values(item, {name: value})
-            if name != "userRating":
-                item.locked.add(name)
-            self.plex._state.touch(item)
+        self.by("person", item, lambda: self.plex.person_sets(item.rating_key, name, value))
 
-        self.by("person", item, change)
+    def person_adds(self, item: PlexItem, kind: str, name: str) -> None:
+        self.by("person", item, lambda: self.plex.person_adds(item.rating_key, kind, name))
 
-    def person_lists(self, item: PlexItem, kind: str, names: Iterable[str]) -> None:
-        """Set a list as Plex's web app does."""
-
-        def change() -> None:
-            self.plex._state.set_tags(item, kind, names)
-            item.locked.add(kind)
-            self.plex._state.touch(item)
-
-        self.by("person", item, change)
+    def person_removes(self, item: PlexItem, kind: str, name: str) -> None:
+        self.by("person", item, lambda: self.plex.person_removes(item.rating_key, kind, name))
 
     def person_selects_poster(self, item: PlexItem, data: bytes) -> None:
-        def change() -> None:
-            from tests.simulators.plex.editing import uploaded_poster
-
-            self.plex._state.select_poster(item, uploaded_poster(data, data))
-            self.plex._state.touch(item)
-
-        self.by("person", item, change)
+        self.by("person", item, lambda: self.plex.person_selects_poster(item.rating_key, data))
 
     def refresh(self, item: PlexItem) -> None:
         self.by("refresh", item, lambda: self.plex.refresh_item(item.rating_key))
@@ -255,10 +329,12 @@ class World:
     def added(self, slot: int, item: PlexItem) -> None:
         """Note a new item."""
         self.items[slot] = item.rating_key
+        self.round.resynced.clear()
+        self.look(ours=False)
         if self.installed:
             self.late_items.add(item.rating_key)
         shown = Snapshot.of(item)
-        self.note(Touched(item.rating_key, "new", shown, shown))
+        self.note(Touched(item.rating_key, "new", shown, shown, self.clock.now))
 
     # --- time and faults
 
@@ -282,6 +358,7 @@ class World:
         self.install()
         self.shown = self.snapshots()
         self.harness.run_for(seconds)
+        self.look(ours=True)
 
     def restart(self) -> None:
         self.install()
@@ -290,7 +367,9 @@ class World:
     def command(self, name: str, **arguments: Any) -> dict[str, Any]:
         self.install()
         self.shown = self.snapshots()
-        return self.harness.command(name, **arguments)
+        result = self.harness.command(name, **arguments)
+        self.look(ours=True)
+        return result
 
     def heal(self) -> None:
         """End all faults."""
