@@ -261,15 +261,19 @@ class History:
             )
         )
 
-    def owners(self, server: str, rating_key: int) -> set[int]:
-        """Return the scenes that were synced with an item."""
+    def owners(self, server: str, rating_key: int, paths: Sequence[str]) -> set[int]:
+        """Return the scenes that were synced with an item.
+
+        Args:
+            paths: the item's. A rebuilt Plex may have given the rating key to another file.
+        """
         rows = self._run(
-            "SELECT DISTINCT scene_id FROM agreements WHERE rating_key = ? AND server = ?"
+            "SELECT scene_id, path FROM agreements WHERE rating_key = ? AND server = ?"
             " AND retired_at IS NULL AND missing_since IS NULL",
             rating_key,
             server,
         )
-        return {row[0] for row in rows}
+        return {scene_id for scene_id, path in rows if path in ("", *paths)}
 
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
@@ -349,15 +353,19 @@ class History:
                 [dataclasses.astuple(choice) for choice in choices],
             )
 
-    def choosers(self, server: str, rating_key: int) -> list[int]:
-        """Return the scenes for which the user chose an item."""
+    def choosers(self, server: str, rating_key: int, paths: Sequence[str]) -> list[int]:
+        """Return the scenes for which the user chose an item.
+
+        Args:
+            paths: the item's; see `owners`.
+        """
         rows = self._run(
-            "SELECT scene_id FROM choices"
+            "SELECT scene_id, path FROM choices"
             " WHERE rating_key = ? AND server = ? AND missing_since IS NULL ORDER BY scene_id",
             rating_key,
             server,
         )
-        return [row[0] for row in rows]
+        return [scene_id for scene_id, path in rows if path in ("", *paths)]
 
     def all_choices(self) -> list[Choice]:
         """Return every choice."""

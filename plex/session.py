@@ -224,6 +224,11 @@ class PlexSession:
             return item
         return self.read_again(item)
 
+    def forget_reads(self) -> None:
+        """Read all items again before they are written: a collection has just been renamed."""
+        self._ahead = {}
+        self._read_at = dict.fromkeys(self._read_at, float("-inf"))
+
     def read_again(self, item: PlexItem) -> PlexItem:
         """Return an item as it is now.
 

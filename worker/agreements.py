@@ -67,7 +67,7 @@ class Agreements:
         last = self._history.last_of_item(server, key)
         if last is None or (last.path and last.path not in item.paths):
             return row
-        if last.scene_id in self._history.choosers(server, key):
+        if last.scene_id in self._history.choosers(server, key, item.paths):
             return row  # the user wants both scenes there
         fields = {
             name: FieldState(before=state.before, ours=state.ours, observed=state.observed)
@@ -93,12 +93,11 @@ class Agreements:
     def _take_from_others(self, target: SyncTarget, item: PlexItem) -> None:
         """Forget the agreements of other scenes with an item that is this scene's now."""
         server, key = self._plex.server, item.rating_key
-        others = self._history.owners(server, key) - {target.metadata.scene_id}
-        if not others:
-            return
-        others.difference_update(self._history.choosers(server, key))
-        rows = self._history.of_items(server, [key])
-        self._history.retire(row.id for row in rows if row.scene_id in others)
+        others = self._history.owners(server, key, item.paths) - {target.metadata.scene_id}
+        others.difference_update(self._history.choosers(server, key, item.paths))
+        if others:
+            rows = self._history.of_items(server, [key])
+            self._history.retire(row.id for row in rows if row.scene_id in others)
 
     def _is_other(self, row: Agreement, target: SyncTarget) -> bool:
         return (

@@ -46,23 +46,20 @@ class Collections:
         self._env = env
         self._catalogs: dict[tuple[str, int], _Catalog] = {}
 
-    def follow_renames(self, target: SyncTarget, item: PlexItem) -> bool:
+    def follow_renames(self, target: SyncTarget, item: PlexItem) -> None:
         """Rename our collections whose studio or group has another name in Stash by now.
 
-        Returns:
-            Whether one was renamed: the item and its record must be read again.
+        After that, items that were read before count as stale.
 
         Raises:
             PlexTemporaryError, PlexPermanentError
         """
         if target.scene is None or not target.switches.collections:
-            return False
-        renamed = False
+            return
         for name, kind, source_id in _sources(target.scene):
             own = self._history.collection_of(self._plex.server, item.library_key, kind, source_id)
             if own is not None and fold(own.name) != fold(name):
-                renamed |= self._rename(own, name)
-        return renamed
+                self._rename(own, name)
 
     def pinned(self, item: PlexItem, edits: Edits) -> tuple[str, ...]:
         """Return collections that would end with these edits, and must not.
@@ -100,30 +97,34 @@ class Collections:
             if known is not None:
                 self._keep(section, replace(known, size=known.size - 1))
 
-    def _rename(self, own: OwnCollection, name: str) -> bool:
-        """Rename a collection of ours, where Plex lets it be; return whether it was."""
-        client = self._plex.client()
+    def _rename(self, own: OwnCollection, name: str) -> None:
+        """Rename a collection of ours, where Plex lets it be."""
         self._catalogs.pop((own.server, own.section), None)
-        if own.renaming and self._find(own.section, own.renaming) is not None:
-            self._history.rename_collection(own, own.renaming)  # a kill came in between
-            return True
+        is_done = bool(own.renaming) and self._find(own.section, own.renaming) is not None
+        if is_done:  # a kill came between the request and the record
+            name = own.renaming
+        elif not self._ask_plex_to_rename(own, name):
+            return
+        self._history.rename_collection(own, name)
+        self._catalogs.pop((own.server, own.section), None)
+        self._plex.forget_reads()
+        self._reporter.log("info", f"The collection {own.name!r} in Plex is now {name!r}")
+
+    def _ask_plex_to_rename(self, own: OwnCollection, name: str) -> bool:
+        """Send the request; return whether Plex has renamed the collection."""
         there, taken = self._find(own.section, own.name), self._find(own.section, name)
         is_shared = len(self._history.collections(own.server, own.section, own.name)) > 1
         if there is None or taken is not None or is_shared or not self._is_same(own, there):
             return False
         self._history.save_collection(replace(own, rating_key=there.rating_key, renaming=name))
         try:
-            client.rename_collection(there, name)
+            self._plex.client().rename_collection(there, name)
         except PlexNotFound:
             return False
         except PlexPermanentError as error:
             if error.status not in REFUSALS_OF_A_VALUE:
                 raise
             return False
-        finally:
-            self._catalogs.pop((own.server, own.section), None)
-        self._history.rename_collection(own, name)
-        self._reporter.log("info", f"The collection {own.name!r} in Plex is now {name!r}")
         return True
 
     def _is_last_of_a_persons(self, item: PlexItem, name: str) -> bool:

@@ -139,15 +139,14 @@ class ItemWriter:
     def _brought_up_to_date(self, draft: Draft) -> Draft:
         """Return the draft for the item as it is right before the write."""
         target, item = draft.target, draft.item
-        if self._collections.follow_renames(target, item):
+        self._collections.follow_renames(target, item)
+        now = self._plex.renewed(item)
+        if now is not item:
             rows = self.agreements.of_scene(target.metadata.scene_id or 0, target.scene)
-            target = replace(target, rows=tuple(rows))
-            draft = self.draft(target, self._plex.read_again(item))
-        elif (now := self._plex.renewed(item)) is not item:
-            draft = self.draft(target, now)
+            draft = self.draft(replace(target, rows=tuple(rows)), now)
         pinned = self._collections.pinned(draft.item, draft.edits)
         if pinned:
-            draft = self.draft(target, draft.item, pinned)
+            draft = self.draft(draft.target, draft.item, pinned)
         self._collections.note(target, draft.item, draft.edits)
         return draft
 

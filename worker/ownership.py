@@ -54,7 +54,7 @@ class Ownership:
             StashUnavailable, StashRefused, StashQueryError
         """
         (item,) = match.items
-        choosers = self._history.choosers(self._plex.server, item.rating_key)
+        choosers = self._history.choosers(self._plex.server, item.rating_key, item.paths)
         chosen_for = [one for one in choosers if not self._is_untouchable(one)]
         if chosen_for:
             self._reject(item, scene, chosen_for[0], "as you chose")
@@ -87,7 +87,7 @@ class Ownership:
 
         Without others: no other scene at all.
         """
-        owners = self._history.owners(self._plex.server, item.rating_key)
+        owners = self._history.owners(self._plex.server, item.rating_key, item.paths)
         rivals = {one.id for one in others} or owners - {scene.id}
         return scene.id in owners and not owners & rivals
 

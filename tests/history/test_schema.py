@@ -14,7 +14,10 @@ from history.schema import VERSION, NewerSchema, migrate
 from history.store import History
 
 Open = Callable[[], sqlite3.Connection]
-TABLES = {"agreements", "choices", "passes", "proposals", "state", "migrations"}
+TABLES = {
+    *("agreements", "choices", "passes", "proposals", "state", "migrations"),
+    "collections",
+}
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:

@@ -214,16 +214,23 @@ def test_forgetting_a_cover_keeps_that_it_is_ours(history: History) -> None:
     assert history.of_scene(8) == [without]
 
 
+PATHS = ("/media/a.mp4",)
+
+
 def test_who_owns_an_item(history: History) -> None:
-    first = history.save(pair(1, 70))
+    first = history.save(pair(1, 70, path=PATHS[0]))
     history.save(pair(1, 70))
-    assert history.owners("s", 70) == {1}
-    assert history.owners("other", 70) == set()
+    history.save(pair(9, 70, path="/media/another.mp4"))  # the key was given away
+    assert history.owners("s", 70, PATHS) == {1}
+    assert history.owners("other", 70, PATHS) == set()
     other = history.save(pair(2, 70))
-    assert history.owners("s", 70) == {1, 2}
+    assert history.owners("s", 70, PATHS) == {1, 2}
     history.retire([other.id])
-    assert history.owners("s", 70) == {1}
+    assert history.owners("s", 70, PATHS) == {1}
     assert history.is_known(first.scene_id)
+    history.choose(1, [Choice(1, "s", 70, PATHS[0])])
+    history.choose(2, [Choice(2, "s", 70, "/media/another.mp4"), Choice(2, "other", 70)])
+    assert history.choosers("s", 70, PATHS) == [1]
     history.save(pair(3))
     assert not history.is_known(3)  # it was never in Plex
 

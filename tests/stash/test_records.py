@@ -42,12 +42,14 @@ CHANGED: dict[str, Any] = {
     "groups": (),
     "files": (MediaFile("/data/a.mp4", 101), MediaFile("/data/b.mp4", None)),
 }
-#: Times say nothing about content, and the cover has a state of its own.
+#: Times and ids say nothing about content, and the cover has a state of its own.
 UNCHANGED: dict[str, Any] = {
     "id": 8,
     "created_at": "2020-01-01T00:00:00Z",
     "updated_at": "2030-01-01T00:00:00Z",
     "cover": "http://stash/scene/7/screenshot?t=2",
+    "studio_id": 70,
+    "group_ids": (71, 72),
 }
 
 

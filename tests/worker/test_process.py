@@ -341,7 +341,7 @@ def test_only_the_connection_file_holds_secrets_and_all_files_are_private(
         harness.stash.set_api_key(key)
         pairs = [harness.pair(f"s{number}") for number in range(3)]
         harness.plex.faults.add(
-            Answer(400, b"bad"), method="PUT", times=1
+            Answer(405, b"bad"), method="PUT", times=1
         )  # a dead letter with a stack trace
         runs = [harness.save(pairs[0][0], "Refused")]
         wait_until(lambda: "could not be synced" in harness.worker_log(), "the dead letter")
