@@ -86,7 +86,8 @@ class ListRules:
             return None
         rule = "first meeting"
         wanted = name in self.want
-        if self.meeting.book.perhaps_met and self.book.renewed and not self.meeting.repair:
+        unclear = self.meeting.turned or (self.book.renewed and not self.meeting.repair)
+        if self.meeting.book.perhaps_met and unclear:
             return Ruling(OPEN, rule)
         if self.book.unsure or self.meeting.book.perhaps_met:
             return Ruling(WRITE if wanted and not self.may_be_preserved else OPEN, rule)

@@ -71,7 +71,8 @@ class Before:
     """Per item, those of each scene that may write it."""
     renames: dict[int, str] = field(default_factory=dict)
     """Collections that must be renamed."""
-    at: float = 0.0
+    renamed: set[str] = field(default_factory=set)
+    """Folded names of the collections that were renamed in the run."""
 
 
 @dataclass
@@ -153,7 +154,7 @@ class Oracle:
             key: [Verdicts.of(self._meeting(key, scene_id, shown[key])) for scene_id in scenes]
             for key, scenes in may.items()
         }
-        return Before(shown, must, verdicts, self._renames_due(must), self.world.clock.now)
+        return Before(shown, must, verdicts, self._renames_due(must))
 
     def _meeting(self, key: int, scene_id: int, now: Snapshot) -> Meeting:
         scene = self.world.stash.scene(scene_id)
@@ -292,7 +293,8 @@ class Oracle:
                         "the former name" if name in self.world.renamed else "a name of nobody",
                     )
                 rulings = [one.lists[kind][name] for one in verdicts if name in one.lists[kind]]
-                if name in new and name in {fold(each) for each in self._had(before, write, kind)}:
+                had = {fold(each) for each in self._had(before, write, kind)} | before.renamed
+                if name in new and name in had:
                     continue  # taken out and put back within the run
                 self._may_change("no_name_lost", what, write, rulings)
 
@@ -358,6 +360,7 @@ class Oracle:
         self._run(self.collections_stay)
         for rename in self.world.collection_renames:
             self._run(self.collections_renamed_rightly, rename)
+            before.renamed.add(rename.old)
             for key, book in self.books.items():
                 if self.world.plex.item(key).library.key == rename.book.library:
                     book.collection_renamed(rename.old, rename.new)
@@ -453,13 +456,17 @@ class Oracle:
         if was != now:
             raise BrokenRule("untouched", f"item {key} changed from {was} to {now}")
 
-    def quiet(self) -> None:
-        """Check that a second sync without any change wrote nothing."""
+    def quiet(self, turned: bool) -> None:
+        """Check that a second sync without any change wrote nothing.
+
+        Args:
+            turned: whether a setting changed before, whose effect may come a day later.
+        """
         writes = self.world.writes[self._read :]
         self._read = len(self.world.writes)
         limited = {key for key, book in self.books.items() if len(book.repairs) >= REPAIRS}
         for write in writes:
-            if write.rating_key not in limited and "quiet" not in self.off:
+            if write.rating_key not in limited and not turned and "quiet" not in self.off:
                 raise BrokenRule(
                     "quiet", f"item {write.rating_key} again: {changes(write) or write.names}"
                 )

@@ -544,11 +544,12 @@ def settle(world: World, oracle: Oracle) -> None:
 @step("check", _nothing, 1)
 def settle_twice(world: World, oracle: Oracle) -> None:
     """Check all, and that another day brings no further writes."""
+    turned = bool(world.round.turned)
     settle(world, oracle)
     world.clock.advance(DAY)
     world.restart()
     world.run(700)
-    oracle.quiet()
+    oracle.quiet(turned)
 
 
 _JUDGED = {"run", "kill", "resync", "sweep", "ignore", "soon", "settle", "settle_twice"}

@@ -73,7 +73,8 @@ class TextRules:
         rule = "preserve_plex_edits"
         if not self.now:
             drifted = self.book.disturbed and not self.meeting.repair
-            if self.book.by_person or drifted or not self.want:
+            locked = self.name in self.meeting.now.locked
+            if self.book.by_person or locked or drifted or not self.want:
                 return Ruling(OPEN, rule)
             return Ruling(WRITE, rule)
         if self.book.by_person:
@@ -111,7 +112,8 @@ class TextRules:
         if self.synced is not None:
             return None
         rule = "first meeting"
-        if self.meeting.book.perhaps_met and self.book.renewed and not self.meeting.repair:
+        unclear = self.meeting.turned or (self.book.renewed and not self.meeting.repair)
+        if self.meeting.book.perhaps_met and unclear:
             return Ruling(OPEN, rule)
         if self.is_ours:
             return Ruling(WRITE, rule)

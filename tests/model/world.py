@@ -232,6 +232,7 @@ class World:
         }
         self.settings |= changes
         self.round.waiting.clear()
+        self.round.resynced.clear()
         mappings = "; ".join(f"{ours} => {theirs}" for ours, theirs in self.mappings)
         self.harness.configure(**{**self.settings, "path_mappings": mappings})
 
