@@ -155,6 +155,9 @@ def _leave(status: int) -> "NoReturn":
 
 
 if __name__ == "__main__":
+    # First of all: Stash may run with umask 0, as in a container. Whatever this process or a child
+    # of it creates, Python's caches included, is writable by nobody else.
+    os.umask(0o077)
     if sys.version_info < OLDEST_PYTHON:
         sys.stderr.write(
             "\x01e\x02PlexSync needs Python 3.10 or newer; this is %s\n" % sys.version.split()[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from common.files import make_private_dir
+from common.files import ForeignOwner, make_private_dir
 
 #: The plugin's folder.
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -17,6 +17,7 @@ def plugin_data_dir(here: str = HERE) -> str:
         here: the plugin's folder as Stash knows it; may be a symbolic link.
 
     Raises:
+        ForeignOwner: the directory belongs to another user; no other one is used instead.
         OSError: none of the candidate directories is writable.
     """
     home = os.path.join(os.path.expanduser("~"), ".stash", "plugins", "PlexSync", "data")
@@ -31,6 +32,8 @@ def plugin_data_dir(here: str = HERE) -> str:
                 make_private_dir(os.path.abspath(candidate))
                 if os.access(candidate, os.W_OK | os.X_OK):
                     return os.path.abspath(candidate)
+        except ForeignOwner:
+            raise
         except OSError as error:
             problem = error
     raise problem or PermissionError(

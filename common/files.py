@@ -13,39 +13,77 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
+class ForeignOwner(PermissionError):
+    """A file or folder belongs to another user, who could have written anything into it."""
+
+    def __init__(self, path: str) -> None:
+        """Name the file or folder."""
+        super().__init__(errno.EPERM, "belongs to another user", path)
+
+
 def make_private_dir(path: str) -> None:
     """Create the directory `path` and its missing parents with mode 0700.
 
-    The umask does not affect the mode.
+    The umask does not affect the mode. A directory that is there keeps its mode.
 
     Raises:
+        ForeignOwner: the directory belongs to another user.
         OSError: the directory can't be created, or `path` is not a directory.
     """
-    if not os.path.isdir(path):
+    if os.path.isdir(path):
+        _check_owner(os.stat(path), path)
+    else:
         parent = os.path.dirname(path)
         if parent and not os.path.isdir(parent):
             make_private_dir(parent)
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:  # another process just created it
+            _check_owner(os.stat(path), path)
             if not os.path.isdir(path):
                 raise
-    if os.name == "posix" and stat.S_IMODE(os.stat(path).st_mode) != 0o700:
-        # Another user may own the directory; the files in it are private anyway.
-        with contextlib.suppress(PermissionError):
-            os.chmod(path, 0o700)
+        else:
+            if os.name == "posix" and stat.S_IMODE(os.stat(path).st_mode) != 0o700:
+                os.chmod(path, 0o700)
+
+
+def _check_owner(found: os.stat_result, path: str) -> None:
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise ForeignOwner(path)
 
 
 def open_private(path: str, flags: int) -> int:
     """Open `path` with mode 0600 and return its descriptor; never follow a symbolic link.
 
     Raises:
+        ForeignOwner: the file belongs to another user.
         OSError: the file can't be opened, or it is a symbolic link (ELOOP).
     """
-    descriptor = os.open(path, flags | _NO_FOLLOW | _BINARY, 0o600)
-    if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-        os.fchmod(descriptor, 0o600)
+    # Another user's file is not emptied before that is known.
+    descriptor = os.open(path, flags & ~os.O_TRUNC | _NO_FOLLOW | _BINARY, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        _check_owner(found, path)
+        if os.name == "posix" and stat.S_IMODE(found.st_mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def read_private(path: str) -> str:
+    """Return the text of `path`; never follow a symbolic link.
+
+    Raises:
+        ForeignOwner: the file belongs to another user.
+        OSError: the file can't be opened, or it is a symbolic link (ELOOP).
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with os.fdopen(open_private(path, os.O_RDONLY), encoding="utf-8") as file:
+        return file.read()
 
 
 def ensure_private(path: str) -> None:
@@ -56,19 +94,21 @@ def ensure_private(path: str) -> None:
     (sqlite.org/howtocorrupt).
 
     Raises:
+        ForeignOwner: the file belongs to another user.
         OSError: the file can't be created, or it is a symbolic link.
     """
     try:
-        mode = os.lstat(path).st_mode
+        found = os.lstat(path)
     except FileNotFoundError:
         try:
             os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         except FileExistsError:  # another process just created it, with the same mode
             return
         return
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(found.st_mode):
         raise OSError(errno.ELOOP, "is a symbolic link", path)
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+    _check_owner(found, path)
+    if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
         os.chmod(path, 0o600)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
+from common.texts import cut, printable
+
 #: Shorter values are not masked: masking "1" or "abc" would only garble the text.
 _MIN_LENGTH = 6
 #: Short-lived secrets to remember: a late log line may still contain one that was replaced.
@@ -99,7 +101,7 @@ def cleaned(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Mask secrets in formatted log records, tracebacks included."""
+    """Mask secrets, and characters that a terminal obeys, in log records and their tracebacks."""
 
     def __init__(self, redactor: Redactor, fmt: str) -> None:
         """Format with `fmt`, then redact."""
@@ -107,5 +109,11 @@ class RedactingFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the formatted record with secrets masked."""
-        return self._redactor.redact(super().format(record))
+        """Return the formatted record; only a traceback has several lines."""
+        text = self._redactor.redact(super().format(record))
+        # Cut after redacting: half a secret would not be recognized.
+        return "\n".join(cut(printable(line)) for line in text.split("\n"))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the record's own line: a line break in it must not look like another record."""
+        return printable(super().formatMessage(record))

@@ -61,14 +61,17 @@ def read_at(fields: Fields, item_updated_at: int) -> int:
 
 
 def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldState]:
-    """Return states in which a name of a list has become another; what was before us stays."""
+    """Return states in which a name in Plex has become another.
+
+    What Plex had before us stays, and so does what Stash said: it has to be compared.
+    """
     state = fields.get(kind)
     if state is None:
         return dict(fields)
     values: dict[str, Any] = {
         name: tuple(new if one == old else one for one in value)
         for name in _VALUES
-        if name != "before" and isinstance(value := getattr(state, name), tuple)
+        if name not in ("before", "wanted") and isinstance(value := getattr(state, name), tuple)
     }
     return {**fields, kind: dataclasses.replace(state, **values)}
 

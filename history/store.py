@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
-from history.fields import Value, decode, encode, rename
+from history.fields import decode, encode, rename
 from history.records import (
     UNKNOWN_COVER,
     Agreement,
@@ -325,14 +325,6 @@ class History:
         )
         return [row[0] for row in rows]
 
-    def texts(self) -> Iterator[str]:
-        """Yield all texts and names on record."""
-        for row in self._db.execute("SELECT fields, files FROM agreements"):
-            for state in decode(json.loads(row[0])).values():
-                for value in (state.before, state.ours, state.wanted, state.observed, state.form):
-                    yield from _strings(value)
-            yield from (path for path, _ in json.loads(row[1]))
-
     # --- choices
 
     def choices(self, scene_id: int) -> list[Choice]:
@@ -390,11 +382,22 @@ class History:
         return found[0] if found else None
 
     def save_collection(self, own: OwnCollection) -> None:
-        """Store that we created a collection."""
-        self._run(
-            "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *dataclasses.astuple(own),
-        )
+        """Store that we created a collection; a studio or group has one at a time."""
+        with self.transaction():
+            if own.kind:
+                self._run(
+                    "UPDATE OR REPLACE collections SET kind = '', source_id = 0 WHERE server = ?"
+                    " AND section = ? AND kind = ? AND source_id = ? AND name != ?",
+                    own.server,
+                    own.section,
+                    own.kind,
+                    own.source_id,
+                    own.name,
+                )
+            self._run(
+                "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *dataclasses.astuple(own),
+            )
 
     def forget_collection(self, server: str, section: int, name: str) -> None:
         """Forget our collection of this name: it ends."""
@@ -437,7 +440,8 @@ class History:
         for mark in "%_":
             quoted = quoted.replace(mark, f"\\{mark}")
         with self.transaction():
-            self.forget_collection(own.server, own.section, own.name)
+            for gone in (own.name, name):
+                self.forget_collection(own.server, own.section, gone)
             self.save_collection(dataclasses.replace(own, name=name, renaming=""))
             rows = self._agreements(
                 "server = ? AND section = ? AND fields LIKE ? ESCAPE '\\'",
@@ -677,9 +681,3 @@ def _by_scene(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Row]]:
         one = Row(row[0], row[1], Status(row[2]), *row[3:])
         found.setdefault(one.scene_id, []).append(one)
     return found
-
-
-def _strings(value: Value | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value

@@ -10,6 +10,7 @@ import sys
 import time
 from importlib.machinery import PathFinder
 
+from common.files import ForeignOwner
 from common.hook_times import record_hook_time
 from hooks.events import EventError
 from stash.connection import StashConnection, save_connection
@@ -153,6 +154,11 @@ def explain(error: Exception) -> str:
         return (
             f"the queue's database is damaged and could not be renamed ({text})."
             " Rename the folder it is in."
+        )
+    if isinstance(error, ForeignOwner):
+        return (
+            f"{error.filename} belongs to another user, so nothing in it can be trusted."
+            " Give it to the user that runs Stash (chown -R), or rename it."
         )
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror} ({error.filename}). Give Stash's user the right to write there."

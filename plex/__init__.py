@@ -7,6 +7,8 @@ objects stay inside, but for the names that others rely on (`matcher.find_plex_i
 
 import os
 
-# Before plexapi is imported: the user's own configuration of plexapi must not apply here. With its
-# `show_secrets` the token would be logged.
+# Before plexapi is imported: the user's own configuration of plexapi, in a file or in environment
+# variables, must not apply here. With its `show_secrets` the token would be logged.
+for _name in [name for name in os.environ if name.upper().startswith("PLEXAPI_")]:
+    del os.environ[_name]
 os.environ["PLEXAPI_CONFIG_PATH"] = os.devnull

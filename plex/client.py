@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlsplit
 from xml.etree.ElementTree import Element, ParseError
@@ -20,6 +19,7 @@ from plexapi.server import PlexServer
 from plexapi.utils import joinArgs
 from requests.utils import get_environ_proxies
 
+from common.limited import LimitedSession
 from plex.exceptions import (
     PlexNotFound,
     PlexPermanentError,
@@ -43,6 +43,9 @@ ATTEMPTS = 3
 FIRST_PAUSE = 0.1
 #: Items per page of a listing.
 PAGE = 1000
+#: Items, and pages, that a listing may have; a large library has 100,000 items.
+MAX_ITEMS = 5_000_000
+MAX_PAGES = 10_000
 #: Plex's numbers for the types "movie" and "collection".
 MOVIE = 1
 COLLECTION = 18
@@ -52,8 +55,8 @@ _NETWORK_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncoding
 T = TypeVar("T", bound=Any)  # has a `title`
 
 
-class RetryingSession(requests.Session):
-    """Carries plexapi's requests: time limits, quick retries, no redirects to strangers."""
+class RetryingSession(LimitedSession):
+    """Carries plexapi's requests: limits, quick retries, no redirects to strangers."""
 
     def __init__(
         self,
@@ -68,15 +71,13 @@ class RetryingSession(requests.Session):
             timeout: seconds to connect, and between two bytes of an answer.
             headers: override plexapi's own, which name the machine's MAC address.
         """
-        super().__init__()
-        # No .netrc and no cookies: the token is all we send. Proxies are looked up once.
-        self.trust_env = False
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        super().__init__(timeout[1])
+        # The environment is not trusted otherwise; proxies are looked up once.
         self.proxies.update(get_environ_proxies(url))
         self._verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         )
-        self._limits = timeout
+        self._timeout = timeout
         self._own_headers = headers
         self._sleep = sleep
         self.attempts = ATTEMPTS
@@ -88,12 +89,11 @@ class RetryingSession(requests.Session):
         *,
         headers: Mapping[str, str] | None = None,
         timeout: object = None,
-        allow_redirects: object = None,
         **content: Any,
     ) -> requests.Response:
         """Send a request; edits may be sent again, as sending one twice does the same as once.
 
-        plexapi's own time limits and redirects do not count.
+        plexapi's own time limits do not count.
         """
         headers = {**(headers or {}), **self._own_headers}
         for attempt in range(1, self.attempts + 1):
@@ -102,8 +102,7 @@ class RetryingSession(requests.Session):
                     method,
                     url,
                     headers=headers,
-                    timeout=self._limits,
-                    allow_redirects=False,  # a redirect would carry the token to a stranger
+                    timeout=self._timeout,
                     verify=self._verify,
                     **content,
                 )
@@ -213,19 +212,25 @@ class PlexClient:
         plexapi's objects, not HTTP, are the cost of a large listing, so these are plain elements.
 
         Raises:
-            PlexTemporaryError: Plex fails, or the listing ends before its announced end.
+            PlexTemporaryError: Plex fails, the listing ends before its announced end, or it has
+                more items or pages than any library.
             PlexPermanentError, PlexNotFound
         """
         start, total = 0, None
-        while total is None or start < total:
+        for _ in range(MAX_PAGES):
             root = self.get(path, start=start, size=size)
             received = len(root)
             total = int_attribute(root, "totalSize", "size") or received
+            if total > MAX_ITEMS:
+                raise PlexTemporaryError(f"Plex's listing claims to have {total} items")
             for element in root:
                 yield element, total
             if not received and start < total:
                 raise PlexTemporaryError(f"Plex's listing ended at {start} of {total}")
             start += received  # an answer may hold fewer than asked for
+            if start >= total:
+                return
+        raise PlexTemporaryError(f"Plex's listing has no end: {start} of {total} items so far")
 
     def fetch_items(self, rating_keys: Sequence[int]) -> list[PlexItem]:
         """Read items whole, in one request; those that are gone are left out.
@@ -364,7 +369,7 @@ def _server_errors() -> Iterator[None]:
         yield
     except (PlexRejected, PlexTemporaryError):
         raise
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - every exception is translated
         error = translate_plex_exception(exc)
         if isinstance(error, PlexNotFound):
             error = PlexRejected(
@@ -374,7 +379,8 @@ def _server_errors() -> Iterator[None]:
             forbidden = error.status == _FORBIDDEN
             hint = "the token is not the server owner's" if forbidden else "check plex_url"
             error = PlexRejected(f"{error}: {hint}", status=error.status)
-        raise error from exc
+        # plexapi's own exception is not kept, see `translated`
+        raise error.with_traceback(exc.__traceback__) from None
 
 
 def _library(section: Element) -> Library:

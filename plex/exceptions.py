@@ -12,6 +12,7 @@ import requests
 from plexapi.exceptions import BadRequest, NotFound, PlexApiException, Unauthorized
 from urllib3.exceptions import HTTPError
 
+from common.limited import AnswerTooLarge
 from validation.errors import PermanentError, TransientError, classify_http_error
 
 #: plexapi keeps the status only in its text: "(503) service_unavailable; <URL> <body>".
@@ -25,6 +26,10 @@ class PlexTemporaryError(TransientError):
         """Keep the HTTP status; None: there was no answer."""
         super().__init__(message)
         self.status = status
+
+
+class PlexListingError(PlexTemporaryError):
+    """Plex's libraries, or the files in them, can't be listed: it concerns every job."""
 
 
 class PlexPermanentError(PermanentError):
@@ -70,10 +75,8 @@ def translate_plex_exception(exc: BaseException) -> Exception:
         return _from_status(str(exc))
     if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
         return PlexRejected(f"Plex's address is not valid ({type(exc).__name__}): check plex_url")
-    if isinstance(exc, requests.Timeout):
-        return PlexTemporaryError(f"Plex did not answer in time ({type(exc).__name__})")
     if isinstance(exc, (requests.RequestException, HTTPError, OSError)):
-        return PlexTemporaryError(f"Plex can't be reached ({type(exc).__name__})")
+        return PlexTemporaryError(_network_failure(exc))
     if isinstance(exc, ParseError):
         return PlexTemporaryError("Plex's answer is not XML")
     if isinstance(exc, (PlexApiException, TypeError, AttributeError)):
@@ -86,6 +89,8 @@ def translate_plex_exception(exc: BaseException) -> Exception:
 def translated() -> Iterator[None]:
     """Translate anything raised inside into a Plex exception.
 
+    plexapi's own exception is not kept: its text has the URL of an edit, with titles and names.
+
     Raises:
         PlexTemporaryError, PlexPermanentError, PlexNotFound
     """
@@ -93,8 +98,17 @@ def translated() -> Iterator[None]:
         yield
     except PLEX_ERRORS:
         raise
-    except Exception as error:
-        raise translate_plex_exception(error) from error
+    except Exception as error:  # noqa: BLE001 - every exception is translated
+        raise translate_plex_exception(error).with_traceback(error.__traceback__) from None
+
+
+def _network_failure(exc: Exception) -> str:
+    if isinstance(exc, AnswerTooLarge):
+        return "Plex's answer is too large"
+    name = type(exc).__name__
+    if isinstance(exc, requests.Timeout):
+        return f"Plex did not answer in time ({name})"
+    return f"Plex can't be reached ({name})"
 
 
 def _shown(text: str) -> str:

@@ -17,10 +17,11 @@ from xml.etree.ElementTree import Element
 
 from common.sqlite import connect_in_memory, write
 from plex.client import MOVIE, PAGE, PlexClient
+from plex.exceptions import PLEX_ERRORS, PlexListingError, PlexRejected
 from plex.items import PlexItem, int_attribute
 from plex.paths import folded, name_of, normalize
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = ("files", "sections", "about")
 _SCHEMA = (
     # `number` grows with every file that was not there before
@@ -35,7 +36,9 @@ _SCHEMA = (
     "CREATE INDEX files_by_number ON files(number)",
     # what Plex told about a section when it was last listed
     "CREATE TABLE sections (section_id INTEGER PRIMARY KEY, marks TEXT NOT NULL,"
-    " newest INTEGER NOT NULL, round INTEGER NOT NULL, listed_at REAL NOT NULL)",
+    " newest INTEGER NOT NULL, round INTEGER NOT NULL, listed_at REAL NOT NULL,"
+    # since when a listing is not believed, as it lacks most of the items; NULL: it is believed
+    " doubted_at REAL)",
     "CREATE TABLE about (id TEXT NOT NULL, server TEXT NOT NULL, last_number INTEGER NOT NULL)",
 )
 #: Attributes of a section that change with its content, in one version of Plex or another.
@@ -47,6 +50,9 @@ _LEAN = (
 )
 #: Seconds after which a section is listed whole again, even if its marks are the same.
 _LIST_AGAIN = 86_400.0
+#: Seconds after which a listing is believed that lacks more than half of the items known before.
+#: Plex shows an empty or short library for a while when a disk is not mounted, or after a restart.
+SECOND_LOOK = 600.0
 #: Items of a page of the latest changes.
 _CHANGED_PAGE = 100
 #: Values in one statement.
@@ -169,11 +175,6 @@ class FileIndex:
         """Return the number of files."""
         return int(self._db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()[0])
 
-    def paths(self) -> Iterator[str]:
-        """Yield all paths, as Plex writes them."""
-        for row in self._db.execute("SELECT path FROM files WHERE path != ''"):
-            yield row[0]
-
     def listed_at(self) -> float | None:
         """Return when a section was last listed whole, in epoch seconds, or None."""
         newest: float | None = self._db.execute("SELECT max(listed_at) FROM sections").fetchone()[0]
@@ -188,8 +189,19 @@ class FileIndex:
 
         Args:
             look: read the latest changes of each section even if Plex's marks say there are none.
+
+        Raises:
+            PlexListingError: Plex's answer can't be used; no job is to blame for that.
+            PlexRejected
         """
-        wanted = set(section_ids)
+        try:
+            return self._refresh(client, set(section_ids), look)
+        except PlexRejected:
+            raise
+        except PLEX_ERRORS as error:
+            raise PlexListingError(f"its list of files can't be read ({error})") from error
+
+    def _refresh(self, client: PlexClient, wanted: set[int], look: bool) -> bool:
         changed, asked_at = False, self._now()
         for section in client.get("/library/sections"):
             section_id = int_attribute(section, "key")
@@ -207,14 +219,28 @@ class FileIndex:
         if known is None or not 0 <= self._now() - known[2] < _LIST_AGAIN:
             self._list_all(client, section_id, marks)
             return True
-        if known[0] == marks and not look:
+        is_empty = not self._count_items(section_id)  # may be an error of Plex: look again
+        if known[0] == marks and not look and not is_empty:
             return False
         if not self._list_changed(client, section_id, marks, newest=known[1]):
             self._list_all(client, section_id, marks)
-        return True
+        return not is_empty or bool(self._count_items(section_id))
+
+    def _count_items(self, section_id: int, this_round: int = 0) -> int:
+        """Return the number of items of a section, seen in this round or a later one."""
+        found = self._db.execute(
+            "SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ? AND round >= ?",
+            (section_id, this_round),
+        )
+        return int(found.fetchone()[0])
 
     def _list_all(self, client: PlexClient, section_id: int, marks: str) -> None:
-        """List every item; drop items that are gone at the end, not before."""
+        """List every item; drop items that are gone at the end, not before.
+
+        A listing that lacks more than half of the items is believed when another one, some time
+        later, does too. Until then the section counts as incomplete, and is listed again.
+        """
+        before = self._count_items(section_id)
         # from the files: an incomplete listing has left some of its round
         last = self._db.execute(
             "SELECT max(round) FROM files WHERE section_id = ?", (section_id,)
@@ -230,14 +256,30 @@ class FileIndex:
             totals.update(total for _, total in page)
         if len(totals) > 1:  # items came or went between two pages, so that others were skipped
             listed_at = 0.0
+        is_short = 2 * self._count_items(section_id, this_round) < before
+        doubted_at = self._doubted_at(section_id) if is_short else None
+        is_believed = doubted_at is None or self._now() - doubted_at >= SECOND_LOOK
+        if is_believed:
+            doubted_at = None
+        else:
+            marks = ""  # the next refresh lists it again
         with write(self._db):
+            if is_believed:
+                self._db.execute(
+                    "DELETE FROM files WHERE section_id = ? AND round < ?", (section_id, this_round)
+                )
             self._db.execute(
-                "DELETE FROM files WHERE section_id = ? AND round < ?", (section_id, this_round)
+                "INSERT OR REPLACE INTO sections VALUES (?, ?, ?, ?, ?, ?)",
+                (section_id, marks, newest, this_round, listed_at, doubted_at),
             )
-            self._db.execute(
-                "INSERT OR REPLACE INTO sections VALUES (?, ?, ?, ?, ?)",
-                (section_id, marks, newest, this_round, listed_at),
-            )
+
+    def _doubted_at(self, section_id: int) -> float:
+        """Return since when this section's listing is not believed; now, if it was so far."""
+        row = self._db.execute(
+            "SELECT doubted_at FROM sections WHERE section_id = ?", (section_id,)
+        ).fetchone()
+        now = self._now()
+        return now if row is None or row[0] is None else min(float(row[0]), now)
 
     def _list_changed(self, client: PlexClient, section_id: int, marks: str, newest: int) -> bool:
         """List what was updated since; return whether the index is complete again.
@@ -255,13 +297,10 @@ class FileIndex:
             if len(changed) >= _CHANGED_PAGE and _updated_at(element) < newest:
                 break
         newest = self._store(section_id, changed, this_round)
-        items = self._db.execute(
-            "SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ?", (section_id,)
-        )
-        if items.fetchone()[0] != total:
+        if self._count_items(section_id) != total:
             return False
         self._db.execute(
-            "UPDATE sections SET marks = ?, newest = ? WHERE section_id = ?",
+            "UPDATE sections SET marks = ?, newest = ?, doubted_at = NULL WHERE section_id = ?",
             (marks, newest, section_id),
         )
         return True

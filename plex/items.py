@@ -11,6 +11,8 @@ from plex.exceptions import PlexTemporaryError, translated
 from plex.paths import normalize
 
 _LIBRARY_KEY = "librarySectionID"
+#: The largest number that SQLite can store.
+_MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -174,9 +176,12 @@ def int_attribute(element: Element, *names: str) -> int:
     """
     text = next((element.get(name) for name in names if element.get(name)), None)
     try:
-        return int(text or 0)
+        number = int(text or 0)
     except ValueError:
-        raise PlexTemporaryError(f"Plex's answer can't be understood ({names[0]})") from None
+        number = _MAX_NUMBER + 1
+    if abs(number) > _MAX_NUMBER:
+        raise PlexTemporaryError(f"Plex's answer can't be understood ({names[0]})")
+    return number
 
 
 def format_rating(value: float | None) -> str:

@@ -171,7 +171,7 @@ class _Plan:
             self._keep(name, state, wanted, current)
         elif self._intent.force:
             self._write(name, state, wanted, wanted, current)
-        elif state.wanted is None and not is_ours and self._is_persons(name):
+        elif state.wanted is None and not is_ours and self._is_persons(name, current):
             self._keep(name, state, wanted, current)
         elif is_new or (self._intent.saved and state.kept and state.before is None):
             # Kept at the first meeting until the scene itself is saved.
@@ -189,9 +189,10 @@ class _Plan:
         else:
             self.text(name, wanted)
 
-    def _is_persons(self, name: str) -> bool:
-        """Return whether a text at the first meeting is a person's, be it empty."""
-        return name in self._locked and not (self._intent.saved or self._intent.additive)
+    def _is_persons(self, name: str, current: str) -> bool:
+        """Return whether a text at the first meeting is a person's; an empty one may be filled."""
+        is_kept = not (self._intent.saved or self._intent.additive)
+        return name in self._locked and bool(current) and is_kept
 
     def list(self, name: str, wanted: tuple[str, ...]) -> None:
         present = self._present[name]

@@ -10,7 +10,13 @@ from common.media import MediaFile
 from history.store import History
 from plex.client import PlexClient
 from plex.edits import Parameters, by_field, encode_edits
-from plex.exceptions import REFUSALS_OF_A_VALUE, PlexNotFound, PlexPermanentError
+from plex.exceptions import (
+    REFUSALS_OF_A_VALUE,
+    PlexListingError,
+    PlexNotFound,
+    PlexPermanentError,
+    PlexTemporaryError,
+)
 from plex.fit import Places
 from plex.index import FileIndex
 from plex.items import Library, PlexItem
@@ -121,7 +127,8 @@ class PlexSession:
 
         Raises:
             SettingsError: a library that the settings name is not there.
-            PlexTemporaryError, PlexPermanentError
+            PlexListingError: Plex's libraries or files can't be listed.
+            PlexRejected
         """
         now = self._env.monotonic()
         is_fresh = now - self._libraries_read_at < self._env.timing.index_fresh
@@ -132,6 +139,8 @@ class PlexSession:
             libraries = client.libraries(self.config.plex_libraries)
         except PlexNotFound as error:
             raise SettingsError(f"plex_libraries: {error}") from error
+        except PlexTemporaryError as error:
+            raise PlexListingError(str(error), status=error.status) from error
         self.identify()
         if not self.config.plex_libraries:
             libraries = self._known(libraries)
@@ -147,6 +156,8 @@ class PlexSession:
         """Leave out libraries that came after the first run: the user has not chosen them."""
         name = f"libraries of {self.server}"
         keys = self._history.get(name)
+        if keys and not libraries:  # Plex is starting up, or something answers in its place
+            raise PlexListingError("it shows none of the libraries that it had")
         if not keys and libraries:
             keys = [library.key for library in libraries]
             self._history.set(name, keys)

@@ -14,15 +14,16 @@ from typing import Any
 from common.files import make_private_dir
 from common.redaction import cleaned
 from common.sqlite import connect, shrink, write
+from common.texts import cut
 from queue.models import SyncJob
 
 DATABASE = "dlq.db"
 _DAY = 86_400.0
 _MAX_ID = 2**62
 _VERSION = 1
-#: Characters of a line, and lines of a stack trace, that a letter keeps.
+#: Characters that a letter keeps of a text, and of a stack trace: the last ones say most.
 _MAX_LENGTH = 4_000
-_MAX_LINES = 500
+_MAX_TRACE = 40_000
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS dead_letters ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, scene_id INTEGER, job TEXT NOT NULL,"
@@ -84,12 +85,12 @@ class DeadLetterQueue:
         values = (
             job.get("scene_id"),
             json.dumps(
-                cleaned({key: value for key, value in job.items() if key != "pqid"}, self._redact)
+                cleaned({key: value for key, value in job.items() if key != "pqid"}, self._store)
             ),
             type(error).__name__,
-            _cut(self._redact(str(error))),
-            "\n".join(map(_cut, self._redact(trace).splitlines()[-_MAX_LINES:])),
-            None if details is None else json.dumps(cleaned(details, self._redact)),
+            self._store(str(error)),
+            "\n".join(map(self._store, trace.splitlines()))[-_MAX_TRACE:],
+            None if details is None else json.dumps(cleaned(details, self._store)),
             retry_count,
             self._now(),
             job.get("job_key"),
@@ -186,6 +187,10 @@ class DeadLetterQueue:
             ).fetchall()
         return {row[0]: row[1] for row in rows}
 
+    def _store(self, text: str) -> str:
+        """Return a text as it is stored: a foreign exception may hold an answer of megabytes."""
+        return cut(self._redact(text), _MAX_LENGTH)
+
     def _select(self, clauses: str, *values: float | str) -> list[dict[str, Any]]:
         query = f"SELECT * FROM dead_letters {clauses}"
         with self._lock:
@@ -195,11 +200,6 @@ class DeadLetterQueue:
     def _delete(self, where: str, *values: float | str) -> int:
         with self._lock, write(self._connection) as connection:
             return connection.execute(f"DELETE FROM dead_letters WHERE {where}", values).rowcount
-
-
-def _cut(line: str) -> str:
-    """Cut a line: the message of a foreign exception may hold a response of many megabytes."""
-    return line if len(line) <= _MAX_LENGTH else f"{line[:_MAX_LENGTH]}… ({len(line)} characters)"
 
 
 def _install(connection: sqlite3.Connection) -> None:

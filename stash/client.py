@@ -7,11 +7,10 @@ import re
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
+from common.limited import AnswerTooLarge, LimitedSession
 from common.redaction import Redactor
 from stash.connection import StashConnection
 from stash.records import Cover, Scene, SceneFiles, read_scene, read_scene_files
@@ -107,6 +107,10 @@ class StashUnavailable(TransientError):
     """Signal that Stash does not respond, or not as expected. Transient, like any outage."""
 
 
+class StashAnswerTooLarge(StashUnavailable):
+    """Signal that Stash sends more than a client of it can want."""
+
+
 class StashRefused(TransientError):
     """Signal that Stash rejects our session. The next hook saves a new one."""
 
@@ -126,7 +130,7 @@ class StashClient:
         connection: Callable[[], StashConnection | None],
         *,
         redactor: Redactor | None = None,
-        session: requests.Session | None = None,
+        session: LimitedSession | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create a client; it connects on first use.
@@ -142,10 +146,8 @@ class StashClient:
         urllib3.disable_warnings(InsecureRequestWarning)
         self._latest_connection = connection
         self._redactor = redactor or Redactor()
-        self._session = session or requests.Session()
-        # No proxy, no .netrc. `_cookie` holds the only cookie; the session's own jar stays empty.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # It keeps no cookies; `_cookie` holds the only one.
+        self._session = session or LimitedSession(TIMEOUT[1])
         self._clock = clock
         self._lock = threading.Lock()
         self._renew_at = float("-inf")
@@ -182,7 +184,9 @@ class StashClient:
         after = {**(scene_filter or {}), "id": {"value": scene_id, "modifier": "GREATER_THAN"}}
         data = self.query(_SCENES, {"filter": after, "per_page": size})
         with _parsing_response():
-            return [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+            scenes = [read_scene(scene) for scene in data["findScenes"]["scenes"]]
+        _check_order(scene_id, (scene.id for scene in scenes))
+        return scenes
 
     def latest(self, page: int, size: int) -> list[Scene]:
         """Return a page of the scenes that were changed last, the latest first.
@@ -281,7 +285,10 @@ class StashClient:
         if not scene.cover:
             return Cover(None)
         headers = {"If-None-Match": etag} if etag else {}
-        response = self._send("GET", address_of_cover(scene), headers=headers)
+        try:
+            response = self._send("GET", address_of_cover(scene), headers=headers)
+        except StashAnswerTooLarge:
+            return Cover(None)
         if response.status_code == _NOT_MODIFIED:
             return Cover(None, _date_of(response), etag, is_unchanged=True)
         if response.status_code >= 500:
@@ -338,7 +345,9 @@ class StashClient:
             data = self.query(text, {"filter": after, "per_page": size})
             with _parsing_response():
                 scenes = list(data["findScenes"]["scenes"])
-                last_id = int(scenes[-1]["id"]) if scenes else last_id
+                ids = [int(scene["id"]) for scene in scenes]
+            _check_order(last_id, ids)
+            last_id = max(ids, default=last_id)
             yield scenes
             if len(scenes) < size:
                 return
@@ -382,12 +391,13 @@ class StashClient:
                 method,
                 self._address + path,
                 timeout=TIMEOUT,
-                allow_redirects=False,
                 # Stash's certificate never names the loopback address that we connect to.
                 verify=not self._is_loopback,
                 **{**arguments, "headers": headers},
             )
-        except (requests.RequestException, ValueError) as error:  # requests parses redirects
+        except AnswerTooLarge as error:
+            raise StashAnswerTooLarge(f"The answer of {self._address} is too large") from error
+        except (requests.RequestException, ValueError) as error:
             raise StashUnavailable(
                 f"Stash does not answer at {self._address} ({type(error).__name__})"
             ) from error
@@ -447,6 +457,12 @@ def address_of_cover(scene: Scene) -> str:
     parts = urlsplit(scene.cover)
     # With one slash: behind the address, "@host" would name another host.
     return f"/{parts.path.lstrip('/')}?{parts.query}"
+
+
+def _check_order(last_id: int, ids: Iterable[int]) -> None:
+    """Raise StashUnavailable unless the ids come after `last_id`: paging would have no end."""
+    if any(scene_id <= last_id for scene_id in ids):
+        raise StashUnavailable("Stash's answer can't be understood (the same scenes again)")
 
 
 def _date_of(response: requests.Response) -> float | None:

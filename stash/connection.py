@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from common.files import replace_private
+from common.files import read_private, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ def save_connection(data_dir: str, connection: StashConnection) -> None:
 
 
 def load_connection(data_dir: str) -> StashConnection | None:
-    """Return the connection that the last hook or task saved, or None."""
+    """Return the connection that the last hook or task saved, or None.
+
+    A file of another user is not used: it could lead the token to an address of his.
+    """
     try:
-        with open(os.path.join(data_dir, FILE), encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(read_private(os.path.join(data_dir, FILE)))
         return StashConnection(
             dict(content["server_connection"]), dict(content.get("settings") or {})
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from common.texts import one_line
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
@@ -19,7 +21,7 @@ def log(level: str, text: str, *, stream: TextIO | None = None) -> None:
     Args:
         level: trace, debug, info, warning or error.
     """
-    _send(_LEVELS[level], " ".join(text.splitlines()).strip() or "-", stream)
+    _send(_LEVELS[level], one_line(text) or "-", stream)
 
 
 def progress(fraction: float, *, stream: TextIO | None = None) -> None:

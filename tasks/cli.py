@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from common.files import make_private_dir
+from common.texts import one_line
 from history.records import TROUBLE
 from hooks.plugin import explain, explain_import, how_to_install, missing_packages
 from stash.deferred_log import defer_log_line
@@ -140,7 +141,7 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
     parsers["report"].add_argument(
-        "--anonymous", action="store_true", help="replace paths, titles and names"
+        "--anonymous", action="store_true", help="leave out every text that may be private"
     )
 
 
@@ -224,7 +225,7 @@ def _demo(chosen: argparse.Namespace) -> int:
 def _fail(text: str, chosen: argparse.Namespace) -> int:
     if getattr(chosen, "json", False):
         Console().print({"error": text})
-    sys.stderr.write(f"PlexSync {chosen.command}: {text}\n")
+    sys.stderr.write(f"PlexSync {chosen.command}: {one_line(text)}\n")
     data_dir = getattr(chosen, "data_dir", None)
     if chosen.command == "worker" and data_dir:
         # Users do not see a worker's stderr, so the next hook logs the error.

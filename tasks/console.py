@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any, TextIO
 
+from common.texts import one_line, printable
+
 
 class Console:
     """Print results to stdout, messages and progress to stderr."""
@@ -17,7 +19,8 @@ class Console:
     def print_lines(self, *lines: str) -> None:
         """Print lines; replace characters that the terminal's encoding lacks by question marks."""
         encoding = self._stdout.encoding or "utf-8"
-        for line in (" ".join(line.splitlines()) for line in lines):
+        for line in lines:
+            line = printable(" ".join(line.splitlines()))
             self._stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
 
     def print(self, document: dict[str, Any]) -> None:
@@ -26,7 +29,7 @@ class Console:
 
     def notify(self, level: str, text: str) -> None:
         """Print a message to the user while a command runs."""
-        self._stderr.write(f"{level}: {text}\n")
+        self._stderr.write(f"{level}: {one_line(text)}\n")
 
     def progress(self, done: int, left: int) -> None:
         """Show progress in one line that is overwritten; only on a terminal."""

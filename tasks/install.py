@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from common.data_dir import HERE
 from common.locks import try_lock
+from common.texts import one_line
 from stash.log import log, progress
 from stash.plugin_input import write_response
 
@@ -97,14 +98,14 @@ def run_install_command(as_json: bool) -> int:
     if as_json:
         _print(json.dumps(document))
     elif status:
-        sys.stderr.write(f"PlexSync install: {document['error']}\n")
+        sys.stderr.write(f"PlexSync install: {one_line(document['error'])}\n")
     else:
         _print(document["result"])
     return status
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{one_line(line)}\n")
     sys.stdout.flush()
 
 

@@ -85,6 +85,8 @@ class Collections:
         }
         for name in without(names_of(wanted), names_of(present)):
             known = self._find(section, name)
+            if known is None:  # one of that name has ended since
+                self._history.forget_collection(server, section, name)
             if known is None or self._history.collections(server, section, name):
                 kind, source_id = sources.get(fold(name), ("", 0))
                 key = known.rating_key if known else 0
@@ -100,15 +102,18 @@ class Collections:
     def _rename(self, own: OwnCollection, name: str) -> None:
         """Rename a collection of ours, where Plex lets it be."""
         self._catalogs.pop((own.server, own.section), None)
-        is_done = bool(own.renaming) and self._find(own.section, own.renaming) is not None
-        if is_done:  # a kill came between the request and the record
-            name = own.renaming
-        elif not self._ask_plex_to_rename(own, name):
-            return
+        if own.renaming and self._find(own.section, own.renaming) is not None:
+            # A kill came between the request and the record.
+            own = self._note_renamed(own, own.renaming)
+        if fold(own.name) != fold(name) and self._ask_plex_to_rename(own, name):
+            self._note_renamed(own, name)
+
+    def _note_renamed(self, own: OwnCollection, name: str) -> OwnCollection:
         self._history.rename_collection(own, name)
         self._catalogs.pop((own.server, own.section), None)
         self._plex.forget_reads()
         self._reporter.log("info", f"The collection {own.name!r} in Plex is now {name!r}")
+        return replace(own, name=name, renaming="")
 
     def _ask_plex_to_rename(self, own: OwnCollection, name: str) -> bool:
         """Send the request; return whether Plex has renamed the collection."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from common.env import Env
 from history.records import Status
-from plex.exceptions import PlexNotFound, PlexPermanentError
+from plex.exceptions import PlexListingError, PlexNotFound, PlexPermanentError
 from plex.matcher import AmbiguousMatch
 from queue.models import METADATA, SyncJob, is_bulk
 from queue.operations import ack_job, fail_job, nack_job
@@ -105,6 +105,10 @@ class JobOutcome:
         if isinstance(error, REFUSALS):
             nack_job(queue, job)
             self._health.refused(error)
+            return False
+        if isinstance(error, PlexListingError):  # whatever a probe says, no job is to blame
+            nack_job(queue, job)
+            self._health.failed(error)
             return False
         if isinstance(error, DOUBTFUL) and not self._health.is_well(error):
             self._keep(job, error)

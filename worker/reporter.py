@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from common.redaction import Redactor
+from common.texts import cut
 from stash.deferred_log import defer_log_line
 
 log = logging.getLogger("plexsync")
@@ -59,7 +60,7 @@ class Reporter:
         self.log(level, text)
         if not self._is_due(self._notified, text, NOTIFY_AGAIN):
             return
-        text = self._redactor.redact(text)
+        text = cut(self._redactor.redact(text))
         if self._tell is not None:
             self._tell(level, text)
         elif self._data_dir is not None:

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from common.files import (
+    ForeignOwner,
     append_private,
     ensure_private,
     make_private_dir,
     open_private,
     quarantine,
+    read_private,
     remove_leftovers,
     replace_private,
 )
@@ -37,6 +39,10 @@ def open_file(path: str) -> None:
 
 def append(path: str) -> None:
     append_private(path, "new\n")
+
+
+def truncate(path: str) -> None:
+    os.close(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
 
 
 def replace(path: str) -> None:
@@ -96,11 +102,41 @@ def test_a_file_that_others_could_read_is_closed_to_them(
 
 
 @posix_only
-def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777, 0o1777])
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data").chmod(0o777)
+    (tmp_path / "data").chmod(mode)
     make_private_dir(str(tmp_path / "data"))
-    assert mode_of(tmp_path / "data") == 0o700
+    assert mode_of(tmp_path / "data") == mode
+
+
+as_root = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can give files away"
+)
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(ForeignOwner, match="another user"):
+        make_private_dir(str(folder))
+    make_private_dir(str(folder / "ours"))  # what is above a folder is not asked about
+
+
+@as_root
+@pytest.mark.parametrize("write", [open_file, append, ensure_private, read_private, truncate])
+def test_a_file_of_another_user_is_refused_and_untouched(
+    tmp_path: Path, write: Callable[[str], object]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("his", encoding="utf-8")
+    file.chmod(0o644)
+    os.chown(file, 12345, 12345)
+    with pytest.raises(ForeignOwner):
+        write(str(file))
+    assert (file.read_text(encoding="utf-8"), mode_of(file)) == ("his", 0o644)
 
 
 @posix_only

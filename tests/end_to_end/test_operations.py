@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -858,6 +859,24 @@ def test_an_anonymous_report_holds_no_path_title_or_name(harness: ProcessHarness
     assert leaked == []
     assert "/media" not in text
     assert "two.mp4" not in text
+
+
+def test_an_anonymous_report_after_a_refused_edit_has_neither_texts_nor_addresses(
+    harness: ProcessHarness,
+) -> None:
+    harness.configure(path_mappings="/data => /media")
+    title, name = "A Title & More of It", "Zoë Performer"
+    scene, _ = harness.pair(title=title, performers=[name], details="The whole story")
+    harness.stash.add_scene(title="Gone", files=[("/data/private-folder/it's gone.mp4", 9)])
+    harness.plex.faults.add(Answer(400, f"bad: {title} {name}".encode()), method="PUT")
+    run_task(harness, "Sync all scenes")
+    run_task(harness, "Re-sync scene", scene_id=scene.id)
+    text = report_of(harness, anonymous="true")
+    hidden = (title, name, "The whole story", "private-folder", "it's gone", harness.plex.url)
+    for private in (*hidden, f":{harness.plex.server.port}", "127.0.0.1"):
+        for form in (private, quote(private), quote_plus(private), json.dumps(private)[1:-1]):
+            assert form not in text, form
+    assert "refused: Plex does not take … (0 candidates, refused fields: title, summary" in text
 
 
 def test_an_anonymous_report_can_still_be_read(harness: ProcessHarness) -> None:

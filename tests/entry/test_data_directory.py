@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
-from tests.harness.plugin import Answer, install_plugin, run, save
+from tests.harness.plugin import PRODUCT, ROOT, Answer, install_plugin, run, save
 from tests.harness.results import queued
 from worker.process import WorkerLock
 
@@ -86,6 +87,53 @@ def test_without_a_writable_folder_there_is_one_error_line(
     (entry.parent / "data").write_text("", encoding="utf-8")
     answer = run(save(), unwritable(tmp_path, "file"), env={"HOME": str(home)}, entry=entry)
     assert_one_error(answer, str(entry.parent / "data"))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_directory_of_another_user_is_refused_and_no_other_is_used(
+    entry: Path, home: Path, tmp_path: Path
+) -> None:
+    """He could have put another address of Stash there, and would get the token."""
+    place = tmp_path / "data"
+    place.mkdir(mode=0o755)
+    os.chown(place, 12345, 12345)
+    answer = run(save(), place, env={"HOME": str(home)}, entry=entry)
+    assert_one_error(answer, f"{place} belongs to another user")
+    assert list(place.iterdir()) == []
+    assert not (home / ".stash").exists()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+
+
+def test_a_directory_that_was_there_keeps_its_mode(entry: Path, home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(0o1777)
+    assert saved_at(entry, home, place, place) == [True]
+    assert stat.S_IMODE(place.stat().st_mode) == 0o1777
+    files = [file for file in place.rglob("*") if file.is_file()]
+    assert files
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_the_programs_own_folder_is_private_under_umask_0(home: Path, tmp_path: Path) -> None:
+    """Another user's code in Python's caches would run at the next save."""
+    plugin = tmp_path / "plugin"
+    plugin.mkdir()
+    for name in PRODUCT:
+        source, without_caches = ROOT / name, shutil.ignore_patterns("__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, plugin / name, ignore=without_caches)
+        else:
+            shutil.copy(source, plugin / name)
+    before = set(plugin.rglob("*"))
+    (lock,) = keep_workers_out(tmp_path / "data")
+    env = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": ""}
+    answer = run(save(), tmp_path / "data", env=env, entry=plugin / "PlexSync.py", umask=0)
+    lock.release()
+    assert answer.output["queued"] is True
+    created = [path for path in plugin.rglob("*") if path not in before]
+    assert [path for path in created if path.suffix == ".pyc"]
+    assert [path for path in created if path.stat().st_mode & 0o077] == []
 
 
 def test_an_unset_home_is_not_an_error(entry: Path, tmp_path: Path) -> None:

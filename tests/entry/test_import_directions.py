@@ -50,7 +50,7 @@ LIGHT = (
         "queue/timestamps.py",
     ),
     *("common/files.py", "common/data_dir.py", "common/locks.py", "common/hook_times.py"),
-    *("common/sqlite.py", "queue/spool.py", "PlexSync.py"),
+    *("common/sqlite.py", "common/texts.py", "queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {
     "typing",

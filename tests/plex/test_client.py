@@ -437,7 +437,10 @@ def _translated(call: Callable[[], object]) -> object:
     "first",
     ["plex.client", "plex.exceptions", "plex.matcher", "worker.outcome", "tasks.operations"],
 )
-def test_the_users_configuration_of_plexapi_never_applies(tmp_path: Path, first: str) -> None:
+@pytest.mark.parametrize("variable", [None, "PLEXAPI_LOG_SHOW_SECRETS"])
+def test_the_users_configuration_of_plexapi_never_applies(
+    tmp_path: Path, first: str, variable: str | None
+) -> None:
     """With `show_secrets` plexapi would log the token."""
     config = tmp_path / ".config" / "plexapi" / "config.ini"
     config.parent.mkdir(parents=True)
@@ -450,6 +453,8 @@ def test_the_users_configuration_of_plexapi_never_applies(tmp_path: Path, first:
         "print(plexapi.CONFIG.get('log.show_secrets'))\n"
     )
     environment = {name: value for name, value in os.environ.items() if "PLEXAPI" not in name}
+    if variable:
+        environment[variable] = "true"
     environment |= dict.fromkeys(("HOME", "USERPROFILE"), str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-c", code, first],

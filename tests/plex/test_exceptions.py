@@ -6,6 +6,7 @@ import http.client
 import pkgutil
 import socket
 import ssl
+import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
@@ -135,10 +136,15 @@ def test_our_exceptions_pass_unchanged(ours: Exception) -> None:
     assert caught.value is ours
 
 
-def test_the_translation_keeps_the_cause_for_the_stack_trace() -> None:
+def test_the_translation_keeps_the_place_for_the_stack_trace_and_not_the_text() -> None:
+    def fail() -> None:
+        raise requests.ConnectionError(URL)
+
     with pytest.raises(PlexTemporaryError) as caught, translated():
-        raise requests.ConnectionError("no")
-    assert isinstance(caught.value.__cause__, requests.ConnectionError)
+        fail()
+    trace = "".join(traceback.format_exception(caught.value))
+    assert "in fail" in trace
+    assert TOKEN not in trace
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
@@ -286,7 +292,7 @@ def test_only_our_exceptions_are_raised_at_any_step(
     plex: PlexSimulator, harness: PlexHarness, fake_sleep: FakeSleep, broken: str, step: str
 ) -> None:
     item = plex.add_item(harness.library, "/media/a/One.mp4")
-    harness.client._session._limits = (2.0, 0.15)
+    harness.client._session._timeout = (2.0, 0.15)
     method, path, call = _steps(harness, item.rating_key)[step]
     rule = plex.faults.add(BROKEN[broken], method=method, path=path)
     try:
@@ -317,3 +323,18 @@ def test_a_broken_answer_at_any_step_leaves_the_index_usable(
             call()
         rule.remove()
     assert harness.find("/data/a/One.mp4", 5)[1] == item.rating_key
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_no_stack_trace_has_the_text_of_an_edit(
+    plex: PlexSimulator, harness: PlexHarness, status: int
+) -> None:
+    """plexapi's own exception has the whole URL: title, summary and names."""
+    item = harness.read(plex.add_item(harness.library, "/media/a/One.mp4").rating_key)
+    text = "A Secret Title"
+    plex.faults.add(Answer(status, text.encode()), method="PUT")
+    with pytest.raises(PLEX_ERRORS) as caught:
+        harness.client.edit(item, {"title.value": text, "title.locked": 1})
+    trace = "".join(traceback.format_exception(caught.value))
+    assert "Secret" not in trace
+    assert "plexapi" in trace  # where it happened is still known

@@ -8,8 +8,8 @@ import pytest
 
 from common.sqlite import IN_MEMORY, connect
 from plex.client import PAGE
-from plex.exceptions import PlexTemporaryError
-from plex.index import FileIndex
+from plex.exceptions import PlexListingError, PlexTemporaryError
+from plex.index import SECOND_LOOK, FileIndex
 from plex.paths import normalize
 from tests.harness.clock import FakeClock
 from tests.harness.plex_only import PlexHarness
@@ -39,6 +39,10 @@ def files_in_index(
         for path in paths
         for one in index.by_path(normalize(path), keys)
     }
+
+
+def paths_in(index: FileIndex) -> set[str]:
+    return {row[0] for row in index._db.execute("SELECT path FROM files WHERE path != ''")}
 
 
 def fill(harness: PlexHarness, count: int, folder: str = "/media/many") -> None:
@@ -492,3 +496,117 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, harness: PlexH
         assert index.id != first
         assert index.count() == 0
         assert not index.knows([1])
+
+
+# --- listings that are not believed at once
+
+LISTING = "/library/sections/1/all"
+SHORT = {
+    "empty": b"<MediaContainer/>",
+    "empty with sizes": b'<MediaContainer size="0" totalSize="0"/>',
+    "nearly empty": (
+        b'<MediaContainer size="1" totalSize="1"><Video ratingKey="999999" updatedAt="9">'
+        b'<Media><Part file="/media/new.mp4" size="1"/></Media></Video></MediaContainer>'
+    ),
+}
+
+
+@pytest.mark.parametrize("body", SHORT.values(), ids=SHORT)
+def test_a_listing_that_lost_most_items_is_not_believed_at_once(
+    harness: PlexHarness, body: bytes
+) -> None:
+    index = FileIndex(now=harness.clock.time)
+    fill(harness, 30)
+    index.refresh(harness.client, [1])
+    paths = paths_in(index)
+    harness.clock.advance(90_000)
+    rule = harness.plex.faults.add(Answer(200, body), path=LISTING)
+    for _ in range(3):
+        index.refresh(harness.client, [1])
+        assert paths <= paths_in(index)
+        assert not index.is_complete([1])
+        harness.clock.advance(SECOND_LOOK / 4)
+    rule.remove()
+    index.refresh(harness.client, [1])
+    assert index.is_complete([1])
+    assert paths_in(index) - {"/media/new.mp4"} == paths
+
+
+def test_a_listing_that_stays_short_is_believed_at_the_second_look(harness: PlexHarness) -> None:
+    index = FileIndex(now=harness.clock.time)
+    fill(harness, 30)
+    index.refresh(harness.client, [1])
+    for item in harness.plex.items(harness.library)[:20]:
+        harness.plex.remove_item(item.rating_key)
+    index.refresh(harness.client, [1])
+    assert index.count() == 30
+    harness.clock.advance(SECOND_LOOK - 1)
+    index.refresh(harness.client, [1])
+    assert (index.count(), index.is_complete([1])) == (30, False)
+    harness.clock.advance(1)
+    index.refresh(harness.client, [1])
+    assert (index.count(), index.is_complete([1])) == (10, True)
+
+
+def test_each_short_listing_has_a_second_look_of_its_own(harness: PlexHarness) -> None:
+    index = FileIndex(now=harness.clock.time)
+    fill(harness, 30)
+    index.refresh(harness.client, [1])
+    for _ in range(2):
+        harness.clock.advance(90_000)
+        rule = harness.plex.faults.add(Answer(200, SHORT["empty"]), path=LISTING)
+        index.refresh(harness.client, [1])
+        assert index.count() == 30
+        rule.remove()
+        index.refresh(harness.client, [1])
+        assert index.is_complete([1])
+
+
+def test_a_listing_without_half_of_the_items_is_believed_at_once(harness: PlexHarness) -> None:
+    index = FileIndex(now=harness.clock.time)
+    fill(harness, 30)
+    index.refresh(harness.client, [1])
+    for item in harness.plex.items(harness.library)[:15]:
+        harness.plex.remove_item(item.rating_key)
+    index.refresh(harness.client, [1])
+    assert (index.count(), index.is_complete([1])) == (15, True)
+
+
+def test_a_library_that_was_empty_at_first_is_looked_at_again(harness: PlexHarness) -> None:
+    fill(harness, 3)
+    index = FileIndex(now=harness.clock.time)
+    rule = harness.plex.faults.add(Answer(200, SHORT["empty"]), path=LISTING)
+    index.refresh(harness.client, [1])
+    assert index.count() == 0
+    rule.remove()
+    assert index.refresh(harness.client, [1])
+    assert index.count() == 3
+
+
+ABSURD = {
+    "total": b'<MediaContainer size="1" totalSize="999999999999"><Video ratingKey="1"/>'
+    b"</MediaContainer>",
+    "number": b'<MediaContainer size="1"><Video ratingKey="99999999999999999999"/>'
+    b"</MediaContainer>",
+    "no xml": b"it works",
+    "page": b"<html><body>log in</body></html>",
+}
+
+
+@pytest.mark.parametrize("body", ABSURD.values(), ids=ABSURD)
+def test_an_absurd_listing_is_an_error_of_the_listing(harness: PlexHarness, body: bytes) -> None:
+    harness.plex.faults.add(Answer(200, body), path=LISTING)
+    with pytest.raises(PlexListingError, match="its list of files can't be read"):
+        harness.refresh()
+    assert harness.plex.log.count("GET", LISTING) == 1
+
+
+def test_a_listing_without_an_end_is_given_up(
+    harness: PlexHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plex.client.MAX_PAGES", 20)
+    body = b'<MediaContainer size="1" totalSize="4000000"><Video ratingKey="1"/></MediaContainer>'
+    harness.plex.faults.add(Answer(200, body), path=LISTING)
+    with pytest.raises(PlexListingError, match="no end"):
+        harness.refresh()
+    assert harness.plex.log.count("GET", LISTING) == 20

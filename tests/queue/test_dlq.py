@@ -78,6 +78,15 @@ def raised(error: Exception) -> Exception:
     raise AssertionError
 
 
+def test_no_text_in_a_dead_letter_is_longer_than_a_page(letters: DeadLetterQueue) -> None:
+    long = "x" * 20_000_000
+    error = AmbiguousError(long, [{"path": long}])
+    lines = RuntimeError("\n".join(["y" * 10_000] * 1_000))
+    for number, one in enumerate((error, lines)):
+        found = letter(letters, letters.add(job(number, title=long), raised(one), 0))
+        assert sum(map(len, map(str, found.values()))) < 70_000
+
+
 def test_a_dead_letter_holds_the_whole_job_and_the_error(
     letters: DeadLetterQueue, clock: Clock, data_dir: Path
 ) -> None:

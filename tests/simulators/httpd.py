@@ -195,9 +195,19 @@ class Drip:
     """Send the body byte by byte."""
 
     seconds_per_byte: float
+    head: bool = False
+    """Send the head like that too."""
 
 
-Fault = Delay | Hang | Answer | Reset | ResetAfter | Truncate | Drip
+@dataclass(frozen=True)
+class Endless:
+    """Don't carry the request out; send a body without an end, until the client leaves."""
+
+    piece: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Fault = Delay | Hang | Answer | Reset | ResetAfter | Truncate | Drip | Endless
 
 
 class FaultRule:
@@ -414,6 +424,10 @@ class SimulatedServer:
         if isinstance(fault, Reset):
             connection.reset()
             return False
+        if isinstance(fault, Endless):
+            self.log._ended(number, 200, time.perf_counter() - started)
+            connection.send_endless(fault, lambda: self.running)
+            return False
         response = self._answer(request, fault)
         if isinstance(fault, ResetAfter):
             connection.reset()
@@ -429,6 +443,7 @@ class SimulatedServer:
             head_only=request.method == "HEAD",
             keep=fault.keep if isinstance(fault, Truncate) else 1.0,
             between_bytes=drip,
+            drips_head=isinstance(fault, Drip) and fault.head,
         )
         return not close
 
@@ -534,6 +549,7 @@ class _Connection:
         head_only: bool = False,
         keep: float = 1.0,
         between_bytes: Callable[[], bool] | None = None,
+        drips_head: bool = False,
     ) -> None:
         lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
         lines += [f"{name}: {value}" for name, value in response.headers.items()]
@@ -545,11 +561,21 @@ class _Connection:
         if between_bytes is None:
             self._socket.sendall(head + body)
             return
-        self._socket.sendall(head)
-        for index in range(len(body)):
+        if not drips_head:
+            self._socket.sendall(head)
+        slow = head + body if drips_head else body
+        for index in range(len(slow)):
             if not between_bytes():
                 raise OSError("the server stopped")
-            self._socket.sendall(body[index : index + 1])
+            self._socket.sendall(slow[index : index + 1])
+
+    def send_endless(self, fault: Endless, is_running: Callable[[], bool]) -> None:
+        """Send the fault's piece again and again; raise OSError when the client has left."""
+        lines = ["HTTP/1.1 200 OK", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in fault.headers.items()]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        while is_running():
+            self._socket.sendall(fault.piece)
 
     def abandoned(self) -> bool:
         """Return whether the client has closed its side without sending more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import shutil
 import socket
@@ -33,7 +34,7 @@ from stash.client import (
 from stash.connection import StashConnection
 from stash.records import Scene
 from tests.isolation import closed_url
-from tests.simulators.httpd import Answer, Drip, Reset, Truncate
+from tests.simulators.httpd import Answer, Drip, Endless, Reset, Truncate
 from tests.simulators.stash import StashSimulator
 from tests.simulators.stash.events import server_connection
 
@@ -870,6 +871,49 @@ def test_a_slow_response_ends_at_the_timeout(
 
     with pytest.raises(StashUnavailable):
         client.check()
+
+
+def page_of(ids: Iterable[int]) -> Answer:
+    scenes = [{"id": str(one), "organized": False, "files": []} for one in ids]
+    return Answer(200, json.dumps({"data": {"findScenes": {"scenes": scenes}}}).encode())
+
+
+def test_pages_that_repeat_the_same_scenes_come_to_an_end(
+    stash: StashSimulator, client: StashClient
+) -> None:
+    client.check()
+    stash.log.clear()
+    stash.faults.add(page_of(range(1, 501)))
+    with pytest.raises(StashUnavailable, match="the same scenes again"):
+        client.scenes_with_name(["a.mp4"])
+    assert len(stash.log) == 2
+
+
+TOO_MUCH = {
+    "endless": Endless(b" " * 65_536),
+    "gzip bomb": Answer(200, gzip.compress(bytes(40_000_000)), {"Content-Encoding": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("fault", TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_an_answer_that_is_too_large_makes_stash_unavailable(
+    stash: StashSimulator, client: StashClient, fault: Any
+) -> None:
+    client.check()
+    stash.faults.add(fault)
+    with pytest.raises(StashUnavailable, match="too large"):
+        client.check()
+
+
+@pytest.mark.parametrize("fault", TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_a_cover_without_measure_counts_as_none(
+    stash: StashSimulator, client: StashClient, fault: Any
+) -> None:
+    """The scene's texts still go to Plex."""
+    scene = client.find_scene(stash.add_scene(cover=JPEG).id)
+    assert scene is not None
+    stash.faults.add(fault, method="GET")
+    assert client.fetch_cover(scene).picture is None
 
 
 SECRETFUL = {

@@ -31,6 +31,15 @@ def test_a_line_stays_one_line(text: str) -> None:
     assert len(stdout.getvalue().splitlines()) == 1
 
 
+def test_no_text_controls_the_terminal() -> None:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    console = Console(stdout, stderr)
+    console.print_lines("  a\x1b[31m\u202egpj.mp4")
+    console.notify("warning", "a\x1b[31m\nb")
+    assert stdout.getvalue() == "  a\\x1b[31m\\u202egpj.mp4\n"
+    assert stderr.getvalue() == "warning: a\\x1b[31m b\n"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_any_character_can_be_shown_on_a_terminal(encoding: str) -> None:
     raw = io.BytesIO()

@@ -57,6 +57,40 @@ def test_other_libraries_are_logged_from_level_warning(log_file: Path) -> None:
     assert "chatter" not in text
 
 
+NASTY = "a\x1b[2Jb\u202egpj.mp4\n2026-01-01 00:00:00,000 INFO    Worker started"
+
+
+def test_a_file_name_can_neither_control_a_terminal_nor_forge_a_line(log_file: Path) -> None:
+    logger = logging.getLogger("plexsync")
+    logger.info("no Plex item has the file %s", NASTY)
+    try:
+        raise ValueError(NASTY)
+    except ValueError:
+        logger.exception("A job failed")
+    lines = log_file.read_text(encoding="utf-8").splitlines()
+    assert "Worker started" in lines[0]
+    assert lines[0].isprintable()
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_text_of_megabytes_is_cut_before_it_is_logged(log_file: Path) -> None:
+    logger = logging.getLogger("plexsync")
+    logger.info("%s", "x" * 20_000_000)
+    try:
+        raise ValueError("y" * 20_000_000)
+    except ValueError:
+        logger.exception("A job failed")
+    assert len(log_file.read_bytes()) < 40_000
+
+
+def test_a_message_of_megabytes_is_cut_before_it_is_kept_for_stash(
+    tmp_path: Path, redactor: Redactor
+) -> None:
+    Reporter(str(tmp_path), redactor=redactor).notify_user("error", "x" * 20_000_000)
+    ((_, text),) = take_deferred_lines(str(tmp_path))
+    assert len(text) < 9_000
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs file modes of POSIX")
 def test_it_rotates_and_every_file_is_private(log_file: Path) -> None:
     previous = os.umask(0)
