@@ -28,8 +28,6 @@ class TextBook:
     """It was locked or preserved, and stayed; a save or a setting may replace it later."""
     disturbed: bool = False
     """A refresh, or removing and adding the item, changed it since the last check."""
-    hastened: bool = False
-    """The refresh came within a minute after PlexSync's write, before or at its read-back."""
     renewed: bool = False
     """The item was removed and added, and has not had Stash's value since."""
     unsure: bool = False
@@ -87,15 +85,45 @@ class ItemBook:
     texts: dict[str, TextBook] = field(default_factory=lambda: {name: TextBook() for name in TEXTS})
     lists: dict[str, ListBook] = field(default_factory=lambda: {kind: ListBook() for kind in LISTS})
     poster: PosterBook = field(default_factory=PosterBook)
-    wrote_at: float = 0.0
-    """When PlexSync last wrote to it."""
-    repairs: list[tuple[float, str]] = field(default_factory=list)
+    repairs: dict[str, list[float]] = field(default_factory=dict)
     """When PlexSync wrote a field again without a reason in Stash."""
+    repairs_since: dict[str, list[float]] = field(default_factory=dict)
+    """The same since the last save or change of a setting."""
 
     @property
     def met(self) -> bool:
         """Return whether PlexSync has synced the item."""
         return self.owner is not None
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Return whether a refresh changed something that is not as Stash says yet."""
+        return (
+            self.poster.disturbed
+            or any(text.disturbed for text in self.texts.values())
+            or any(book.disturbed for book in self.lists.values())
+        )
+
+    def repaired_by(self, write: Written) -> set[str]:
+        """Return the fields that a request wrote again without a reason in Stash."""
+        again = {
+            name
+            for name, text in self.texts.items()
+            if text.disturbed and write.before.texts[name] != write.after.texts[name]
+            if text.synced == write.after.texts[name]
+        }
+        for kind, book in self.lists.items():
+            added = _folded(write.after.lists[kind]) - _folded(write.before.lists[kind])
+            if added and added <= set(book.lost) and added <= (book.synced or set()):
+                again.add(kind)
+        changed = write.before.poster != write.after.poster
+        if changed and self.poster.disturbed and self.poster.synced == write.after.poster:
+            again.add("thumb")
+        return again
+
+    def repaired(self, name: str, at: float) -> None:
+        self.repairs.setdefault(name, []).append(at)
+        self.repairs_since.setdefault(name, []).append(at)
 
     def first_shown(self, shown: Snapshot) -> None:
         """Note what a new item shows."""
@@ -106,7 +134,8 @@ class ItemBook:
         """Take over what is known of the item that had the same file."""
         self.owner, self.former, self.again = old.owner, set(old.former), True
         self.perhaps_met = old.perhaps_met
-        self.repairs = list(old.repairs)
+        self.repairs = {name: list(times) for name, times in old.repairs.items()}
+        self.repairs_since = {name: list(times) for name, times in old.repairs_since.items()}
         for name, book in self.texts.items():
             before = old.texts[name]
             book.synced, book.wrote = before.synced, before.wrote
@@ -131,11 +160,9 @@ class ItemBook:
     ) -> None:
         """Note a change by a person or a refresh; the others are Stash's values."""
         person = change.by == "person"
-        hastened = change.at < self.wrote_at + 60
         for name, text in self.texts.items():
             if change.before.texts[name] != change.after.texts[name]:
                 text.disturbed = text.disturbed or not person
-                text.hastened = text.hastened or (hastened and not person)
                 if person:
                     text.by_person, text.stash_then = True, texts.get(name)
                 else:
@@ -164,11 +191,10 @@ class ItemBook:
 
     def written(self, write: Written) -> None:
         """Note what PlexSync wrote."""
-        self.wrote_at = write.at
         for name, text in self.texts.items():
             if write.before.texts[name] != write.after.texts[name]:
                 text.wrote, text.by_person = write.after.texts[name], False
-                text.kept = text.renewed = text.hastened = False
+                text.kept = text.renewed = False
         for kind, book in self.lists.items():
             before, after = _folded(write.before.lists[kind]), _folded(write.after.lists[kind])
             for name in after - before:

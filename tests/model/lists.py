@@ -122,7 +122,7 @@ class ListRules:
         if name in self.want:
             if self.meeting.preserve and self.now:
                 return Ruling(OPEN, rule)
-            return Ruling(WRITE, rule)
+            return Ruling(OPEN if self.perhaps_lost else WRITE, rule)
         unclear = self.unclear or self.meeting.book.perhaps_met
         if unclear or self.book.origin.get(name) == OURS:
             return Ruling(OPEN, rule)
@@ -136,9 +136,15 @@ class ListRules:
             return Ruling(OPEN, "renamed in Stash, and taken out in Plex under its former name")
         taken = name in self.book.taken_out or name in self.book.touched
         open_ = self.may_be_preserved and (taken or self.is_foreign)
-        again = self.book.renewed and not self.meeting.repair
-        rule = "added in Stash, then the item was added again" if again else "added in Stash"
-        return Ruling(OPEN if open_ else WRITE, rule)
+        return Ruling(OPEN if open_ or self.perhaps_lost else WRITE, "added in Stash")
+
+    @property
+    def perhaps_lost(self) -> bool:
+        """Return whether the list may have been written before the item was added again.
+
+        With `repair_drift` off it stays away then.
+        """
+        return self.book.unsure and self.book.renewed and not self.meeting.repair
 
     @property
     def is_foreign(self) -> bool:
@@ -167,19 +173,17 @@ class ListRules:
             return Ruling(WRITE, "added in Stash again")
         if name not in self.book.lost:
             return Ruling(OPEN, "a wanted name that was never there")
-        if not self.meeting.repair:
-            open_ = self.book.renewed or self.meeting.world.round.swept
-            verdict = OPEN if open_ or self.synced != self.want else KEEP
-            return Ruling(verdict, "repair_drift is off")
-        if self.book.lost[name] == MIXED:
-            return Ruling(OPEN, "a refresh took it out, then a person changed the list")
-        if self.meeting.repairs_left <= 0 or self.book.unsure:
-            return Ruling(OPEN, "a refresh: three times within a week at most")
         if self.meeting.preserve and (self.book.renewed or self.book.lost[name] != OURS):
             return Ruling(OPEN, "preserve_plex_edits: what PlexSync had not added")
-        if self.book.renewed and any(one == PERSON for one in self.book.origin.values()):
+        if self.book.lost[name] == MIXED:
+            return Ruling(OPEN, "a refresh took it out, then a person changed the list")
+        if self.book.unsure or (self.synced != self.want and not self.meeting.repair):
+            return Ruling(OPEN, "a refresh, perhaps before it was synced")
+        ruling = self.meeting.after_a_refresh(self.kind)
+        persons = any(one in (PERSON, MIXED) for one in self.book.origin.values())
+        if self.book.renewed and persons and ruling.verdict is WRITE:
             return Ruling(WRITE, "the item was added again, then changed by a person")
-        return Ruling(WRITE, f"a refresh took it out{self.meeting.repaired_before}")
+        return ruling
 
     def added_in_plex(self, name: str) -> Ruling | None:
         if name in self.want:

@@ -9,13 +9,22 @@ from dataclasses import dataclass, field
 from tests.model.books import OURS, ItemBook, ListBook, PosterBook, TextBook
 from tests.model.lists import ListRules
 from tests.model.posters import PosterRules
-from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling, Verdict, Want, want_of
+from tests.model.rulings import (
+    KEEP,
+    OPEN,
+    WRITE,
+    Meeting,
+    Ruling,
+    Verdict,
+    Want,
+    next_repair,
+    want_of,
+)
 from tests.model.texts import TextRules
 from tests.model.which import Finder
 from tests.model.world import (
     LISTS,
     TEXTS,
-    WEEK,
     CollectionRename,
     Snapshot,
     Touched,
@@ -24,8 +33,8 @@ from tests.model.world import (
     fold,
 )
 
-REPAIRS = 3
-"""How often a field may be written again within a week without a reason in Stash."""
+SLACK = 60.0
+"""Seconds between a decision and a write."""
 
 
 class BrokenRule(Exception):
@@ -159,10 +168,8 @@ class Oracle:
     def _meeting(self, key: int, scene_id: int, now: Snapshot) -> Meeting:
         scene = self.world.stash.scene(scene_id)
         book = self.books[key]
-        week = [name for at, name in book.repairs if at > self.world.clock.now - WEEK]
-        left = REPAIRS - max(Counter(week).values(), default=0)
         last_in = self._last_in(key)
-        return Meeting(self.world, scene, want_of(self.world, scene), now, book, left, last_in)
+        return Meeting(self.world, scene, want_of(self.world, scene), now, book, last_in)
 
     def _last_in(self, key: int) -> dict[str, Verdict]:
         """Return the protected collections whose last item this is (KEEP) or may be (OPEN)."""
@@ -340,18 +347,15 @@ class Oracle:
         raise BrokenRule("not_twice", f"item {write.rating_key}: {sorted(write.names)} again")
 
     def repairs(self, before: Before, write: Written, verdicts: list[Verdicts]) -> None:
-        """What a refresh overwrote is written again three times within a week at most."""
+        """What a refresh overwrote is written again at once, after a day, after a week."""
         book = self.books[write.rating_key]
-        for name, text in book.texts.items():
-            changed = write.before.texts[name] != write.after.texts[name]
-            again = text.disturbed and text.synced == write.after.texts[name]
-            if not changed or not again or self.world.round.resynced:
-                continue
-            book.repairs.append((write.at, name))
-            recent = [at for at, one in book.repairs if one == name and at > write.at - WEEK]
-            if len(recent) > REPAIRS:
+        unclear = any(one.meeting.changed for one in verdicts) or self.world.round.swept
+        for name in sorted(book.repaired_by(write)):
+            due = 0.0 if unclear else next_repair(book.repairs_since.get(name, []))
+            book.repaired(name, write.at)
+            if due is None or write.at < due - SLACK:
                 raise BrokenRule(
-                    "repairs", f"item {write.rating_key}: {name} {len(recent)} times in a week"
+                    "repairs", f"item {write.rating_key}: {name} again at {book.repairs[name]}"
                 )
 
     # --- collections
@@ -464,7 +468,7 @@ class Oracle:
         """
         writes = self.world.writes[self._read :]
         self._read = len(self.world.writes)
-        limited = {key for key, book in self.books.items() if len(book.repairs) >= REPAIRS}
+        limited = {key for key, book in self.books.items() if book.is_disturbed}
         for write in writes:
             if write.rating_key not in limited and not turned and "quiet" not in self.off:
                 raise BrokenRule(
@@ -475,6 +479,11 @@ class Oracle:
     # --- the books after a run
 
     def _enter(self, before: Before, checked: bool, only: frozenset[int] | None) -> None:
+        saved = self.world.round.changed
+        for book in self.books.values():
+            if book.owner in saved or self.world.round.turned or self.world.round.swept:
+                book.repairs_since.clear()
+        self.world.round.pending.clear()
         for key, all_verdicts in before.verdicts.items():
             scene_id = before.must.get(key)
             sure = checked and scene_id is not None and (only is None or scene_id in only)
@@ -509,7 +518,7 @@ class Oracle:
         meeting, ruling = verdicts.meeting, verdicts.texts[name]
         right = shown in TextRules(meeting, name).right
         if right:
-            text.disturbed = text.renewed = text.hastened = False
+            text.disturbed = text.renewed = False
         else:
             preserved = ruling.rule == "preserve_plex_edits"
             perhaps = text.renewed and text.by_person
@@ -518,8 +527,6 @@ class Oracle:
                 text.stash_then = meeting.want.texts[name]
         if self.world.switch(name):
             text.synced = meeting.want.texts[name]
-            if ruling.verdict is not OPEN and meeting.repair:
-                text.disturbed = False
         elif new:
             text.synced = None
 

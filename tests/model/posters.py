@@ -108,9 +108,9 @@ class PosterRules:
     def changed_by_a_refresh(self) -> Ruling | None:
         if not self.book.disturbed:
             return None
-        if not self.meeting.repair:
-            open_ = self.book.renewed or self.meeting.world.round.swept
-            return Ruling(OPEN if open_ else KEEP, "repair_drift is off")
-        if self.book.unsure or self.meeting.repairs_left <= 0:
-            return Ruling(OPEN, "a refresh: three times within a week at most")
-        return Ruling(WRITE, f"a refresh took the cover{self.meeting.repaired_before}")
+        if self.book.unsure:
+            return Ruling(OPEN, "a refresh, perhaps before it was synced")
+        ruling = self.meeting.after_a_refresh("thumb")
+        if ruling.verdict is WRITE and not self.meeting.repair:
+            return Ruling(WRITE, "repair_drift is off: a save brings the cover back")
+        return ruling

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.model.books import ItemBook, Names
 from tests.model.which import stems
-from tests.model.world import LISTS, Snapshot, World, fold
+from tests.model.world import DAY, LISTS, WEEK, Snapshot, World, fold
 from tests.simulators.stash import Scene
 
 
@@ -59,16 +59,28 @@ class Meeting:
     want: Want
     now: Snapshot
     book: ItemBook
-    repairs_left: int
-    """How often a field may still be written again this week, the smallest number of all."""
     last_in: dict[str, Verdict] = field(default_factory=dict)
     """Folded names of protected collections whose last item this is or may be."""
 
-    @property
-    def repaired_before(self) -> str:
-        """Return an addition to a rule's name for an item that was repaired twice before."""
-        times = {at for at, _ in self.book.repairs}
-        return ", after two repairs" if len(times) >= 2 else ""
+    def after_a_refresh(self, name: str) -> Ruling:
+        """Return the verdict for a field that a refresh, or adding the item again, changed.
+
+        At once, then not before a day, then not before a week has passed, then no more; and
+        whenever the scene is saved. With `repair_drift` off: only then.
+        """
+        rule = "a refresh changed it"
+        if self.scene.id in self.world.round.pending:
+            return Ruling(WRITE, f"{rule}, and the scene was saved")
+        if self.changed or self.world.round.swept or self.world.round.turned:
+            return Ruling(OPEN, rule)
+        if not self.repair:
+            return Ruling(KEEP, f"{rule}: repair_drift is off")
+        now = self.world.clock.now
+        verdicts = {
+            repair(times.get(name, []), now)
+            for times in (self.book.repairs, self.book.repairs_since)
+        }
+        return Ruling(verdicts.pop() if len(verdicts) == 1 else OPEN, rule)
 
     @property
     def known(self) -> bool:
@@ -99,6 +111,23 @@ class Meeting:
     @property
     def repair(self) -> bool:
         return bool(self.world.settings["repair_drift"])
+
+
+def next_repair(times: list[float]) -> float | None:
+    """Return when a field may be written again after these repairs; None: no more."""
+    if not times:
+        return 0.0
+    if len(times) > 2:
+        return None
+    return times[-1] + (DAY, WEEK)[len(times) - 1]
+
+
+def repair(times: list[float], now: float) -> Verdict:
+    """Return whether a field must be written again in a run that begins now."""
+    due = next_repair(times)
+    if due is None:
+        return KEEP
+    return WRITE if due <= now else OPEN
 
 
 def want_of(world: World, scene: Scene) -> Want:

@@ -117,7 +117,7 @@ class TextRules:
             return Ruling(OPEN, rule)
         if self.is_ours:
             return Ruling(WRITE, rule)
-        if self.name not in self.meeting.now.locked or self.name == "userRating":
+        if self.name not in self.meeting.now.locked or self.name == "userRating" or not self.now:
             return Ruling(WRITE, rule)
         unclear = self.book.unsure or self.meeting.book.perhaps_met or self.meeting.known
         if unclear or self.name not in _KEPT_WHEN_LOCKED:
@@ -127,8 +127,7 @@ class TextRules:
         if self.meeting.saved and not self.meeting.world.round.swept:
             return Ruling(WRITE, "first meeting: saving replaces a locked value")
         if self.meeting.world.round.swept and not self.meeting.saved:
-            what = "a locked value" if self.now else "a locked empty value"
-            return Ruling(KEEP, f"first meeting: Sync all scenes keeps {what}")
+            return Ruling(KEEP, "first meeting: Sync all scenes keeps a locked value")
         return Ruling(OPEN, rule)
 
     def changed_in_stash(self) -> Ruling | None:
@@ -160,13 +159,9 @@ class TextRules:
     def changed_by_a_refresh(self) -> Ruling | None:
         if not self.book.disturbed:
             return None
-        if not self.meeting.repair:
-            open_ = self.book.renewed or self.meeting.world.round.swept
-            return Ruling(OPEN if open_ else KEEP, "repair_drift is off")
-        if self.book.unsure or self.meeting.repairs_left <= 0:
-            return Ruling(OPEN, "a refresh: three times within a week at most")
-        if self.name == "userRating":
+        if self.book.unsure:
+            return Ruling(OPEN, "a refresh, perhaps before it was synced")
+        ruling = self.meeting.after_a_refresh(self.name)
+        if self.name == "userRating" and ruling.verdict is WRITE:
             return Ruling(WRITE, "the rating of an item that was added again")
-        if self.book.hastened:
-            return Ruling(WRITE, "a refresh changed it within a minute after a write")
-        return Ruling(WRITE, f"a refresh changed it{self.meeting.repaired_before}")
+        return ruling

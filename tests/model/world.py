@@ -102,7 +102,6 @@ class Touched:
     """`person`, `refresh` or `new`: the item was added."""
     before: Snapshot
     after: Snapshot
-    at: float
 
 
 @dataclass
@@ -141,6 +140,8 @@ class Round:
     """Scenes that were saved, or changed without a hook."""
     waiting: set[int] = field(default_factory=set)
     """Scenes of which a hook told since the last run, and whose every change it told."""
+    pending: set[int] = field(default_factory=set)
+    """Scenes of which a hook told since the last run."""
     swept: bool = False
     """Whether *Sync all scenes* ran."""
     resynced: set[int] = field(default_factory=set)
@@ -245,6 +246,7 @@ class World:
         if told:
             self.round.told.add(scene.id)
             self.round.waiting.add(scene.id)
+            self.round.pending.add(scene.id)
             self.harness.edit(scene, **fields)
         else:
             self.round.waiting.discard(scene.id)
@@ -310,7 +312,7 @@ class World:
         self.round.resynced.clear()
         change()
         self.look(ours=False)
-        self.note(Touched(item.rating_key, who, before, Snapshot.of(item), self.clock.now))
+        self.note(Touched(item.rating_key, who, before, Snapshot.of(item)))
 
     def person_sets(self, item: PlexItem, name: str, value: str) -> None:
         self.by("person", item, lambda: self.plex.person_sets(item.rating_key, name, value))
@@ -335,7 +337,7 @@ class World:
         if self.installed:
             self.late_items.add(item.rating_key)
         shown = Snapshot.of(item)
-        self.note(Touched(item.rating_key, "new", shown, shown, self.clock.now))
+        self.note(Touched(item.rating_key, "new", shown, shown))
 
     # --- time and faults
 
