@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SCRIPT = os.path.abspath(__file__)
 HERE = os.path.dirname(SCRIPT)
 OLDEST_PYTHON = (3, 10)
+#: The oldest one that can run a hook, so that an edit is queued before the error is shown.
+OLDEST_FOR_HOOKS = (3, 8)
 #: The task *Install dependencies* puts the packages here.
 DEPENDENCIES = os.path.join(HERE, "dependencies")
 #: Start of this process on the clock of `time.perf_counter`.
@@ -115,12 +117,23 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     if os.path.isdir(DEPENDENCIES) and DEPENDENCIES not in sys.path:
         sys.path.insert(1, DEPENDENCIES)
     if arguments or sys.stdin is None or sys.stdin.isatty():
+        if sys.version_info < OLDEST_PYTHON:
+            sys.stderr.write(explain_python() + "\n")
+            return 1
         from tasks.cli import run_command
 
         return run_command(arguments, sys.modules[__name__])
     from hooks.plugin import run_plugin
 
     return run_plugin(sys.modules[__name__], _run_task)
+
+
+def explain_python() -> str:
+    """Return in one line that this Python is too old, and what to do."""
+    return (
+        "PlexSync needs Python 3.10 or newer, and this is %s: set it in Settings > System > Python"
+        " path" % sys.version.split()[0]
+    )
 
 
 def _run_task(input_data: "dict[str, Any]") -> int:
@@ -158,14 +171,9 @@ if __name__ == "__main__":
     # First of all: Stash may run with umask 0, as in a container. Whatever this process or a child
     # of it creates, Python's caches included, is writable by nobody else.
     os.umask(0o077)
-    if sys.version_info < OLDEST_PYTHON:
-        sys.stderr.write(
-            "\x01e\x02PlexSync needs Python 3.10 or newer; this is %s\n" % sys.version.split()[0]
-        )
-        sys.stdout.write(
-            '{"error": "PlexSync needs Python 3.10 or newer: '
-            'set it in Settings > System > Python path"}\n'
-        )
+    if sys.version_info < OLDEST_FOR_HOOKS:
+        sys.stderr.write("\x01e\x02%s\n" % explain_python())
+        sys.stdout.write('{"error": "%s"}\n' % explain_python())
         sys.exit(1)
     # Register under its real name so that a later import reuses this module.
     sys.modules.setdefault("PlexSync", sys.modules["__main__"])

@@ -10,6 +10,11 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+
+class NoLocks(OSError):
+    """Report that the file system has no file locks."""
+
+
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK)
 
 
@@ -20,7 +25,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
         shared: any number of processes may hold the lock shared (on Windows only one).
 
     Raises:
-        OSError: the file system has no locks.
+        NoLocks: the file system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -30,5 +35,5 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     except OSError as error:
         if error.errno in _HELD:
             return False
-        raise
+        raise NoLocks(error.errno, error.strerror) from error
     return True

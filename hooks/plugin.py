@@ -8,17 +8,19 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from importlib.machinery import PathFinder
 
 from common.files import ForeignOwner
 from common.hook_times import record_hook_time
+from common.locks import NoLocks
 from hooks.events import EventError
 from stash.connection import StashConnection, save_connection
 from stash.deferred_log import take_deferred_lines
 from stash.log import log
 from stash.plugin_input import InputError, read_input, write_response
 from stash.settings import carried_settings
-from worker.process import SILENT, ensure_worker
+from worker.process import SILENT, ensure_worker, is_unfinished, mark_unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
     if "hookContext" in arguments:
         return _run_hook(entry, input_data, arguments["hookContext"])
     if "mode" in arguments:
+        if sys.version_info < entry.OLDEST_PYTHON:
+            return _fail(entry.explain_python())
         missing = missing_packages() if arguments["mode"] != INSTALL else []
         if missing:
             return _fail(how_to_install(entry, missing))
@@ -61,6 +65,14 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
 def missing_packages() -> list[str]:
     """Return the required packages that are not installed, without importing any."""
     return [name for name in _REQUIRED if PathFinder.find_spec(name) is None]
+
+
+def why_not_to_work(entry: ModuleType) -> str | None:
+    """Return in one line why this Python can't run tasks and the worker, or None."""
+    if sys.version_info < entry.OLDEST_PYTHON:
+        return str(entry.explain_python())
+    missing = missing_packages()
+    return how_to_install(entry, missing) if missing else None
 
 
 def how_to_install(entry: ModuleType, missing: list[str]) -> str:
@@ -93,35 +105,39 @@ def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) 
         return _fail(
             f"this edit could not be queued: {type(error).__name__}: {error}. Please report this"
         )
-    if not response["queued"]:
-        write_response(output=response)
-        return 0
-    return _after_queueing(entry, input_data, response)
+    if response["queued"]:
+        return _after_queueing(entry, input_data, response)
+    if is_unfinished(entry.current_session().data_dir) and not why_not_to_work(entry):
+        _wake(entry, input_data, "edits wait")
+    write_response(output=response)
+    return 0
 
 
 def _after_queueing(entry: ModuleType, input_data: dict[str, Any], response: dict[str, Any]) -> int:
     """Start the worker for a queued edit. A failure here is reported; the edit stays queued."""
     session = entry.current_session()
     data_dir = session.data_dir
+    with suppress(OSError):  # without the mark, only the next save starts a worker
+        mark_unfinished(data_dir)
     log("debug", " ".join(f"{key}={value}" for key, value in response.items()))
-    if session.quarantined:
-        log(
-            "error",
-            "The queue's database was damaged."
-            f" It was renamed to {session.quarantined}, and a new one was created",
-        )
-    missing = missing_packages()
-    if missing:
-        return _fail(f"the edit is queued, but {how_to_install(entry, missing)}")
-    try:
-        wake_worker(data_dir, entry, input_data, session.settings)
-    except OSError as error:
-        log("warning", f"the edit is queued, but no worker could be started: {explain(error)}")
+    problem = why_not_to_work(entry)
+    if problem:
+        return _fail(f"the edit is queued, but {problem}")
+    _wake(entry, input_data, "the edit is queued")
     for level, text in take_deferred_lines(data_dir):
         log(level, text)
     record_hook_time(data_dir, time.perf_counter() - entry.STARTED)
     write_response(output=response)
     return 0
+
+
+def _wake(entry: ModuleType, input_data: dict[str, Any], what: str) -> None:
+    """Start a worker; report a failure, which costs no edit."""
+    session = entry.current_session()
+    try:
+        wake_worker(session.data_dir, entry, input_data, session.settings)
+    except OSError as error:
+        log("warning", f"{what}, but no worker could be started: {explain(error)}")
 
 
 def wake_worker(
@@ -148,12 +164,14 @@ def wake_worker(
 def explain(error: Exception) -> str:
     """Describe an error of the data directory and what to do about it."""
     text = str(error)
+    if isinstance(error, NoLocks):
+        return f"{text}."
     if "disk is full" in text or getattr(error, "errno", None) == 28:
         return f"the disk is full ({text}). Free some space."
     if "not a database" in text or "malformed" in text:
         return (
-            f"the queue's database is damaged and could not be renamed ({text})."
-            " Rename the folder it is in."
+            f"a database of PlexSync is damaged ({text})."
+            " The worker sets it aside: save any scene, then try again."
         )
     if isinstance(error, ForeignOwner):
         return (

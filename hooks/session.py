@@ -72,11 +72,6 @@ class HookSession:
             self._inbox = Inbox(self.data_dir)
         return self._inbox.put(job)
 
-    @property
-    def quarantined(self) -> str | None:
-        """Return the new name of a damaged queue database, or None."""
-        return self._inbox.quarantined if self._inbox else None
-
     def close(self) -> None:
         """Close the inbox."""
         if self._inbox is not None:

@@ -16,8 +16,13 @@ from common.redaction import cleaned
 from common.sqlite import connect, shrink, write
 from common.texts import cut
 from queue.models import SyncJob
+from queue.recovery import mark_salvaged, readable_rows, to_salvage
 
 DATABASE = "dlq.db"
+_SALVAGED = (
+    *("scene_id", "job", "error_type", "error_message", "stack_trace", "details", "retry_count"),
+    *("failed_at", "job_key", "enqueued_at"),
+)
 _DAY = 86_400.0
 _MAX_ID = 2**62
 _VERSION = 1
@@ -72,6 +77,23 @@ class DeadLetterQueue:
         """Close the database."""
         with self._lock:
             self._connection.close()
+
+    def salvage(self) -> int:
+        """Copy the readable dead letters of quarantined databases; return their number.
+
+        Only the holder of the worker lock may call this.
+        """
+        salvaged = 0
+        for path in to_salvage(self.db_path):
+            with self._lock, write(self._connection) as connection:
+                for row in readable_rows(path, "dead_letters", ", ".join(_SALVAGED), "id"):
+                    salvaged += connection.execute(
+                        f"INSERT OR IGNORE INTO dead_letters ({', '.join(_SALVAGED)})"
+                        f" VALUES ({', '.join('?' * len(_SALVAGED))})",
+                        row,
+                    ).rowcount
+            mark_salvaged(path)
+        return salvaged
 
     def add(self, job: SyncJob, error: BaseException, retry_count: int) -> int:
         """Store a failed job durably; return the dead letter's id.

@@ -1,41 +1,42 @@
-"""Put jobs into the queue from a hook. Any number of processes may do so at once."""
+"""Put jobs into the queue from a hook. Any number of processes may do so at once.
+
+A save in Stash waits for the hook, so the hook never repairs the database and never waits for it.
+Whatever is wrong with it, the job goes to the spool.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from _thread import allocate_lock, start_new_thread  # importing threading takes milliseconds
 
 import queue.table as table
 from common.files import make_private_dir
 from common.sqlite import BUSY_TIMEOUT, connect
-from queue.recovery import is_busy, is_damage, quarantine_database, wait_for_recovery
+from queue.recovery import identity, is_being_renamed, wait_for_recovery
 from queue.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
     from queue.models import SyncJob
-
-    T = TypeVar("T")
 
 QUEUE_DIR = "queue"
 DATABASE = "data.db"
-#: Seconds that a hook, and so a save in Stash, may wait for a database lock.
-_LOCK_TIMEOUT = 0.05
+#: Seconds that a hook, and so a save in Stash, may wait for the database.
+_PATIENCE = 0.05
+#: Size in bytes of a write-ahead log that a hook leaves to the worker. The first process to open
+#: the database after a crash reads all of the log.
+_LARGEST_LOG = 4_194_304
 
 
 class Inbox:
     """Write jobs to persist-queue's table without importing persist-queue, which is slow."""
 
-    def __init__(self, data_dir: str, *, lock_timeout: float = _LOCK_TIMEOUT) -> None:
-        """Use `<data_dir>/queue/data.db`; the first `put` opens it.
-
-        A missing database is created, a damaged one is replaced.
+    def __init__(self, data_dir: str, *, lock_timeout: float = _PATIENCE) -> None:
+        """Use `<data_dir>/queue/data.db`; the first `put` opens it, and creates a missing one.
 
         Args:
-            lock_timeout: seconds to wait for a lock that another process holds.
+            lock_timeout: seconds to wait for the database.
 
         Raises:
             OSError: the folder can't be created.
@@ -43,27 +44,23 @@ class Inbox:
         self._folder = os.path.join(data_dir, QUEUE_DIR)
         make_private_dir(self._folder)
         self._file = os.path.join(self._folder, DATABASE)
-        self._lock_timeout = lock_timeout
-        #: new name of a damaged database that was replaced, or None
-        self.quarantined: str | None = None
+        self._patience = lock_timeout
         self._connection: sqlite3.Connection | None = None
+        self._identity: object = None
 
     def put(self, job: SyncJob) -> int | None:
         """Add `job`, or merge it into the waiting job of its key; it is on disk on return.
 
         Returns:
-            The row id, or None if the database is locked and the job was spooled.
+            The row id, or None if the job was spooled.
 
         Raises:
-            sqlite3.Error, OSError: the job could not be written.
+            OSError: the job could not be written.
         """
-        try:
-            return self._run(lambda connection: table.put(connection, job))
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-        spool(self._folder, job)
-        return None
+        row_id = self._try(job) if self._is_quick() else None
+        if row_id is None:
+            spool(self._folder, job)
+        return row_id
 
     def close(self) -> None:
         """Close the database."""
@@ -71,28 +68,64 @@ class Inbox:
             self._connection.close()
             self._connection = None
 
-    def _run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """Run an operation; quarantine a damaged database and retry on a new one."""
-        for attempts_left in (2, 1, 0):
+    def _is_quick(self) -> bool:
+        """Return whether the database needs neither repair nor recovery."""
+        try:
+            log_size = os.stat(f"{self._file}-wal").st_size
+        except OSError:
+            log_size = 0
+        return log_size <= _LARGEST_LOG and not is_being_renamed(self._file)
+
+    def _try(self, job: SyncJob) -> int | None:
+        """Put a job; return None if that fails or takes too long.
+
+        SQLite can wait for long without a limit of ours, so this waits for another thread. If that
+        one succeeds later, the job is put twice, and the second one is merged.
+        """
+        results: list[int] = []
+        done = allocate_lock()
+        done.acquire()
+
+        def work() -> None:
             try:
-                if self._connection is None:
-                    self._connection = open_queue_database(self._file, timeout=self._lock_timeout)
-                return operation(self._connection)
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error) or not attempts_left:
-                    raise
-                self.close()
-                self.quarantined = quarantine_database(self._file) or self.quarantined
-        raise AssertionError("unreachable")
+                results.append(self._put(job))
+            except (sqlite3.Error, OSError, ValueError, TypeError):
+                pass  # the spool takes it, or says why it can't
+            finally:
+                done.release()
+
+        start_new_thread(work, ())
+        if not done.acquire(timeout=self._patience):
+            self._connection = None  # it belongs to the other thread now
+            return None
+        return results[0] if results else None
+
+    def _put(self, job: SyncJob) -> int:
+        if self._connection is None:
+            before = identity(self._file)
+            self._connection = open_queue_database(
+                self._file, timeout=self._patience, any_thread=True
+            )
+            self._identity = before or identity(self._file)
+        row_id = table.put(self._connection, job)
+        if identity(self._file) != self._identity:
+            raise OSError("the database was replaced meanwhile")
+        return row_id
 
 
 def open_queue_database(
-    file: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False
+    file: str, *, timeout: float = BUSY_TIMEOUT, any_thread: bool = False, repair: bool = False
 ) -> sqlite3.Connection:
-    """Open a queue's database and create missing tables; see `common.sqlite.connect`."""
+    """Open a queue's database and create missing tables; see `common.sqlite.connect`.
+
+    Args:
+        repair: move rows that can't be read out of the way; see `table.quarantine_rows`.
+    """
     wait_for_recovery(file, timeout)
     connection = connect(file, timeout=timeout, any_thread=any_thread)
     try:
+        if repair:
+            table.quarantine_rows(connection)
         table.install(connection)
     except BaseException:
         connection.close()

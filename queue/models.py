@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         # Due time in epoch seconds. Absent: due now, before all jobs that have one.
         next_retry_at: float
         last_error_type: str
+        deaths: int  # times in a row that the worker's process died with this job in hand
         pqid: int  # row id, never stored: persist-queue uses the same key
 
 else:  # importing typing would cost the hook milliseconds
@@ -42,7 +43,19 @@ RETRY = "retry"
 _UNASKED = frozenset((CREATED, BULK, PASS, RETRY))
 #: The `update_type` of a scene's job; others name what was renamed.
 METADATA = "metadata"
-RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type")
+DEATHS = "deaths"
+RETRY_FIELDS = ("retry_count", "attempts", "next_retry_at", "last_error_type", DEATHS)
+#: Deaths after which a job is tried alone and after all others, and after which it has failed.
+SUSPECT_AFTER, FATAL_AFTER = 2, 3
+_NUMBER = (int, float)
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "scene_id": int, "update_type": str, "data": dict, "enqueued_at": _NUMBER, "job_key": str
+}  # fmt: skip
+_OPTIONAL: dict[str, type | tuple[type, ...]] = {
+    "retry_count": int, "attempts": int, "next_retry_at": _NUMBER, "last_error_type": str,
+    DEATHS: int,
+}  # fmt: skip
+_LARGEST = 2**63
 
 
 def create_sync_job(
@@ -60,6 +73,21 @@ def create_sync_job(
         "enqueued_at": time.time() if now is None else now,
         "job_key": f"scene_{int(scene_id)}",
     }
+
+
+def defect(job: object) -> str | None:
+    """Return why something that was read from disk is not a job; None: it is one."""
+    if not isinstance(job, dict):
+        return f"it is a {type(job).__name__}"
+    for name, kind in {**_REQUIRED, **_OPTIONAL}.items():
+        value = job.get(name)
+        if value is None and (name not in _REQUIRED):
+            continue
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"its {name} is missing or wrong"
+    if not (0 <= job["scene_id"] < _LARGEST and job["job_key"].isascii()):
+        return "its scene is wrong"
+    return None
 
 
 def create_bulk_job(

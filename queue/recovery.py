@@ -1,12 +1,11 @@
-"""Quarantine a damaged queue database and salvage its readable jobs. Loaded by the hook.
+"""Quarantine a damaged database, and read what is readable in it. Loaded by the hook.
 
-A hook only renames the damaged files, because it must be fast, and a new database is created. The
-worker later copies the readable jobs from the quarantined files. Nothing is deleted.
+Only the holder of the worker lock renames a database and salvages jobs from it. A hook only looks
+whether that is going on. Nothing is deleted.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -17,13 +16,12 @@ from common.files import open_private, quarantine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from queue.models import SyncJob
+    from typing import Any
 
 _BROKEN = ".broken-"
 _SALVAGED = ".carried"
 _SIDE_FILES = ("-wal", "-shm")
-#: Suffix of the guard file that one process holds while it renames a damaged database.
+#: Suffix of the guard file that is there while a damaged database is renamed.
 _GUARD = ".rescue"
 #: Age in seconds from which a guard file is stale: its process was killed.
 _STALE_GUARD = 10.0
@@ -35,11 +33,6 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and (
         "malformed" in text or "not a database" in text
     )
-
-
-def is_busy(error: sqlite3.OperationalError) -> bool:
-    """Tell whether an error means that another process holds the database locked."""
-    return "locked" in str(error) or "busy" in str(error)
 
 
 def identity(database: str) -> object:
@@ -60,37 +53,37 @@ def check_database(database: str, *, thorough: bool = False) -> str | None:
     Returns:
         The new name of the damaged database; None if it is intact or missing.
     """
-    return (
-        quarantine_database(database, thorough=thorough)
-        if os.path.exists(database) and _is_damaged(database, thorough)
-        else None
-    )
+    if os.path.exists(database) and _is_damaged(database, thorough):
+        return quarantine_database(database)
+    _remove_guard(database)  # its process was killed
+    return None
 
 
-def quarantine_database(database: str, *, thorough: bool = False) -> str | None:
+def quarantine_database(database: str) -> str:
     """Rename a damaged database and its WAL files; return its new name.
-
-    If several processes find the damage at once, one renames the files; the others wait for it.
-
-    Returns:
-        None if another process renamed the database or if it is intact: just open it again.
 
     Raises:
         OSError: the files can't be renamed.
     """
     guard = database + _GUARD
+    os.close(open_private(guard, os.O_WRONLY | os.O_CREAT))
+    os.utime(guard)
     try:
-        os.close(open_private(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        wait_for_recovery(database)
-        return None
-    try:
-        return _rename(database) if _is_damaged(database, thorough) else None
+        return _rename(database)
     finally:
         os.unlink(guard)
 
 
-def wait_for_recovery(database: str, timeout: float = 2 * _STALE_GUARD) -> None:
+def is_being_renamed(database: str) -> bool:
+    """Tell whether the database must not be opened, as it is just being renamed."""
+    try:
+        age = time.time() - os.stat(database + _GUARD).st_mtime
+    except FileNotFoundError:
+        return False
+    return age < _STALE_GUARD
+
+
+def wait_for_recovery(database: str, timeout: float) -> None:
     """Wait while another process renames the database.
 
     Opening the database in between would create a new WAL file for the old database.
@@ -98,18 +91,8 @@ def wait_for_recovery(database: str, timeout: float = 2 * _STALE_GUARD) -> None:
     Raises:
         sqlite3.OperationalError: `timeout` seconds have passed.
     """
-    guard = database + _GUARD
     deadline = time.monotonic() + timeout
-    while True:
-        try:
-            age = time.time() - os.stat(guard).st_mtime
-        except FileNotFoundError:
-            return
-        if age > _STALE_GUARD:
-            try:
-                os.unlink(guard)
-            except FileNotFoundError:
-                return
+    while is_being_renamed(database):
         if time.monotonic() >= deadline:
             raise sqlite3.OperationalError(
                 "database is locked: it was damaged and is being renamed"
@@ -119,52 +102,71 @@ def wait_for_recovery(database: str, timeout: float = 2 * _STALE_GUARD) -> None:
 
 def _rename(database: str) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for side in _SIDE_FILES:  # first: a new database must not use the old WAL file
+    _rename_side_files(database, stamp)  # first: a new database must not use the old WAL file
+    target = quarantine(database, stamp)
+    _rename_side_files(database, stamp)  # of a process that was about to open the database
+    return target
+
+
+def _rename_side_files(database: str, stamp: str) -> None:
+    for side in _SIDE_FILES:
         if os.path.exists(database + side):
             os.replace(database + side, f"{database}{_BROKEN}{stamp}{side}")
-    return quarantine(database, stamp)
+
+
+def _remove_guard(database: str) -> None:
+    try:
+        os.unlink(database + _GUARD)
+    except FileNotFoundError:
+        return
 
 
 def salvage(database: str, connection: sqlite3.Connection) -> int:
     """Copy the readable jobs of quarantined databases into the queue; return their number.
 
-    Only the holder of the worker lock may call this.
+    A job that can't be read goes to the table of quarantined rows. Only the holder of the worker
+    lock may call this.
 
     Args:
         connection: connection to the new database.
     """
-    folder, name = os.path.split(database)
     salvaged = 0
-    for entry in sorted(os.listdir(folder)):
-        if entry.startswith(name + _BROKEN) and not entry.endswith((*_SIDE_FILES, _SALVAGED)):
-            path = os.path.join(folder, entry)
-            for job in _readable_jobs(path):
-                if (
-                    isinstance(job, dict)
-                    and job.get("job_key")
-                    and isinstance(job.get("scene_id"), int)
-                ):
-                    table.put(connection, job, older=True)
-                    salvaged += 1
-            os.replace(path, path + _SALVAGED)
+    for path in to_salvage(database):
+        for data, status in readable_rows(path, "ack_queue_default", "data, status", "_id"):
+            if status in (table.DONE, table.FAILED):
+                continue
+            job, why = table.parse_job(data)
+            if job is None:
+                table.quarantine(connection, data, why)
+            else:
+                table.put(connection, job, older=True)
+                salvaged += 1
+        mark_salvaged(path)
     return salvaged
 
 
-def _is_damaged(database: str, thorough: bool) -> bool:
-    """Check the database itself: another process may have replaced it already."""
-    try:
-        connection = sqlite3.connect(database, timeout=1)
-        try:
-            check = "integrity_check" if thorough else "quick_check"
-            return bool(connection.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok")
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        return is_damage(error)
+def to_salvage(database: str) -> list[str]:
+    """Return the quarantined files of a database from which nothing was salvaged yet."""
+    folder, name = os.path.split(database)
+    return [
+        os.path.join(folder, entry)
+        for entry in sorted(os.listdir(folder))
+        if entry.startswith(name + _BROKEN) and not entry.endswith((*_SIDE_FILES, _SALVAGED))
+    ]
 
 
-def _readable_jobs(database: str) -> Iterator[SyncJob]:
-    """Yield the unfinished jobs: forwards up to the damage, then backwards up to it."""
+def mark_salvaged(path: str) -> None:
+    """Note that everything readable was salvaged from a quarantined file."""
+    os.replace(path, path + _SALVAGED)
+
+
+def readable_rows(database: str, name: str, columns: str, key: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the readable rows of a damaged table: forwards up to the damage, then backwards.
+
+    Args:
+        columns: of the rows, separated by commas.
+        key: the column that is the row id.
+    """
     import pathlib  # here, so that the hook does not load it
 
     seen: set[int] = set()
@@ -173,15 +175,47 @@ def _readable_jobs(database: str) -> Iterator[SyncJob]:
             connection = sqlite3.connect(f"{pathlib.Path(database).as_uri()}?mode=ro", uri=True)
         except sqlite3.Error:
             return
+        connection.text_factory = _decode
         try:
-            rows = connection.execute(
-                f"SELECT _id, data, status FROM ack_queue_default ORDER BY _id {order}"
-            )
-            for row_id, data, status in rows:
-                if row_id not in seen and status <= table.CLAIMED:
-                    seen.add(row_id)
-                    yield json.loads(data)
-        except (sqlite3.Error, ValueError):
+            # No index: it may be what is damaged.
+            for row in connection.execute(
+                f"SELECT {key}, {columns} FROM {name} NOT INDEXED ORDER BY {key} {order}"
+            ):
+                if row[0] not in seen:
+                    seen.add(row[0])
+                    yield row[1:]
+        except sqlite3.Error:
             continue
         finally:
             connection.close()
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _is_damaged(database: str, thorough: bool) -> bool:
+    try:
+        connection = sqlite3.connect(database, timeout=1, isolation_level=None)
+        connection.text_factory = bytes  # the report of a damaged file need not be UTF-8
+        try:
+            check = "integrity_check" if thorough else "quick_check"
+            if connection.execute(f"PRAGMA {check}(1)").fetchone()[0] != b"ok":
+                return True
+            # A wrong byte of the header makes a database read-only, and no check reports it.
+            connection.execute("BEGIN IMMEDIATE")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute(f"PRAGMA user_version={version}")
+            connection.execute("ROLLBACK")
+            return False
+        finally:
+            connection.close()
+    except UnicodeDecodeError:  # the error itself names a damaged text
+        return True
+    except sqlite3.DatabaseError as error:
+        return is_damage(error) or ("readonly" in str(error) and _may_write(database))
+
+
+def _may_write(database: str) -> bool:
+    """Tell whether this user may write the file, so that only its content makes it read-only."""
+    return os.access(database, os.W_OK) and os.access(os.path.dirname(database), os.W_OK)

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from common.files import make_private_dir, open_private, quarantine, replace_private
 from common.locks import try_lock
+from queue.models import defect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def spool(queue_dir: str, job: SyncJob) -> None:
     folder = os.path.join(queue_dir, FOLDER)
     make_private_dir(folder)
     name = f"{time.time_ns():020d}-{os.getpid()}{_ENDING}"
-    replace_private(os.path.join(folder, name), json.dumps(job), durable=True)
+    replace_private(os.path.join(folder, name), json.dumps(job, allow_nan=False), durable=True)
 
 
 def spooled(queue_dir: str) -> list[str]:
@@ -90,15 +91,15 @@ def _import_files(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
         try:
             with open(file, encoding="utf-8") as content:
                 job = json.load(content)
-            if not isinstance(job.get("scene_id"), int) or not job.get("job_key"):
+            if defect(job) is not None:
                 raise ValueError("no job")
+            put(job)
         except FileNotFoundError:  # imported by another process, on a file system without locks
             continue
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, RecursionError):
             with suppress(FileNotFoundError):
                 quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
             continue
-        put(job)
         with suppress(FileNotFoundError):
             os.unlink(file)
         taken += 1

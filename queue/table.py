@@ -12,7 +12,17 @@ import sqlite3
 import time
 
 from common.sqlite import write
-from queue.models import BULK, PASS, merge_jobs
+from queue.models import (
+    BULK,
+    DEATHS,
+    METADATA,
+    MISSED,
+    PASS,
+    SUSPECT_AFTER,
+    create_sync_job,
+    defect,
+    merge_jobs,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,22 +37,31 @@ READY, CLAIMED, DONE, FAILED = 1, 2, 5, 9
 COUNTS = ("pending", "in_progress", "completed", "failed")
 
 # Kinds of waiting jobs, in the order in which a worker claims them.
-EDITS, RETRIES, BULK_WORK = "edits", "retries", "bulk"
+EDITS, RETRIES, BULK_WORK, SUSPECTS = "edits", "retries", "bulk", "suspects"
 
 _VERSION = 1
 _IS_BULK = f"json_extract(CAST(data AS TEXT), '$.data.{BULK}') IS NOT NULL"
 _PASS_OF = f"json_extract(CAST(data AS TEXT), '$.data.{PASS}')"
 _KEY = "json_extract(CAST(data AS TEXT), '$.job_key')"
 _DUE = "coalesce(json_extract(CAST(data AS TEXT), '$.next_retry_at'), 0)"
+_DEATHS = f"coalesce(json_extract(CAST(data AS TEXT), '$.{DEATHS}'), 0)"
+_IS_INNOCENT = f"{_DEATHS} < {SUSPECT_AFTER}"
 _WHERE = {
     None: "",
-    EDITS: "",  # see `_latest_due`
-    RETRIES: f" AND {_DUE} > 0 AND NOT {_IS_BULK}",
-    BULK_WORK: f" AND {_IS_BULK} AND {_DUE} > 0",
+    EDITS: f" AND {_IS_INNOCENT}",  # see `_latest_due`
+    RETRIES: f" AND {_DUE} > 0 AND NOT {_IS_BULK} AND {_IS_INNOCENT}",
+    BULK_WORK: f" AND {_IS_BULK} AND {_DUE} > 0 AND {_IS_INNOCENT}",
+    SUSPECTS: f" AND NOT {_IS_INNOCENT}",
 }
 _CREATE_TABLE = (  # same as persist-queue's
     "CREATE TABLE IF NOT EXISTS ack_queue_default"
     " (_id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, timestamp FLOAT, status INTEGER)"
+)
+# Rows that can't be read. They stay for a person to look at; nothing reads them.
+_CREATE_QUARANTINE = (
+    "CREATE TABLE IF NOT EXISTS quarantined_jobs"
+    " (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, reason TEXT NOT NULL,"
+    " quarantined_at REAL NOT NULL, is_reported INTEGER NOT NULL DEFAULT 0)"
 )
 _CREATE_INDEXES = (
     "CREATE UNIQUE INDEX IF NOT EXISTS one_waiting_job"
@@ -50,6 +69,27 @@ _CREATE_INDEXES = (
     f"CREATE INDEX IF NOT EXISTS due_jobs ON ack_queue_default({_DUE}, _id) WHERE status < 2",
     "CREATE INDEX IF NOT EXISTS started_jobs ON ack_queue_default(status) WHERE status >= 2",
 )
+_CREATE_BULK_INDEX = (
+    f"CREATE INDEX IF NOT EXISTS bulk_jobs ON ack_queue_default({_DUE})"
+    f" WHERE status < 2 AND {_IS_BULK}"
+)
+_INDEXES = ("one_waiting_job", "due_jobs", "started_jobs", "bulk_jobs")
+# All that is not finished, read without an index: those of a damaged row are of no use.
+_SELECT_UNFINISHED = (
+    "SELECT _id, CAST(data AS BLOB), status, json_valid(CAST(data AS TEXT))"
+    f" FROM ack_queue_default NOT INDEXED WHERE status IS NULL OR status NOT IN ({DONE}, {FAILED})"
+)
+
+
+class UnreadableRow(ValueError):
+    """Signal a row that holds no job. `quarantine_rows` moves it out of the way."""
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Tell whether an error means a row that can't be read; the others can."""
+    return isinstance(error, UnreadableRow) or (
+        isinstance(error, sqlite3.OperationalError) and "malformed JSON" in str(error)
+    )
 
 
 def install(connection: sqlite3.Connection) -> None:
@@ -67,10 +107,65 @@ def install(connection: sqlite3.Connection) -> None:
 def index_bulk_work(connection: sqlite3.Connection) -> None:
     """Create the index of bulk work if it is missing. Not for hooks: a long queue takes a while."""
     with write(connection):
-        connection.execute(
-            f"CREATE INDEX IF NOT EXISTS bulk_jobs ON ack_queue_default({_DUE})"
-            f" WHERE status < 2 AND {_IS_BULK}"
-        )
+        connection.execute(_CREATE_BULK_INDEX)
+
+
+def quarantine_rows(connection: sqlite3.Connection) -> int:
+    """Move the rows that can't be read into a table of their own; return their number.
+
+    Not for hooks: this reads the whole queue. Call it before `install`.
+    """
+    connection.execute(_CREATE_TABLE)
+    if not any(map(_why_unreadable, connection.execute(_SELECT_UNFINISHED))):
+        return 0
+    with write(connection):
+        # SQLite can't delete a row whose index entries it can't compute.
+        for name in _INDEXES:
+            connection.execute(f"DROP INDEX IF EXISTS {name}")
+        connection.execute(_CREATE_QUARANTINE)
+        found = [
+            (row[0], row[1], why)
+            for row in connection.execute(_SELECT_UNFINISHED).fetchall()
+            if (why := _why_unreadable(row))
+        ]
+        for row_id, data, why in found:
+            _add_to_quarantine(connection, data, why)
+            connection.execute("DELETE FROM ack_queue_default WHERE _id = ?", (row_id,))
+        _merge_duplicates(connection, below=CLAIMED)  # a damaged key may be another job's
+        for statement in (*_CREATE_INDEXES, _CREATE_BULK_INDEX):
+            connection.execute(statement)
+        for _, data, _ in found:
+            _put_again(connection, data)
+    return len(found)
+
+
+def quarantine(connection: sqlite3.Connection, data: object, why: str) -> None:
+    """Keep the content of a salvaged row that can't be read, and have its scene synced."""
+    with write(connection):
+        _add_to_quarantine(connection, data, why)
+        _put_again(connection, data)
+
+
+def _add_to_quarantine(connection: sqlite3.Connection, data: object, why: str) -> None:
+    """Keep the content of a row that can't be read."""
+    connection.execute(_CREATE_QUARANTINE)
+    connection.execute(
+        "INSERT INTO quarantined_jobs (data, reason, quarantined_at) VALUES (?, ?, ?)",
+        (data, why, time.time()),
+    )
+
+
+def count_quarantined(connection: sqlite3.Connection) -> int:
+    """Return the number of quarantined rows that were not reported yet."""
+    connection.execute(_CREATE_QUARANTINE)
+    found = connection.execute("SELECT count(*) FROM quarantined_jobs WHERE NOT is_reported")
+    return int(found.fetchone()[0])
+
+
+def mark_reported(connection: sqlite3.Connection) -> None:
+    """Note that the user knows of all quarantined rows."""
+    with write(connection):
+        connection.execute("UPDATE quarantined_jobs SET is_reported = 1")
 
 
 def is_installed(connection: sqlite3.Connection) -> bool:
@@ -103,7 +198,8 @@ def claim(
     New jobs come first, in order of insertion; then jobs with a due time, in order of that.
 
     Args:
-        kind: only `EDITS` (new jobs), `RETRIES` or `BULK_WORK`.
+        kind: only `EDITS` (new jobs), `RETRIES`, `BULK_WORK`, or `SUSPECTS` (jobs that may have
+            killed the worker, which are in none of the others).
     """
     with write(connection):
         rows = connection.execute(
@@ -111,9 +207,10 @@ def claim(
             f"{_WHERE[kind]} ORDER BY {_DUE}, _id LIMIT ?",
             (_latest_due(kind, now), n),
         ).fetchall()
-        for row_id, _ in rows:
+        claimed = [(row_id, _loads(data)) for row_id, data in rows]
+        for row_id, _ in claimed:
             _set_status(connection, row_id, CLAIMED)
-    return [(row_id, _loads(data)) for row_id, data in rows]
+    return claimed
 
 
 def requeue(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
@@ -129,6 +226,18 @@ def requeue(connection: sqlite3.Connection, row_id: int, job: SyncJob) -> None:
         else:
             _set_data(connection, waiting[0], merge_jobs(job, waiting[1]))
             _set_status(connection, row_id, DONE)
+
+
+def count_deaths(connection: sqlite3.Connection, row_ids: Iterable[int]) -> None:
+    """Count a death of the worker for the jobs that it had in hand. Call this before `resume`."""
+    with write(connection):
+        for row_id in row_ids:
+            row = connection.execute(
+                "SELECT data FROM ack_queue_default WHERE _id = ? AND status = ?", (row_id, CLAIMED)
+            ).fetchone()
+            if row is not None:
+                job = _loads(row[0])
+                _set_data(connection, row_id, {**job, "deaths": job.get("deaths", 0) + 1})
 
 
 def resume(connection: sqlite3.Connection) -> None:
@@ -303,6 +412,16 @@ def drop_finished(connection: sqlite3.Connection, keep: int) -> None:
             )
 
 
+def _put_again(connection: sqlite3.Connection, data: object) -> None:
+    """Queue the scene that a row was probably about; a sync of a wrong one changes nothing."""
+    import re  # here, so that the hook does not load it
+
+    found = re.search(rb"scene_(\d{1,18})\b", data) if isinstance(data, bytes) else None
+    if found:
+        job = create_sync_job(int(found[1]), METADATA, {MISSED: True})
+        _put(connection, job, older=True)
+
+
 def _merge_duplicates(connection: sqlite3.Connection, *, below: int) -> None:
     """Merge jobs with the same key and a status less than `below` into the newest of them."""
     newest: dict[str, tuple[int, SyncJob]] = {}
@@ -366,9 +485,38 @@ def _set_status(connection: sqlite3.Connection, row_id: int, status: int) -> Non
 
 def _dumps(job: SyncJob) -> bytes:
     stored = {key: value for key, value in job.items() if key != "pqid"}
-    return json.dumps(stored, separators=(",", ":")).encode("ascii")
+    return json.dumps(stored, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def _loads(data: bytes) -> SyncJob:
-    job: SyncJob = json.loads(data)
+    """Parse a row; raise `UnreadableRow` if it holds no job."""
+    job, why = parse_job(data)
+    if job is None:
+        raise UnreadableRow(f"a queued edit can't be read: {why}")
     return job
+
+
+def parse_job(data: object) -> tuple[SyncJob | None, str]:
+    """Return the job in a row, or None and why it holds none."""
+    try:
+        job = json.loads(data, parse_constant=_refuse)  # type: ignore[arg-type]
+    except (ValueError, TypeError, RecursionError):
+        return None, "it is not JSON"
+    why = defect(job)
+    return (job, "") if why is None else (None, why)
+
+
+def _refuse(constant: str) -> object:
+    """Refuse NaN and Infinity, which SQLite's JSON does not know."""
+    raise ValueError(constant)
+
+
+def _why_unreadable(row: tuple[int, bytes, object, object]) -> str | None:
+    """Return why a row of `_SELECT_UNFINISHED` can't be worked on, or None."""
+    _, data, status, is_json = row
+    job, why = parse_job(data)
+    if job is not None and not is_json:
+        why = "it is not JSON"
+    if not why and status not in (0, READY, CLAIMED):
+        why = "its status is wrong"
+    return why or None

@@ -10,6 +10,7 @@ import json
 import os
 
 from common.files import append_private
+from stash.log import LEVELS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def take_deferred_lines(data_dir: str) -> Iterator[tuple[str, str]]:
     for line in lines:
         try:
             level, text = json.loads(line)
-            yield str(level), str(text)
         except (ValueError, TypeError, RecursionError):
             continue
+        if isinstance(level, str) and level in LEVELS:
+            yield level, str(text)

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-_LEVELS = {"trace": "t", "debug": "d", "info": "i", "warning": "w", "error": "e"}
+LEVELS = {"trace": "t", "debug": "d", "info": "i", "warning": "w", "error": "e"}
 #: Maximum length of a line. Stash stops reading at 64 KiB; the next write would then fail.
 _MAX_LENGTH = 8_000
 
@@ -21,7 +21,7 @@ def log(level: str, text: str, *, stream: TextIO | None = None) -> None:
     Args:
         level: trace, debug, info, warning or error.
     """
-    _send(_LEVELS[level], one_line(text) or "-", stream)
+    _send(LEVELS[level], one_line(text) or "-", stream)
 
 
 def progress(fraction: float, *, stream: TextIO | None = None) -> None:

@@ -21,6 +21,7 @@ from tasks.context import Context, Result
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.bootstrap import open_readonly
 from worker.job_runner import JobRunner
+from worker.process import probe_lock
 from worker.target import desired
 
 PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
@@ -77,6 +78,9 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     findings.add(
         "Packages", ", ".join(f"{name} {version}" for name, version in versions.items()), versions
     )
+    yield "Data directory"
+    probe_lock(context.data_dir)
+    findings.add("Data directory", context.data_dir, context.data_dir)
     yield "Stash"
     version = context.stash.check()
     findings.add("Stash", f"{version}, {context.stash.scene_count()} scenes", version)

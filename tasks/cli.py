@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hooks.plugin import explain, explain_import, how_to_install, missing_packag
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
+from worker.process import ensure_worker_if_unfinished
 
 if TYPE_CHECKING:
     from tasks.context import Context
@@ -168,6 +170,9 @@ def _operate(chosen: argparse.Namespace) -> int:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)
     except (TransientError, PermanentError, SettingsError) as error:
         return _fail(context.redactor.redact(str(error)), chosen)
+    finally:
+        with suppress(OSError):  # the command itself, or the next save, says why
+            ensure_worker_if_unfinished(context.data_dir, context.entry)
     if chosen.json:
         console.print(context.redactor.clean(result.to_dict()))
     else:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from queue.commands import DONE, DROPPED, Commands
 from queue.lease import Lease
 from worker.bootstrap import build_worker
 from worker.commands import open_commands
-from worker.process import SILENT_AFTER, WorkerLock, ensure_worker
+from worker.process import (
+    SILENT_AFTER,
+    TASK,
+    WorkerLock,
+    ensure_worker,
+    mark_finished,
+    mark_unfinished,
+    start_successor,
+)
 
 #: Seconds between two looks at a command's progress.
 _LOOK = 0.2
@@ -65,16 +73,22 @@ def run_command(
 def _run_here(
     data_dir: str, entry: str, lock: WorkerLock, command_id: int, progress: Progress, tell: Tell
 ) -> str | None:
-    """Be the worker until the command is done; return why it is not."""
+    """Be the worker until the command is done; return why it is not.
+
+    A successor waits meanwhile. Stash may kill this process, and then it does what is left.
+    """
     try:
+        lock.sign(TASK)
+        mark_unfinished(data_dir)
+        with suppress(OSError):  # the next hook or task starts a worker
+            start_successor(data_dir, entry)
         with build_worker(data_dir, lock, tell=tell) as worker:
             worker.run_until(command_id, progress)
             has_work, reason = worker.has_work(), worker.health.obstacle()
-            disabled = worker.disabled
+        if not (has_work or lock.is_lost()):
+            mark_finished(data_dir)
     finally:
         lock.release()
-    if has_work and not disabled:
-        ensure_worker(data_dir, entry)  # for retries, read-backs and what came meanwhile
     return reason
 
 

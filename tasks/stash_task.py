@@ -20,6 +20,7 @@ from tasks.context import Context
 from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.config_provider import StashConfigProvider
+from worker.process import ensure_worker_if_unfinished
 
 #: Lines of details that go into Stash's log.
 _MOST_LINES = 200
@@ -61,7 +62,13 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     for level, text in take_deferred_lines(data_dir):
         log(level, text)
     stash = StashClient(lambda: connection, redactor=redactor)
-    result = operation(Context(data_dir, entry.SCRIPT, stash, redactor, _report, log), arguments)
+    try:
+        result = operation(
+            Context(data_dir, entry.SCRIPT, stash, redactor, _report, log), arguments
+        )
+    finally:
+        with suppress(OSError):  # the task itself, or the next save, says why
+            ensure_worker_if_unfinished(data_dir, entry.SCRIPT)
     for line in result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
     with suppress(TransientError, PermanentError):

@@ -10,6 +10,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from common.hook_times import hook_times
+from common.locks import NoLocks
 from common.sqlite import connect
 from plex.index import FileIndex
 from queue.dlq import DeadLetterQueue
@@ -21,7 +22,14 @@ from worker.attention import needing_user
 from worker.bootstrap import INDEX_FILE, open_history_readonly
 from worker.commands import by_folder
 from worker.logfile import FILE as LOG_FILE
-from worker.process import SILENT_AFTER, WorkerLock, worker_alive, worker_pid
+from worker.process import (
+    SILENT_AFTER,
+    WorkerLock,
+    is_unfinished,
+    probe_lock,
+    worker_alive,
+    worker_pid,
+)
 from worker.reconcile.approval import HELD, WHAT_TO_DO, describe
 from worker.reconcile.passes import FULL_ENDED
 from worker.reconcile.quick import RAN_AT
@@ -76,7 +84,7 @@ def collect(context: Context) -> dict[str, Any]:
     retrying, next_retry_at = _later(data_dir)
     with closing(DeadLetterQueue(data_dir, redact=context.redactor.redact)) as dlq:
         failed = dlq.count_by_error()
-    alive = worker_alive(data_dir)
+    alive, no_locks = _alive(data_dir)
     with open_history_readonly(data_dir) as history:
         scenes = {status.value: count for status, count in history.count().items()}
         held = history.get(HELD)
@@ -100,16 +108,27 @@ def collect(context: Context) -> dict[str, Any]:
             "alive": alive,
             "pid": worker_pid(data_dir) if alive else None,
             "silent": alive and WorkerLock(data_dir).silent_for() > SILENT_AFTER,
+            "wanted": is_unfinished(data_dir),
+            "possible": no_locks is None,
         },
         "plex": state.get("plex", "closed"),
         "stash": state.get("stash", "closed"),
-        "problem": _problem(state, alive),
+        "problem": no_locks or _problem(state, alive),
         "last_synced_at": max(synced.values(), default=None),
         "synced": len(synced),
         "index": _index(data_dir),
         "hook_ms": _hooks(hook_times(data_dir)),
         "log": os.path.join(data_dir, LOG_FILE),
     }
+
+
+def _alive(data_dir: str) -> tuple[bool, str | None]:
+    """Return whether a worker is alive, and why none can be, or None."""
+    try:
+        probe_lock(data_dir)
+        return worker_alive(data_dir), None
+    except NoLocks as error:
+        return False, str(error)
 
 
 def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
@@ -147,6 +166,10 @@ def _worker(worker: Mapping[str, Any]) -> str:
         return f"makes no progress (end process {worker['pid']}; the next save starts another)"
     if worker["alive"]:
         return f"running (process {worker['pid']})"
+    if not worker["possible"]:
+        return "can't run here, see Problem"
+    if worker["wanted"]:
+        return "not running; one is started now, as edits may wait"
     return "not running; the next save or task starts one"
 
 

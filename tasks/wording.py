@@ -27,6 +27,7 @@ ERROR_WORDS = {
     "PlexPermanentError": "refused by Plex",
     "StashUnavailable": "Stash failed",
     "PermanentError": "missing or invalid data",
+    "WorkerDied": "PlexSync's worker died",
 }
 
 

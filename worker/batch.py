@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
-from queue.models import METADATA, SyncJob, create_bulk_job
+from queue.models import FATAL_AFTER, METADATA, SyncJob, create_bulk_job
 from queue.operations import ack_job, nack_job, unmark_scene_pending
+from queue.table import SUSPECTS
 from stash.records import Scene
 from validation.errors import PermanentError
 from worker.health import OUTAGES, REFUSALS, Health
@@ -32,6 +33,10 @@ BATCH = 20
 _LOOK_AGAIN = 2.0
 
 Wave = list[tuple[SyncJob, SyncTarget]]
+
+
+class WorkerDied(PermanentError):
+    """Give up a job: the worker's process died each time that it had it in hand."""
 
 
 class Batches:
@@ -71,13 +76,16 @@ class Batches:
         if not self._may_start():
             return False
         parts, before = self._parts, self.done
-        jobs = deque(parts.queue.claim_many(BATCH, parts.env.time(), kind))
+        most = 1 if kind == SUSPECTS else BATCH  # alone: the others must not die with it
+        jobs = deque(parts.queue.claim_many(most, parts.env.time(), kind))
+        self._take_in_hand(jobs)
         read_at = parts.env.time()  # an edit that is made from here on counts as newer
         scenes = self._read_ahead(jobs)
         wave: Wave = []
         while jobs:
             parts.heartbeat.beat()
             job = jobs[0]
+            self._take_in_hand([job, *(other for other, _ in wave)])
             scene = scenes.pop(job["scene_id"], None)
             target = self._prepare(job, scene, read_at if scene else parts.env.time(), wave)
             if target is not None:
@@ -94,6 +102,7 @@ class Batches:
             if jobs and not wave and not self._may_start():
                 break
         self._write(wave)
+        self._take_in_hand(())
         for left in jobs:
             nack_job(parts.queue, left)
         return self.done > before
@@ -137,6 +146,10 @@ class Batches:
         self._maintenance.configure(self._parts.plex.config)
         return True
 
+    def _take_in_hand(self, jobs: Iterable[SyncJob]) -> None:
+        """Note that exactly these jobs are in hand."""
+        self._parts.in_hand.note(job["pqid"] for job in jobs)
+
     def _read_ahead(self, jobs: Iterable[SyncJob]) -> dict[int, Scene]:
         """Read several jobs' scenes in one query, and their items; the rest is read later."""
         scene_ids = [job["scene_id"] for job in jobs if job["update_type"] == METADATA]
@@ -161,9 +174,16 @@ class Batches:
         Args:
             wave: targets that wait to be written; they go first when this one fails.
         """
+        deaths = job.pop("deaths", 0)  # an attempt that ends in another way begins the count anew
         try:
-            if scene is None and self._parts.stash is not None and job["update_type"] == METADATA:
+            reads = scene is None and deaths <= FATAL_AFTER and job["update_type"] == METADATA
+            if reads and self._parts.stash is not None:
                 scene = self._parts.stash.find_scene(job["scene_id"])  # an error's record needs it
+            if deaths >= FATAL_AFTER:
+                raise WorkerDied(
+                    f"PlexSync's worker died {deaths} times while it synced this"
+                    " (crash, out of memory, or killed)"
+                )
             target = self.match(job, scene, read_at)
         except (sqlite3.Error, OSError):
             raise  # our own disk; the network's errors were translated
@@ -181,6 +201,7 @@ class Batches:
         wave.clear()
         if not batch:
             return
+        self._take_in_hand(job for job, _ in batch)
         again = []
         for (job, target), result in zip(
             batch, self.pool.write([target for _, target in batch]), strict=True
@@ -194,6 +215,7 @@ class Batches:
             if not self._may_start():
                 nack_job(self._parts.queue, job)
                 continue
+            self._take_in_hand([job])
             alone = self._prepare(job, None, self._parts.env.time(), [])
             if alone is not None:
                 self._finish(job, alone, *self.pool.write([alone]))

@@ -32,6 +32,7 @@ from stash.connection import load_connection
 from validation.config import PlexSyncConfig
 from worker.commands import open_commands
 from worker.config_provider import StashConfigProvider
+from worker.in_hand import died_in_hand
 from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
 from worker.process import WorkerLock
@@ -71,9 +72,13 @@ def build_worker(
     with ExitStack() as stack:
         stack.callback(close_log, open_log(data_dir, redactor))
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
-        _clean_up(data_dir, reporter, thorough=after_damage)
-        queue = stack.enter_context(QueueManager(data_dir, auto_resume=True))
+        is_queue_damaged = _clean_up(data_dir, reporter, thorough=after_damage)
+        died = died_in_hand(data_dir)
+        queue = stack.enter_context(QueueManager(data_dir, auto_resume=True, died_in_hand=died))
         dlq = stack.enter_context(closing(DeadLetterQueue(data_dir, redact=redactor.redact)))
+        salvaged = dlq.salvage()
+        if salvaged:
+            reporter.notify_user("warning", f"{salvaged} failed scenes were read from it")
         commands = stack.enter_context(closing(open_commands(data_dir)))
         index = stack.enter_context(
             closing(connect(os.path.join(data_dir, INDEX_FILE), any_thread=True))
@@ -96,6 +101,8 @@ def build_worker(
             compares=True,
         )
         stack.callback(worker.stop)
+        if is_queue_damaged:
+            worker.passes.ask_full("the queue's database was damaged")
         yield worker
 
 
@@ -140,16 +147,22 @@ def open_stash(data_dir: str, redactor: Redactor) -> StashClient:
     return StashClient(lambda: load_connection(data_dir), redactor=redactor)
 
 
-def _clean_up(data_dir: str, reporter: Reporter, *, thorough: bool) -> None:
-    """Remove leftovers of killed processes, and quarantine damaged databases."""
+def _clean_up(data_dir: str, reporter: Reporter, *, thorough: bool) -> bool:
+    """Remove leftovers of killed processes, and quarantine damaged databases.
+
+    Returns:
+        Whether edits may have been lost with the queue's database.
+    """
     queue_dir = os.path.join(data_dir, QUEUE_DIR)
     for folder in (data_dir, queue_dir, os.path.join(queue_dir, SPOOL)):
         remove_leftovers(folder)
     trim_hook_times(data_dir)
     remove_stale(data_dir)
-    queue_file = os.path.join(QUEUE_DIR, QUEUE_DATABASE)
+    queue_file, is_queue_damaged = os.path.join(QUEUE_DIR, QUEUE_DATABASE), False
     for name in (queue_file, DLQ_DATABASE, INDEX_FILE, HISTORY_FILE, OLD_HISTORY):
         moved = check_database(os.path.join(data_dir, name), thorough=thorough)
         if moved:
             text = f"The database {name} was damaged; it is now {moved}, and a new one is begun"
             reporter.notify_user("warning", text)
+            is_queue_damaged = is_queue_damaged or name == queue_file
+    return is_queue_damaged

@@ -6,7 +6,6 @@ import logging
 import signal
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 
 from queue.operations import get_stats
@@ -15,8 +14,12 @@ from worker.process import (
     SILENT_AFTER,
     SUCCESSOR_FILE,
     WorkerLock,
+    is_held_by_task,
+    is_unfinished,
     mark_disabled,
     mark_enabled,
+    mark_finished,
+    mark_unfinished,
     other_version,
 )
 from worker.processor import SyncWorker
@@ -40,8 +43,8 @@ def run_worker(
 
     Args:
         inherited_lock: descriptor of the lock, taken by the process that started this one.
-        successor: descriptor of the lock of `worker.process.SUCCESSOR_FILE`: a worker of another
-            version was asked to leave, and is waited for.
+        successor: descriptor of the lock of `worker.process.SUCCESSOR_FILE`: wait for the end of a
+            worker of another version, or of a task; then work if anything is left to do.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
         rest: seconds to wait first, with the lock held, as the plugin was switched off just now.
 
@@ -58,16 +61,20 @@ def run_worker(
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
     damages = 0
-    if successor is not None:
-        _wait_for_other_version(data_dir, lock, successor, asked_to_stop)
+    if successor is not None and not _succeed(data_dir, lock, successor, asked_to_stop):
+        return 0
     if rest and lock.acquire():
         asked_to_stop.wait(rest)
     while lock.acquire() and not asked_to_stop.is_set():
         lock.sign()
+        mark_unfinished(data_dir)
         worker = _work(data_dir, lock, asked_to_stop, idle_timeout, damages > 0)
-        lock.release()
         damages += worker.damage is not None
-        if asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES:
+        is_left = asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES
+        if not (is_left or worker.damage or lock.is_lost()):
+            mark_finished(data_dir)
+        lock.release()
+        if is_left:
             break
         # A hook that saw the lock held wrote its job before: check once more, now that it is free.
         if worker.damage is None and not _anything_waits(data_dir):
@@ -75,16 +82,22 @@ def run_worker(
     return 0
 
 
-def _wait_for_other_version(
+def _succeed(
     data_dir: str, lock: WorkerLock, descriptor: int, asked_to_stop: threading.Event
-) -> None:
-    """Wait for the lock until a worker of another version has finished the job in hand."""
+) -> bool:
+    """Wait for the lock; return whether it is held now and something is left to do."""
     successor = WorkerLock(data_dir, inherited=descriptor, file=SUCCESSOR_FILE)
-    end = time.monotonic() + SILENT_AFTER
-    while not (lock.acquire() or asked_to_stop.wait(_LOOK) or time.monotonic() > end):
-        if other_version(data_dir) is None:
+    while not (lock.acquire() or asked_to_stop.wait(_LOOK) or lock.silent_for() > SILENT_AFTER):
+        if other_version(data_dir) is None and not is_held_by_task(data_dir):
             break  # it has left; if a hook was faster, its worker has the lock
     successor.release()
+    while lock.acquire():
+        if is_unfinished(data_dir):
+            return True
+        lock.release()
+        if not is_unfinished(data_dir):  # a hook that saw the lock held marks, then looks again
+            break
+    return False
 
 
 def _anything_waits(data_dir: str) -> bool:
@@ -110,6 +123,8 @@ def _work(
         _wait(lambda: worker.running, asked_to_stop)
         worker.stop(timeout=None)  # after the job in hand
         disabled = worker.disabled
+        if lock.is_lost():
+            return worker
         (mark_disabled if disabled else mark_enabled)(data_dir)
         log.info(
             "Worker ends: %s",

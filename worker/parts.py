@@ -11,6 +11,7 @@ from plex.session import PlexSession
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from stash.client import StashClient
+from worker.in_hand import InHand
 from worker.process import WorkerLock
 from worker.reporter import Reporter
 from worker.state import SyncTimes
@@ -32,6 +33,10 @@ class Heartbeat:
             with suppress(OSError):  # *Status* shows it; the work goes on
                 self._lock.beat()
 
+    def is_lost(self) -> bool:
+        """Return whether another process may hold the lock by now; see `WorkerLock.is_lost`."""
+        return self._lock is not None and self._lock.is_lost()
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -49,3 +54,4 @@ class Parts:
     data_dir: str | None
     times: SyncTimes
     heartbeat: Heartbeat
+    in_hand: InHand

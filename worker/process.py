@@ -12,7 +12,7 @@ import sys
 import time
 
 from common.files import open_private
-from common.locks import try_lock
+from common.locks import NoLocks, try_lock
 from common.version import VERSION
 
 LOCK_FILE = "worker.lock"
@@ -21,6 +21,9 @@ SUCCESSOR_FILE = "successor.lock"
 ERRORS_FILE = "worker.stderr"
 #: Marker of a worker that found the plugin switched off; its time is that of the last check.
 DISABLED_FILE = "disabled"
+#: Marker: edits may wait without a worker. A hook and a worker leave it; a worker that has nothing
+#: left to do removes it.
+UNFINISHED_FILE = "unfinished"
 #: Seconds between two checks whether a plugin that is switched off is on again.
 _REST = 30.0
 #: Seconds without a heartbeat after which a worker counts as hanging. Its longest step is one
@@ -30,6 +33,8 @@ SILENT_AFTER = 600.0
 ALIVE, STARTED, SILENT = "alive", "started", "silent"
 #: As in `signal`, which the hook does not load.
 _SIGTERM = 15
+#: Written into the lock file by a task that does the worker's work.
+TASK = "task"
 #: Attempts at a lock that another process holds shared, for a moment, to look at it.
 _LOOKS = 20
 
@@ -55,24 +60,52 @@ class WorkerLock:
         """Take the lock if it is free; return whether it is held now.
 
         Raises:
+            NoLocks: the file system of the data directory has no locks.
             OSError: the lock file can't be opened.
         """
         if self.descriptor is not None:
             return True
         descriptor = open_private(self.path, os.O_RDWR | os.O_CREAT)
-        if not _lock(descriptor):
+        try:
+            is_locked = _lock(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise _no_locks(os.path.dirname(self.path), error) from error
+        if not is_locked:
             os.close(descriptor)
             return False
         self.descriptor = descriptor
+        if self.is_lost():  # deleted after it was opened: the lock is another file's by now
+            self.release()
+            return self.acquire()
         self.beat()
         return True
 
-    def sign(self) -> None:
-        """Write process id and version into the lock file; only the lock says who is alive."""
+    def is_lost(self) -> bool:
+        """Return whether the lock file was deleted or replaced since it was locked.
+
+        Then another process may hold the lock of the file that is there now.
+        """
+        if self.descriptor is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self.descriptor), os.stat(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+
+    def sign(self, role: str = "") -> None:
+        """Write process id and version into the lock file; only the lock says who is alive.
+
+        Args:
+            role: `TASK`, or nothing for a worker.
+        """
         assert self.descriptor is not None
         if sys.platform != "win32":  # there, the locked bytes are the file's first
             os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, f"{os.getpid()} {VERSION}".encode("ascii"), 0)
+            signature = f"{os.getpid()} {VERSION} {role}".strip()
+            os.pwrite(self.descriptor, signature.encode("ascii"), 0)
 
     def release(self) -> None:
         """Let another process be the worker."""
@@ -105,6 +138,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
         `ALIVE`, `STARTED` or `SILENT` (it lives but makes no progress).
 
     Raises:
+        NoLocks: the file system of the data directory has no locks.
         OSError: no process could be started.
     """
     lock = WorkerLock(data_dir)
@@ -118,16 +152,66 @@ def ensure_worker(data_dir: str, entry: str) -> str:
         lock.release()
 
 
+def ensure_worker_if_unfinished(data_dir: str, entry: str) -> None:
+    """Start a worker if edits may wait and none is alive.
+
+    Raises:
+        NoLocks, OSError: see `ensure_worker`.
+    """
+    if is_unfinished(data_dir):
+        ensure_worker(data_dir, entry)
+
+
 def worker_alive(data_dir: str) -> bool:
-    """Return whether some process holds the lock."""
+    """Return whether some process holds the lock.
+
+    Raises:
+        NoLocks: the file system of the data directory has no locks.
+    """
     try:
         descriptor = open_private(os.path.join(data_dir, LOCK_FILE), os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
         return not _look(descriptor)
+    except OSError as error:
+        raise _no_locks(data_dir, error) from error
     finally:
         os.close(descriptor)
+
+
+def probe_lock(data_dir: str) -> None:
+    """Check that a worker can hold the lock; create the lock file if it is missing.
+
+    Raises:
+        NoLocks: the file system of the data directory has no locks.
+        OSError: the lock file can't be opened.
+    """
+    os.close(open_private(os.path.join(data_dir, LOCK_FILE), os.O_RDWR | os.O_CREAT))
+    worker_alive(data_dir)
+
+
+def mark_unfinished(data_dir: str) -> None:
+    """Mark that edits may wait, so that any hook or task sees to it that a worker is alive."""
+    path = os.path.join(data_dir, UNFINISHED_FILE)
+    if not os.path.exists(path):
+        os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
+
+
+def mark_finished(data_dir: str) -> None:
+    """Remove the mark of `mark_unfinished`. Only for the holder of the lock.
+
+    Look at the queue again after the lock is released: a hook queues first, then marks.
+    """
+    try:
+        os.unlink(os.path.join(data_dir, UNFINISHED_FILE))
+    except FileNotFoundError:
+        return
+
+
+def is_unfinished(data_dir: str) -> bool:
+    """Return whether edits may wait."""
+    return os.path.exists(os.path.join(data_dir, UNFINISHED_FILE))
 
 
 def worker_pid(data_dir: str) -> int | None:
@@ -135,14 +219,19 @@ def worker_pid(data_dir: str) -> int | None:
     return _signature(data_dir)[0]
 
 
-def _signature(data_dir: str) -> tuple[int | None, str]:
-    """Return the process id and the version that the last worker wrote down."""
+def is_held_by_task(data_dir: str) -> bool:
+    """Return whether the last holder of the lock is a task that does the worker's work."""
+    return _signature(data_dir)[2] == TASK
+
+
+def _signature(data_dir: str) -> tuple[int | None, str, str]:
+    """Return process id, version and role that the last holder of the lock wrote down."""
     try:
         with open(os.path.join(data_dir, LOCK_FILE), encoding="ascii") as file:
-            pid, _, version = file.read().strip().partition(" ")
-            return int(pid), version
+            pid, version, role = [*file.read().split(), "", "", ""][:3]
+            return int(pid), version, role
     except (OSError, ValueError):
-        return None, ""
+        return None, "", ""
 
 
 def other_version(data_dir: str) -> int | None:
@@ -150,7 +239,7 @@ def other_version(data_dir: str) -> int | None:
 
     Only where /proc shows that it does: the id that it wrote down may be another process's by now.
     """
-    pid, version = _signature(data_dir)
+    pid, version, _ = _signature(data_dir)
     if pid is None or version == VERSION:
         return None
     try:
@@ -179,18 +268,28 @@ def _has_open(pid: int, path: str) -> bool:
 def _replace_other_version(data_dir: str, entry: str) -> None:
     """Ask a worker of another version to leave, and start one that waits for its end.
 
-    An upgrade touches no process that is running. One successor is enough, so it has a lock.
+    An upgrade touches no process that is running.
     """
     pid = other_version(data_dir)
     if pid is None:
         return
+    try:
+        os.kill(pid, _SIGTERM)
+    except OSError:  # it has ended, or another user's process has its id now
+        return
+    mark_unfinished(data_dir)
+    start_successor(data_dir, entry)
+
+
+def start_successor(data_dir: str, entry: str) -> None:
+    """Start a worker that waits until the lock is free; one is enough, so it has its own lock.
+
+    Raises:
+        OSError: no process could be started.
+    """
     successor = WorkerLock(data_dir, file=SUCCESSOR_FILE)
     if successor.acquire():
         try:
-            try:
-                os.kill(pid, _SIGTERM)
-            except OSError:  # it has ended, or another user's process has its id now
-                return
             _start(data_dir, entry, successor, option="--successor")
         finally:
             successor.release()
@@ -263,7 +362,7 @@ def _start(
 def _lock(descriptor: int) -> bool:
     """Take the lock if it is free; processes that only look at it are waited for."""
     for _ in range(_LOOKS):
-        if _try(descriptor):
+        if try_lock(descriptor):
             return True
         if sys.platform == "win32" or not _look(descriptor):
             return False
@@ -273,11 +372,12 @@ def _lock(descriptor: int) -> bool:
 
 def _look(descriptor: int) -> bool:
     """Return whether the lock is free: any number of processes may share a look."""
-    return _try(descriptor, shared=True)
+    return try_lock(descriptor, shared=True)
 
 
-def _try(descriptor: int, *, shared: bool = False) -> bool:
-    try:
-        return try_lock(descriptor, shared=shared)
-    except OSError:  # the file system has no locks
-        return False
+def _no_locks(data_dir: str, error: OSError) -> NoLocks:
+    return NoLocks(
+        f"the file system of {data_dir} has no file locks ({error.strerror}), so no worker can run"
+        " there, and no edit reaches Plex. Set the environment variable STASH_PLUGIN_DATA to a"
+        " folder on a local disk, and restart Stash"
+    )

@@ -23,7 +23,7 @@ from queue.dlq import DeadLetterQueue
 from queue.models import SyncJob
 from queue.operations import save_sync_timestamp, unmark_scene_pending
 from queue.recovery import is_damage
-from queue.table import BULK_WORK, EDITS, RETRIES
+from queue.table import BULK_WORK, EDITS, RETRIES, SUSPECTS
 from stash.client import StashClient
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, TransientError
@@ -32,6 +32,7 @@ from worker.batch import Batches
 from worker.commands import CommandRunner
 from worker.config_provider import ConfigProvider
 from worker.health import Health
+from worker.in_hand import InHand
 from worker.job_runner import JobRunner
 from worker.maintenance import Maintenance
 from worker.parts import Heartbeat, Parts
@@ -103,7 +104,7 @@ class SyncWorker:
             plex.configure(config)
         parts = self._parts = Parts(
             queue, dlq, history, plex, stash, reporter or Reporter(), env, data_dir,
-            SyncTimes(data_dir, env), Heartbeat(lock, env),
+            SyncTimes(data_dir, env), Heartbeat(lock, env), InHand(data_dir if lock else None),
         )  # fmt: skip
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -139,6 +140,7 @@ class SyncWorker:
             timeout: seconds to wait for it; None: for ever.
         """
         self._stop.set()
+        self._parts.in_hand.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
@@ -204,6 +206,9 @@ class SyncWorker:
             self._pause(self.health.retry_after())
 
     def _end(self) -> None:
+        if self._parts.heartbeat.is_lost():  # queue and files may be another worker's by now
+            log.warning("The lock file was deleted or replaced, so this worker leaves")
+            return
         with suppress(sqlite3.Error, OSError):  # else the next to open the queue does it
             self.queue.requeue_in_progress()
         with suppress(sqlite3.Error, OSError):
@@ -226,10 +231,13 @@ class SyncWorker:
             self.health.unexpected(error)
         else:
             return True
+        self._parts.in_hand.note(())
         return False
 
     def _may_go_on(self) -> bool:
-        return not (self._stop.is_set() or self.disabled or self.damage or self.queue.replaced)
+        if self._stop.is_set() or self.disabled or self.damage:
+            return False
+        return not (self.queue.replaced or self._parts.heartbeat.is_lost())
 
     def _idle_for_long(self) -> bool:
         since = self._idle_since
@@ -244,6 +252,7 @@ class SyncWorker:
             self.queue.requeue_in_progress()
             self._must_requeue = False
         self.queue.import_spool()
+        self._report_unreadable()
         if self._commands is not None and self._commands.run_next():
             self._idle_since = None
             return
@@ -267,6 +276,21 @@ class SyncWorker:
         else:
             self._block()
             self._pause(self.health.retry_after())
+
+    def _report_unreadable(self) -> None:
+        """Say once that queued edits could not be read, and have their scenes compared."""
+        count = self.queue.count_quarantined()
+        if not count:
+            return
+        if self._compares:
+            self.passes.ask_full("queued edits could not be read")
+        self._parts.reporter.notify_user(
+            "warning",
+            f"{count} queued edit{'s' if count > 1 else ''} could not be read and"
+            f" {'were' if count > 1 else 'was'} set aside. All scenes are compared with Plex now,"
+            " so nothing is lost",
+        )
+        self.queue.mark_reported()
 
     def has_work(self) -> bool:
         """Return whether jobs, read-backs, passes or commands wait, due or not.
@@ -310,6 +334,8 @@ class SyncWorker:
             return lambda: self.health.attempt(lambda: self.passes.run_slice(pass_id))
         if not has_edits and self._read_back.is_due(idle=True):
             return self._run_read_back
+        if self.queue.is_due(SUSPECTS, now):
+            return lambda: self.batches.run(SUSPECTS)
         return None
 
     def _edits(self) -> bool:
@@ -352,6 +378,8 @@ class SyncWorker:
             if self._env.wait(self._stop, min(poll, left)):
                 return
             if unless_changed is not None and self.queue.version() != unless_changed:
+                return
+            if self._parts.heartbeat.is_lost():
                 return
 
     # --- one scene ---

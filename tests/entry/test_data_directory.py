@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from queue.spool import spooled
 from tests.harness.plugin import PRODUCT, ROOT, Answer, install_plugin, run, save
 from tests.harness.results import queued
 from worker.process import WorkerLock
@@ -169,7 +170,7 @@ def test_the_data_directory_is_private_however_python_is_started(
 def test_a_folder_or_a_file_in_the_way_is_one_line_and_no_traceback(
     data_dir: Path, blocker: str
 ) -> None:
-    """Only an unwritable queue is an error. With any other broken file the edit is queued."""
+    """Only an unwritable folder is an error. With any other broken file the edit is queued."""
     path = data_dir / blocker
     path.parent.mkdir(exist_ok=True)
     if blocker == "queue":
@@ -178,8 +179,11 @@ def test_a_folder_or_a_file_in_the_way_is_one_line_and_no_traceback(
         path.mkdir()
     answer = run(save(), data_dir)
     assert b"Traceback" not in answer.stderr
-    if blocker.startswith("queue"):
+    if blocker == "queue":
         assert_one_error(answer)
+    elif blocker == "queue/data.db":
+        assert answer.output["queued"] is True
+        assert len(spooled(str(path.parent))) == 1
     else:
         assert answer.output["queued"] is True
         assert len(queued(data_dir)) == 1
@@ -191,7 +195,8 @@ def test_a_link_in_place_of_a_file_is_not_followed(busy: Path, tmp_path: Path) -
     target.write_text("untouched", encoding="utf-8")
     (busy / "queue").mkdir()
     (busy / "queue" / "data.db").symlink_to(target)
-    assert_one_error(run(save(), busy))
+    assert run(save(), busy).output["queued"] is True
+    assert len(spooled(str(busy / "queue"))) == 1
     assert target.read_text(encoding="utf-8") == "untouched"
 
 

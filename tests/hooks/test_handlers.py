@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -207,11 +206,12 @@ def test_broken_timestamps_cost_a_sync_too_many_never_an_edit(
     assert file.read_bytes() == content
 
 
-def test_a_queue_that_cannot_be_written_is_an_error_and_no_mark(inbox: Inbox) -> None:
+def test_without_queue_and_spool_it_is_an_error_and_no_mark(inbox: Inbox) -> None:
     inbox.put(create_sync_job(SCENE + 1, "metadata", {}))
     assert inbox._connection is not None
     inbox._connection.execute("PRAGMA query_only=1")
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    Path(inbox._folder, "spool").write_text("", encoding="utf-8")
+    with pytest.raises(OSError, match="spool"):
         handle(inbox, {"title": "T"})
     assert not is_scene_pending(SCENE)
 

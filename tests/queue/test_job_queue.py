@@ -691,14 +691,18 @@ def test_opening_without_auto_resume_leaves_jobs_in_progress_alone(
 @pytest.mark.parametrize(
     "content", [b"this is not a database at all " * 100, b"\0" * 8192], ids=["text", "zeros"]
 )
-def test_a_damaged_database_is_quarantined_unchanged_and_the_job_is_kept(
+def test_a_damaged_database_is_left_to_the_worker_which_quarantines_it_unchanged(
     data_dir: Path, content: bytes
 ) -> None:
     folder = data_dir / "queue"
     folder.mkdir(parents=True)
     (folder / "data.db").write_bytes(content)
     with closing(Inbox(str(data_dir))) as inbox:
-        inbox.put(create_sync_job(1, "metadata", {"a": 1}))
+        assert inbox.put(create_sync_job(1, "metadata", {"a": 1})) is None, "spooled"
+    assert (folder / "data.db").read_bytes() == content
+    check_database(str(folder / "data.db"))  # as the worker does before it opens the queue
+    with closing(JobQueue(str(folder), auto_resume=True)) as queue:
+        queue.import_spool()
     assert waiting(data_dir) == {1: {"a": 1}}
     assert [file.read_bytes() for file in folder.iterdir() if "broken" in file.name] == [content]
 

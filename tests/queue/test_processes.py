@@ -20,6 +20,7 @@ from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import create_sync_job
 from queue.operations import ack_job, get_pending, get_stats
+from queue.recovery import check_database
 from tests.queue.support import (
     PROCESS_TIMEOUT,
     ROOT,
@@ -166,6 +167,9 @@ def test_eight_hooks_that_find_a_damaged_database_at_once_lose_nothing(data_dir:
     (data_dir / "queue" / "data.db").write_bytes(b"this is not a database at all " * 1000)
     code = writer(INBOX, "queue.put(new(me, 'metadata', {}))\n")
     run_at_once([("-c", code, str(data_dir), str(me)) for me in range(8)])
+    check_database(str(data_dir / "queue" / "data.db"))
+    with closing(JobQueue(str(data_dir / "queue"), auto_resume=True)) as queue:
+        queue.import_spool()
     assert waiting(data_dir) == {me: {} for me in range(8)}
     assert len([file for file in (data_dir / "queue").iterdir() if "broken" in file.name]) == 1
 
@@ -317,6 +321,8 @@ def test_killing_a_writer_at_any_moment_damages_nothing_and_loses_no_acknowledge
         writing = start(KILLED_WRITER, data_dir, str(turn * 100_000))
         acknowledged |= set(kill_after(writing, lines=generator.randrange(12)))
         assert integrity(data_dir / "queue" / "data.db") == "ok"
+    with closing(JobQueue(str(data_dir / "queue"))) as queue:
+        queue.import_spool()
     stored = {field for data in waiting(data_dir).values() for field in data}
     assert acknowledged <= stored
     assert len(acknowledged) > 30

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import sqlite3
+import subprocess
 import tempfile
 import threading
 from collections import Counter
@@ -46,6 +47,9 @@ class SoakHarness(ProcessHarness):
             locks: written fields are locked in Plex, so that a refresh leaves them.
         """
         self.trap = Trap(folder)
+        self.disk = SmallDisk(folder / "data")
+        #: a database was damaged, so that files of it stay
+        self.is_damaged = False
         self.blind = blind
         self.locks = locks
         super().__init__(
@@ -258,6 +262,52 @@ class SoakHarness(ProcessHarness):
             if text:
                 self.stderr.add(text)
 
+    # -- files --
+
+    def damage_row(self, pick: float) -> None:
+        """Make a waiting row one that is no job."""
+        file = self.data_dir / "queue" / "data.db"
+        if self.blind or not file.exists():  # only a pass can find what is lost
+            return
+        with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(file)) as database:
+            rows = database.execute("SELECT _id FROM ack_queue_default WHERE status < 2").fetchall()
+            if rows:
+                chosen = rows[int(pick * len(rows))]
+                database.execute("UPDATE ack_queue_default SET data = '[]' WHERE _id = ?", chosen)
+                database.commit()
+
+    def damage_bytes(self, name: str, place: float) -> None:
+        """Kill the worker and overwrite some bytes of a database."""
+        file = self.data_dir / name
+        self.kill_workers()
+        if self.blind or not file.exists():
+            return
+        with file.open("r+b") as content:
+            content.seek(int(place * file.stat().st_size))
+            content.write(b"\xa5" * 64)
+        self.is_damaged = True
+
+    def shift_clock(self, seconds: float) -> None:
+        """Have the processes that start from here on live with a wrong clock."""
+        self.trap.clock.write_text(str(seconds), encoding="ascii")
+
+    def died(self) -> set[int]:
+        """Return the slots of scenes that were given up, as the worker was killed with them."""
+        with closing(self._history()) as connection:
+            found = connection.execute(
+                "SELECT scene_id FROM agreements"
+                " WHERE status = 'failed' AND reason LIKE '%worker died%' AND retired_at IS NULL"
+            ).fetchall()
+        scenes = {scene_id for (scene_id,) in found}
+        return {slot for slot, scene_id in self.scene_ids.items() if scene_id in scenes}
+
+    def close(self) -> None:
+        self.disk.free()
+        try:
+            super().close()
+        finally:
+            self.disk.close()
+
     # -- checks --
 
     def unfinished(self) -> list[str]:
@@ -283,6 +333,36 @@ class SoakHarness(ProcessHarness):
         if self.synced_at(scene) is None:
             lines.append("it has no timestamp")
         return lines
+
+
+class SmallDisk:
+    """A file system of its own for the data directory, where that is allowed."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, mode=0o700)
+        command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(folder)]
+        self._folder = folder
+        self.is_mounted = False
+        with contextlib.suppress(FileNotFoundError):
+            done = subprocess.run(command, capture_output=True, check=False)
+            self.is_mounted = done.returncode == 0
+
+    def fill(self) -> None:
+        """Leave no space."""
+        if self.is_mounted:
+            with (
+                contextlib.suppress(OSError),
+                (self._folder / "filler").open("wb", buffering=0) as filler,
+            ):
+                while filler.write(b"\0" * 4_096):
+                    pass
+
+    def free(self) -> None:
+        (self._folder / "filler").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self.is_mounted:
+            subprocess.run(["umount", "-l", str(self._folder)], check=True)
 
 
 @contextmanager

@@ -29,6 +29,10 @@ _WITHOUT_HOOK = 0.1
 _LAST_CALL = 60_000
 _DATES = ("2024-05-06", "2019-12-31", "2020", "2021-07", None)
 _SITUATIONS = ("sync", "retry", "missed", "renamed", "drift", "gone")
+#: Databases of which bytes are damaged. What the history alone knows can't be found again.
+_DAMAGED = ("queue/data.db", "dlq.db", "index.db")
+#: Seconds by which the clock is wrong for a while.
+_OFFSETS = (-86_400.0, -3_600.0, -30.0, 30.0, 3_600.0, 86_400.0)
 _KILLED_AT = tuple(point.name for point in WORKER_POINTS if point.situation in _SITUATIONS)
 _HOOKS_KILLED_AT = tuple(point.name for point in HOOK_POINTS)
 
@@ -94,6 +98,7 @@ class _Planner:
         self._plex_trouble(before)
         self._stash_trouble()
         self._worker_trouble()
+        self._disk_trouble()
         ending = self._rng.choice(ENDINGS)
         last = self._pick(self._slots)
         return Round(number, tuple(sorted(self._events, key=lambda event: event.at)), ending, last)
@@ -241,6 +246,19 @@ class _Planner:
             start = self._moment(0.8)
             self._add("freeze worker", at=start)
             self._add("thaw worker", at=start + self._rng.uniform(0.1, 1.5))
+
+    def _disk_trouble(self) -> None:
+        """Plan damaged rows and bytes, a full disk and a wrong clock."""
+        self._spread("damage row", self._rng.randint(0, 2), lambda: {"pick": self._rng.random()})
+        if self._rng.random() < 0.3:
+            name = self._rng.choice(_DAMAGED)
+            self._add("damage bytes", name=name, place=self._rng.random())
+        if self._rng.random() < 0.4:
+            start = self._moment(0.8)
+            self._add("fill disk", at=start)
+            self._add("free disk", at=start + self._rng.uniform(0.1, 0.8))
+        if self._rng.random() < 0.4:
+            self._add("shift clock", seconds=self._rng.choice(_OFFSETS))
 
     # -- helpers --
 

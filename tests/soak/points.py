@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.files import is_alive
 from tests.isolation import search_path
-from tests.soak.killing.sitecustomize import VARIABLE
+from tests.soak.killing.sitecustomize import CLOCK, VARIABLE
 
 KILLING = Path(__file__).parent / "killing"
 
@@ -168,8 +168,8 @@ WORKER_POINTS = (
     *_around("damaged jobs are salvaged", "damage", "queue/recovery.py", "salvage"),
     Point("after a damaged job is put", "damage", "queue/table.py", "put", "return",
           within="salvage"),
-    Point("before a damaged database counts as salvaged", "damage", "queue/recovery.py", "salvage",
-          "c_call", "replace"),
+    Point("before a damaged database counts as salvaged", "damage", "queue/recovery.py",
+          "mark_salvaged", "c_call", "replace"),
     # the end
     *_around("the lock is released", "sync", "worker/process.py", "release"),
     *_around("the last look at the queue", "sync", "worker/main.py", "_anything_waits"),
@@ -213,11 +213,16 @@ class Trap:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "kill-at.json"
         self._log = folder / "kill-at.json.log"
+        self.clock = folder / "clock"
 
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment of a process that this trap can kill."""
-        return {VARIABLE: str(self.path), "PYTHONPATH": search_path(str(KILLING))}
+        return {
+            VARIABLE: str(self.path),
+            CLOCK: str(self.clock),
+            "PYTHONPATH": search_path(str(KILLING)),
+        }
 
     def arm(self, point: Point) -> None:
         fresh = self.path.with_suffix(".new")

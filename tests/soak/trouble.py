@@ -66,6 +66,11 @@ class Trouble:
             "freeze worker": lambda: signal_workers(harness.data_dir, signal.SIGSTOP),
             "thaw worker": lambda: signal_workers(harness.data_dir, signal.SIGCONT),
             "task": self._task,
+            "damage row": harness.damage_row,
+            "damage bytes": harness.damage_bytes,
+            "fill disk": harness.disk.fill,
+            "free disk": harness.disk.free,
+            "shift clock": harness.shift_clock,
         }
 
     def run(self, round_: Round) -> None:
@@ -87,6 +92,8 @@ class Trouble:
         harness = self._harness
         signal_workers(harness.data_dir, signal.SIGCONT)
         harness.trap.clear()
+        harness.disk.free()
+        harness.shift_clock(0.0)
         harness.plex.faults.clear()
         harness.stash.faults.clear()
         if harness.blind:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 VARIABLE = "PLEXSYNC_SOAK_KILL"
+#: Names a file with the seconds by which the clock of the next processes is wrong.
+CLOCK = "PLEXSYNC_SOAK_CLOCK"
 _DEEPEST = 14
 
 
@@ -36,6 +38,20 @@ def _arm() -> None:
     except (OSError, ValueError):
         return
     _watch(point, f"{path}.log")
+
+
+def _shift_clock() -> None:
+    """Have this process live with a wrong clock."""
+    import time
+
+    try:
+        with open(os.environ[CLOCK], encoding="ascii") as file:
+            offset = float(file.read())
+    except (KeyError, OSError, ValueError):
+        return
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + offset
+    time.time_ns = lambda: real_ns() + int(offset * 1e9)
 
 
 def _watch(point: dict[str, Any], log: str) -> None:
@@ -86,3 +102,5 @@ def _callers(frame: FrameType | None) -> set[str]:
 
 
 _arm()
+if any(one.endswith("PlexSync.py") for one in sys.orig_argv):
+    _shift_clock()

@@ -1,0 +1,1 @@
+"""One bad row, byte, file or scene never stops the rest: tests on real processes."""

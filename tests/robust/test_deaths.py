@@ -1,0 +1,105 @@
+"""A scene that kills the worker's process: tried alone after two deaths, failed after three."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from queue.operations import get_stats
+from tests.harness.installation import ProcessHarness
+from tests.harness.processes import wait_until
+from tests.harness.results import queued
+from tests.robust.support import no_worker, wait_for_titles, waiting_edits
+from tests.simulators.httpd import Delay, Request, Reset
+from tests.simulators.plex import PlexItem
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+
+
+class Killer:
+    """Kills the worker when it writes an item, as a crash in a library would."""
+
+    def __init__(self, harness: ProcessHarness, item: PlexItem) -> None:
+        self.deaths = 0
+        self._harness = harness
+        self._key = str(item.rating_key)
+        harness.plex.faults.add(Reset(), method="PUT", when=self._kill)
+
+    def _kill(self, request: Request) -> bool:
+        if request.first("id") != self._key:
+            return False
+        self.deaths += 1
+        os.kill(self._harness.worker, signal.SIGKILL)
+        return True
+
+    def wait_for(self, deaths: int) -> None:
+        wait_until(lambda: self.deaths == deaths, "the worker's death")
+        self._harness.wait_for_exit()
+
+
+def test_it_ends_as_a_failed_scene_and_the_others_arrive(harness: ProcessHarness) -> None:
+    with no_worker(harness):
+        pairs = waiting_edits(harness, 6)
+    victim, victim_item = pairs.pop(0)
+    killer = Killer(harness, victim_item)
+    other, _ = harness.pair("other")
+    for deaths in range(1, 4):
+        harness.save(other, f"Other {deaths}")
+        killer.wait_for(deaths)
+    assert [job["scene_id"] for job in queued(harness.data_dir)] == [victim.id], "it went last"
+    harness.save(other, "Other 4")
+    wait_until(lambda: harness.letters(), "the dead letter")
+    wait_for_titles(harness, pairs)
+    (letter,) = harness.letters()
+    assert letter["scene_id"] == victim.id
+    assert "worker died 3 times" in letter["error_message"]
+    assert killer.deaths == 3
+    harness.wait_for_empty_queue()
+    harness.plex.faults.clear()
+    harness.save(victim, "Well again")
+    harness.wait_for_title(victim_item, "Well again")
+
+
+def test_a_worker_that_is_asked_to_leave_counts_no_death(harness: ProcessHarness) -> None:
+    scene, _ = harness.pair("a")
+    stuck = harness.plex.faults.add(Delay(3.0), method="PUT")
+    harness.save(scene, "New")
+    assert harness.plex.log.wait_for(1, "PUT", timeout=240)
+    pid = harness.worker
+    os.kill(pid, signal.SIGTERM)
+    wait_until(
+        lambda: (
+            (harness.data_dir / "in_hand").read_text().split("\n")[0].count(" ") == 1
+            and not (harness.data_dir / "in_hand").read_text().split("\n")[0].split(" ")[1]
+        ),
+        "the worker has noted that it is leaving",
+    )
+    os.kill(pid, signal.SIGKILL)
+    harness.wait_for_exit()
+    stuck.remove()
+    other, item = harness.pair("b")
+    harness.plex.stop()
+    harness.save(other, "Other")
+    wait_until(lambda: get_stats(harness.data_dir)["in_progress"] == 0, "the row waits again")
+    assert all("deaths" not in job for job in queued(harness.data_dir))
+    harness.plex.start()
+    harness.wait_for_title(item, "Other")
+
+
+def test_a_new_boot_counts_no_death(harness: ProcessHarness) -> None:
+    with no_worker(harness):
+        pairs = waiting_edits(harness, 1)
+    killer = Killer(harness, pairs[0][1])
+    other, _ = harness.pair("other")
+    for deaths in range(1, 5):
+        harness.save(other, f"Other {deaths}")
+        killer.wait_for(deaths)
+        file = harness.data_dir / "in_hand"
+        boot, _, rest = file.read_text().partition(" ")
+        file.write_text(f"another-{boot} {rest}")
+    assert harness.letters() == []
+    harness.plex.faults.clear()
+    harness.save(other, "Last")
+    wait_for_titles(harness, pairs)
