@@ -29,7 +29,84 @@ class Mutant:
     new: str
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+MUTANTS = (
+    Mutant(
+        "several scenes that fit an item equally well: nothing is written",
+        "worker/ownership.py",
+        "if equal and not self._is_owner(item, scene, equal):",
+        "if equal and False:",
+    ),
+    Mutant(
+        "a choice whose item is gone: nothing is written instead",
+        "worker/scene_matcher.py",
+        "if choices:  # what the user rejected",
+        "if False:  # what the user rejected",
+    ),
+    Mutant(
+        "several items by name: nothing is written",
+        "plex/matcher.py",
+        "return len(self.keys) == 1 and self.fit is not Fit.NAME",
+        "return self.fit is not Fit.NAME",
+    ),
+    Mutant(
+        "another size is another file",
+        "plex/fit.py",
+        "if differs or is_converted(path)",
+        "if is_converted(path)",
+    ),
+    Mutant(
+        "a list that was never written is added to",
+        "plex/plan.py",
+        "if state.wanted is None and self._is_known:",
+        "if False:",
+    ),
+    Mutant(
+        "a tag that a person added stays",
+        "plex/plan.py",
+        "theirs = without(present, ours)",
+        "theirs: tuple[str, ...] = ()",
+    ),
+    Mutant(
+        "a text that a person changed in Plex stays",
+        "plex/plan.py",
+        "        elif is_locked:\n            self._keep(name, state, wanted, current)",
+        "        elif False:\n            self._keep(name, state, wanted, current)",
+    ),
+    Mutant(
+        "a field is emptied only where Plex has what PlexSync wrote",
+        "plex/plan.py",
+        "            # With `preserve`, too: the value is ours, and not an edit of the user.\n"
+        "            if is_ours:",
+        "            # With `preserve`, too: the value is ours, and not an edit of the user.\n"
+        "            if True:",
+    ),
+    Mutant(
+        "without a title in Stash, a title that is not ours stays",
+        "plex/plan.py",
+        "if current and current not in (state.ours, state.form):",
+        "if False:",
+    ),
+    Mutant(
+        "the same cover goes up once",
+        "worker/covers.py",
+        "return sha1 != row.cover.sha1 or self._may_repair(target, item, row)",
+        "return True",
+    ),
+    Mutant(
+        "a collection that a person changed keeps its last item",
+        "worker/collections.py",
+        "return tuple(name for name in removed if self._is_last_of_a_persons(item, name))",
+        "return ()",
+    ),
+    Mutant(
+        "what is in Plex already is not written again",
+        "plex/plan.py",
+        "        if same(target, present):\n            self._note(name, state, wanted, present,"
+        " ours=claim)\n        elif self._switches.preserve and present and theirs",
+        "        if False:\n            self._note(name, state, wanted, present,"
+        " ours=claim)\n        elif self._switches.preserve and present and theirs",
+    ),
+)
 
 
 def plant(mutant: Mutant, folder: Path) -> Path:
