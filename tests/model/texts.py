@@ -113,7 +113,7 @@ class TextRules:
             return None
         rule = "first meeting"
         unclear = self.meeting.turned or (self.book.renewed and not self.meeting.repair)
-        if self.meeting.book.perhaps_met and unclear:
+        if self.meeting.book.perhaps_met and (unclear or self.book.by_person):
             return Ruling(OPEN, rule)
         if self.is_ours:
             return Ruling(WRITE, rule)
