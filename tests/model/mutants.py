@@ -27,6 +27,8 @@ class Mutant:
     file: str
     old: str
     new: str
+    by: str = "lives"
+    """What must catch it: random lives, or the random worlds of `test_items`."""
 
 
 MUTANTS = (
@@ -35,24 +37,28 @@ MUTANTS = (
         "worker/ownership.py",
         "if equal and not self._is_owner(item, scene, equal):",
         "if equal and False:",
+        "worlds",
     ),
     Mutant(
         "a choice whose item is gone: nothing is written instead",
         "worker/scene_matcher.py",
         "if choices:  # what the user rejected",
         "if False:  # what the user rejected",
+        "worlds",
     ),
     Mutant(
         "several items by name: nothing is written",
         "plex/matcher.py",
         "return len(self.keys) == 1 and self.fit is not Fit.NAME",
         "return self.fit is not Fit.NAME",
+        "worlds",
     ),
     Mutant(
         "another size is another file",
         "plex/fit.py",
         "if differs or is_converted(path)",
         "if is_converted(path)",
+        "worlds",
     ),
     Mutant(
         "a list that was never written is added to",
@@ -127,9 +133,14 @@ def lives_until_caught(mutant: Mutant, lives: int, jobs: int) -> str:
         tree = plant(mutant, Path(folder))
         command = [sys.executable, "-m", "tests.model", "--until-failure", "--off", "known"]
         command += ["--lives", str(lives), "--jobs", str(jobs)]
+        if mutant.by == "worlds":
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+            command.append("tests/model/test_items.py")
         env = {**os.environ, "PYTHONPATH": str(tree)}
         done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True)
-    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-500:]
+    caught = "caught" if done.returncode else "NOT CAUGHT"
+    last = done.stdout.strip().splitlines()[-1:] or [done.stderr[-300:]]
+    return f"{caught}: {last[0]}"
 
 
 def main() -> int:
@@ -140,7 +151,8 @@ def main() -> int:
     arguments = parser.parse_args()
     for mutant in MUTANTS:
         if arguments.only in mutant.name:
-            print(f"{mutant.name}: {lives_until_caught(mutant, arguments.lives, arguments.jobs)}")
+            told = lives_until_caught(mutant, arguments.lives, arguments.jobs)
+            print(f"{mutant.name}: {told}", flush=True)
     return 0
 
 
