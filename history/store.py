@@ -422,12 +422,17 @@ class History:
         )
 
     def note_collection_keys(self, server: str, section: int, keys: Mapping[str, int]) -> None:
-        """Note rating keys of our collections that were not known.
+        """Note rating keys of our collections that were not known; forget those that have ended.
 
         Args:
-            keys: name → rating key of the library's collections.
+            keys: name → rating key of all of the library's collections.
         """
+        there = set(keys.values())
+        known = self._collections("server = ? AND section = ? AND rating_key > 0", server, section)
         with self.transaction():
+            for own in known:
+                if own.rating_key not in there:
+                    self.forget_collection(server, section, own.name)
             self._db.executemany(
                 "UPDATE collections SET rating_key = ?"
                 " WHERE server = ? AND section = ? AND name = ? AND rating_key = 0",

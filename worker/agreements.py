@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from history.fields import FieldState
-from history.records import IN_PLEX, Agreement, CoverState
+from history.records import IN_PLEX, UNTOUCHABLE, Agreement, CoverState
 from history.store import OTHER_SERVER, History, Row
 from plex.items import PlexItem
 from plex.session import PlexSession
@@ -97,7 +97,9 @@ class Agreements:
         others.difference_update(self._history.choosers(server, key, item.paths))
         if others:
             rows = self._history.of_items(server, [key])
-            self._history.retire(row.id for row in rows if row.scene_id in others)
+            self._history.retire(
+                row.id for row in rows if row.scene_id in others and row.status not in UNTOUCHABLE
+            )
 
     def _is_other(self, row: Agreement, target: SyncTarget) -> bool:
         return (

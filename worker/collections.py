@@ -148,7 +148,6 @@ class Collections:
         owns = self._history.collections(self._plex.server, section, name)
         is_ours = any(self._is_same(own, there) for own in owns)
         if is_ours and not there.is_edited:
-            self._history.forget_collection(self._plex.server, section, name)
             return False
         self._reporter.log(
             "info",

@@ -131,6 +131,14 @@ def test_our_collection_ends_with_its_last_item(harness: WorkerHarness) -> None:
     assert find(harness, "Series") is None
 
 
+def test_our_collection_ends_though_the_first_attempts_fail(harness: WorkerHarness) -> None:
+    pairs = synced(harness, groups=["Series"])
+    harness.plex.faults.add(Answer(503), method="PUT", times=3)
+    leave(harness, pairs)
+    harness.run_for(LATER)
+    assert [item.collections for _, item in pairs] == [[], []]
+
+
 @pytest.mark.parametrize(
     "change", [{"summary": "Mine"}, {"title_sort": "0 first"}, {"poster": b"\xff\xd8\xff mine"}]
 )

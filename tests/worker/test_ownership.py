@@ -112,6 +112,18 @@ def test_an_ignored_scene_is_no_rival(harness: WorkerHarness) -> None:
     assert item.title == f"New {one.id}", "it is tried again by itself"
 
 
+def test_an_ignored_scene_stays_ignored_when_another_takes_its_item(
+    harness: WorkerHarness,
+) -> None:
+    item = harness.add_item("x/clip")
+    first, second = scene_at(harness, "/data/x/clip.mp4"), scene_at(harness, "/data/y/clip.mp4")
+    save(harness, first)
+    harness.command("ignore", scene_id=first.id)
+    save(harness, second, first)
+    assert item.title == f"New {second.id}"
+    assert status(harness, first) is Status.IGNORED
+
+
 def test_a_scene_that_a_setting_leaves_out_is_no_rival(harness: WorkerHarness) -> None:
     harness.configure(only_organized=True)
     item, one, _ = stacked(harness)
