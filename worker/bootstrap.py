@@ -175,9 +175,11 @@ def make_ready(data_dir: str, entry: str, tell: Callable[[str, str], object]) ->
     while layout.version_of(layout.load(data_dir)) != layout.VERSION:
         lock = WorkerLock(data_dir)
         if lock.acquire():
+            log_handler = open_log(data_dir, Redactor())
             try:
                 _prepare(data_dir, lock, Reporter(data_dir, tell=tell))
             finally:
+                close_log(log_handler)
                 lock.release()
             return
         ensure_worker(data_dir, entry)  # one of another version does not do it, and leaves

@@ -278,7 +278,7 @@ def test_a_replaced_database_is_opened_again_and_knows_no_old_id(
     commands: Commands, clock: Clock, database: Path
 ) -> None:
     old = [commands.add("pass", {}) for _ in range(3)]
-    with closing(Inbox(str(database.parent.parent))) as inbox:
+    with closing(Inbox(str(database.parent.parent), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(1, "metadata", {}))
     execute(database, "PRAGMA wal_checkpoint(TRUNCATE)")
     content = database.read_bytes()

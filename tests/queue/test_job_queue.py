@@ -484,7 +484,7 @@ def test_a_put_between_the_two_steps_of_resuming_is_kept_and_raises_nothing(
         """Let a hook put a job just before persist-queue resumes the jobs in progress."""
 
         def resume_unack_tasks(self) -> None:
-            with closing(Inbox(str(data_dir))) as inbox:
+            with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
                 inbox.put(create_sync_job(1, "metadata", {"b": 2}))
             super().resume_unack_tasks()
 
@@ -513,7 +513,7 @@ def test_an_empty_queue_is_true_and_its_sizes_see_other_processes(
 ) -> None:
     assert jobs
     assert (len(jobs), jobs.qsize(), jobs.size, jobs.empty()) == (0, 0, 0, True)
-    with closing(Inbox(str(data_dir))) as other:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as other:
         other.put(create_sync_job(1, "metadata", {}))
     assert (len(jobs), jobs.qsize(), jobs.size, jobs.empty()) == (1, 1, 1, False)
 
@@ -523,7 +523,7 @@ def test_the_version_changes_only_when_another_process_writes(
 ) -> None:
     before = jobs.version()
     assert jobs.version() == before
-    with closing(Inbox(str(data_dir))) as other:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as other:
         other.put(create_sync_job(1, "metadata", {}))
     assert jobs.version() != before
 
@@ -538,7 +538,7 @@ def test_get_pending_sees_what_another_process_puts_while_it_waits(
 ) -> None:
     code = "import sys; from queue.inbox import Inbox\n"
     code += "from queue.models import create_sync_job as new\n"
-    code += "Inbox(sys.argv[1]).put(new(3, 'metadata', {}))"
+    code += "Inbox(sys.argv[1], lock_timeout=240).put(new(3, 'metadata', {}))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(data_dir)], cwd=ROOT, env=environment()
     ) as process:
@@ -697,7 +697,7 @@ def test_a_damaged_database_is_left_to_the_worker_which_quarantines_it_unchanged
     folder = data_dir / "queue"
     folder.mkdir(parents=True)
     (folder / "data.db").write_bytes(content)
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         assert inbox.put(create_sync_job(1, "metadata", {"a": 1})) is None, "spooled"
     assert (folder / "data.db").read_bytes() == content
     check_database(str(folder / "data.db"))  # as the worker does before it opens the queue
@@ -708,7 +708,7 @@ def test_a_damaged_database_is_left_to_the_worker_which_quarantines_it_unchanged
 
 
 def test_readable_jobs_of_a_damaged_database_are_salvaged(data_dir: Path) -> None:
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         for scene in range(200):
             inbox.put(create_sync_job(scene, "metadata", {"text": "x" * 500}))
     database = data_dir / "queue" / "data.db"
@@ -727,7 +727,7 @@ def test_a_salvaged_job_does_not_overwrite_a_newer_edit(data_dir: Path) -> None:
         put(queue, 1, now=1, title="old", details="kept")
         nack_job(queue, delayed(claim(queue), until=1e8))
     (data_dir / "queue" / "data.db").rename(data_dir / "queue" / "data.db.broken-20260101-000000")
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "new"}, now=2))
     manager = QueueManager(data_dir, auto_resume=True)
     job = claim(manager.get_queue(), now=3)

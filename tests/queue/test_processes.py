@@ -58,7 +58,7 @@ def put_one(data_dir: Path, scene_id: int, **data: object) -> None:
     code = (
         "import sys, json; from queue.inbox import Inbox\n"
         "from queue.models import create_sync_job as new\n"
-        "inbox = Inbox(sys.argv[1])\n"
+        "inbox = Inbox(sys.argv[1], lock_timeout=240)\n"
         "inbox.put(new(int(sys.argv[2]), 'metadata', json.loads(sys.argv[3])))\n"
         "inbox.close()"
     )
@@ -201,7 +201,7 @@ def open_inbox_and_close(data_dir: Path) -> None:
 
 
 def open_inbox_and_put(data_dir: Path) -> None:
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(99, "metadata", {}))
 
 
@@ -348,7 +348,7 @@ def test_killing_worker_and_writer_at_any_moment_loses_no_acknowledged_job(data_
 
 
 def test_a_put_waits_for_a_database_that_another_process_holds(data_dir: Path) -> None:
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(1, "metadata", {}))
     holder = sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)
     with closing(holder):

@@ -60,7 +60,7 @@ def test_row_ids_are_never_reused_as_in_persist_queue(data_dir: Path) -> None:
 
 
 def test_a_plain_queue_reads_and_acknowledges_our_rows(data_dir: Path) -> None:
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(job(1, a=1))
         inbox.put(job(2))
         inbox.put(job(3))
@@ -100,7 +100,7 @@ def test_duplicates_of_a_plain_queue_are_merged_when_our_indexes_are_created(
 
 
 def test_the_database_itself_refuses_a_second_waiting_job(data_dir: Path) -> None:
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(job(1))
     with closing(plain(data_dir)) as theirs, pytest.raises(sqlite3.IntegrityError):
         theirs.put(job(1))
@@ -292,7 +292,7 @@ def test_rows_are_found_by_key_in_differently_formatted_json(data_dir: Path) -> 
     """persist-queue's serializer writes spaces and another order of keys."""
     with closing(plain(data_dir)) as theirs:
         theirs.put(dict(reversed(list(job(1, a=1).items()))))
-    with closing(Inbox(str(data_dir))) as inbox:
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(job(1, b=2))
     assert waiting(data_dir) == {1: {"a": 1, "b": 2}}
     assert len(rows(data_dir)) == 1

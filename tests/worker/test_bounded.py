@@ -421,6 +421,7 @@ def test_a_busy_worker_leaves_no_unexpected_files(harness: WorkerHarness) -> Non
         "dlq.db",
         "queue/data.db",
         "sync_timestamps.json",
+        "settings_page.json",
         "worker_state.json",
     }
 

@@ -371,7 +371,7 @@ def test_a_write_history_that_fails_once_loses_no_edit(
     scenes = harness.edited(9)
     harness.new_worker(history=FullOnce(), parallel_writes=at_once)
     harness.run_for(60)
-    assert "disk is full" in harness.notices()[0][1]
+    assert harness.notices() == [], "its cause is gone"
     assert harness.in_sync(scenes)
     assert harness.waiting() == 0
     assert harness.queue.counts()["in_progress"] == 0
