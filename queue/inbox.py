@@ -45,8 +45,7 @@ class Inbox:
         make_private_dir(self._folder)
         self._file = os.path.join(self._folder, DATABASE)
         self._patience = lock_timeout
-        self._connection: sqlite3.Connection | None = None
-        self._identity: object = None
+        self._opened: tuple[sqlite3.Connection, object] | None = None
 
     def put(self, job: SyncJob) -> int | None:
         """Add `job`, or merge it into the waiting job of its key; it is on disk on return.
@@ -65,9 +64,9 @@ class Inbox:
 
     def close(self) -> None:
         """Close the database."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._opened is not None:
+            self._opened[0].close()
+            self._opened = None
 
     def _is_quick(self) -> bool:
         """Return whether the database needs neither repair nor recovery."""
@@ -83,35 +82,33 @@ class Inbox:
         SQLite can wait for long without a limit of ours, so this waits for another thread. If that
         one succeeds later, the job is put twice, and the second one is merged.
         """
-        results: list[int] = []
+        opened, self._opened = self._opened, None  # the other thread's, until it is done
+        results: list[tuple[sqlite3.Connection, object, int]] = []
         done = allocate_lock()
         done.acquire()
 
         def work() -> None:
             try:
-                results.append(self._put(job))
+                connection, opened_as = opened or self._open()
+                row_id = table.put(connection, job)
+                if identity(self._file) == opened_as:  # else another process has renamed it
+                    results.append((connection, opened_as, row_id))
             except (sqlite3.Error, OSError, ValueError, TypeError):
                 pass  # the spool takes it, or says why it can't
             finally:
                 done.release()
 
         start_new_thread(work, ())
-        if not done.acquire(timeout=self._patience):
-            self._connection = None  # it belongs to the other thread now
+        if not done.acquire(timeout=self._patience) or not results:
             return None
-        return results[0] if results else None
-
-    def _put(self, job: SyncJob) -> int:
-        if self._connection is None:
-            before = identity(self._file)
-            self._connection = open_queue_database(
-                self._file, timeout=self._patience, any_thread=True
-            )
-            self._identity = before or identity(self._file)
-        row_id = table.put(self._connection, job)
-        if identity(self._file) != self._identity:
-            raise OSError("the database was replaced meanwhile")
+        connection, opened_as, row_id = results[0]
+        self._opened = connection, opened_as
         return row_id
+
+    def _open(self) -> tuple[sqlite3.Connection, object]:
+        before = identity(self._file)
+        connection = open_queue_database(self._file, timeout=self._patience, any_thread=True)
+        return connection, before or identity(self._file)
 
 
 def open_queue_database(

@@ -153,23 +153,26 @@ def ensure_worker(data_dir: str, entry: str) -> str:
 
 
 def ensure_worker_if_unfinished(data_dir: str, entry: str) -> None:
-    """Start a worker if edits may wait and none is alive.
+    """Start a worker if edits may wait, none is alive, and no successor is about to take over.
 
     Raises:
         NoLocks, OSError: see `ensure_worker`.
     """
-    if is_unfinished(data_dir):
+    if is_unfinished(data_dir) and not worker_alive(data_dir, file=SUCCESSOR_FILE):
         ensure_worker(data_dir, entry)
 
 
-def worker_alive(data_dir: str) -> bool:
+def worker_alive(data_dir: str, *, file: str = LOCK_FILE) -> bool:
     """Return whether some process holds the lock.
+
+    Args:
+        file: `SUCCESSOR_FILE` for the right to be the next worker.
 
     Raises:
         NoLocks: the file system of the data directory has no locks.
     """
     try:
-        descriptor = open_private(os.path.join(data_dir, LOCK_FILE), os.O_RDWR)
+        descriptor = open_private(os.path.join(data_dir, file), os.O_RDWR)
     except FileNotFoundError:
         return False
     try:

@@ -487,7 +487,13 @@ def test_status_counts_waiting_retried_and_failed_scenes(
     )
     assert 0 < done.output["next_retry_at"] - time.time() <= HOUR
     assert done.output["failed"] == {"PlexNotFound": 7, "AmbiguousMatch": 2}
-    assert done.output["worker"] == {"alive": False, "pid": None, "silent": False}
+    assert done.output["worker"] == {
+        "alive": False,
+        "pid": None,
+        "silent": False,
+        "wanted": False,
+        "possible": True,
+    }
     assert done.output["last_synced_at"] is None
     assert any(str(harness.data_dir / "worker.log") in text for text in done.texts)
     assert any("7 not in Plex, 2 ambiguous" in text for text in done.texts)
@@ -630,9 +636,10 @@ def test_retry_failed_tries_all_and_says_how_many_fail_again(harness: ProcessHar
 
 
 def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> None:
+    harness.plex.stop()  # the first task leaves a worker for what waits
     with closing(Inbox(str(harness.data_dir))) as inbox:
-        for scene_id in range(1, 8):
-            inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
+        for scene in [harness.add_scene(f"s{number}") for number in range(7)]:
+            inbox.put(create_sync_job(scene.id, "metadata", {"title": "T"}))
     for arguments in ({"confirm": "false"}, {"confirm": ""}, {"confirm": "0"}):
         done = run_task(harness, "Clear queue", **arguments)
         assert done.output["would_drop"] == 7
@@ -645,9 +652,10 @@ def test_clear_queue_drops_nothing_unless_confirmed(harness: ProcessHarness) -> 
 
 
 def test_clear_queue_drops_the_edits_when_it_is_run_twice(harness: ProcessHarness) -> None:
+    harness.plex.stop()  # the first task leaves a worker for what waits
     with closing(Inbox(str(harness.data_dir))) as inbox:
-        for scene_id in range(1, 8):
-            inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
+        for scene in [harness.add_scene(f"s{number}") for number in range(7)]:
+            inbox.put(create_sync_job(scene.id, "metadata", {"title": "T"}))
     assert "again within a minute" in run_task(harness, "Clear queue").summary
     assert len(queued(harness.data_dir)) == 7
     assert run_task(harness, "Clear queue").output["dropped"] == 7

@@ -208,8 +208,8 @@ def test_broken_timestamps_cost_a_sync_too_many_never_an_edit(
 
 def test_without_queue_and_spool_it_is_an_error_and_no_mark(inbox: Inbox) -> None:
     inbox.put(create_sync_job(SCENE + 1, "metadata", {}))
-    assert inbox._connection is not None
-    inbox._connection.execute("PRAGMA query_only=1")
+    assert inbox._opened is not None
+    inbox._opened[0].execute("PRAGMA query_only=1")
     Path(inbox._folder, "spool").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="spool"):
         handle(inbox, {"title": "T"})

@@ -13,6 +13,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
@@ -81,8 +82,25 @@ def _watch(point: dict[str, Any], log: str) -> None:
                 lines.write(point["name"] + "\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
+    _watch_new_threads(look)
     threading.setprofile(look)
     sys.setprofile(look)
+
+
+def _watch_new_threads(look: Callable[..., None]) -> None:
+    """Watch also threads of which `threading` does not know, as the hook starts one."""
+    import _thread
+
+    start: Any = _thread.start_new_thread
+
+    def start_watched(run: Callable[..., object], arguments: tuple[Any, ...], *more: Any) -> int:
+        def run_watched(*given: Any) -> None:
+            sys.setprofile(look)
+            run(*given)
+
+        return int(start(run_watched, arguments, *more))
+
+    _thread.start_new_thread = start_watched
 
 
 def _root() -> str:
