@@ -102,10 +102,9 @@ def test_a_stopped_sync_all_is_dropped_but_not_the_edits_made_meanwhile(
     job.stop()
     assert job.wait(240)
     assert job.status == "CANCELLED"
-    if not with_worker:
-        assert not harness.workers()
-        watch(harness)
-    harness.wait_for_title(item, "Edited meanwhile")
+    harness.wait_for_title(
+        item, "Edited meanwhile"
+    )  # without a worker, the task's successor does it
     harness.wait_for_empty_queue()
     slow.remove()
     written = len(harness.plex.writes)

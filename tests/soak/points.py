@@ -190,7 +190,7 @@ HOOK_POINTS = tuple(
             "between the deferred log's rename and unlink",
             "hook",
             "stash/deferred_log.py",
-            "take_deferred_lines",
+            "_take_lines",
             "c_call",
             "unlink",
         ),
