@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 from queue.commands import DONE, DROPPED, Commands
@@ -20,6 +23,7 @@ from worker.process import (
     mark_unfinished,
     start_successor,
 )
+from worker.processor import SyncWorker
 
 #: Seconds between two looks at a command's progress.
 _LOOK = 0.2
@@ -83,7 +87,8 @@ def _run_here(
         with suppress(OSError):  # the next hook or task starts a worker
             start_successor(data_dir, entry)
         with build_worker(data_dir, lock, tell=tell, entry=entry) as worker:
-            worker.run_until(command_id, progress)
+            with _stopped_by_ctrl_c(worker):
+                worker.run_until(command_id, progress)
             has_work = worker.has_work()
             reason = worker.presence.reason or worker.health.obstacle()
         if not (has_work or lock.is_lost()):
@@ -91,6 +96,34 @@ def _run_here(
     finally:
         lock.release()
     return reason
+
+
+@contextmanager
+def _stopped_by_ctrl_c(worker: SyncWorker) -> Iterator[None]:
+    """Let Ctrl-C end the worker after the scenes in hand; a second one ends the process at once.
+
+    Raises:
+        KeyboardInterrupt: once the worker has ended. In the middle of its work it would close
+            databases that the threads of `worker.write_pool` still use.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone may set handlers
+        return
+    seen = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        seen.append(number)
+        # in a thread of its own: this one may be inside the event's own lock
+        threading.Thread(target=worker.ask_to_stop).start()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def _follow(

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 from queue.operations import get_stats
 from worker.bootstrap import build_worker
@@ -66,9 +67,7 @@ def run_worker(
     """
     lock = WorkerLock(data_dir, inherited=inherited_lock)
     asked_to_stop = threading.Event()
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
+    _set_on_signal(asked_to_stop)
     damages = 0
     if successor is not None and not _succeed(data_dir, lock, successor, asked_to_stop):
         return 0
@@ -92,6 +91,16 @@ def run_worker(
         if worker.damage is None and not _anything_waits(data_dir):
             break
     return 0
+
+
+def _set_on_signal(asked_to_stop: threading.Event) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # in a thread of its own: this one may be inside the event's own lock
+        threading.Thread(target=asked_to_stop.set).start()
+
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
 
 
 def _succeed(

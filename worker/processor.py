@@ -137,13 +137,17 @@ class SyncWorker:
             self._thread = threading.Thread(target=self.run, name="plexsync-worker", daemon=True)
             self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Have the work end after the scenes in hand; don't wait for it."""
+        self._stop.set()
+
     def stop(self, timeout: float | None = 30.0) -> None:
         """Let the thread finish the job in hand and end.
 
         Args:
             timeout: seconds to wait for it; None: for ever.
         """
-        self._stop.set()
+        self.ask_to_stop()
         self._parts.in_hand.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
