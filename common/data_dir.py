@@ -12,7 +12,7 @@ import json
 import os
 import zlib
 
-from common.files import make_private_dir, replace_private
+from common.files import make_private_dir, read_json, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _SHARED = "STASH_PLUGIN_DATA"
 _MOST_NOTED = 4
 #: Parent folders of the plugin's in which Stash's `config.yml` may be.
 _MOST_PARENTS = 4
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def plugin_data_dir(here: str = HERE, server: Mapping[str, Any] | None = None) -> str:
@@ -210,13 +209,9 @@ def _note(here: str, place: str) -> None:
 
 def _read(file: str, *keys: str) -> Any:
     """Return a value of a JSON file, or None."""
-    try:
-        with open(file, encoding="utf-8") as stored:
-            found = json.load(stored)
-        for key in keys:
-            found = found[key]
-    except _UNREADABLE:
-        return None
+    found: Any = read_json(file)
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
     return found
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Windows has no O_NOFOLLOW: creating a link needs administrator rights there.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -84,6 +89,16 @@ def read_private(path: str) -> str:
     """
     with os.fdopen(open_private(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read()
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one if it is missing or can't be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def ensure_private(path: str) -> None:

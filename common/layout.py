@@ -10,7 +10,7 @@ import json
 import os
 import time
 
-from common.files import replace_private
+from common.files import read_json, replace_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +28,7 @@ QUEUE = os.path.join("queue", "data.db")
 
 def load(data_dir: str) -> dict[str, Any]:
     """Return what is recorded; nothing if it is missing or can't be read."""
-    try:
-        with open(os.path.join(data_dir, FILE), encoding="utf-8") as file:
-            found = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_json(os.path.join(data_dir, FILE))
 
 
 def version_of(recorded: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -11,3 +12,8 @@ class MediaFile:
 
     path: str
     size: int | None  # bytes; None: unknown
+
+
+def files_as_json(files: Iterable[MediaFile]) -> list[list[str | int | None]]:
+    """Return files as an error's details keep them."""
+    return [[file.path, file.size] for file in files]

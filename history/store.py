@@ -17,6 +17,7 @@ from common.sqlite import connect_in_memory, write
 from history.fields import decode, encode, rename
 from history.records import (
     UNKNOWN_COVER,
+    UNTOUCHABLE,
     Agreement,
     Choice,
     CoverState,
@@ -261,6 +262,11 @@ class History:
             )
         )
 
+    def is_untouchable(self, scene_id: int) -> bool:
+        """Return whether the user said that the scene is left alone."""
+        rows = self.rows_of([scene_id]).get(scene_id, ())
+        return any(row.status in UNTOUCHABLE for row in rows)
+
     def owners(self, server: str, rating_key: int, paths: Sequence[str]) -> set[int]:
         """Return the scenes that were synced with an item.
 
@@ -335,6 +341,10 @@ class History:
             scene_id,
         )
         return [Choice(*row) for row in rows]
+
+    def choices_in(self, server: str, scene_id: int) -> list[Choice]:
+        """Return the items in one Plex that the user chose for the scene."""
+        return [choice for choice in self.choices(scene_id) if choice.server == server]
 
     def choose(self, scene_id: int, choices: Iterable[Choice]) -> None:
         """Replace the choices for a scene."""

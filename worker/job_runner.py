@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from common.env import Env
-from history.records import UNTOUCHABLE, Agreement, Status
+from common.media import files_as_json
+from history.records import Agreement, Status
 from history.store import LOST_AT, History
 from plex.desired import switches_of
 from plex.exceptions import PlexNotFound
@@ -23,7 +24,7 @@ from stash.records import Scene
 from validation.metadata import SyncMetadata
 from worker.item_writer import ItemWriter
 from worker.reporter import Reporter
-from worker.scene_matcher import SceneMatcher, files_as_json
+from worker.scene_matcher import SceneMatcher
 from worker.target import SyncTarget, Written, desired
 
 #: Characters of a reason that are kept.
@@ -82,7 +83,7 @@ class JobRunner:
             scene = self._stash.find_scene(job["scene_id"])
             if scene is None:
                 raise SceneGone
-        if self.is_untouchable(job["scene_id"]):
+        if self.history.is_untouchable(job["scene_id"]):
             return "ignored, as you said"
         data = job.get("data") or {}
         intent = Intent(saved=is_saved(job), force=FORCE in data, retry=RETRY in data)
@@ -111,11 +112,6 @@ class JobRunner:
             return "new, and without any metadata yet"
         return None
 
-    def is_untouchable(self, scene_id: int) -> bool:
-        """Return whether the user said that the scene is left alone."""
-        rows = self.history.rows_of([scene_id]).get(scene_id, ())
-        return any(row.status in UNTOUCHABLE for row in rows)
-
     def read_ahead(self, scenes: Iterable[Scene]) -> None:
         """Read the items of scenes that are synced next, together.
 
@@ -134,7 +130,7 @@ class JobRunner:
             what `match` and `write` raise
         """
         metadata = desired(scene)
-        if self.is_untouchable(scene.id) or self.reason_to_skip(metadata) is not None:
+        if self.history.is_untouchable(scene.id) or self.reason_to_skip(metadata) is not None:
             return []
         target = self._target(metadata, scene, self._env.time(), Intent())
         drafts = [self._items.draft(target, item) for item in target.items]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from history.records import UNTOUCHABLE
+from common.media import files_as_json
 from history.store import History
 from plex.exceptions import PlexNotFound
 from plex.fit import Fit, is_converted
@@ -55,7 +55,7 @@ class Ownership:
         """
         (item,) = match.items
         choosers = self._history.choosers(self._plex.server, item.rating_key, item.paths)
-        chosen_for = [one for one in choosers if not self._is_untouchable(one)]
+        chosen_for = [one for one in choosers if not self._history.is_untouchable(one)]
         if chosen_for:
             self._reject(item, scene, chosen_for[0], "as you chose")
         if not self._is_doubtful(match, scene):
@@ -109,14 +109,8 @@ class Ownership:
         """Return whether another scene would be synced, and to no item that the user chose."""
         if self._plex.config.only_organized and not other.organized:
             return False
-        choices = self._history.choices(other.id)
-        has_chosen = any(choice.server == self._plex.server for choice in choices)
-        return not has_chosen and not self._is_untouchable(other.id)
-
-    def _is_untouchable(self, scene_id: int) -> bool:
-        """Return whether the user excludes a scene."""
-        rows = self._history.rows_of([scene_id]).get(scene_id, ())
-        return any(row.status in UNTOUCHABLE for row in rows)
+        has_chosen = bool(self._history.choices_in(self._plex.server, other.id))
+        return not has_chosen and not self._history.is_untouchable(other.id)
 
     def _reject(self, item: PlexItem, scene: Scene, owner: int, why: str) -> None:
         """Leave the item to its owner; what was written to it stays on record for that one."""
@@ -128,7 +122,7 @@ class Ownership:
         path = item.files[0].path if item.files else item.title
         error = PlexNotFound(f"the item {path} in Plex belongs to scene {owner}, {why}")
         error.details = {
-            "files": [[file.path, file.size] for file in scene.files],
+            "files": files_as_json(scene.files),
             "not": [item.rating_key],
             "scenes": [owner],
         }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from common.media import MediaFile
+from common.media import MediaFile, files_as_json
 from history.records import Choice
 from history.store import History
 from plex.exceptions import PLEX_ERRORS, PlexNotFound
@@ -121,7 +120,7 @@ class SceneMatcher:
         """Return the choices for a scene in this Plex."""
         if not scene_id:
             return []
-        return [one for one in self._history.choices(scene_id) if one.server == self._plex.server]
+        return self._history.choices_in(self._plex.server, scene_id)
 
     def _chosen(self, choices: Sequence[Choice]) -> tuple[PlexItem, ...]:
         """Return the chosen items that have the file that they had."""
@@ -130,11 +129,6 @@ class SceneMatcher:
         paths = {choice.rating_key: choice.path for choice in choices}
         items = self._plex.read(sorted(paths))
         return tuple(item for item in items if paths[item.rating_key] in item.paths)
-
-
-def files_as_json(files: Iterable[MediaFile]) -> list[list[Any]]:
-    """Return files as an error's details keep them."""
-    return [[file.path, file.size] for file in files]
 
 
 def _ambiguous(what: str, match: Match) -> AmbiguousMatch:

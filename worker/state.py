@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.env import Env
-from common.files import replace_private
+from common.files import read_json, replace_private
 from queue.timestamps import load_sync_timestamps, save_sync_timestamps
 
 FILE = "worker_state.json"
@@ -26,12 +26,7 @@ def save_state(data_dir: str, state: dict[str, Any]) -> None:
 
 def load_state(data_dir: str) -> dict[str, Any]:
     """Return the state that the last worker left, or nothing."""
-    try:
-        with open(os.path.join(data_dir, FILE), encoding="utf-8") as file:
-            state = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return state if isinstance(state, dict) else {}
+    return read_json(os.path.join(data_dir, FILE))
 
 
 class SyncTimes:
