@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
+from history.changes import Changes
 from history.fields import decode, encode, rename
 from history.records import (
     UNKNOWN_COVER,
@@ -89,6 +90,8 @@ class History:
         self._lock = threading.RLock()
         self._now = now
         migrate(self._db, now())
+        #: what was written to Plex, field by field
+        self.changes = Changes(self._db, self._lock)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -310,6 +313,14 @@ class History:
             "SELECT count(DISTINCT scene_id) FROM agreements"
             " WHERE retired_at IS NULL AND fields LIKE '%\"kept\": true%' AND checked_at >= ?",
             float("-inf") if since is None else since,
+        )
+        return int(rows[0][0])
+
+    def count_held(self) -> int:
+        """Return the number of scenes with a field that is not synced until the user says so."""
+        rows = self._run(
+            "SELECT count(DISTINCT scene_id) FROM agreements"
+            " WHERE retired_at IS NULL AND fields LIKE '%\"held\": true%'"
         )
         return int(rows[0][0])
 
