@@ -298,6 +298,7 @@ class CommandRunner:
                 digest=None,
                 # after *Remove*, the scene and its item meet for the first time again
                 fields={} if row.status is Status.HELD else row.fields,
+                synced_at=None if row.status is Status.HELD else row.synced_at,
             )
             for row in history.of_scene(scene_id)
             if row.status in (Status.IGNORED, Status.HELD)

@@ -399,7 +399,7 @@ class SyncWorker:
             waits.append(timing.idle_timeout - (self._env.monotonic() - self._idle_since))
         if self._compares and not self._is_paused():
             waits.append(self._quick.due_in())
-        self._pause(max(0.0, min(timing.heartbeat, *waits)), unless_changed=seen)
+        self._pause(max(0.0, min([timing.heartbeat, *waits])), unless_changed=seen)
 
     def _pause(self, seconds: float, unless_changed: object = None) -> None:
         """Wait, but not past `stop`; every poll interval check whether the queue changed."""

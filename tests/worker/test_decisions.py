@@ -59,7 +59,8 @@ def test_stashs_value_is_taken_over_a_persons_and_only_that_field(harness: Worke
     scene, item = synced(harness, details="About")
     harness.plex.person_sets(item.rating_key, "title", "Mine")
     harness.plex.person_sets(item.rating_key, "summary", "Mine")
-    harness.run_for(HOUR)
+    harness.edit(scene, "Saved a")
+    harness.run_for(30)
     assert row_of(harness, scene).kept_fields == ["title", "summary"]
     result = take(harness, scene, "title")
     assert (item.title, item.summary) == ("Saved a", "Mine")
@@ -96,8 +97,8 @@ def test_stashs_list_replaces_plexs_and_collections_are_added_to(harness: Worker
 
 
 def test_it_goes_over_preserve_plex_edits(harness: WorkerHarness) -> None:
-    harness.configure(preserve_plex_edits=True)
     scene, item = synced(harness)
+    harness.configure(preserve_plex_edits=True)
     harness.plex.person_sets(item.rating_key, "title", "Mine")
     take(harness, scene, "title")
     assert item.title == "Saved a"

@@ -212,7 +212,7 @@ def test_the_former_poster_is_selected_again(harness: WorkerHarness) -> None:
 
 def test_a_poster_of_a_person_or_one_that_is_gone_is_left(harness: WorkerHarness) -> None:
     harness.configure(sync_poster=True)
-    scene, item = synced(harness, cover=PNG)
+    scene, _ = synced(harness, cover=PNG)
     assert [scene.id, POSTER, POSTER_GONE] in undo(harness, scene_id=scene.id)["left"]
     other, its_item = synced(harness, "b", cover=PNG + b"b")
     harness.plex.person_selects_poster(its_item.rating_key, b"a person's")
@@ -248,7 +248,7 @@ def test_what_plex_does_not_take_back_is_written_once_more_and_then_said(
 
 def test_a_run(harness: WorkerHarness) -> None:
     pairs, run = run_of_three(harness, tags=["T"])
-    other, its_item = synced(harness, "other")
+    _, its_item = synced(harness, "other")
     result = undo(harness, run=run)
     assert [item.title for _, item in pairs] == ["s0", "s1", "s2"]
     assert [item.genres for _, item in pairs] == [[], [], []]
