@@ -53,10 +53,14 @@ class Outcome:
 
     #: fields that have their former value again
     undone: list[str] = field(default_factory=list)
+    #: fields that had it already
+    same: list[str] = field(default_factory=list)
     #: field → why something of ours stays
     left: dict[str, str] = field(default_factory=dict)
 
-    def add(self, planned: Mapping[str, Undone], errors: Mapping[str, Exception]) -> None:
+    def add(
+        self, unit: Unit, planned: Mapping[str, Undone], errors: Mapping[str, Exception]
+    ) -> None:
         """Add texts and lists that were sent.
 
         Args:
@@ -69,7 +73,12 @@ class Outcome:
             if one.why_left:
                 self.left[name] = one.why_left
             if not one.why_left or one.target is not None:
-                self.undone.append(name)
+                self.add_undone(unit, name, is_sent=one.target is not None)
+
+    def add_undone(self, unit: Unit, name: str, *, is_sent: bool) -> None:
+        """Add a field that is as it was before; without a change on record, it was so already."""
+        is_news = is_sent or bool(unit.changes.get(name))
+        (self.undone if is_news else self.same).append(name)
 
 
 class Undo:
@@ -146,7 +155,7 @@ class Undo:
             why = GONE if isinstance(error, PlexNotFound) else str(error)
             outcome.left = dict.fromkeys(unit.fields, why)
             return replace(after, verify_at=None)
-        outcome.add(planned, errors)
+        outcome.add(unit, planned, errors)
         refused = {name: error for name, error in errors.items() if name in edits.changes}
         if refused:
             held = refuse_fields(after.fields, refused)
@@ -207,7 +216,7 @@ class Undo:
         if not state.was_locked:  # selecting locks
             plex.edit(item, {f"{POSTER}.locked": 0})
         changes.settle(row, {POSTER: CONFIRMED})
-        outcome.undone.append(POSTER)
+        outcome.add_undone(unit, POSTER, is_sent=selected != before)
         ours = before.rpartition("/")[2] if written.earlier is not None else ""
         cover = replace(CoverState(), sha1=ours)
         return replace(_with_poster(row, replace(hold(state, None), wanted=None)), cover=cover)
@@ -219,7 +228,7 @@ class Undo:
             if row.id:  # else the record is gone
                 history.save(row)
             for name, ids in unit.changes.items():
-                if name in outcome.undone:
+                if name in (*outcome.undone, *outcome.same):
                     history.changes.mark_undone(ids, number, now)
                 else:
                     history.changes.mark_left(ids, number, outcome.left.get(name, NOT_KNOWN))
