@@ -290,7 +290,7 @@ def _units(history: History, changes: Iterable[Change], number: int) -> list[Uni
     """Return what these changes, of one scene, amount to for each item."""
     found: dict[int, dict[str, list[Change]]] = {}
     for one in changes:
-        if one.undone_at is None and one.status != DROPPED and one.undo != number:
+        if one.undone_at is None and _counts(one) and one.undo != number:
             found.setdefault(one.agreement, {}).setdefault(one.field, []).append(one)
     units = []
     for agreement, fields in found.items():
@@ -309,8 +309,13 @@ def _net(history: History, changes: list[Change]) -> Written:
     """Return what changes of a field, one after the other, amount to."""
     first, last = changes[0], changes[-1]
     known = history.changes.of_field(first.scene_id, first.agreement, first.field)
-    earlier = [one for one in known if one.id < first.id and one.status != DROPPED]
+    earlier = [one for one in known if one.id < first.id and _counts(one)]
     return Written(first.before, last.after, earlier[-1].after if earlier else None)
+
+
+def _counts(change: Change) -> bool:
+    """Return whether a change can be taken back: Plex took it, and it is no undo itself."""
+    return change.status != DROPPED and change.cause != UNDONE
 
 
 def _whole(history: History, row: Agreement, name: str | None) -> Unit:
@@ -323,7 +328,8 @@ def _whole(history: History, row: Agreement, name: str | None) -> Unit:
     names = written if name is None else [name]
     changes: dict[str, list[int]] = {one: [] for one in names}
     for change in history.changes.of_scene(row.scene_id):
-        if change.agreement == row.id and change.field in changes and change.undone_at is None:
+        is_open = change.undone_at is None and change.cause != UNDONE
+        if is_open and change.agreement == row.id and change.field in changes:
             changes[change.field].append(change.id)
     return Unit(row, dict.fromkeys(names), changes)
 
