@@ -107,6 +107,14 @@ def test_what_was_taken_back_stays_so_whatever_is_saved_compared_or_re_synced(
     assert row_of(harness, scene).held_fields == ["title", "genre"]
 
 
+def test_a_server_that_locks_what_is_edited_keeps_no_lock(harness: WorkerHarness) -> None:
+    harness.configure(lock_fields=False)
+    scene, item = synced(harness, tags=["T"])
+    harness.plex.settings.lock_on_edit = True
+    undo(harness, scene_id=scene.id)
+    assert (item.title, item.locked) == ("a", set())
+
+
 def test_one_field(harness: WorkerHarness) -> None:
     scene, item = synced(harness, tags=["T"])
     result = undo(harness, scene_id=scene.id, field="genre")
@@ -286,12 +294,12 @@ def test_a_run_is_taken_back_as_far_as_nobody_changed_it_since(harness: WorkerHa
 def test_a_run_that_is_at_work_writes_nothing_more_once_it_is_taken_back(
     harness: WorkerHarness,
 ) -> None:
-    scenes = [harness.pair(f"s{number}", updated_at=1e9) for number in range(5)]
+    scenes = [harness.pair(f"s{number:02}", updated_at=1e9) for number in range(30)]
     harness.run_for(30)
     sync = harness.commands.add("sync", {})
     ids: list[int] = []
 
-    def undo_after_two(_request: object) -> bool:
+    def undo_after_two(_request: object) -> bool:  # the first batch has twenty
         if not ids and sum(item.title != path_stem(item) for _, item in scenes) == 2:
             ids.append(harness.commands.add("undo", {"run": f"sync-{sync}"}))
         return False
@@ -300,6 +308,7 @@ def test_a_run_that_is_at_work_writes_nothing_more_once_it_is_taken_back(
     harness.run_until(sync)
     harness.run_for(60)
     assert ids
+    assert len(harness.plex.writes) == 2 * 20
     assert [item.title for _, item in scenes if item.title.startswith("Title")] == []
 
 
