@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import sqlite3
 import sys
@@ -40,8 +41,13 @@ _OPERATIONS = {
     "pause": "write nothing to Plex until it goes on; edits are kept",
     "try": "sync some scenes that would change, as one run that can be taken back",
     "remove": "take back all that PlexSync wrote to Plex, and sync nothing until you say so",
+    "cover": "put up a JPEG as the poster of a scene's item, in place of Stash's cover",
     "report": "write a file for a bug report, without secrets",
 }
+
+
+#: Bytes of a file that are read; what is larger than a picture may be, is refused.
+_MOST_READ = 5_000_000
 
 
 def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
@@ -175,6 +181,8 @@ def _add_arguments_of_changes(parsers: dict[str, argparse.ArgumentParser]) -> No
     parsers["pause"].add_argument(
         "on", nargs="?", choices=("on", "off"), default="on", help="off: go on"
     )
+    parsers["cover"].add_argument("scene_id", help="the number in the scene page's URL")
+    parsers["cover"].add_argument("file", help="a JPEG of at most 4 MB")
     parsers["try"].add_argument("count", nargs="?", help="scenes; default: 20")
 
 
@@ -184,6 +192,8 @@ def _operation_of(chosen: argparse.Namespace) -> str:
         return "preview"
     if chosen.command == "sync":
         return "sync_recent" if chosen.recent else "process" if chosen.queue else "sync_all"
+    if chosen.command == "cover":
+        return "put_cover"
     return f"clear_{chosen.what}" if chosen.command == "clear" else str(chosen.command)
 
 
@@ -197,6 +207,9 @@ def _operate(chosen: argparse.Namespace) -> int:
         arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent
     ):
         arguments["scope"] = "all"
+    if chosen.command == "cover":
+        with open(chosen.file, "rb") as file:
+            arguments["data"] = base64.b64encode(file.read(_MOST_READ)).decode()
     context, console = _context(chosen), Console()
     try:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)
