@@ -397,6 +397,27 @@ def test_a_job_in_a_damaged_database_is_salvaged(harness: KillPointHarness, poin
     assert harness.letters() == []
 
 
+@_points("row")
+def test_a_row_that_holds_no_job_stops_no_other_and_its_scene_is_compared(
+    harness: KillPointHarness, point: Point
+) -> None:
+    scenes = [harness.pair(name)[0] for name in "ab"]
+    for scene in scenes:
+        harness.enqueue(scene.id)
+    harness.run_worker()
+    for scene in scenes:
+        harness.edit(scene, title=f"New title of {scene.id}")
+    with closing(sqlite3.connect(Path(harness.data_dir, "queue", "data.db"))) as queue:
+        queue.execute(
+            "UPDATE ack_queue_default SET data = '[]' WHERE CAST(data AS TEXT) LIKE '%\"scene_1\"%'"
+        )
+        queue.commit()
+    harness.kill_worker_at(point)
+    for scene in scenes:
+        harness.finish(scene)
+    assert harness.letters() == []
+
+
 @_points("hook")
 def test_an_edit_whose_hook_was_killed_is_synced(harness: KillPointHarness, point: Point) -> None:
     Path(harness.data_dir, "notices.jsonl").write_text('["info", "Something to say"]\n')
