@@ -29,7 +29,7 @@ from queue.models import (
 )
 from queue.operations import ack_job, enqueue, fail_job, get_pending, get_stats, nack_job
 from queue.recovery import check_database
-from queue.table import BULK_WORK, EDITS, RETRIES
+from queue.table import BULK_WORK, EDITS, RETRIES, drop_finished
 from tests.queue.support import ROOT, environment, rows, run_python, waiting
 
 Reopen = Callable[[], JobQueue]
@@ -604,6 +604,19 @@ def test_finished_rows_do_not_pile_up(
     jobs.compact()
     assert KEPT_ROWS <= len(rows(data_dir)) - 1 <= 2 * KEPT_ROWS
     assert waiting(data_dir) == {1: {"a": 1}}
+
+
+def test_finished_rows_are_dropped_and_older_jobs_in_progress_stay(
+    data_dir: Path, jobs: JobQueue
+) -> None:
+    put(jobs, 1)
+    in_progress = claim(jobs)
+    put(jobs, 2)
+    ack_job(jobs, claim(jobs))
+    with closing(sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)) as file:
+        drop_finished(file, keep=0)
+        left = file.execute("SELECT _id FROM ack_queue_default").fetchall()
+    assert left == [(in_progress["pqid"],)]
 
 
 # --- get_stats and QueueManager -------------------------------------------------------------------
