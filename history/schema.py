@@ -9,7 +9,7 @@ from common.sqlite import NewerSchema, write
 __all__ = ["VERSION", "NewerSchema", "migrate"]
 
 #: Version of the schema: the number of steps.
-VERSION = 2
+VERSION = 3
 
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -40,6 +40,16 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         " name TEXT NOT NULL COLLATE NOCASE, kind TEXT NOT NULL, source_id INTEGER NOT NULL,"
         " rating_key INTEGER NOT NULL, renaming TEXT NOT NULL,"
         " PRIMARY KEY (server, section, name, kind, source_id)) WITHOUT ROWID",
+    ),
+    (
+        "CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL,"
+        " run TEXT NOT NULL, cause TEXT NOT NULL, agreement INTEGER NOT NULL,"
+        " scene_id INTEGER NOT NULL, server TEXT NOT NULL, section INTEGER NOT NULL,"
+        " rating_key INTEGER NOT NULL, field TEXT NOT NULL, before TEXT NOT NULL,"
+        " after TEXT NOT NULL, status TEXT NOT NULL, undone_at REAL,"
+        " undo INTEGER NOT NULL DEFAULT 0, why_left TEXT NOT NULL DEFAULT '')",
+        "CREATE INDEX changes_by_scene ON changes(scene_id)",
+        "CREATE INDEX changes_by_run ON changes(run)",
     ),
 )
 

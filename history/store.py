@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
+from history.changes import Changes
 from history.fields import decode, encode, rename
 from history.records import (
     UNKNOWN_COVER,
@@ -46,6 +47,14 @@ _BROKEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 _STATUSES = frozenset(status.value for status in Status)
 #: Values in one statement: SQLite allows 999 in old versions.
 _MOST_VALUES = 500
+
+
+#: Of several agreements with an item, those that count, else the last.
+_LAST_OF_ITEM = (
+    "rating_key > 0 AND (retired_at IS NULL OR NOT EXISTS (SELECT 1 FROM agreements AS other"
+    " WHERE other.rating_key = agreements.rating_key AND other.server = agreements.server"
+    " AND other.id != agreements.id AND (other.retired_at IS NULL OR other.id > agreements.id)))"
+)
 
 
 class Row(NamedTuple):
@@ -89,6 +98,8 @@ class History:
         self._lock = threading.RLock()
         self._now = now
         migrate(self._db, now())
+        #: what was written to Plex, field by field
+        self.changes = Changes(self._db, self._lock)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -134,6 +145,38 @@ class History:
             if len(found) < 500:
                 return
             last = found[-1].id
+
+    def with_items(self, after: int, limit: int, section: int | None = None) -> list[Agreement]:
+        """Return the last agreement with each item, by its row, from the one after `after`.
+
+        Retired ones too, as what was written to their items is still there.
+
+        Args:
+            section: only items of this library.
+        """
+        where, values = _LAST_OF_ITEM, [after, limit]
+        if section is not None:
+            where, values = f"{where} AND section = ?", [section, after, limit]
+        return self._agreements(f"{where} AND id > ? ORDER BY id LIMIT ?", *values)
+
+    def retired(self, ids: Iterable[int]) -> list[int]:
+        """Return which of these agreements are retired."""
+        return [
+            one
+            for one in ids
+            if self._run("SELECT 1 FROM agreements WHERE id = ? AND retired_at IS NOT NULL", one)
+        ]
+
+    def count_items(self, section: int | None = None) -> int:
+        """Return the number of items that there are agreements with.
+
+        Args:
+            section: only items of this library.
+        """
+        where, values = _LAST_OF_ITEM, []
+        if section is not None:
+            where, values = f"{where} AND section = ?", [section]
+        return int(self._run(f"SELECT count(*) FROM agreements WHERE {where}", *values)[0][0])
 
     def without_server(self) -> list[Agreement]:
         """Return the agreements of which the server is not known."""
@@ -310,6 +353,14 @@ class History:
             "SELECT count(DISTINCT scene_id) FROM agreements"
             " WHERE retired_at IS NULL AND fields LIKE '%\"kept\": true%' AND checked_at >= ?",
             float("-inf") if since is None else since,
+        )
+        return int(rows[0][0])
+
+    def count_held(self) -> int:
+        """Return the number of scenes with a field that is not synced until the user says so."""
+        rows = self._run(
+            "SELECT count(DISTINCT scene_id) FROM agreements"
+            " WHERE retired_at IS NULL AND fields LIKE '%\"held\": true%'"
         )
         return int(rows[0][0])
 

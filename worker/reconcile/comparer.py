@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from history.changes import RENAMED
 from history.records import UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, Row
 from plex.exceptions import PlexPermanentError, PlexTemporaryError
 from plex.plan import Intent
-from queue.models import CREATED, FORCE, MISSED, PASS, SyncJob, create_bulk_job
+from queue.models import CREATED, FORCE, MISSED, PASS, RUN, SyncJob, create_bulk_job
 from queue.timestamps import parse_time
 from stash.client import StashUnavailable, address_of_cover
 from stash.records import Scene
@@ -58,6 +59,8 @@ class Scope:
 
     #: the pass that queues the jobs
     pass_id: int | None = None
+    #: what the changes of its jobs are recorded under; "": as their reasons say
+    run: str = ""
     #: the user wants these scenes synced, those seen at installation too
     adopt: bool = False
     #: also what is in sync, over a person's edits in Plex
@@ -136,6 +139,33 @@ class Comparer:
         self._parts.history.save_all(noted)
         self._parts.queue.put_many(jobs)
         result.queued = len(jobs)
+        return result
+
+    def try_some(
+        self, scenes: Sequence[Scene], read_at: float, scope: Scope, *, room: int, seconds: float
+    ) -> Result:
+        """Queue the first scenes whose items show that something would be written.
+
+        Args and exceptions: see `compare`.
+        """
+        rows = self._parts.history.rows_of([scene.id for scene in scenes])
+        keys = [row.rating_key for found in rows.values() for row in found if row.rating_key]
+        times = self._parts.plex.index.updated_at(keys)
+        end = self._parts.env.monotonic() + seconds
+        result = Result()
+        for scene in scenes:
+            if result.queued >= room or self._parts.env.monotonic() >= end:
+                break
+            self._parts.heartbeat.beat()
+            known = rows.get(scene.id, [])
+            reason = self._why(scene, known, times, scope)
+            if reason is not None and self._differs(scene, read_at):
+                self._parts.queue.put_many([self._job(scene, reason, scope)])
+                result.queued += 1
+            else:
+                found = self._parts.history.of_scene(scene.id) if reason else known
+                result.left.update({row.status.value for row in found} or [Status.BASELINE.value])
+            result.done += 1
         return result
 
     def _why(
@@ -249,6 +279,9 @@ class Comparer:
             marks[MISSED] = True
         if scope.force:
             marks[FORCE] = True
+        run = scope.run or (RENAMED if reason is Reason.RENAMED else "")
+        if run:
+            marks[RUN] = run
         return create_bulk_job(scene.id, now=self._parts.env.time(), **marks)
 
     def _seen(self, scene: Scene, rows: Sequence[Row]) -> list[Agreement]:
@@ -279,16 +312,22 @@ class Comparer:
         proposed = []
         for scene, reason in doubtful:
             self._parts.heartbeat.beat()
-            try:
-                if self._runner.compare(scene, read_at, Intent()):
-                    proposed.append((scene.id, reason.value))
-                elif self._is_in_sync(scene.id):
-                    self._parts.dlq.delete_scene(scene.id)
-            except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
-                raise
-            except PermanentError as error:
-                self._runner.record(scene.id, scene, Status.FAILED, str(error))
+            if self._differs(scene, read_at):
+                proposed.append((scene.id, reason.value))
         self._parts.history.propose(proposed)
+
+    def _differs(self, scene: Scene, read_at: float) -> bool:
+        """Return whether something would be written for a scene; if not, it is on record."""
+        try:
+            if self._runner.compare(scene, read_at, Intent()):
+                return True
+            if self._is_in_sync(scene.id):
+                self._parts.dlq.delete_scene(scene.id)
+        except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
+            raise
+        except PermanentError as error:
+            self._runner.record(scene.id, scene, Status.FAILED, str(error))
+        return False
 
     def _is_in_sync(self, scene_id: int) -> bool:
         rows = self._parts.history.of_scene(scene_id)
