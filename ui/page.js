@@ -58,7 +58,7 @@
     return h(
       Note,
       { kind: "warn" },
-      h("span", null, t("approval", { n: approval.count }), " ", approval.reason),
+      h("span", null, t("approval", { n: approval.count }), approval.reason ? `: ${approval.reason}` : "."),
       h("span", { className: "plexsync-buttons" },
         h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("show")),
         h(Act, { small: true, kind: "primary", run: () => call({ mode: "approve" }), done }, t("approval.yes")),
@@ -342,7 +342,7 @@
       setPage(0);
       call({ mode }, own.signal).then(
         (data) => own.signal.aborted || setState({ data, error: null, busy: false }),
-        (error) => setState({ data: null, error: own.signal.aborted ? null : error, busy: false })
+        (error) => own.signal.aborted || setState({ data: null, error, busy: false })
       );
       return () => own.abort();
     }, [mode]);

@@ -222,7 +222,9 @@
   function Section({ title, open, extra, children, id }) {
     const [isOpen, setOpen] = useState(Boolean(open));
     const body = useState(() => `plexsync-part-${(sectionNumber += 1)}`)[0];
-    useEffect(() => setOpen(Boolean(open)), [open]);
+    useEffect(() => {
+      if (open) setOpen(true); // never closed under the user's hands
+    }, [open]);
     return h(
       "section",
       { className: "plexsync-part", id },
@@ -243,7 +245,7 @@
           extra !== undefined && extra !== "" && h("span", { className: "badge badge-secondary" }, extra)
         )
       ),
-      h("div", { id: body, hidden: !isOpen }, isOpen && children)
+      h("div", { id: body, className: "plexsync-body", hidden: !isOpen }, isOpen && children)
     );
   }
 

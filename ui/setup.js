@@ -64,8 +64,8 @@
   const useServer = (values) =>
     useTried(server(values).plex_url && (values.new_token || values.has_token) ? { mode: "setup_test", ...server(values) } : null, TYPING);
 
-  const useMatches = (values, isReady) =>
-    useTried(isReady ? { mode: "setup_match", ...server(values), plex_libraries: values.plex_libraries || "", path_mappings: values.path_mappings || "", sample: SAMPLE } : null, TYPING);
+  const useMatches = (values, isReady, libraries) =>
+    useTried(isReady ? { mode: "setup_match", ...server(values), plex_libraries: libraries || values.plex_libraries || "", path_mappings: values.path_mappings || "", sample: SAMPLE } : null, TYPING);
 
   // --- the parts of the form
 
@@ -94,8 +94,10 @@
               : h(Note, { kind: "bad" }, data.message))));
   }
 
+  const offeredBy = (tried) => ((tried.data && tried.data.libraries) || []).filter((one) => one.type === undefined || one.type === "movie");
+
   function Libraries({ values, set, tried, matched }) {
-    const offered = ((tried.data && tried.data.libraries) || []).filter((one) => one.type === undefined || one.type === "movie");
+    const offered = offeredBy(tried);
     const names = split(values.plex_libraries, ",");
     const isTicked = (name) => names.some((one) => folded(one) === folded(name));
     const toggle = (name) =>
@@ -112,7 +114,7 @@
             h("input", { type: "checkbox", checked: isTicked(one.name), onChange: () => toggle(one.name) }),
             " ", h("strong", null, one.name), " ",
             h("span", { className: "text-muted" }, t("setup.library.items", { n: one.items || 0 }),
-              isTicked(one.name) && hits.has(folded(one.name)) ? ` · ${t("setup.library.matched", { n: hits.get(folded(one.name)), of: matched.data.scenes })}` : "")),
+              hits.has(folded(one.name)) ? ` · ${t("setup.library.matched", { n: hits.get(folded(one.name)), of: matched.data.scenes })}` : "")),
           h("div", { className: "text-muted plexsync-path" }, (one.folders || []).join(", ")))),
       unknown.map((name) => h(Note, { kind: "warn", key: name }, h("span", null, t("setup.library.unknown", { name })), h(Button, { small: true, onClick: () => toggle(name) }, t("setup.library.drop")))));
   }
@@ -126,7 +128,7 @@
     const data = matched.data;
     const hits = new Map(((data && data.mappings) || []).map((one) => [one.text.replace(/\s/g, ""), one.hits]));
     const spoken = data ? t("setup.matched", { n: data.matched, of: data.scenes }) : matched.busy ? t("setup.matching") : "";
-    const input = (value, label, onChange) => h("input", { className: "form-control form-control-sm", value, "aria-label": label, spellCheck: false, onChange });
+    const input = (value, label, onChange) => h("input", { className: "form-control form-control-sm", value, placeholder: label, "aria-label": label, spellCheck: false, onChange });
     return h("fieldset", null,
       h("legend", null, t("setup.paths")),
       h("p", { className: "text-muted" }, t("setup.paths.help")),
@@ -220,7 +222,7 @@
     const isReady = Boolean(tried.data && tried.data.ok && values && split(values.plex_libraries, ",").length);
     const matched = useMatches(values || {}, isReady);
     if (!values) return form.error ? h(Failure, { error: form.error, again: form.read }) : h(Wait);
-    return h("form", { className: "plexsync plexsync-form", onSubmit: (event) => event.preventDefault() },
+    return h("form", { className: "plexsync plexsync-form", noValidate: true, onSubmit: (event) => event.preventDefault() },
       h(Connection, { values, set, tried }),
       h(Libraries, { values, set, tried, matched }),
       h(Mappings, { values, set, matched }),
@@ -268,7 +270,9 @@
     const tried = useServer(values || {});
     const isConnected = Boolean(tried.data && tried.data.ok);
     const hasLibrary = Boolean(values && split(values.plex_libraries, ",").length);
-    const matched = useMatches(values || {}, isConnected && hasLibrary && step > 0);
+    // Before one is ticked, all that Plex offers are tried: that tells them apart.
+    const offered = step === 1 ? offeredBy(tried).map((one) => one.name).join(", ") : "";
+    const matched = useMatches(values || {}, isConnected && (step === 1 ? Boolean(offered) : hasLibrary && step > 1), offered);
     useEffect(() => {
       if (step && heading.current) heading.current.focus();
     }, [step]);
@@ -280,7 +284,7 @@
       await form.save({ ...Object.fromEntries(WHAT.map((name) => [name, isOn(values, name)])), enabled: true });
       return call({ mode: "try", count: 1 });
     }
-    return h("form", { className: "plexsync-form plexsync-first", onSubmit: (event) => { event.preventDefault(); if (mayGoOn && step < 3) setStep(step + 1); } },
+    return h("form", { className: "plexsync-form plexsync-first", noValidate: true, onSubmit: (event) => { event.preventDefault(); if (mayGoOn && step < 3) setStep(step + 1); } },
       !step && h("p", null, t("first.hello")),
       h("h2", { ref: heading, tabIndex: -1 }, t("first.step", { n: step + 1 }), ": ", t(`setup.${STEPS[step]}`)),
       step === 0 && h(Connection, { values, set, tried }),

@@ -23,7 +23,7 @@
     "plex.name": "Plex '{name}'", "plex.libraries": "libraries {names}", "plex.libraries.one": "library {names}",
     "problem.setup": "Set it up", "problem.check": "Check setup", "problem.resume": "Resume", "problem.install": "Install them", "problem.retry": "Try now",
     pause: "Pause", "pause.title": "Edits are kept, and synced once you resume", resume: "Resume",
-    approval: "{n} scenes would change in Plex without an edit of yours.", "approval.one": "One scene would change in Plex without an edit of yours.",
+    approval: "{n} scenes would change in Plex without an edit of yours", "approval.one": "One scene would change in Plex without an edit of yours",
     "approval.yes": "Go on", "approval.no": "Keep as it is",
     "sum.not_in_plex": "{n} are not in Plex (normal), by folder", "sum.kept": "{n} kept as you changed them in Plex",
     "sum.held": "{n} not synced after an undo", "sum.ignored": "{n} ignored", "sum.skipped": "{n} left out by a setting",

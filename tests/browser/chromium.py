@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,8 +29,6 @@ def executable() -> str | None:
 
 def why_not() -> str:
     """Return why the browser tests can't run, or ""."""
-    if importlib.util.find_spec("playwright") is None:
-        return "the package playwright is missing (requirements-dev.txt)"
     if executable() is None:
         return "no Chromium is installed"
     if not are_installed():

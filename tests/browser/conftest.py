@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("playwright", reason="browser tests: playwright is missing")
-
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.canned import Operations
 from tests.browser.chromium import is_needed, open_browser, why_not
@@ -20,6 +17,8 @@ from tests.simulators.stash import StashSimulator
 
 #: Milliseconds until a step of a test gives up; a busy machine takes its time.
 PATIENCE = 30_000
+
+expect.set_options(timeout=PATIENCE)
 
 Open = Callable[..., Page]
 
@@ -61,9 +60,7 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-def open_page(
-    browser: Browser, stash: StashSimulator, complaints: list[str]
-) -> Iterator[Open]:
+def open_page(browser: Browser, stash: StashSimulator, complaints: list[str]) -> Iterator[Open]:
     """Return a function that opens an address of Stash in a new window."""
     contexts = []
 
@@ -76,7 +73,7 @@ def open_page(
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console",
-            lambda line: complaints.append(line.text) if line.type in ("error",) else None,
+            lambda line: complaints.append(line.text) if line.type == "error" else None,
         )
         page.goto(f"{stash.url}{path}")
         return page

@@ -145,7 +145,7 @@
     h("div", { className: "row mx-0" },
       h("div", { className: "scene-tabs col-xl-5 order-xl-first order-last" },
         h("h3", { className: "scene-header" }, scene.title),
-        h(Tab.Container, { defaultActiveKey: "scene-details-panel" },
+        h(Tab.Container, { id: "scene", defaultActiveKey: "scene-details-panel" },
           h(Nav, { variant: "tabs", className: "mr-auto" },
             h(ScenePageTabs, { scene },
               h(Nav.Item, null, h(Nav.Link, { eventKey: "scene-details-panel" }, "Details")),
