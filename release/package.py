@@ -41,7 +41,7 @@ FILES = (
 )
 FOLDERS = (
     *("common", "docs", "history", "hooks", "plex", "queue", "stash", "tasks", "validation"),
-    "worker",
+    *("page", "worker"),
 )
 SUFFIXES = (".py", ".md")
 #: Files and folders for people who work on PlexSync in a clone.

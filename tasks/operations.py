@@ -11,7 +11,7 @@ from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview, preview_all
 from tasks.report import report
 from tasks.status import status
-from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent
+from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent, wake
 
 Operation = Callable[[Context, Mapping[str, Any]], Result]
 
@@ -32,4 +32,5 @@ OPERATIONS: dict[str, Operation] = {
     "preview": preview,
     "preview_all": preview_all,
     "report": report,
+    "wake": wake,
 }

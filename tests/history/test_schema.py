@@ -16,7 +16,7 @@ from history.store import History
 Open = Callable[[], sqlite3.Connection]
 TABLES = {
     *("agreements", "choices", "passes", "proposals", "state", "migrations"),
-    "collections",
+    *("collections", "changes"),
 }
 
 
