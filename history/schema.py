@@ -54,11 +54,11 @@ _STEPS: tuple[tuple[str, ...], ...] = (
     (  # what the page shows at each look (`history/counts.py`), out of the indexes alone
         # in Stash, of the first file; "": no file
         "ALTER TABLE agreements ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
-        "UPDATE agreements SET folder = ifnull(replace(json_extract(files, '$[0][0]'), '\\', '/'),"
-        " '') WHERE json_valid(files)",
-        "UPDATE agreements SET folder ="
-        " ifnull(nullif(rtrim(rtrim(folder, replace(folder, '/', '')), '/'), ''), '/')"
-        " WHERE folder != ''",
+        # records get it when they are stored next; these are counted already
+        "UPDATE agreements SET folder = ifnull((SELECT"
+        " ifnull(nullif(rtrim(rtrim(path, replace(path, '/', '')), '/'), ''), '/') FROM"
+        " (SELECT replace(json_extract(files, '$[0][0]'), '\\', '/') AS path)"
+        " WHERE path IS NOT NULL), '') WHERE status = 'not_in_plex' AND json_valid(files)",
         "CREATE INDEX agreements_by_folder ON agreements(folder)"
         " WHERE retired_at IS NULL AND status = 'not_in_plex'",
         "DROP INDEX agreements_by_status",

@@ -38,6 +38,9 @@ _OPERATIONS = {
     "preview": "show what a sync would change in Plex, field by field; writes nothing",
     "report": "write a file for a bug report, without secrets",
     "wake": "start the worker if edits wait and it is not running",
+    "setup-test": "try an address and a token of Plex; list its libraries",
+    "setup-match": "try libraries and path mappings on some scenes",
+    "pictures": "print posters of items in Plex, scaled down, as data URLs",
 }
 #: Views of the page, in `page.views` under the same names, and their arguments.
 _VIEWS = (*("state", "count", "needs", "scene", "changes", "run", "badges", "command", "details"),)
@@ -162,6 +165,14 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         "--all", action="store_true", help="all scenes; default: changed in the last 24 hours"
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
+    for name in ("setup-test", "setup-match"):
+        parsers[name].add_argument(
+            "--plex-url", help="default: the setting; the token is PLEX_TOKEN or the setting"
+        )
+    parsers["setup-match"].add_argument("--plex-libraries", help="default: the setting")
+    parsers["setup-match"].add_argument("--path-mappings", help="default: the setting")
+    parsers["setup-match"].add_argument("--sample", help="scenes, 50 by default")
+    parsers["pictures"].add_argument("items", nargs="+", help="section:rating_key of each item")
     parsers["report"].add_argument(
         "--anonymous", action="store_true", help="leave out every text that may be private"
     )
@@ -173,7 +184,9 @@ def _operation_of(chosen: argparse.Namespace) -> str:
         return "preview"
     if chosen.command == "sync":
         return "sync_recent" if chosen.recent else "process" if chosen.queue else "sync_all"
-    return f"clear_{chosen.what}" if chosen.command == "clear" else str(chosen.command)
+    if chosen.command == "clear":
+        return f"clear_{chosen.what}"
+    return str(chosen.command).replace("-", "_")
 
 
 def _operate(chosen: argparse.Namespace) -> int:
@@ -185,6 +198,8 @@ def _operate(chosen: argparse.Namespace) -> int:
         arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent
     ):
         arguments["scope"] = "all"
+    if chosen.command.startswith("setup-") and os.environ.get("PLEX_TOKEN"):
+        arguments["plex_token"] = os.environ["PLEX_TOKEN"]  # never in the arguments of a process
     context, console = _context(chosen), Console()
     try:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)

@@ -10,6 +10,7 @@ from tasks.context import Context, Result
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview, preview_all
 from tasks.report import report
+from tasks.setup import pictures, setup_match, setup_test
 from tasks.status import status
 from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent, wake
 
@@ -33,4 +34,7 @@ OPERATIONS: dict[str, Operation] = {
     "preview_all": preview_all,
     "report": report,
     "wake": wake,
+    "setup_test": setup_test,
+    "setup_match": setup_match,
+    "pictures": pictures,
 }
