@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import history.counts as counts
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
+from history.changes import Changes
 from history.fields import decode, encode, rename
 from history.records import (
     UNKNOWN_COVER,
@@ -94,6 +95,8 @@ class History:
         self._lock = threading.RLock()
         self._now = now
         migrate(self._db, now())
+        #: what was written to Plex, field by field
+        self.changes = Changes(self._db, self._lock)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -349,6 +352,14 @@ class History:
             if len(found) < _MOST_VALUES:
                 return
             last = found[-1].id
+
+    def count_held(self) -> int:
+        """Return the number of scenes with a field that is not synced until the user says so."""
+        rows = self._run(
+            "SELECT count(DISTINCT scene_id) FROM agreements"
+            " WHERE retired_at IS NULL AND fields LIKE '%\"held\": true%'"
+        )
+        return int(rows[0][0])
 
     def synced(self) -> dict[int, float]:
         """Return scene id → epoch seconds of its last sync."""
