@@ -45,6 +45,12 @@ class FieldState:
     repaired_at: float = 0.0
     #: it drifted, and is repaired once enough time has passed since the last repair
     waits: bool = False
+    #: the user said so: nothing is written until the user says otherwise
+    held: bool = False
+    #: the user wants Stash's value in Plex, whatever is there
+    take: bool = False
+    #: Plex had a lock on the field before our first write
+    was_locked: bool = False
 
 
 Fields = Mapping[str, FieldState]

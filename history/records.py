@@ -116,6 +116,11 @@ class Agreement:
         """Return the fields in which a person's edit in Plex is kept."""
         return [name for name, state in self.fields.items() if state.kept]
 
+    @property
+    def held_fields(self) -> list[str]:
+        """Return the fields that are not synced until the user says so."""
+        return [name for name, state in self.fields.items() if state.held]
+
 
 @dataclass(frozen=True)
 class Choice:

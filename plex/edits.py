@@ -28,6 +28,7 @@ def encode_edits(item: PlexItem, edits: Edits) -> list[Parameters]:
         for name, (present, target) in edits.changes.items()
         for group in _encode_field(item, edits, name, present, target)
     ]
+    groups += [{f"{name}.locked": 0} for name in sorted(edits.unlock.difference(edits.changes))]
     requests: list[Parameters] = []
     for group in groups:
         if requests and not _is_long(requests[-1], group):
@@ -50,6 +51,8 @@ def _encode_field(
 ) -> list[Parameters]:
     """Return the parameters of a field, in groups that each fit into one request."""
     lock: Parameters = {f"{name}.locked": 1} if edits.lock else {}
+    if name in edits.unlock:
+        lock = {f"{name}.locked": 0}
     if isinstance(target, str):
         return [{f"{name}.value": target, **lock}]
     characters = item.characters if name == "actor" else {}

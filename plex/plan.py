@@ -9,6 +9,7 @@ The rules (README, "What goes where, and what wins"), per field:
 - First meeting: an unlocked list becomes what Stash says, a locked one is added to. A locked text
   that differs is a person's: it stays in bulk work.
 - Of a list only what we added ever goes; a text is emptied only where Plex still has ours.
+- What the user said about a single field comes first: it is held, or Stash's value is taken.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Edits:
     #: fields that drifted once more and are left from now on, as repairs did not last
     left: tuple[str, ...] = ()
     lock: bool = True
+    #: fields whose lock is taken off
+    unlock: frozenset[str] = frozenset()
 
 
 def plan_edits(
@@ -81,13 +84,18 @@ def plan_edits(
     plan = _Plan(item, known, switches, intent, now)
     plan.pinned = pinned
     for name, wanted in texts(metadata, stem, switches):
-        if name == "title" and not metadata.title:
-            plan.stand_in(name, wanted)
-        else:
-            plan.text(name, wanted)
+        if not plan.is_decided(name, wanted):
+            if name == "title" and not metadata.title:
+                plan.stand_in(name, wanted)
+            else:
+                plan.text(name, wanted)
     for name, names in lists(metadata, switches):
-        plan.list(name, names)
-    return Edits(plan.changes, plan.fields, tuple(plan.kept), tuple(plan.left), lock=switches.lock)
+        if not plan.is_decided(name, names):
+            plan.list(name, names)
+    return Edits(
+        plan.changes, plan.fields, tuple(plan.kept), tuple(plan.left), switches.lock,
+        frozenset(plan.unlock),
+    )  # fmt: skip
 
 
 def same(one: Value | None, other: Value | None) -> bool:
@@ -106,8 +114,10 @@ def resolve(state: FieldState, current: Value) -> FieldState:
     """Confirm an unconfirmed write if Plex shows it."""
     if state.sent is None or not _shows(current, state):
         return state
+    # An undo leaves nothing of ours but what it claims.
+    is_claimed = state.held or state.claim is not None
     return replace(
-        state, ours=state.sent if state.claim is None else state.claim, observed=current,
+        state, ours=state.claim if is_claimed else state.sent, observed=current, take=False,
         form=None, sent=None, replaced=None, claim=None, misses=0, refused=False, why="",
     )  # fmt: skip
 
@@ -140,6 +150,7 @@ class _Plan:
         self.changes: dict[str, tuple[Value, Value]] = {}
         self.kept: list[str] = []
         self.left: list[str] = []
+        self.unlock: set[str] = set()
         self.pinned: Sequence[str] = ()
         self._present = item.values
         self._locked = item.locked
@@ -147,6 +158,42 @@ class _Plan:
         self._switches = switches
         self._intent = intent
         self._now = now
+
+    def is_decided(self, name: str, wanted: Value) -> bool:
+        """Do as the user has said about a field; return whether the user has."""
+        state, current = self.fields.get(name), self._present[name]
+        if state is None or not (state.held or state.take):
+            return False
+        if state.held:
+            self._hold(name, resolve(state, current), wanted, current)
+        else:
+            self._take(name, resolve(state, current), wanted, current)
+        return True
+
+    def _hold(self, name: str, state: FieldState, wanted: Value, current: Value) -> None:
+        """Leave a field alone; but an undo that did not arrive is sent once more."""
+        if state.sent is not None and same(current, state.replaced):
+            self.changes[name] = (current, state.sent)
+            if not state.was_locked:
+                self.unlock.add(name)
+        else:
+            state = replace(state, sent=None, replaced=None, claim=None, misses=0)
+        self.fields[name] = replace(
+            state, wanted=wanted, observed=current, kept=False, waits=False, take=False
+        )
+
+    def _take(self, name: str, state: FieldState, wanted: Value, current: Value) -> None:
+        """Write Stash's value, whatever Plex has."""
+        target, claim, ours = wanted, None, current if same(current, state.ours) else None
+        if isinstance(wanted, tuple) and isinstance(current, tuple):
+            if name in _ONLY_ADDED_TO:
+                target = unique((*wanted, *current))
+            known = names_of(state.ours)
+            ours = claim = (*within(known, wanted), *without(wanted, (*current, *known)))
+        if same(target, current):
+            self._note(name, replace(state, take=False), wanted, current, ours=ours)
+        else:
+            self._write(name, state, wanted, target, current, claim=claim)
 
     def text(self, name: str, wanted: str) -> None:
         current = self._present[name]
@@ -320,6 +367,7 @@ class _Plan:
         self.changes[name] = (current, target)
         self.fields[name] = replace(
             state, before=current if state.before is None else state.before, wanted=wanted,
+            was_locked=name in self._locked if state.before is None else state.was_locked,
             observed=current, sent=target, replaced=first, claim=claim, kept=False, refused=False,
             why="", waits=False, misses=0 if state.refused else state.misses,
         )  # fmt: skip

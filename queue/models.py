@@ -39,8 +39,10 @@ PASS = "pass"
 #: what Plex refused.
 FORCE = "force"
 RETRY = "retry"
+#: Key in the `data` of a job that no save caused: the run that its changes are recorded under.
+RUN = "run"
 #: Keys of jobs that come from no save in Stash.
-_UNASKED = frozenset((CREATED, BULK, PASS, RETRY))
+_UNASKED = frozenset((CREATED, BULK, PASS, RETRY, RUN))
 #: The `update_type` of a scene's job; others name what was renamed.
 METADATA = "metadata"
 DEATHS = "deaths"
@@ -97,7 +99,7 @@ def create_bulk_job(
 
     Args:
         delay: seconds until it is due.
-        marks: further keys of `data`: `PASS`, `CREATED`, `FORCE`, `RETRY` or `MISSED`.
+        marks: further keys of `data`: `PASS`, `CREATED`, `FORCE`, `RETRY`, `MISSED` or `RUN`.
     """
     job = create_sync_job(scene_id, METADATA, {BULK: True, **marks}, now=now)
     job["next_retry_at"] = job["enqueued_at"] + delay
@@ -147,7 +149,7 @@ def merge_jobs(waiting: SyncJob, newer: SyncJob) -> SyncJob:
     merged: SyncJob = {**waiting, **newer}
     merged["data"] = {**waiting.get("data", {}), **newer.get("data", {})}
     if not (is_bulk(waiting) and is_bulk(newer)):  # an edit is never bulk work
-        for mark in (BULK, PASS):
+        for mark in (BULK, PASS, RUN):
             merged["data"].pop(mark, None)
     merged["enqueued_at"] = min(
         waiting.get("enqueued_at", newer["enqueued_at"]), newer["enqueued_at"]

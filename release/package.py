@@ -40,8 +40,8 @@ FILES = (
     "constraints.txt",
 )
 FOLDERS = (
-    *("common", "docs", "history", "hooks", "plex", "queue", "stash", "tasks", "ui", "validation"),
-    "worker",
+    *("common", "docs", "history", "hooks", "page", "plex", "queue", "stash", "tasks", "ui"),
+    *("validation", "worker"),
 )
 SUFFIXES = (".py", ".md", ".js", ".css")
 #: Files and folders for people who work on PlexSync in a clone.

@@ -10,8 +10,9 @@ from tasks.context import Context, Result
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview, preview_all
 from tasks.report import report
+from tasks.setup import pictures, setup_match, setup_test
 from tasks.status import status
-from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent
+from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent, wake
 
 Operation = Callable[[Context, Mapping[str, Any]], Result]
 
@@ -32,4 +33,8 @@ OPERATIONS: dict[str, Operation] = {
     "preview": preview,
     "preview_all": preview_all,
     "report": report,
+    "wake": wake,
+    "setup_test": setup_test,
+    "setup_match": setup_match,
+    "pictures": pictures,
 }

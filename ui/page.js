@@ -7,7 +7,7 @@
   const { useEffect, useRef, useState } = React;
   const {
     Act, Bar, Button, Candidates, Cover, Failure, Job, Note, SceneLink, SceneView, Section, Value, Wait, ago,
-    clock, fieldName, folderOf, scaleCover, sceneTitle, startTask, t, tOr, useLoad, useScenes, useShown,
+    clock, fieldName, folderOf, readSettings, scaleCover, sceneTitle, startTask, t, tOr, useLoad, useScenes, useShown,
   } = shared.parts;
 
   const ROWS = 25;
@@ -36,7 +36,7 @@
 
   function line(state) {
     const counts = state.counts || {};
-    const fine = (counts.in_sync || 0) + (counts.kept || 0);
+    const fine = counts.in_sync || 0; // those with a field that is kept are among them
     const waiting = (state.waiting || 0) + (state.in_progress || 0) + (counts.written || 0);
     const text = !fine && !waiting ? t("line.none") : waiting ? t("line.waiting", { n: waiting, fine })
       : state.needs ? t("line.needs", { n: fine, needs: state.needs }) : t("line.fine", { n: fine });
@@ -453,11 +453,16 @@
       setSetup(true);
       setTimeout(() => setupPart.current && setupPart.current.scrollIntoView && setupPart.current.scrollIntoView(), 0);
     };
-    const first = useRef(null);
-    if (state && first.current === null) first.current = state.is_set_up === false;
-    if (first.current)
+    const [first, setFirst] = useState(null); // null: not known yet
+    useEffect(() => {
+      if (!state || first !== null) return;
+      if (state.is_set_up !== false) setFirst(false);
+      else readSettings().then((saved) => setFirst(!(saved.plex_url && saved.plex_token)), () => setFirst(false));
+    }, [state]);
+    if (state && first === null) return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"), h(Wait));
+    if (first)
       return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"),
-        h(shared.views.FirstRun, { state, reload, done: () => { first.current = false; reload(); } }));
+        h(shared.views.FirstRun, { state, reload, done: () => { setFirst(false); reload(); } }));
     return h("main", { className: "plexsync container" },
       h("h1", null, "PlexSync", state && h("small", { className: "text-muted" }, ` ${state.version}`)),
       h(State, { state, error, reload, toSetup }),

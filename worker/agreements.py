@@ -70,7 +70,13 @@ class Agreements:
         if last.scene_id in self._history.choosers(server, key, item.paths):
             return row  # the user wants both scenes there
         fields = {
-            name: FieldState(before=state.before, ours=state.ours, observed=state.observed)
+            name: FieldState(
+                before=state.before,
+                ours=state.ours,
+                observed=state.observed,
+                held=state.held,
+                was_locked=state.was_locked,
+            )
             for name, state in last.fields.items()
         }
         return replace(row, fields=fields, cover=CoverState(sha1=last.cover.sha1))

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
-from queue.models import FATAL_AFTER, METADATA, SyncJob, create_bulk_job
+from queue.models import FATAL_AFTER, METADATA, RUN, SyncJob, create_bulk_job
 from queue.operations import ack_job, nack_job, unmark_scene_pending
 from queue.table import SUSPECTS
 from stash.records import Scene
@@ -133,7 +133,9 @@ class Batches:
         parts.times.note(scene_id, target.read_at)
         parts.dlq.delete_scene(scene_id)
         if not written.cover_is_final:
-            due = create_bulk_job(scene_id, now=parts.env.time(), delay=_LOOK_AGAIN)
+            due = create_bulk_job(
+                scene_id, now=parts.env.time(), delay=_LOOK_AGAIN, **{RUN: target.run}
+            )
             parts.queue.put_many([due])
         text = f"wrote {', '.join(written.fields)}" if written.fields else "in sync"
         if written.kept:

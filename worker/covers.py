@@ -8,6 +8,7 @@ from dataclasses import replace
 from common.env import Env
 from history.fields import FieldState
 from history.records import POSTER, UNKNOWN_COVER, Agreement, CoverState
+from history.store import History
 from plex.exceptions import REFUSALS_OF_A_VALUE, PlexPermanentError
 from plex.items import PlexItem
 from plex.plan import may_repair
@@ -22,7 +23,9 @@ from worker.target import SyncTarget
 class Covers:
     """The covers of one Stash, for one Plex."""
 
-    def __init__(self, plex: PlexSession, stash: StashClient | None, env: Env) -> None:
+    def __init__(
+        self, plex: PlexSession, stash: StashClient | None, history: History, env: Env
+    ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
@@ -30,6 +33,7 @@ class Covers:
         """
         self._plex = plex
         self._stash = stash
+        self._history = history
         self._env = env
 
     def is_wanted(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
@@ -41,6 +45,9 @@ class Covers:
         scene, switches, intent, cover = target.scene, target.switches, target.intent, row.cover
         if self._stash is None or scene is None or not switches.poster or not scene.cover:
             return False
+        poster = row.fields.get(POSTER, FieldState())
+        if poster.held or poster.take:
+            return poster.take
         if not cover.sha1 and item.has_poster:  # the poster there is not ours
             if switches.preserve:
                 return False
@@ -92,21 +99,42 @@ class Covers:
             if self._is_persons(target, item, row):
                 row = _kept(row, sha1=_sha1(cover.picture))
             else:
+                row = self._record(target, item, row, _sha1(cover.picture))
                 poster = self._try(item, row, cover.picture)
                 row = replace(row, fields={**row.fields, POSTER: poster})
                 uploaded = not poster.refused
             if uploaded:
                 state = replace(state, sha1=_sha1(cover.picture))
+        elif row.fields.get(POSTER, FieldState()).take:  # Stash has none, or Plex has it
+            poster = replace(row.fields[POSTER], take=False)
+            row = replace(row, fields={**row.fields, POSTER: poster})
         state = _seen(state, scene, cover)
         return replace(row, cover=state), uploaded, state.final or cover.at is None
 
+    def _record(self, target: SyncTarget, item: PlexItem, row: Agreement, sha1: str) -> Agreement:
+        """Record what Plex shows before an upload; return the record.
+
+        It is on disk before the upload, as afterwards nobody could tell.
+        """
+        shown = self._plex.client().selected_poster(item)
+        if shown.endswith(f"/{sha1}"):  # ours already: a kill came before it was recorded
+            return row
+        poster = row.fields.get(POSTER, FieldState())
+        if poster.before is None:  # for good: what Plex showed before our first upload
+            poster = replace(poster, before=shown, was_locked=POSTER in item.locked)
+        with self._history.transaction():
+            row = self._history.save(replace(row, fields={**row.fields, POSTER: poster}))
+            self._history.changes.note(
+                row, {POSTER: (shown, sha1)}, target.run, self._env.time(),
+                repaired=[POSTER] if sha1 == row.cover.sha1 else (),
+            )  # fmt: skip
+        return row
+
     def _try(self, item: PlexItem, row: Agreement, picture: bytes) -> FieldState:
         """Upload a picture; return the poster's state, which tells whether Plex took it."""
-        poster, sha1, client = row.fields.get(POSTER), _sha1(picture), self._plex.client()
-        if poster is None:  # for good: what Plex showed before our first upload
-            poster = FieldState(before=client.selected_poster(item))
+        poster, sha1 = row.fields.get(POSTER, FieldState()), _sha1(picture)
         try:
-            client.upload_poster(item, picture)
+            self._plex.client().upload_poster(item, picture)
         except PlexPermanentError as error:
             if error.status not in REFUSALS_OF_A_VALUE:
                 raise
@@ -114,7 +142,7 @@ class Covers:
         repairs = poster.repairs + 1 if sha1 == row.cover.sha1 else 0
         return replace(
             poster, wanted=sha1, repairs=repairs, repaired_at=self._env.time(), refused=False,
-            why="", kept=False,
+            why="", kept=False, take=False,
         )  # fmt: skip
 
     def _is_persons(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
@@ -122,6 +150,8 @@ class Covers:
 
         The key of an upload ends in the picture's SHA-1.
         """
+        if row.fields.get(POSTER, FieldState()).take:
+            return False
         if not target.switches.preserve or target.intent.force or not row.cover.sha1:
             return False
         selected = self._plex.client().selected_poster(item)
@@ -135,7 +165,7 @@ class Covers:
         poster = row.fields.get(POSTER, FieldState())
         if poster.refused and poster.wanted == sha1 and not _tries_again(target, row):
             return False
-        return sha1 != row.cover.sha1 or self._may_repair(target, item, row)
+        return sha1 != row.cover.sha1 or poster.take or self._may_repair(target, item, row)
 
     def _may_repair(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
         """Return whether the same cover is uploaded again: without its lock Plex has dropped it."""
@@ -146,6 +176,7 @@ class Covers:
     def _fetch(self, scene: Scene, item: PlexItem, row: Agreement) -> Cover:
         assert self._stash is not None
         is_there = row.cover.sha1 not in ("", UNKNOWN_COVER) and POSTER in item.locked
+        is_there = is_there and not row.fields.get(POSTER, FieldState()).take
         return self._stash.fetch_cover(scene, row.cover.etag if is_there else "")
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from common.env import Env
 from common.version import VERSION
-from history.fields import FieldState, read_at
+from history.changes import CONFIRMED, DROPPED
+from history.fields import Fields, FieldState, read_at
 from history.records import POSTER, Agreement, Status
 from history.store import History
 from plex.exceptions import PLEX_ERRORS
 from plex.items import PlexItem
 from plex.paths import stem_of
-from plex.plan import Edits, plan_edits
+from plex.plan import Edits, plan_edits, resolve, same
 from plex.session import PlexSession
 from stash.client import StashClient
 from stash.records import Scene
@@ -64,7 +65,7 @@ class ItemWriter:
         self._history = history
         self._reporter = reporter
         self._env = env
-        self._covers = Covers(plex, stash, env)
+        self._covers = Covers(plex, stash, history, env)
         self._collections = Collections(plex, history, reporter, env)
         self._hashed: tuple[PlexSyncConfig | None, str] = (None, "")
 
@@ -117,7 +118,9 @@ class ItemWriter:
         if seen is None:
             return True
         self._report(draft)
-        self._history.save(self._after(replace(draft, row=seen)))
+        with self._history.transaction():
+            after = self._history.save(self._after(replace(draft, row=seen)))
+            self._record(draft, after)
         return False
 
     def write(self, target: SyncTarget, item: PlexItem) -> Written:
@@ -161,7 +164,9 @@ class ItemWriter:
         row, has_scene = draft.row, bool(draft.target.metadata.scene_id)
         after = self._after(draft)
         if has_scene:
-            after = self._history.save(after)
+            with self._history.transaction():  # one commit for both
+                after = self._history.save(after)
+                self._record(draft, after)
         if not draft.edits.changes:
             return after
         try:
@@ -174,6 +179,20 @@ class ItemWriter:
                 )
             raise
         return self._note_refused(draft.item, after, refused) if refused else after
+
+    def _record(self, draft: Draft, after: Agreement) -> None:
+        """Record the changes that are about to be sent, and what became of earlier ones."""
+        known, changes = draft.row.fields, self._history.changes
+        changes.settle(after, outcomes(known, after.fields))
+        new, repaired = {}, []
+        for name, (current, target) in draft.edits.changes.items():
+            was = known.get(name, FieldState())
+            if was.sent is not None and same(was.sent, target):
+                continue  # sent once more: it is on record
+            new[name] = (current, target)
+            if after.fields[name].repairs > was.repairs:
+                repaired.append(name)
+        changes.note(after, new, draft.target.run, self._env.time(), repaired=repaired)
 
     def _note_refused(
         self, item: PlexItem, row: Agreement, errors: Mapping[str, Exception]
@@ -189,7 +208,11 @@ class ItemWriter:
             verify_at=row.verify_at if is_written else None,
         )
         report_refusal(self._reporter, row, item)
-        return self._history.save(row) if row.scene_id else row
+        if row.scene_id:
+            with self._history.transaction():
+                row = self._history.save(row)
+                self._history.changes.settle(row, dict.fromkeys(errors, DROPPED))
+        return row
 
     def _write_cover(self, draft: Draft, scene: Scene, row: Agreement) -> Written:
         """Upload the scene's cover if it is another, and record it."""
@@ -198,11 +221,15 @@ class ItemWriter:
         if uploaded:  # which moves the item's updatedAt
             verify_at = self._env.time() + VERIFY_AFTER * self._env.timing.scale
             after = replace(after, status=Status.WRITTEN, verify_at=verify_at)
+        poster = after.fields.get(POSTER, FieldState())
         if after != row:
             is_written = after.verify_at is not None
             status, reason = status_of(after.fields, is_written=is_written), reason_of(after.fields)
-            after = self._history.save(replace(after, status=status, reason=reason))
-        poster = after.fields.get(POSTER, FieldState())
+            with self._history.transaction():
+                after = self._history.save(replace(after, status=status, reason=reason))
+                if uploaded or poster.refused:
+                    outcome = CONFIRMED if uploaded else DROPPED
+                    self._history.changes.settle(after, {POSTER: outcome})
         if poster.refused and poster != row.fields.get(POSTER):
             report_refusal(self._reporter, after, item)
         fields = (*edits.changes, "poster") if uploaded else tuple(edits.changes)
@@ -247,6 +274,18 @@ class ItemWriter:
                 f"Scene {scene_id} has further files, which are items of their own in Plex."
                 f" PlexSync leaves these alone: {paths}",
             )
+
+
+def outcomes(before: Fields, after: Fields) -> dict[str, str]:
+    """Return field → what a read has shown of its last write, where one was to be confirmed."""
+    found = {}
+    for name, was in before.items():
+        now = after.get(name, FieldState())
+        if was.sent is None or now.observed is None or same(now.sent, was.sent):
+            continue
+        is_there = resolve(was, now.observed).sent is None
+        found[name] = CONFIRMED if is_there else DROPPED
+    return found
 
 
 def _details(target: SyncTarget) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from validation.metadata import SyncMetadata
 from worker.item_writer import ItemWriter
 from worker.reporter import Reporter
 from worker.scene_matcher import SceneMatcher
-from worker.target import SyncTarget, Written, desired
+from worker.target import SyncTarget, Written, desired, run_of_job
 
 #: Characters of a reason that are kept.
 LONGEST_REASON = 1_000
@@ -94,7 +94,8 @@ class JobRunner:
                 self.record(scene.id, scene, Status.SKIPPED, reason)
             return reason
         try:
-            return self._target(metadata, scene, read_at, intent)
+            target = self._target(metadata, scene, read_at, intent)
+            return replace(target, run=run_of_job(job))
         except PlexNotFound as error:
             if scene is not None:  # on record at once, as retries take hours
                 self.record(scene.id, scene, Status.NOT_IN_PLEX, str(error), error.details)

@@ -15,6 +15,9 @@ COMPACT_EVERY = 500
 IN_USE = "in_use"
 #: Seconds: no job is delayed for longer.
 _LONGEST_DELAY = 7200.0
+#: State in the history: runs of which the first changes are not on record any more.
+CUT_RUNS = "cut_runs"
+_MOST_CUT = 50
 
 
 class Maintenance:
@@ -27,6 +30,7 @@ class Maintenance:
     def at_start(self) -> None:
         """Drop finished rows, complete the sync timestamps, then log how things are."""
         self._parts.queue.compact()
+        self._trim_changes()
         history = self._parts.history
         if history.get(IN_USE):  # the last worker was killed: it may have left some out
             self._parts.times.restore(history.synced(), history.missing())
@@ -55,6 +59,15 @@ class Maintenance:
         self.log_status()
         if done % COMPACT_EVERY == 0:
             self._parts.queue.compact()
+            self._trim_changes()
+
+    def _trim_changes(self) -> None:
+        """Drop old changes from the journal; note which runs can't be taken back whole."""
+        history = self._parts.history
+        cut = history.changes.trim(self._parts.env.time())
+        if cut:
+            known = [run for run in history.get(CUT_RUNS, []) if run not in cut]
+            history.set(CUT_RUNS, [*known, *cut][-_MOST_CUT:])
 
     def log_status(self) -> None:
         """Log how many jobs wait and how many failed, while any have failed."""

@@ -22,7 +22,7 @@ def refuse_fields(fields: Fields, errors: Mapping[str, Exception]) -> dict[str, 
         state = found[name]
         found[name] = replace(
             state, refused=True, why=f"{_shown(state.sent)}: {error}", sent=None, replaced=None,
-            claim=None,
+            claim=None, take=False,
         )  # fmt: skip
     return found
 
@@ -34,7 +34,7 @@ def refuse_poster(state: FieldState, sha1: str, size: int, error: Exception) -> 
         size: bytes.
     """
     why = f"{size / _MEGABYTE:.1f} MB: {error}"
-    return replace(state, wanted=sha1, refused=True, why=why, kept=False)
+    return replace(state, wanted=sha1, refused=True, why=why, kept=False, take=False)
 
 
 def reason_of(fields: Fields) -> str:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from history.changes import COMPARED, SAVED
 from history.records import Agreement
 from plex.desired import Switches
 from plex.index import IndexedFile
 from plex.items import PlexItem
 from plex.names import folds
 from plex.plan import Intent
-from queue.models import SyncJob
+from queue.models import CREATED, RUN, SyncJob, is_saved
 from stash.records import Scene
 from validation.errors import PermanentError
 from validation.metadata import SyncMetadata, validate_metadata
@@ -33,6 +34,8 @@ class SyncTarget:
     rows: tuple[Agreement, ...]
     #: files of other items that have a further file of the scene
     elsewhere: tuple[IndexedFile, ...] = ()
+    #: what its changes are recorded under; see `history.changes`
+    run: str = SAVED
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -56,6 +59,12 @@ class Written:
     kept: tuple[str, ...] = ()
     #: the cover may still change within the second that its address names
     cover_is_final: bool = True
+
+
+def run_of_job(job: SyncJob) -> str:
+    """Return what the changes of a job are recorded under."""
+    data = job.get("data") or {}
+    return str(data.get(RUN) or (SAVED if is_saved(job) or CREATED in data else COMPARED))
 
 
 def desired(scene: Scene | None, job: SyncJob | None = None) -> SyncMetadata:

@@ -16,7 +16,7 @@ VERSION = "0.2.0"
 NOW = 1_790_000_000
 
 COUNTS = {
-    "in_sync": 2900, "kept": 34, "written": 0, "not_in_plex": 12, "ambiguous": 0, "failed": 0,
+    "in_sync": 2934, "kept": 34, "written": 0, "not_in_plex": 12, "ambiguous": 0, "failed": 0,
     "refused": 0, "ignored": 3, "skipped": 0, "held": 0, "baseline": 0,
 }  # fmt: skip
 STATE: dict[str, Any] = {

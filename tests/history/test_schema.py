@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from history import schema
+from history.fields import FieldState
 from history.records import Agreement
 from history.schema import VERSION, NewerSchema, migrate
 from history.store import History
@@ -17,6 +18,7 @@ Open = Callable[[], sqlite3.Connection]
 TABLES = {
     *("agreements", "choices", "passes", "proposals", "state", "migrations"),
     "collections",
+    "changes",
 }
 
 
@@ -45,6 +47,22 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(open_file: Open) -> None:
     again = History(connection, now=lambda: 2.0)
     assert [one.reason for one in again.of_scene(7)] == ["kept"]
     assert connection.execute("SELECT at FROM migrations").fetchall() == [(1.0,)] * VERSION
+
+
+def test_a_database_of_the_version_before_keeps_its_records_and_gets_the_journal(
+    open_file: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "VERSION", 2)
+    before = Agreement(7, rating_key=9, fields={"title": FieldState(before="a", ours="b")})
+    History(open_file(), now=lambda: 1.0).save(before)
+    monkeypatch.undo()
+
+    history = History(open_file(), now=lambda: 2.0)
+
+    (row,) = history.of_scene(7)
+    assert row.fields == before.fields
+    history.changes.note(row, {"title": ("b", "c")}, "saved", 3.0)
+    assert [(one.before, one.after) for one in history.changes.of_scene(7)] == [("b", "c")]
 
 
 def test_a_newer_database_is_left_alone(open_file: Open, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from history.changes import RENAMED
 from history.records import UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, Row
 from plex.exceptions import PlexPermanentError, PlexTemporaryError
 from plex.plan import Intent
-from queue.models import CREATED, FORCE, MISSED, PASS, SyncJob, create_bulk_job
+from queue.models import CREATED, FORCE, MISSED, PASS, RUN, SyncJob, create_bulk_job
 from queue.timestamps import parse_time
 from stash.client import StashUnavailable, address_of_cover
 from stash.records import Scene
@@ -58,6 +59,8 @@ class Scope:
 
     #: the pass that queues the jobs
     pass_id: int | None = None
+    #: what the changes of its jobs are recorded under; "": as their reasons say
+    run: str = ""
     #: the user wants these scenes synced, those seen at installation too
     adopt: bool = False
     #: also what is in sync, over a person's edits in Plex
@@ -250,6 +253,9 @@ class Comparer:
             marks[MISSED] = True
         if scope.force:
             marks[FORCE] = True
+        run = scope.run or (RENAMED if reason is Reason.RENAMED else "")
+        if run:
+            marks[RUN] = run
         return create_bulk_job(scene.id, now=self._parts.env.time(), **marks)
 
     def _seen(self, scene: Scene, rows: Sequence[Row]) -> list[Agreement]:

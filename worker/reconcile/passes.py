@@ -275,6 +275,7 @@ class Passes:
     def _scope(self, pass_id: int, one: Pass) -> Scope:
         return Scope(
             pass_id=pass_id if one.kind == SYNC else None,
+            run=f"{one.kind}-{pass_id}" if one.kind == SYNC else "",
             adopt=one.kind == SYNC,
             force=one.force,
             only_stash=one.kind == RELATED,

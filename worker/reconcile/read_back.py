@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 
+from history.changes import CONFIRMED, DROPPED
 from history.fields import FieldState, Value, read_at
 from history.records import Agreement
 from plex.items import PlexItem
@@ -35,6 +36,13 @@ class Verdict(enum.Enum):
     READ_AGAIN = "read again"
     WRITE_AGAIN = "write again"
     REFUSED = "refused"
+
+
+_OUTCOMES = {
+    Verdict.TAKEN: CONFIRMED,
+    Verdict.NORMALIZED: CONFIRMED,
+    Verdict.REFUSED: DROPPED,
+}
 
 
 class ReadBack:
@@ -119,6 +127,9 @@ class ReadBack:
             verify_at=env.time() + VERIFY_AFTER * env.timing.scale if wants_read else None,
         )
         self._parts.history.save(after)
+        self._parts.history.changes.settle(
+            row, {name: _OUTCOMES[one] for name, one in verdicts.items() if one in _OUTCOMES}
+        )
         if Verdict.REFUSED in verdicts.values():
             report_refusal(reporter, after, item)
         for name, verdict in verdicts.items():
@@ -158,7 +169,7 @@ def judge(state: FieldState, current: Value, *, is_locked: bool) -> tuple[FieldS
 
 
 def _refused(state: FieldState) -> FieldState:
-    return replace(state, refused=True, sent=None, replaced=None, claim=None)
+    return replace(state, refused=True, take=False, sent=None, replaced=None, claim=None)
 
 
 def _normalized(state: FieldState, current: Value) -> FieldState:
