@@ -100,19 +100,22 @@
   function FieldRow({ sceneId, item, field, done }) {
     const name = fieldName(field.name);
     const last = field.last || {};
+    const isPoster = ["thumb", "cover", "poster"].includes(field.name);
+    // Of a poster, only keys and hashes are known: say in words whose it is.
+    const shown = (value) => (isPoster && value ? t(value === field.wanted || field.state === "in_sync" ? "poster.ours" : "poster.other") : value);
     return h(
       "tr",
       { className: `plexsync-state-${field.state}` },
       h("th", { scope: "row" }, name),
-      h("td", { "data-label": t("column.stash") }, h(Value, { value: field.wanted })),
-      h("td", { "data-label": t("column.plex") }, h(Value, { value: field.observed })),
+      h("td", { "data-label": t("column.stash") }, h(Value, { value: shown(field.wanted) })),
+      h("td", { "data-label": t("column.plex") }, h(Value, { value: shown(field.observed) })),
       h(
         "td",
         { "data-label": t("column.why") },
         h("span", { className: `badge badge-${BADGES[field.state] || "secondary"}` }, tOr(`state.${field.state}`, field.state)),
         " ",
         field.why,
-        last.by && h("div", { className: "text-muted" }, t("field.last", { by: tOr(`by.${last.by}`, last.by), at: clock(last.at) }))
+        last.by && h("div", { className: "text-muted" }, t(last.at ? "field.last" : "field.by", { by: tOr(`by.${last.by}`, last.by), at: clock(last.at) }))
       ),
       h(
         "td",

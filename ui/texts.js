@@ -61,6 +61,7 @@
     "column.field": "Field", "column.stash": "From Stash", "column.plex": "In Plex", "column.why": "Why", "column.do": "", "column.scene": "Scene",
     "column.before": "Before", "column.after": "After", "column.scenes": "Scenes", "column.locked": "Locked in Plex",
     "state.in_sync": "in sync", "state.kept": "kept", "state.refused": "refused", "state.waiting": "waiting", "state.held": "not synced", "state.unknown": "not compared yet", "state.not_ours": "not from PlexSync",
+    "field.by": "last by {by}", "poster.ours": "the scene's cover", "poster.other": "another picture",
     "field.last": "last by {by}, {at}", "by.plexsync": "PlexSync", "by.person": "a person in Plex", "by.plex": "Plex",
     "act.take_stash": "Take Stash's", "act.keep_plex": "Keep Plex's", "act.undo": "Undo",
     "sync.now": "Sync now", "sync.now.title": "Over what was changed in Plex", ignore: "Ignore", "ignore.title": "Leave this scene alone from now on", "ignore.off": "Sync it again",
