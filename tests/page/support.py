@@ -127,7 +127,7 @@ def fill(data_dir: Path) -> None:
         dlq.add(create_sync_job(3, "metadata", {}), PermanentError("no date"), 5)
         dlq.add(create_sync_job(21, "metadata", {}), PermanentError("never on record"), 5)
         dlq.add(create_sync_job(22, "metadata", {}), PlexNotFound("may come"), 5)
-    with closing(Inbox(folder)) as inbox:
+    with closing(Inbox(folder, lock_timeout=60.0)) as inbox:
         for scene_id in (5, 31):
             inbox.put(create_sync_job(scene_id, "metadata", {"title": "T"}))
     with closing(Commands(os.path.join(folder, "queue", "data.db"))) as commands:
