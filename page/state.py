@@ -79,7 +79,8 @@ def count(look: Look) -> dict[str, Any]:
     worker = look_at_worker(look.data_dir)
     needing = look.attempt(lambda: look.history(lambda db: counts.needing(db, look.now))) or {}
     letters = look.attempt(lambda: look.letters(failed_jobs)) or []
-    waiting = 1 if is_unfinished(look.data_dir) else 0
+    queue = look.attempt(lambda: look.queue(_queue_numbers)) or {}
+    waiting = queue.get("waiting", 0) + len(spooled(look.path(QUEUE_DIR)))
     stored = read_json(look.path(STATE_FILE))
     problem = find_problem(look, worker, stored, waiting)
     return {"needs": count_needs(needing, letters), "problem": problem is not None}
@@ -149,7 +150,8 @@ def find_problem(
         return _problem(text, action if action in ("setup", "resume") else "check", since)
     for key, name in (("plex", "Plex"), ("stash", "Stash")):
         if stored.get(key) == "open" and (worker["alive"] or waiting):
-            edits = f"{waiting} edits wait; nothing is lost" if waiting else "No edit waits"
+            count = "1 edit waits" if waiting == 1 else f"{waiting or 'no'} edits wait"
+            edits = f"{count}; nothing is lost"
             return _problem(f"{name} does not answer. {edits}", "check", since)
     return None
 
