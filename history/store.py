@@ -143,6 +143,29 @@ class History:
                 return
             last = found[-1].id
 
+    def with_items(self, after: int, limit: int, section: int | None = None) -> list[Agreement]:
+        """Return agreements with items by their row, from the one after `after`.
+
+        Args:
+            section: only items of this library.
+        """
+        where = "rating_key > 0 AND retired_at IS NULL AND id > ?"
+        values: list[object] = [after]
+        if section is not None:
+            where, values = f"{where} AND section = ?", [after, section]
+        return self._agreements(f"{where} ORDER BY id LIMIT ?", *values, limit)
+
+    def count_items(self, section: int | None = None) -> int:
+        """Return the number of agreements with items.
+
+        Args:
+            section: only items of this library.
+        """
+        where, values = "rating_key > 0 AND retired_at IS NULL", []
+        if section is not None:
+            where, values = f"{where} AND section = ?", [section]
+        return int(self._run(f"SELECT count(*) FROM agreements WHERE {where}", *values)[0][0])
+
     def without_server(self) -> list[Agreement]:
         """Return the agreements of which the server is not known."""
         return self._agreements("server = '' AND retired_at IS NULL ORDER BY scene_id")
