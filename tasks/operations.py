@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tasks.changes import pause, remove, take, try_some, undo
 from tasks.check import check
 from tasks.context import Context, Result
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
@@ -33,8 +34,16 @@ OPERATIONS: dict[str, Operation] = {
     "preview": preview,
     "preview_all": preview_all,
     "report": report,
+<<<<<<< HEAD
     "wake": wake,
     "setup_test": setup_test,
     "setup_match": setup_match,
     "pictures": pictures,
+=======
+    "undo": undo,
+    "take": take,
+    "pause": pause,
+    "try": try_some,
+    "remove": remove,
+>>>>>>> engine
 }

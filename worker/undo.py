@@ -53,10 +53,14 @@ class Outcome:
 
     #: fields that have their former value again
     undone: list[str] = field(default_factory=list)
+    #: fields that had it already
+    same: list[str] = field(default_factory=list)
     #: field → why something of ours stays
     left: dict[str, str] = field(default_factory=dict)
 
-    def add(self, planned: Mapping[str, Undone], errors: Mapping[str, Exception]) -> None:
+    def add(
+        self, unit: Unit, planned: Mapping[str, Undone], errors: Mapping[str, Exception]
+    ) -> None:
         """Add texts and lists that were sent.
 
         Args:
@@ -69,7 +73,12 @@ class Outcome:
             if one.why_left:
                 self.left[name] = one.why_left
             if not one.why_left or one.target is not None:
-                self.undone.append(name)
+                self.add_undone(unit, name, is_sent=one.target is not None)
+
+    def add_undone(self, unit: Unit, name: str, *, is_sent: bool) -> None:
+        """Add a field that is as it was before; without a change on record, it was so already."""
+        is_news = is_sent or bool(unit.changes.get(name))
+        (self.undone if is_news else self.same).append(name)
 
 
 class Undo:
@@ -146,7 +155,7 @@ class Undo:
             why = GONE if isinstance(error, PlexNotFound) else str(error)
             outcome.left = dict.fromkeys(unit.fields, why)
             return replace(after, verify_at=None)
-        outcome.add(planned, errors)
+        outcome.add(unit, planned, errors)
         refused = {name: error for name, error in errors.items() if name in edits.changes}
         if refused:
             held = refuse_fields(after.fields, refused)
@@ -207,7 +216,7 @@ class Undo:
         if not state.was_locked:  # selecting locks
             plex.edit(item, {f"{POSTER}.locked": 0})
         changes.settle(row, {POSTER: CONFIRMED})
-        outcome.undone.append(POSTER)
+        outcome.add_undone(unit, POSTER, is_sent=selected != before)
         ours = before.rpartition("/")[2] if written.earlier is not None else ""
         cover = replace(CoverState(), sha1=ours)
         return replace(_with_poster(row, replace(hold(state, None), wanted=None)), cover=cover)
@@ -219,7 +228,7 @@ class Undo:
             if row.id:  # else the record is gone
                 history.save(row)
             for name, ids in unit.changes.items():
-                if name in outcome.undone:
+                if name in (*outcome.undone, *outcome.same):
                     history.changes.mark_undone(ids, number, now)
                 else:
                     history.changes.mark_left(ids, number, outcome.left.get(name, NOT_KNOWN))
@@ -281,7 +290,7 @@ def _units(history: History, changes: Iterable[Change], number: int) -> list[Uni
     """Return what these changes, of one scene, amount to for each item."""
     found: dict[int, dict[str, list[Change]]] = {}
     for one in changes:
-        if one.undone_at is None and one.status != DROPPED and one.undo != number:
+        if one.undone_at is None and _counts(one) and one.undo != number:
             found.setdefault(one.agreement, {}).setdefault(one.field, []).append(one)
     units = []
     for agreement, fields in found.items():
@@ -300,8 +309,13 @@ def _net(history: History, changes: list[Change]) -> Written:
     """Return what changes of a field, one after the other, amount to."""
     first, last = changes[0], changes[-1]
     known = history.changes.of_field(first.scene_id, first.agreement, first.field)
-    earlier = [one for one in known if one.id < first.id and one.status != DROPPED]
+    earlier = [one for one in known if one.id < first.id and _counts(one)]
     return Written(first.before, last.after, earlier[-1].after if earlier else None)
+
+
+def _counts(change: Change) -> bool:
+    """Return whether a change can be taken back: Plex took it, and it is no undo itself."""
+    return change.status != DROPPED and change.cause != UNDONE
 
 
 def _whole(history: History, row: Agreement, name: str | None) -> Unit:
@@ -314,7 +328,8 @@ def _whole(history: History, row: Agreement, name: str | None) -> Unit:
     names = written if name is None else [name]
     changes: dict[str, list[int]] = {one: [] for one in names}
     for change in history.changes.of_scene(row.scene_id):
-        if change.agreement == row.id and change.field in changes and change.undone_at is None:
+        is_open = change.undone_at is None and change.cause != UNDONE
+        if is_open and change.agreement == row.id and change.field in changes:
             changes[change.field].append(change.id)
     return Unit(row, dict.fromkeys(names), changes)
 

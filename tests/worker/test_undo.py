@@ -243,6 +243,19 @@ def test_what_plex_does_not_take_back_is_written_once_more_and_then_said(
     assert row_of(harness, other).status is Status.REFUSED
 
 
+def test_a_value_that_was_given_back_is_never_ours(harness: WorkerHarness) -> None:
+    scene, item = synced(harness)
+    first = undo(harness, scene_id=scene.id)
+    harness.command("take", scene_id=scene.id, field="title")
+    harness.run_for(30)
+    assert item.title == "Saved a"
+    undo(harness, change=changes(harness, scene)[-1].id)
+    assert item.title == "a"
+    assert row_of(harness, scene).fields["title"].ours is None
+    assert undo(harness, run=first["run"])["fields"] == {}, "an undo is not taken back"
+    assert item.title == "a"
+
+
 # --- a run
 
 
