@@ -170,7 +170,6 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         "--all", action="store_true", help="all scenes; default: changed in the last 24 hours"
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
-<<<<<<< HEAD
     for name in ("setup-test", "setup-match"):
         parsers[name].add_argument(
             "--plex-url", help="default: the setting; the token is PLEX_TOKEN or the setting"
@@ -179,9 +178,7 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     parsers["setup-match"].add_argument("--path-mappings", help="default: the setting")
     parsers["setup-match"].add_argument("--sample", help="scenes, 50 by default")
     parsers["pictures"].add_argument("items", nargs="+", help="section:rating_key of each item")
-=======
     _add_arguments_of_changes(parsers)
->>>>>>> engine
     parsers["report"].add_argument(
         "--anonymous", action="store_true", help="leave out every text that may be private"
     )

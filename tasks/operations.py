@@ -34,16 +34,13 @@ OPERATIONS: dict[str, Operation] = {
     "preview": preview,
     "preview_all": preview_all,
     "report": report,
-<<<<<<< HEAD
     "wake": wake,
     "setup_test": setup_test,
     "setup_match": setup_match,
     "pictures": pictures,
-=======
     "undo": undo,
     "take": take,
     "pause": pause,
     "try": try_some,
     "remove": remove,
->>>>>>> engine
 }

@@ -190,6 +190,7 @@ def _described(plex: PlexClient, library: Library) -> dict[str, Any]:
     return {
         "key": library.key,
         "name": library.name,
+        "title": library.title,
         "type": library.type,
         "agent": library.agent,
         "items": plex.count_items(library) if library.type == "movie" else None,

@@ -107,13 +107,9 @@ def collect(context: Context) -> dict[str, Any]:
             "scenes": scenes,
             "needing_you": count_needs(history.needing(), jobs),
             "kept": history.count_kept(),
-<<<<<<< HEAD
-            "folders": history.count_folders(),
-=======
             "fields_held": history.count_held(),
             "paused": paused(history),
-            "folders": by_folder(history),
->>>>>>> engine
+            "folders": history.count_folders(),
             "held": describe(held["reasons"]) if held else None,
             "quick_pass_at": history.get(RAN_AT),
             "full_pass_at": history.get(FULL_ENDED),

@@ -12,6 +12,7 @@
 
   const ROWS = 25;
   const STATE_EVERY = 10000;
+  const MANY = 50; // scenes of a run that is undone by a task
 
   // --- State
 
@@ -152,7 +153,7 @@
       { "aria-busy": busy },
       h("div", { className: "plexsync-buttons" },
         h("label", null, t("needs.show"), " ",
-          h("select", { className: "form-control form-control-sm plexsync-inline", value: status, onChange: (event) => { setStatus(event.target.value); setCursors([""]); } },
+          h("select", { className: "form-control form-control-sm text-input plexsync-inline", value: status, onChange: (event) => { setStatus(event.target.value); setCursors([""]); } },
             ["", "ambiguous", "failed", "refused", "not_in_plex"].map((one) => h("option", { key: one, value: one }, t(one ? `status.${one}` : "needs.all"))))),
         h(Act, { small: true, run: () => call({ mode: "retry", ...(status ? { reason: status } : {}) }), done, confirm: t("retry.all.sure", { n: data ? data.total : 0 }), disabled: !rows.length }, t("retry.all"))),
       h(Failure, { error, again: () => reload() }),
@@ -201,6 +202,10 @@
 
   function RunRow({ run, done }) {
     const [open, setOpen] = useState(false);
+    const [job, setJob] = useState(null);
+    const [said, setSaid] = useState("");
+    // What takes long is a task of Stash: it goes on when this page is left.
+    const undo = async () => (run.scenes > MANY ? setJob(await startTask(null, { mode: "undo", run: run.run }, t("undo.run.busy"))) : call({ mode: "undo", run: run.run }));
     return h("li", { className: "plexsync-run" },
       h("div", { className: "plexsync-row" },
         h("div", { className: "plexsync-rowtext" },
@@ -208,7 +213,9 @@
           h("div", { className: "text-muted" }, t("run.sums", { n: run.scenes, fields: run.fields }), " · ", clock(run.last_at))),
         h("div", { className: "plexsync-buttons" },
           h(Button, { small: true, onClick: () => setOpen(!open), "aria-expanded": open }, t(open ? "hide" : "show")),
-          run.can_undo && h(Act, { small: true, confirm: t("undo.run.sure", { n: run.scenes }), yes: t("undo.run.yes"), run: () => call({ mode: "undo", run: run.run }), done }, t("undo.run")))),
+          run.can_undo && h(Act, { small: true, confirm: t("undo.run.sure", { n: run.scenes }), yes: t("undo.run.yes"), run: undo, done }, t("undo.run")))),
+      job && h(Job, { job, label: t("undo.run.busy"), ended: (status) => { setJob(null); setSaid(t(`ended.${status}`)); done(); } }),
+      said && h("p", { role: "status" }, said),
       open && h(Run, { run, done }));
   }
 
@@ -224,20 +231,11 @@
         ? h(Job, { job, label: t("remove"), ended: (status) => { setJob(null); setSaid(t(`ended.${status}`)); done(); } })
         : h("div", { className: "plexsync-buttons" },
             h(Act, { run: () => call({ mode: "remove", preview: true }), done: setPreview, quiet: true }, t("remove.preview")),
-            preview && h(Act, { kind: "danger", quiet: true, confirm: t("remove.sure"), run: () => removeAll(setJob, setSaid, done) }, t("remove.yes")),
+            preview && h(Act, { kind: "danger", quiet: true, confirm: t("remove.sure"), run: async () => setJob(await startTask(null, { mode: "remove" }, t("remove.name"))) }, t("remove.yes")),
+            h(Act, { run: () => call({ mode: "remove", off: true }), done }, t("remove.off")),
             h(Button, { onClick: () => setOpen(false) }, t("cancel"))),
       preview && h("p", { role: "status" }, preview.summary),
       said && h("p", { role: "status" }, said));
-  }
-
-  /** Prefer a task of Stash, with progress; a Stash that has not reloaded the plugin has none yet. */
-  async function removeAll(setJob, setSaid, done) {
-    const tasks = await graphql("{ pluginTasks { name plugin { id } } }");
-    const task = (tasks.pluginTasks || []).find((one) => one.plugin.id === shared.ID && one.name === "Remove PlexSync from Plex");
-    if (task) return setJob(await startTask(task.name));
-    const result = await call({ mode: "remove" });
-    setSaid(result.summary);
-    return done();
   }
 
   function Today({ changed }) {
@@ -289,7 +287,7 @@
     }, [text]);
     return h("div", null,
       h("label", { className: "plexsync-search" }, t("find.label"),
-        h("input", { className: "form-control", type: "search", value: text, placeholder: t("find.hint"), onChange: (event) => setText(event.target.value) })),
+        h("input", { className: "form-control text-input", type: "search", value: text, placeholder: t("find.hint"), onChange: (event) => setText(event.target.value) })),
       h(Failure, { error }),
       found && !found.length && h("p", { role: "status" }, t("find.none")),
       found && h("ul", { className: "plexsync-rows" }, found.map((scene) =>

@@ -372,11 +372,12 @@
   const JOB = "query($id: ID!) { findJob(input: {id: $id}) { id status progress error } }";
   const ENDED = ["FINISHED", "CANCELLED", "FAILED"];
 
-  async function startTask(name, args) {
+  /** Start a task by its name, or without a name the operation that `args.mode` says. */
+  async function startTask(name, args, text) {
     const data = await graphql(
       "mutation($id: ID!, $name: String, $text: String, $a: Map)" +
         " { runPluginTask(plugin_id: $id, task_name: $name, description: $text, args_map: $a) }",
-      { id: shared.ID, name, text: `PlexSync: ${name}`, a: args || {} }
+      { id: shared.ID, name, text: `PlexSync: ${text || name}`, a: args || {} }
     );
     return data.runPluginTask;
   }

@@ -84,9 +84,9 @@
     return h("fieldset", null,
       h("legend", null, t("setup.plex")),
       h(Field, { label: t("plex_url"), help: t("plex_url.help") },
-        h("input", { className: "form-control", type: "url", value: values.plex_url || "", placeholder: "http://192.168.1.10:32400", autoComplete: "off", spellCheck: false, onChange: (event) => set({ plex_url: event.target.value }) })),
+        h("input", { className: "form-control text-input", type: "url", value: values.plex_url || "", placeholder: "http://192.168.1.10:32400", autoComplete: "off", spellCheck: false, onChange: (event) => set({ plex_url: event.target.value }) })),
       h(Field, { label: t("plex_token"), help: h("span", null, t("plex_token.help"), " ", h("a", { href: TOKEN_HELP, target: "_blank", rel: "noopener noreferrer" }, t("plex_token.find"))) },
-        h("input", { className: "form-control", type: "password", value: values.new_token || "", placeholder: values.has_token ? t("plex_token.saved") : "", autoComplete: "new-password", spellCheck: false, onChange: (event) => set({ new_token: event.target.value }) })),
+        h("input", { className: "form-control text-input", type: "password", value: values.new_token || "", placeholder: values.has_token ? t("plex_token.saved") : "", autoComplete: "new-password", spellCheck: false, onChange: (event) => set({ new_token: event.target.value }) })),
       h("div", { "aria-live": "polite", className: "plexsync-tried" },
         busy ? h("span", { className: "text-muted" }, t("setup.trying"))
           : error ? h(Note, { kind: "bad" }, error.message)
@@ -94,6 +94,8 @@
               : h(Note, { kind: "bad" }, data.message))));
   }
 
+  // The setting has names between commas: where a name has one, the title stands for it.
+  const given = (one) => (String(one.name).includes(",") ? String(one.title || one.name) : String(one.name));
   const offeredBy = (tried) => ((tried.data && tried.data.libraries) || []).filter((one) => one.type === undefined || one.type === "movie");
 
   function Libraries({ values, set, tried, matched }) {
@@ -103,7 +105,7 @@
     const toggle = (name) =>
       set({ plex_libraries: (isTicked(name) ? names.filter((one) => folded(one) !== folded(name)) : [...names, name]).join(", ") });
     const hits = new Map(((matched.data && matched.data.libraries) || []).map((one) => [folded(one.name), one.matched]));
-    const unknown = tried.data && tried.data.ok ? names.filter((name) => !offered.some((one) => folded(one.name) === folded(name))) : [];
+    const unknown = tried.data && tried.data.ok ? names.filter((name) => !offered.some((one) => [one.name, one.title].some((known) => folded(known) === folded(name)))) : [];
     return h("fieldset", null,
       h("legend", null, t("setup.libraries")),
       !tried.data && h("p", { className: "text-muted" }, names.length ? names.join(", ") : t("setup.libraries.first")),
@@ -111,10 +113,11 @@
       offered.map((one) =>
         h("div", { className: "form-check", key: one.key },
           h("label", null,
-            h("input", { type: "checkbox", checked: isTicked(one.name), onChange: () => toggle(one.name) }),
+            h("input", { type: "checkbox", checked: isTicked(one.name) || isTicked(given(one)), disabled: given(one).includes(","), onChange: () => toggle(given(one)) }),
             " ", h("strong", null, one.name), " ",
             h("span", { className: "text-muted" }, t("setup.library.items", { n: one.items || 0 }),
               hits.has(folded(one.name)) ? ` · ${t("setup.library.matched", { n: hits.get(folded(one.name)), of: matched.data.scenes })}` : "")),
+          given(one).includes(",") && h("div", { className: "text-warning" }, t("setup.library.comma")),
           h("div", { className: "text-muted plexsync-path" }, (one.folders || []).join(", ")))),
       unknown.map((name) => h(Note, { kind: "warn", key: name }, h("span", null, t("setup.library.unknown", { name })), h(Button, { small: true, onClick: () => toggle(name) }, t("setup.library.drop")))));
   }
@@ -128,7 +131,7 @@
     const data = matched.data;
     const hits = new Map(((data && data.mappings) || []).map((one) => [one.text.replace(/\s/g, ""), one.hits]));
     const spoken = data ? t("setup.matched", { n: data.matched, of: data.scenes }) : matched.busy ? t("setup.matching") : "";
-    const input = (value, label, onChange) => h("input", { className: "form-control form-control-sm", value, placeholder: label, "aria-label": label, spellCheck: false, onChange });
+    const input = (value, label, onChange) => h("input", { className: "form-control form-control-sm text-input", value, placeholder: label, "aria-label": label, spellCheck: false, onChange });
     return h("fieldset", null,
       h("legend", null, t("setup.paths")),
       h("p", { className: "text-muted" }, t("setup.paths.help")),
@@ -173,7 +176,7 @@
   const Number_ = ({ name, values, set }) =>
     h(Field, { label: t(`set.${name}`), help: t(`set.${name}.help`) },
       h("input", {
-        className: "form-control form-control-sm plexsync-inline", inputMode: "decimal", placeholder: String(DEFAULTS[name]), value: values[name] === undefined || values[name] === null ? "" : values[name],
+        className: "form-control form-control-sm text-input plexsync-inline", inputMode: "decimal", placeholder: String(DEFAULTS[name]), value: values[name] === undefined || values[name] === null ? "" : values[name],
         onChange: (event) => set({ [name]: typeof DEFAULTS[name] === "number" && /^\d+$/.test(event.target.value) ? Number(event.target.value) : event.target.value }),
       }));
 
@@ -271,7 +274,7 @@
     const isConnected = Boolean(tried.data && tried.data.ok);
     const hasLibrary = Boolean(values && split(values.plex_libraries, ",").length);
     // Before one is ticked, all that Plex offers are tried: that tells them apart.
-    const offered = step === 1 ? offeredBy(tried).map((one) => one.name).join(", ") : "";
+    const offered = step === 1 ? offeredBy(tried).map(given).filter((name) => !name.includes(",")).join(", ") : "";
     const matched = useMatches(values || {}, isConnected && (step === 1 ? Boolean(offered) : hasLibrary && step > 1), offered);
     useEffect(() => {
       if (step && heading.current) heading.current.focus();
