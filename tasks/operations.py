@@ -8,6 +8,7 @@ from typing import Any
 from tasks.changes import pause, remove, take, try_some, undo
 from tasks.check import check
 from tasks.context import Context, Result
+from tasks.cover import put_cover
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview, preview_all
 from tasks.report import report
@@ -43,4 +44,5 @@ OPERATIONS: dict[str, Operation] = {
     "pause": pause,
     "try": try_some,
     "remove": remove,
+    "put_cover": put_cover,
 }

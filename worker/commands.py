@@ -39,7 +39,7 @@ _KEPT = 86_400.0
 _MOST_REASONS = 20
 _REASON = 120
 #: Commands that are passes.
-_PASSES = ("sync", "try", "undo", "remove")
+_PASSES = ("sync", "try", "undo", "remove", "put_cover")
 
 Arguments = Mapping[str, Any]
 
@@ -153,6 +153,8 @@ class CommandRunner:
             )
         if command.name == "try":
             return Pass(TRY, limit=int(arguments["count"]))
+        if command.name == "put_cover":
+            return Pass(UNDO, undo={"cover": int(arguments["scene_id"])}, total=1)
         history = self._parts.history
         if command.name == "remove":
             section = arguments.get("section")

@@ -114,6 +114,7 @@ class Undo:
         ]
         items = {item.rating_key: item for item in plex.read(list(dict.fromkeys(here)))}
         is_whole = bool(arguments.get("all"))
+        retired = history.retired(one.row.id for one in units) if is_whole else []
         done = []
         for unit in units:
             self._parts.heartbeat.beat()
@@ -121,6 +122,7 @@ class Undo:
             if item is not None and unit.row.path and unit.row.path not in item.paths:
                 item = None
             done.append((unit, self._undo(unit, item, number, is_whole=is_whole)))
+        history.retire(retired)  # what is saved counts again
         return cursor, done
 
     def _undo(self, unit: Unit, item: PlexItem | None, number: int, *, is_whole: bool) -> Outcome:
@@ -359,7 +361,7 @@ def _poster_of(row: Agreement) -> Written | None:
     state = row.fields.get(POSTER)
     if state is None or state.before is None or not row.cover.sha1:
         return None
-    return Written(state.before, row.cover.sha1)
+    return Written(state.before, state.ours or row.cover.sha1)
 
 
 def _with_poster(row: Agreement, state: FieldState) -> Agreement:

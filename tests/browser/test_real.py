@@ -125,7 +125,7 @@ def test_two_thousand_failed_scenes_are_pages(open_page: Open, harness: ProcessH
     harness.wait_for_title(item, "Title")
     harness.wait_for_empty_queue()
     harness.stop_worker()
-    with closing(connect(harness.data_dir / "history.db")) as database:
+    with closing(connect(str(harness.data_dir / "history.db"))) as database:
         History(database).save_all(
             Agreement(number, Status.FAILED, "no answer within 30 s", checked_at=1.0)
             for number in range(1000, 3000)

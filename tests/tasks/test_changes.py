@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +19,9 @@ from history.store import FILE, History
 from stash.client import StashClient
 from tasks import changes
 from tasks.context import Context, Result, UsageError
+from tasks.cover import put_cover
 from worker.maintenance import CUT_RUNS
+from worker.put_cover import MOST, file_of, picture_of
 
 
 class Answering(Context):
@@ -222,3 +226,37 @@ def test_a_try_has_a_number_and_names_its_run(context: Context) -> None:
     for wrong in ("x", "0", "1001"):
         with pytest.raises(UsageError):
             changes.try_some(context, {"count": wrong})
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("", "not a JPEG"),
+        ("%%%", "not base64"),
+        ("é", "not base64"),
+        (base64.b64encode(b"\x89PNG").decode(), "not a JPEG"),
+        (base64.b64encode(b"\xff\xd8\xff" + bytes(MOST)).decode(), "larger than 4 MB"),
+    ],
+    ids=["nothing", "junk", "no ASCII", "a PNG", "too large"],
+)
+def test_a_cover_is_checked_before_it_is_kept(
+    context: Context, tmp_path: Path, data: str, problem: str
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        put_cover(context, {"scene_id": "7", "data": data})
+    assert not (tmp_path / "covers").exists()
+
+
+def test_a_cover_waits_in_a_private_file_and_its_fate_is_said(
+    context: Context, tmp_path: Path
+) -> None:
+    data = base64.b64encode(b"\xff\xd8\xff picture").decode()
+    answer(context, left=[])
+    assert put_cover(context, {"scene_id": "7", "data": data}).ok
+    assert asked(context) == ["put_cover", {"scene_id": 7}]
+    file = Path(file_of(str(tmp_path), 7))
+    assert picture_of(file.read_text()).endswith(b"picture")
+    if os.name == "posix":
+        assert file.stat().st_mode & 0o077 == 0
+    answer(context, left=[[7, POSTER, "too large"]])
+    assert "too large" in put_cover(context, {"scene_id": "7", "data": data}).summary

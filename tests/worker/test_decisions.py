@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +13,11 @@ from history.changes import TAKEN, TRY
 from history.records import POSTER, Agreement, Status
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
+from tests.simulators.httpd import Reset
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from worker.paused import PAUSED, REMOVED, YOU, paused
+from worker.put_cover import NO_PICTURE, NOT_SYNCED, file_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -221,6 +226,20 @@ def test_all_is_taken_back_and_nothing_is_synced_until_the_user_says_so(
     assert [item.genres for _, item in pairs] == [["T"]] * 3
 
 
+def test_what_was_written_for_a_scene_that_is_gone_from_stash_is_taken_back_too(
+    harness: WorkerHarness,
+) -> None:
+    (scene, item), (moved, its_item) = synced(harness), synced(harness, "b")
+    history = harness.worker.history
+    history.retire([row_of(harness, scene).id])
+    history.retire([row_of(harness, moved).id])  # another scene has its item by now
+    history.save(replace(Agreement(99, Status.IN_SYNC), rating_key=its_item.rating_key,
+                         server=harness.plex.machine_identifier))  # fmt: skip
+    result = harness.command("remove")
+    assert (result["scenes"], item.title, its_item.title) == (1, "a", "Saved b")
+    assert history.of_scene(scene.id) == [], "it stays forgotten"
+
+
 def test_one_library_is_taken_back_alone(harness: WorkerHarness) -> None:
     scene, item = synced(harness)
     result = harness.command("remove", section=harness.library.key + 1)
@@ -253,3 +272,87 @@ def test_a_try_syncs_some_scenes_that_would_change_as_one_run(harness: WorkerHar
     harness.run_for(30)
     shown = [item.title for _, item in pairs[1:]]
     assert shown == ["s1", "s2", "s3", *(scene.title for scene, _ in pairs[4:])]
+
+
+# --- a cover that the browser has scaled down
+
+
+JPEG = b"\xff\xd8\xff" + bytes(50)
+
+
+def put(harness: WorkerHarness, scene: Scene, picture: bytes = JPEG) -> dict[str, Any]:
+    file = Path(file_of(str(harness.data_dir), scene.id))
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(base64.b64encode(picture).decode())
+    result = harness.command("put_cover", scene_id=scene.id)
+    harness.run_for(30)
+    assert not file.exists()
+    return result
+
+
+def refused_cover(harness: WorkerHarness) -> tuple[Scene, PlexItem]:
+    harness.configure(sync_poster=True)
+    harness.plex.settings.max_poster = 100
+    scene, item = synced(harness, cover=PNG + bytes(100))
+    assert row_of(harness, scene).refused_fields == [POSTER]
+    return scene, item
+
+
+def test_a_cover_that_was_scaled_down_stands_in_for_the_one_that_plex_refused(
+    harness: WorkerHarness,
+) -> None:
+    scene, item = refused_cover(harness)
+    assert put(harness, scene)["scenes"] == 1
+    assert item.poster is not None
+    assert item.poster.data == JPEG
+    assert row_of(harness, scene).status is Status.IN_SYNC
+    uploads = len(harness.plex.uploads)
+    harness.edit(scene, "Saved again")
+    harness.run_for(HOUR)
+    assert len(harness.plex.uploads) == uploads, "Stash's own is not tried again"
+    harness.edit(scene, cover=PNG)
+    harness.run_for(30)
+    harness.plex.settings.max_poster = None
+    harness.edit(scene, cover=PNG + b"3")
+    harness.run_for(30)
+    assert item.poster.data == PNG + b"3", "another cover in Stash goes to Plex"
+
+
+def test_it_can_be_taken_back(harness: WorkerHarness) -> None:
+    harness.plex.settings.own_poster = True
+    scene, item = refused_cover(harness)
+    put(harness, scene)
+    result = harness.command("undo", scene_id=scene.id, field=POSTER)
+    assert result["fields"] == {POSTER: 1}
+    assert item.poster is None
+    assert POSTER not in item.locked
+
+
+def test_one_that_plex_refuses_too_is_said(harness: WorkerHarness) -> None:
+    scene, item = refused_cover(harness)
+    before = item.poster
+    (left,) = put(harness, scene, JPEG + bytes(100))["left"]
+    assert left[:2] == [scene.id, POSTER]
+    assert item.poster is before
+    assert row_of(harness, scene).status is Status.REFUSED
+
+
+def test_an_outage_keeps_it(harness: WorkerHarness) -> None:
+    scene, item = refused_cover(harness)
+    rule = harness.plex.faults.add(Reset())
+    file = Path(file_of(str(harness.data_dir), scene.id))
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(base64.b64encode(JPEG).decode())
+    assert harness.command("put_cover", scene_id=scene.id)["reason"]
+    rule.remove()
+    harness.run_for(HOUR)
+    assert item.poster is not None
+    assert item.poster.data == JPEG
+
+
+def test_no_picture_or_no_item_is_said(harness: WorkerHarness) -> None:
+    scene = harness.add_scene("a")
+    assert harness.command("put_cover", scene_id=scene.id)["left"] == [
+        [scene.id, POSTER, NO_PICTURE]
+    ]
+    assert put(harness, scene)["left"] == [[scene.id, POSTER, NOT_SYNCED]]

@@ -19,6 +19,7 @@ from queue.timestamps import parse_time
 from stash.records import Scene
 from worker.job_runner import JobRunner
 from worker.parts import Parts
+from worker.put_cover import put_cover
 from worker.reconcile.approval import Approval
 from worker.reconcile.comparer import Comparer, Scope
 from worker.reconcile.forgetting import Forgetting, ScenesMissing, check_scenes_there
@@ -285,7 +286,15 @@ class Passes:
         return self.room() if one.limit is None else min(self.room(), one.limit - one.queued)
 
     def _undo_some(self, pass_id: int, one: Pass) -> None:
-        """Take back the next changes."""
+        """Take back the next changes, or put up the cover that the user has scaled down."""
+        if "cover" in one.undo:
+            scene_id = int(one.undo["cover"])
+            why = put_cover(self._parts, scene_id)
+            left = [[scene_id, *each] for each in why.items()]
+            one.outcome = {"scenes": int(not why), "left": left, "left_count": len(left)}
+            one.is_read, one.done = True, 1
+            self._save(pass_id, one)
+            return
         cursor, done = self._undo.run(one.undo, one.number or pass_id, one.cursor)
         found = Counter(one.outcome.get("fields", {}))
         left = list(one.outcome.get("left", ()))
