@@ -91,6 +91,11 @@ class FileIndex:
         """A name that changes when the index is begun anew, and its numbers with it."""
         return str(self._db.execute("SELECT id FROM about").fetchone()[0])
 
+    @property
+    def server(self) -> str:
+        """Plex's machineIdentifier; "": none yet."""
+        return str(self._db.execute("SELECT server FROM about").fetchone()[0])
+
     def use_server(self, server: str) -> None:
         """Begin anew if the index is about another server.
 
