@@ -252,6 +252,15 @@ def test_pages_of_rows_have_each_scene_once(filled: Path, status: str, scenes: l
         assert seen == scenes, limit
 
 
+def test_a_scene_with_two_troubles_is_listed_once_under_the_first(filled: Path) -> None:
+    with history(filled) as db:
+        History(db).save(record(5, Status.FAILED, reason="another item"))
+    found = ask(filled, "needs")
+    assert found["total"] == ask(filled, "count")["needs"] == 7
+    assert [row["scene_id"] for row in found["rows"]] == [2, 15, 5, 3, 7, 6, 21]
+    assert ask(filled, "needs", status="refused")["rows"] == []
+
+
 def test_a_scene_that_was_solved_between_two_pages_is_skipped(filled: Path) -> None:
     found = ask(filled, "needs", limit=2)
     with history(filled) as db:
