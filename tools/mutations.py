@@ -40,14 +40,14 @@ MUTATIONS = (
         "queue/table.py",
         '"DELETE FROM ack_queue_default WHERE status >= 2 AND status > 2 AND _id <= ?"',
         '"DELETE FROM ack_queue_default WHERE status >= 2 AND _id <= ?"',
-        ("tests/queue",),
+        ("tests/queue/test_job_queue.py",),
     ),
     Mutation(
         "a job in progress is salvaged from a damaged queue",
         "queue/recovery.py",
         "if status in (table.DONE, table.FAILED):",
         "if status in (table.CLAIMED, table.DONE, table.FAILED):",
-        ("tests/queue", "tests/robust"),
+        ("tests/queue/test_job_queue.py",),
     ),
     Mutation(
         "a file counts as salvaged after its jobs are in the queue",
@@ -55,7 +55,7 @@ MUTATIONS = (
         "        for data, status in readable_rows(path,",
         "        path = (os.replace(path, path + _SALVAGED), path + _SALVAGED)[1]\n"
         "        for data, status in readable_rows(path,",
-        ("tests/queue", "tests/robust"),
+        ("tests/queue/test_job_queue.py",),
     ),
     Mutation(
         "a damaged database leaves its write-ahead log to no new one",
@@ -63,49 +63,49 @@ MUTATIONS = (
         "    _rename_side_files(database, stamp)  # first: a new database must not use the old WAL"
         " file\n    target = quarantine(database, stamp)\n",
         "    target = quarantine(database, stamp)\n",
-        ("tests/queue", "tests/robust"),
+        ("tests/queue/test_job_queue.py",),
     ),
     Mutation(
         "a guard that a killed process left does not stop the hooks",
         "queue/recovery.py",
         "    return age < _STALE_GUARD\n",
         "    return True\n",
-        ("tests/queue", "tests/robust"),
+        ("tests/robust/test_hook.py",),
     ),
     Mutation(
         "the content of a durable file is on disk before its name",
         "common/files.py",
         "                os.fsync(descriptor)\n        os.replace",
         "        os.replace",
-        ("tests/common", "tests/queue"),
+        ("tests/common/test_files.py",),
     ),
     Mutation(
         "the name of a durable file is on disk",
         "common/files.py",
         "        sync(os.path.dirname(path))",
         "        pass",
-        ("tests/common", "tests/queue"),
+        ("tests/common/test_files.py",),
     ),
     Mutation(
         "a spooled job is on disk before the hook answers",
         "queue/spool.py",
         "durable=True)",
         "durable=False)",
-        ("tests/queue", "tests/robust"),
+        ("tests/queue/test_spool.py",),
     ),
     Mutation(
         "a queued job is on disk before the hook answers",
         "common/sqlite.py",
         'connection.execute("PRAGMA synchronous=FULL")',
         'connection.execute("PRAGMA synchronous=NORMAL")',
-        ("tests/common", "tests/queue"),
+        ("tests/common/test_sqlite.py",),
     ),
     Mutation(
         "bulk work that is merged into a save keeps the save's place and values",
         "queue/table.py",
         "            _put(connection, job, older=True)",
         "            _put(connection, job, older=False)",
-        ("tests/queue", "tests/worker"),
+        ("tests/queue/test_job_queue.py", "tests/queue/test_table.py"),
     ),
     Mutation(
         "Clear queue leaves the job in progress alone",
@@ -120,14 +120,14 @@ MUTATIONS = (
         "        read_at = parts.env.time()  # an edit that is made from here on counts as newer\n"
         "        scenes = self._read_ahead(jobs)\n",
         "        scenes = self._read_ahead(jobs)\n        read_at = parts.env.time()\n",
-        ("tests/worker",),
+        ("tests/worker/test_jobs.py", "tests/worker/test_session.py"),
     ),
     Mutation(
         "a job that comes during the look at the queue ends the wait",
         "worker/processor.py",
         "                self._wait_for_work(seen)",
         "                self._wait_for_work(self.queue.version())",
-        ("tests/worker",),
+        ("tests/worker/test_jobs.py", "tests/worker/test_loop_order.py"),
     ),
     Mutation(
         "the worker that a hook starts knows the connection to Stash",
@@ -139,7 +139,7 @@ MUTATIONS = (
         "    if server is not None:\n"
         "        save_connection(data_dir, StashConnection(server, settings))\n"
         "    if found == SILENT:",
-        ("tests/entry", "tests/hooks", "tests/end_to_end"),
+        ("tests/entry/test_hook_process.py", "tests/hooks"),
     ),
     Mutation(
         "a worker does not leave while something is left to do",
@@ -154,21 +154,21 @@ MUTATIONS = (
         "worker/circuit_breaker.py",
         "            self._failures = 0\n            if self._current()",
         "            if self._current()",
-        ("tests/worker",),
+        ("tests/worker/test_circuit_breaker.py",),
     ),
     Mutation(
         "an outage of Stash is not counted as Plex's",
         "worker/health.py",
         "return self.stash if isinstance(error, StashUnavailable) else self.plex",
         "return self.plex",
-        ("tests/worker",),
+        ("tests/worker/test_outages.py", "tests/worker/test_stash_faults.py"),
     ),
     Mutation(
         "a request that timed out is not sent again at once",
         "plex/client.py",
         "            except _NETWORK_ERRORS:\n",
         "            except (*_NETWORK_ERRORS, requests.Timeout):\n",
-        ("tests/plex", "tests/worker/test_limits.py"),
+        ("tests/plex/test_client.py", "tests/worker/test_limits.py"),
     ),
     # --- what Plex has is known as of the right moment
     Mutation(
@@ -212,14 +212,14 @@ MUTATIONS = (
         "worker/ownership.py",
         "if equal and not self._is_owner(item, scene, equal):",
         "if equal and False:",
-        ("tests/worker/test_ownership.py", "tests/model/test_items.py"),
+        ("tests/worker/test_ownership.py",),
     ),
     Mutation(
         "a choice whose item is gone: nothing is written instead",
         "worker/scene_matcher.py",
         "if choices:  # what the user rejected",
         "if False:  # what the user rejected",
-        ("tests/worker/test_ownership.py", "tests/model/test_items.py"),
+        ("tests/worker/test_ownership.py",),
     ),
     Mutation(
         "several items of the same name: nothing is written",
