@@ -4,6 +4,7 @@
 #   make bench   the benchmarks (ten minutes)  make clean  back to a fresh checkout
 #   make bench-quick  the benchmarks in under a minute; one alone: make bench ARGS="--only throughput"
 #   make package dist/PlexSync.zip and dist/index.yaml, as Stash's plugin sources want them
+#   make pictures  the pictures of README, from the real page with the demo's data (needs Chromium)
 #   make soak    the fault campaign, as long as you like: make soak ROUNDS=100 SEED=7
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ endif
 STAMP := $(VENV)/.requirements
 RUN := $(BIN)/python -X utf8
 
-.PHONY: demo test soak lint format bench package clean
+.PHONY: demo test host pictures soak lint format bench package clean
 
 $(STAMP): requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'PlexSync needs Python 3.10 or newer; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
@@ -30,12 +31,20 @@ demo: $(STAMP)
 
 # Most tests wait for processes: more of them at once than there are cores save time.
 JOBS ?= 4
-test: $(STAMP)
+test: $(STAMP) host
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# The browser tests' page needs libraries from npm. Without npm, these tests say that they did not run.
+host: $(STAMP)
+	@$(RUN) -m tests.browser.libraries
+
+pictures: $(STAMP) host
+	$(RUN) -m tests.browser.pictures
 
 ROUNDS ?= 20
 SEED ?= 1
 soak: $(STAMP)
+	PLEXSYNC_KILL_POINTS=all $(RUN) -m pytest -q -n $(JOBS) --dist worksteal tests/soak/test_kill_points.py
 	$(RUN) -m tests.soak --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 lint: $(STAMP)

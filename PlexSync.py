@@ -133,7 +133,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         return run_command(arguments, sys.modules[__name__])
     from hooks.plugin import run_plugin
 
-    return run_plugin(sys.modules[__name__], _run_task)
+    return run_plugin(sys.modules[__name__], _run_task, _show_page)
 
 
 def explain_python() -> str:
@@ -142,6 +142,15 @@ def explain_python() -> str:
         "PlexSync needs Python 3.10 or newer, and this is %s: set it in Settings > System > Python"
         " path" % sys.version.split()[0]
     )
+
+
+def _show_page(input_data: "dict[str, Any]", obstacle: "str | None") -> "dict[str, Any]":
+    from common.data_dir import find_data_dir
+    from page.views import answer
+
+    server = input_data.get("server_connection")
+    data_dir = find_data_dir(HERE, server if isinstance(server, dict) else None)
+    return answer(data_dir, input_data["args"], obstacle)
 
 
 def _run_task(input_data: "dict[str, Any]") -> int:

@@ -14,6 +14,7 @@ _NEEDED = {
     "graphql": "graphql-core",
     "hypothesis": "hypothesis",
     "persistqueue": "persist-queue",
+    "playwright": "playwright",
     "plexapi": "plexapi",
     "pydantic": "pydantic",
     "pytest_timeout": "pytest-timeout",
@@ -53,6 +54,22 @@ def _fail_on_refusals() -> None:
     refusals = _guard.refusals()
     if refusals:
         pytest.fail("not started by this session of tests: " + "; ".join(refusals), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say loudly, and last, that the tests in a browser did not run."""
+    yield
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", ())
+        if str(report.nodeid).startswith("tests/browser/")
+    ]
+    if skipped:
+        terminalreporter.section("THE BROWSER TESTS DID NOT RUN", red=True, bold=True)
+        why = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
+        for line in sorted(why):
+            terminalreporter.line(f"{len(skipped)} tests of the page: {line}", red=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

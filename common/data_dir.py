@@ -48,14 +48,7 @@ def plugin_data_dir(here: str = HERE, server: Mapping[str, Any] | None = None) -
         ForeignOwner: the directory belongs to another user; no other one is used instead.
         OSError: it can't be created or written.
     """
-    stash_dir = stash_dir_of(server)
-    shared = os.environ.get(_SHARED, "").strip()
-    if not stash_dir:
-        place = _noted_place(here, shared and os.path.abspath(shared))
-    elif shared:
-        place = _place_among(os.path.abspath(shared), stash_dir)
-    else:
-        place = default_place(stash_dir)
+    place, stash_dir = _find(here, server, claims=True), stash_dir_of(server)
     make_private_dir(place)
     if not os.access(place, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "The folder can't be written", place)
@@ -64,6 +57,33 @@ def plugin_data_dir(here: str = HERE, server: Mapping[str, Any] | None = None) -
         if server is not None and _is_same(str(server.get("PluginDir") or ""), here):
             _note(here, place)
     return place
+
+
+def find_data_dir(here: str = HERE, server: Mapping[str, Any] | None = None) -> str:
+    """Return the data directory as `plugin_data_dir` does, and write nothing; it need not be there.
+
+    Raises:
+        ForeignOwner: the directory belongs to another user.
+    """
+    place = _find(here, server, claims=False)
+    if os.path.isdir(place):
+        make_private_dir(place)  # checks the owner
+    return place
+
+
+def _find(here: str, server: Mapping[str, Any] | None, *, claims: bool) -> str:
+    """Return the place of the data directory.
+
+    Args:
+        claims: whether a shared folder without an owner becomes this Stash's.
+    """
+    stash_dir = stash_dir_of(server)
+    shared = os.environ.get(_SHARED, "").strip()
+    if not stash_dir:
+        return _noted_place(here, shared and os.path.abspath(shared))
+    if shared:
+        return _place_among(os.path.abspath(shared), stash_dir, claims=claims)
+    return default_place(stash_dir)
 
 
 def stash_dir_of(server: Mapping[str, Any] | None) -> str:
@@ -121,7 +141,7 @@ def is_anothers(place: str, stash_dir: str) -> bool:
     )
 
 
-def _place_among(shared: str, stash_dir: str) -> str:
+def _place_among(shared: str, stash_dir: str, *, claims: bool) -> str:
     """Return the data directory of a Stash below a folder that several may share.
 
     The first Stash has the folder itself, each other one a folder inside. One whose Stash is gone
@@ -137,7 +157,7 @@ def _place_among(shared: str, stash_dir: str) -> str:
         if _is_same(owner, stash_dir):
             return place
     if not owners[shared]:
-        if _claim(shared, stash_dir) or not owner_of(shared):
+        if not claims or _claim(shared, stash_dir) or not owner_of(shared):
             return shared
         owners[shared] = owner_of(shared)
     left = [place for place, owner in owners.items() if owner and not os.path.isdir(owner)]

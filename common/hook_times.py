@@ -34,6 +34,17 @@ def hook_times(data_dir: str) -> list[float]:
         return []
 
 
+def summarize_hook_times(times: list[float]) -> dict[str, float]:
+    """Return count, median, 95th percentile and maximum; nothing without times."""
+    if not times:
+        return {}
+    ordered = sorted(times)
+    middle = len(ordered) // 2
+    median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    p95 = ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)]
+    return {"count": len(ordered), "median": median, "p95": p95, "worst": ordered[-1]}
+
+
 def trim_hook_times(data_dir: str) -> None:
     """Trim a large file to its latest lines. Only the holder of the worker lock may call this.
 

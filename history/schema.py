@@ -9,7 +9,7 @@ from common.sqlite import NewerSchema, write
 __all__ = ["VERSION", "NewerSchema", "migrate"]
 
 #: Version of the schema: the number of steps.
-VERSION = 3
+VERSION = 4
 
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -49,6 +49,31 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         " after TEXT NOT NULL, status TEXT NOT NULL, undone_at REAL,"
         " undo INTEGER NOT NULL DEFAULT 0, why_left TEXT NOT NULL DEFAULT '')",
         "CREATE INDEX changes_by_scene ON changes(scene_id)",
+        "CREATE INDEX changes_by_run ON changes(run, scene_id)",
+    ),
+    (  # what the page shows at each look (`history/counts.py`), out of the indexes alone
+        # in Stash, of the first file; "": no file
+        "ALTER TABLE agreements ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+        # records get it when they are stored next; these are counted already
+        "UPDATE agreements SET folder = ifnull((SELECT"
+        " ifnull(nullif(rtrim(rtrim(path, replace(path, '/', '')), '/'), ''), '/') FROM"
+        " (SELECT replace(json_extract(files, '$[0][0]'), '\\', '/') AS path)"
+        " WHERE path IS NOT NULL), '') WHERE status = 'not_in_plex' AND json_valid(files)",
+        "CREATE INDEX agreements_by_folder ON agreements(folder)"
+        " WHERE retired_at IS NULL AND status = 'not_in_plex'",
+        "DROP INDEX agreements_by_status",
+        "CREATE INDEX agreements_by_status ON agreements(status, scene_id)"
+        " WHERE retired_at IS NULL",
+        "CREATE INDEX agreements_kept ON agreements(scene_id)"
+        " WHERE retired_at IS NULL AND instr(fields, '\"kept\": true') > 0",
+        "CREATE INDEX agreements_in_trouble ON agreements(status, scene_id)"
+        " WHERE retired_at IS NULL AND status IN ('ambiguous', 'failed', 'refused')"
+        " AND instr(ifnull(details, ''), '\"cleared\": true') = 0",
+        "CREATE INDEX agreements_absent"
+        " ON agreements(scene_id, path, updated_at, rating_key, synced_at)"
+        " WHERE retired_at IS NULL AND status = 'not_in_plex'"
+        " AND instr(ifnull(details, ''), '\"cleared\": true') = 0",
+        "DROP INDEX changes_by_run",
         "CREATE INDEX changes_by_run ON changes(run, scene_id)",
     ),
 )

@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import history.counts as counts
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
 from history.changes import Changes
@@ -29,6 +30,8 @@ from history.schema import migrate
 
 log = logging.getLogger("plexsync")
 
+T = TypeVar("T")
+
 FILE = "history.db"
 #: The server of records that are set aside: which one is not known.
 OTHER_SERVER = "?"
@@ -41,8 +44,10 @@ _COLUMNS = (
     " fields, cover, details"
 )
 _NAMES = tuple(name.strip() for name in _COLUMNS.split(","))
-_PLACES = ", ".join("?" * (_COLUMNS.count(",") + 2))
-_INSERT = f"INSERT OR REPLACE INTO agreements ({_COLUMNS}, cover_source) VALUES ({_PLACES})"
+#: Columns that repeat a part of another one, for an index.
+_DERIVED = "cover_source, folder"
+_PLACES = ", ".join("?" * (f"{_COLUMNS}, {_DERIVED}".count(",") + 1))
+_INSERT = f"INSERT OR REPLACE INTO agreements ({_COLUMNS}, {_DERIVED}) VALUES ({_PLACES})"
 _BROKEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 _STATUSES = frozenset(status.value for status in Status)
 #: Values in one statement: SQLite allows 999 in old versions.
@@ -336,12 +341,17 @@ class History:
         Args:
             since: only scenes that were compared since then, in epoch seconds.
         """
-        rows = self._run(
-            "SELECT status, count(DISTINCT scene_id) FROM agreements"
-            " WHERE retired_at IS NULL AND checked_at >= ? GROUP BY status",
-            float("-inf") if since is None else since,
-        )
-        return {Status(status): count for status, count in rows if status in _STATUSES}
+        if since is None:
+            found = self._ask(counts.count_by_status)
+        else:
+            found = dict(
+                self._run(
+                    "SELECT status, count(DISTINCT scene_id) FROM agreements"
+                    " WHERE retired_at IS NULL AND checked_at >= ? GROUP BY status",
+                    since,
+                )
+            )
+        return {Status(status): count for status, count in found.items() if status in _STATUSES}
 
     def count_kept(self, *, since: float | None = None) -> int:
         """Return the number of scenes with a person's edit in Plex that is kept.
@@ -349,12 +359,39 @@ class History:
         Args:
             since: only scenes that were compared since then, in epoch seconds.
         """
+        if since is None:
+            return self._ask(counts.count_kept)
         rows = self._run(
             "SELECT count(DISTINCT scene_id) FROM agreements"
             " WHERE retired_at IS NULL AND fields LIKE '%\"kept\": true%' AND checked_at >= ?",
-            float("-inf") if since is None else since,
+            since,
         )
         return int(rows[0][0])
+
+    def count_folders(self) -> dict[str, int]:
+        """Return folder → records that are not in Plex; the 20 largest numbers first."""
+        return self._ask(counts.count_folders)
+
+    def needing(self) -> dict[str, list[int]]:
+        """Return status → scenes that need the user now."""
+        return self._ask(lambda db: counts.needing(db, self._now()))
+
+    def needing_user(self, status: Status, now: float) -> Iterator[Agreement]:
+        """Yield the agreements of a status whose scenes need the user, the oldest first.
+
+        Args:
+            now: epoch seconds.
+        """
+        where, values = self._ask(lambda db: counts.needing_where(db, status.value, now))
+        last = 0
+        while True:
+            found = self._agreements(
+                f"{where} AND id > ? ORDER BY id LIMIT {_MOST_VALUES}", *values, last
+            )
+            yield from found
+            if len(found) < _MOST_VALUES:
+                return
+            last = found[-1].id
 
     def count_held(self) -> int:
         """Return the number of scenes with a field that is not synced until the user says so."""
@@ -635,6 +672,10 @@ class History:
             )
         return _by_scene(found)
 
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            return question(self._db)
+
     def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
@@ -701,7 +742,15 @@ def _stored(one: Agreement) -> tuple[object, ...]:
         json.dumps(dataclasses.asdict(one.cover)),
         None if one.details is None else json.dumps(one.details),
         one.cover.source,
+        _folder(one.files),
     )
+
+
+def _folder(files: Sequence[MediaFile]) -> str:
+    """Return the folder of a scene's first file; "" without one."""
+    if not files:
+        return ""
+    return files[0].path.replace("\\", "/").rpartition("/")[0] or "/"
 
 
 def _text(stored: bytes) -> str | bytes:

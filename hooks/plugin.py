@@ -12,16 +12,26 @@ import time
 from contextlib import suppress
 from importlib.machinery import PathFinder
 
+from common.data_dir import find_data_dir
 from common.files import ForeignOwner
 from common.hook_times import record_hook_time
 from common.locks import NoLocks
 from hooks.events import EventError
+from queue.operations import get_stats
 from stash.connection import StashConnection, save_connection
 from stash.deferred_log import take_deferred_lines
 from stash.log import log
 from stash.plugin_input import InputError, read_input, write_response
 from stash.settings import carried_settings
-from worker.process import SILENT, ensure_worker, is_unfinished, mark_unfinished
+from worker.process import (
+    SILENT,
+    STARTED,
+    ensure_worker,
+    ensure_worker_if_unfinished,
+    is_unfinished,
+    mark_unfinished,
+    worker_alive,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +41,23 @@ if TYPE_CHECKING:
 
 #: Mode of the task that installs the packages; the only one that runs without them.
 INSTALL = "install"
+#: Modes that are answered without the packages: a view of the page, and the start of a worker.
+PAGE, WAKE = "page", "wake"
 _REQUIRED = ("persistqueue", "plexapi", "requests", "pydantic")
 
 
-def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> int:
-    """Read the input, run its hook or task, and return the exit status.
+def run_plugin(
+    entry: ModuleType,
+    run_task: Callable[[dict[str, Any]], int],
+    show_page: Callable[[dict[str, Any], str | None], dict[str, Any]],
+) -> int:
+    """Read the input, run its hook, task or view, and return the exit status.
 
     Args:
         entry: the module `PlexSync`.
         run_task: runs a task; called only if all packages are installed, or to install them.
+        show_page: returns the answer of a view of the page to an input; its second argument says
+            why tasks can't run, or is None. A `ValueError` is one line for the user.
     """
     try:
         input_data = read_input(sys.stdin.buffer)
@@ -48,6 +66,10 @@ def run_plugin(entry: ModuleType, run_task: Callable[[dict[str, Any]], int]) -> 
     arguments = input_data.get("args") or {}
     if "hookContext" in arguments:
         return _run_hook(entry, input_data, arguments["hookContext"])
+    if arguments.get("mode") == PAGE:
+        return _show_page(entry, input_data, show_page)
+    if arguments.get("mode") == WAKE:
+        return _run_wake(entry, input_data)
     if "mode" in arguments:
         if sys.version_info < entry.OLDEST_PYTHON:
             return _fail(entry.explain_python())
@@ -146,6 +168,59 @@ def explain_import(entry: ModuleType, error: ImportError) -> str:
     )
 
 
+def _show_page(
+    entry: ModuleType,
+    input_data: dict[str, Any],
+    show_page: Callable[[dict[str, Any], str | None], dict[str, Any]],
+) -> int:
+    """Answer a view of the page. Nothing is written and nothing is started."""
+    try:
+        answer = show_page(input_data, why_not_to_work(entry))
+    except ValueError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(explain(error))
+    except Exception as error:  # noqa: BLE001 - the user never sees a traceback
+        return _fail(f"Unexpected error: {type(error).__name__}: {error}. Please report this")
+    write_response(output=answer)
+    return 0
+
+
+def _run_wake(entry: ModuleType, input_data: dict[str, Any]) -> int:
+    """Start a worker if edits wait and none is alive."""
+    problem = why_not_to_work(entry)
+    if problem:
+        return _fail(problem)
+    try:
+        data_dir = find_data_dir(entry.HERE, _server(input_data))
+        is_there = os.path.isdir(data_dir)
+        started = is_there and wake_if_waiting(data_dir, entry.SCRIPT, input_data)
+    except (OSError, sqlite3.Error) as error:
+        return _fail(explain(error))
+    write_response(output={"started": started})
+    return 0
+
+
+def wake_if_waiting(data_dir: str, entry: str, input_data: dict[str, Any] | None = None) -> bool:
+    """Start a worker if edits wait and none is alive; return whether one was started.
+
+    Args:
+        entry: path of `PlexSync.py`.
+        input_data: of Stash; its connection is kept for the worker. None: the last one is used.
+
+    Raises:
+        OSError, sqlite3.Error: the queue can't be read, or no process could be started.
+    """
+    if not is_unfinished(data_dir) and get_stats(data_dir)["pending"]:
+        mark_unfinished(data_dir)
+    if not is_unfinished(data_dir) or worker_alive(data_dir):
+        return False
+    server = None if input_data is None else _server(input_data)
+    if input_data is not None and server is not None:
+        save_connection(data_dir, StashConnection(server, carried_settings(input_data)))
+    return ensure_worker_if_unfinished(data_dir, entry) == STARTED
+
+
 def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
     """Queue the event; return the exit status."""
     try:
@@ -230,6 +305,8 @@ def explain(error: Exception) -> str:
         return f"{text}."
     if "disk is full" in text or getattr(error, "errno", None) == 28:
         return f"the disk is full ({text}). Free some space."
+    if "disk I/O error" in text:  # SQLite's words also where a side file finds no space
+        return f"the disk is full, or fails ({text}). Free some space."
     if "not a database" in text or "malformed" in text:
         return (
             f"a database of PlexSync is damaged ({text})."

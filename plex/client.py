@@ -181,12 +181,54 @@ class PlexClient:
             PlexNotFound: one of the names is not there.
             PlexRejected, PlexTemporaryError
         """
-        with _server_errors():
-            found = with_names([_library(section) for section in self.get("/library/sections")])
-        self._names = {library.key: library.name for library in found}
+        found = self.all_libraries()
         if not names:
             return [library for library in found if library.type == "movie"]
         return list(dict.fromkeys(one for name in names for one in _all_named(found, name)))
+
+    def all_libraries(self) -> list[Library]:
+        """Return the libraries of every type.
+
+        Raises:
+            PlexRejected, PlexTemporaryError
+        """
+        with _server_errors():
+            found = with_names([_library(section) for section in self.get("/library/sections")])
+        self._names = {library.key: library.name for library in found}
+        return found
+
+    def count_items(self, library: Library) -> int:
+        """Return the number of items of a library."""
+        root = self.get(f"/library/sections/{library.key}/all", start=0, size=0)
+        return int_attribute(root, "totalSize", "size")
+
+    def posters(self, rating_keys: Sequence[int]) -> dict[tuple[int, int], str]:
+        """Return (library, rating key) → path of the poster, of those items that have one."""
+        root = self.get(f"/library/metadata/{','.join(map(str, rating_keys))}")
+        library = int_attribute(root, "librarySectionID")
+        found = {}
+        for item in root:
+            key = int_attribute(item, "librarySectionID") or library
+            path = item.get("thumb") or ""
+            if path.startswith("/library/"):
+                found[key, int_attribute(item, "ratingKey")] = path
+        return found
+
+    def picture(self, path: str, size: int) -> bytes:
+        """Return a picture of Plex, scaled down by Plex.
+
+        Args:
+            path: on the server, such as an item's `thumb`.
+            size: pixels of its longer side.
+        """
+        server = self.server
+        query = f"url={quote_plus(path)}&width={size}&height={size}&minSize=0&upscale=0&format=jpeg"
+        with translated():
+            response = self._session.get(
+                server.url(f"/photo/:/transcode?{query}"), headers=server._headers()
+            )
+            response.raise_for_status()
+        return bytes(response.content)
 
     def get(self, path: str, *, start: int | None = None, size: int = PAGE) -> Element:
         """GET a path and return its `MediaContainer`.
@@ -402,6 +444,7 @@ def _library(section: Element) -> Library:
         section.get("title", ""),
         section.get("type", ""),
         tuple(location.get("path", "") for location in section.findall("Location")),
+        agent=section.get("agent", ""),
     )
 
 

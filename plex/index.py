@@ -91,6 +91,11 @@ class FileIndex:
         """A name that changes when the index is begun anew, and its numbers with it."""
         return str(self._db.execute("SELECT id FROM about").fetchone()[0])
 
+    @property
+    def server(self) -> str:
+        """Plex's machineIdentifier; "": none yet."""
+        return str(self._db.execute("SELECT server FROM about").fetchone()[0])
+
     def use_server(self, server: str) -> None:
         """Begin anew if the index is about another server.
 
@@ -115,8 +120,7 @@ class FileIndex:
     def updated_at(self, rating_keys: Sequence[int]) -> dict[int, int]:
         """Return rating key → `updatedAt` as last listed, of those items that are there."""
         found: dict[int, int] = {}
-        for start in range(0, len(rating_keys), _MOST_VALUES):
-            some = rating_keys[start : start + _MOST_VALUES]
+        for some in _chunks(rating_keys, _MOST_VALUES):
             marks = ", ".join("?" * len(some))
             found.update(
                 self._db.execute(

@@ -25,6 +25,8 @@ class Library:
     locations: tuple[str, ...] = ()
     #: what a person calls it: the title, and the folders where two have the same
     name: str = ""
+    #: what Plex takes metadata from, such as "tv.plex.agents.none"
+    agent: str = ""
 
     def __post_init__(self) -> None:
         """Use the title where no name was given."""

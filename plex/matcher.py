@@ -226,6 +226,7 @@ def describe_candidates(items: Iterable[PlexItem]) -> list[dict[str, Any]]:
     return [
         {
             "rating_key": item.rating_key,
+            "section": item.library_key,
             "library": item.library,
             "title": item.title,
             "files": [{"path": file.path, "size": file.size} for file in item.files],

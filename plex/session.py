@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common.env import Env
 from common.media import MediaFile
+from history.counts import LOCATIONS
 from history.store import History
 from plex.client import PlexClient
 from plex.edits import Parameters, by_field, encode_edits
@@ -30,8 +31,8 @@ from validation.errors import SettingsError
 log = logging.getLogger("plexsync")
 #: Seconds for which the same folder is not scanned again.
 SCAN_AGAIN = 3600.0
-#: State in the history: the folders of the chosen libraries, as Plex writes them.
-LOCATIONS = "locations"
+#: State in the history: which Plex, its name, its address, and the chosen libraries.
+PLEX = "plex"
 
 
 class PlexSession:
@@ -147,10 +148,20 @@ class PlexSession:
         if self.index.refresh(client, [library.key for library in libraries], look=look):
             log.debug("The index of Plex's files holds %d", self.index.count())
         self._libraries, self._libraries_read_at = libraries, now
-        locations = [location for library in libraries for location in library.locations]
-        if locations != self._history.get(LOCATIONS):
-            self._history.set(LOCATIONS, locations)
+        self._note(libraries)
         return self._libraries
+
+    def _note(self, libraries: Sequence[Library]) -> None:
+        """Note Plex's name, its libraries and their folders, for those who do not ask Plex."""
+        folders = [normalize(path).rstrip("/") + "/" for one in libraries for path in one.locations]
+        name, _ = self.client().name_and_version()
+        chosen = [{"key": library.key, "name": library.name} for library in libraries]
+        plex = {
+            "server": self.server, "name": name, "url": self.config.plex_url, "libraries": chosen,
+        }  # fmt: skip
+        for key, value in ((LOCATIONS, folders), (PLEX, plex)):
+            if self._history.get(key) != value:
+                self._history.set(key, value)
 
     def _known(self, libraries: list[Library]) -> list[Library]:
         """Leave out libraries that came after the first run: the user has not chosen them."""

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from common.files import make_private_dir
 from common.redaction import cleaned
@@ -17,6 +17,8 @@ from common.sqlite import NewerSchema, connect, shrink, write
 from common.texts import cut
 from queue.models import SyncJob
 from queue.recovery import mark_salvaged, readable_rows, to_salvage
+
+T = TypeVar("T")
 
 DATABASE = "dlq.db"
 _SALVAGED = (
@@ -200,6 +202,11 @@ class DeadLetterQueue:
                 f"SELECT 1 FROM dead_letters WHERE {where}", values
             ).fetchone()
         return self._delete(where, *values) if found else 0
+
+    def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the answer to a question in SQL; it must change nothing."""
+        with self._lock:
+            return question(self._connection)
 
     def failed_scenes(self) -> dict[int, float]:
         """Return scene id → epoch seconds of its latest dead letter."""

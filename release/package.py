@@ -40,10 +40,10 @@ FILES = (
     "constraints.txt",
 )
 FOLDERS = (
-    *("common", "docs", "history", "hooks", "plex", "queue", "stash", "tasks", "validation"),
-    "worker",
+    *("common", "docs", "history", "hooks", "page", "plex", "queue", "stash", "tasks", "ui"),
+    *("validation", "worker"),
 )
-SUFFIXES = (".py", ".md")
+SUFFIXES = (".py", ".md", ".js", ".css")
 #: Files and folders for people who work on PlexSync in a clone.
 DEVELOPERS_DOCS = ("docs/contributing.md", "docs/decisions/")
 #: The plugin does not work without these.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import sqlite3
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from common.files import make_private_dir
 from common.texts import one_line
 from history.records import TROUBLE
-from hooks.plugin import explain, explain_import, package_problem
+from hooks.plugin import explain, explain_import, package_problem, why_not_to_work
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
@@ -43,6 +44,21 @@ _OPERATIONS = {
     "remove": "take back all that PlexSync wrote to Plex, and sync nothing until you say so",
     "cover": "put up a JPEG as the poster of a scene's item, in place of Stash's cover",
     "report": "write a file for a bug report, without secrets",
+    "wake": "start the worker if edits wait and it is not running",
+    "setup-test": "try an address and a token of Plex; list its libraries",
+    "setup-match": "try libraries and path mappings on some scenes",
+    "pictures": "print posters of items in Plex, scaled down, as data URLs",
+}
+#: Views of the page, in `page.views` under the same names, and their arguments.
+_VIEWS = (*("state", "count", "needs", "scene", "changes", "run", "badges", "command", "details"),)
+_VIEW_ARGUMENTS = {
+    "scene-id": "scene: the number in the scene page's URL",
+    "scene-ids": "badges: several of these, separated by commas",
+    "status": "needs: only scenes in this state",
+    "run": "run: its name, as changes shows it",
+    "id": "command: its number",
+    "after": "needs, changes, run: the next of the page before",
+    "limit": "needs, changes, run: rows, 100 at most",
 }
 
 
@@ -65,7 +81,7 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
         parser.print_help()
         return 2
     problem = package_problem(entry)
-    if problem and chosen.command not in ("install", "demo"):
+    if problem and chosen.command not in ("install", "demo", "page"):
         return _fail(problem, chosen)
     try:
         return int(chosen.run(chosen))
@@ -95,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         added[name].set_defaults(run=_operate)
     _add_arguments(added)
+    view = commands.add_parser(
+        "page", help="print a view of the page in Stash as JSON; it reads only", parents=[shared]
+    )
+    view.add_argument("view", choices=_VIEWS)
+    for name, text in _VIEW_ARGUMENTS.items():
+        view.add_argument(f"--{name}", help=text)
+    view.set_defaults(run=_page)
     install = commands.add_parser(
         "install", help="install the packages that PlexSync needs into its own folder"
     )
@@ -153,6 +176,14 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         "--all", action="store_true", help="all scenes; default: changed in the last 24 hours"
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
+    for name in ("setup-test", "setup-match"):
+        parsers[name].add_argument(
+            "--plex-url", help="default: the setting; the token is PLEX_TOKEN or the setting"
+        )
+    parsers["setup-match"].add_argument("--plex-libraries", help="default: the setting")
+    parsers["setup-match"].add_argument("--path-mappings", help="default: the setting")
+    parsers["setup-match"].add_argument("--sample", help="scenes, 50 by default")
+    parsers["pictures"].add_argument("items", nargs="+", help="section:rating_key of each item")
     _add_arguments_of_changes(parsers)
     parsers["report"].add_argument(
         "--anonymous", action="store_true", help="leave out every text that may be private"
@@ -194,7 +225,9 @@ def _operation_of(chosen: argparse.Namespace) -> str:
         return "sync_recent" if chosen.recent else "process" if chosen.queue else "sync_all"
     if chosen.command == "cover":
         return "put_cover"
-    return f"clear_{chosen.what}" if chosen.command == "clear" else str(chosen.command)
+    if chosen.command == "clear":
+        return f"clear_{chosen.what}"
+    return str(chosen.command).replace("-", "_")
 
 
 def _operate(chosen: argparse.Namespace) -> int:
@@ -210,6 +243,8 @@ def _operate(chosen: argparse.Namespace) -> int:
     if chosen.command == "cover":
         with open(chosen.file, "rb") as file:
             arguments["data"] = base64.b64encode(file.read(_MOST_READ)).decode()
+    if chosen.command.startswith("setup-") and os.environ.get("PLEX_TOKEN"):
+        arguments["plex_token"] = os.environ["PLEX_TOKEN"]  # never in the arguments of a process
     context, console = _context(chosen), Console()
     try:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)
@@ -223,6 +258,22 @@ def _operate(chosen: argparse.Namespace) -> int:
     else:
         console.print_lines(*map(context.redactor.redact, (*result.lines, result.summary)))
     return 0 if result.ok else 1
+
+
+def _page(chosen: argparse.Namespace) -> int:
+    from common.data_dir import find_data_dir
+    from page.views import answer
+
+    place = chosen.data_dir
+    data_dir = os.path.abspath(place) if place else find_data_dir(chosen.entry.HERE)
+    names = ["view", *(name.replace("-", "_") for name in _VIEW_ARGUMENTS)]
+    arguments = {name: found for name in names if (found := getattr(chosen, name)) is not None}
+    found = answer(data_dir, arguments, why_not_to_work(chosen.entry))
+    if chosen.json:
+        Console().print(found)
+    else:
+        Console().print_lines(*json.dumps(found, indent=2).splitlines())
+    return 0
 
 
 def _context(chosen: argparse.Namespace) -> Context:

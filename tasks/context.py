@@ -61,9 +61,14 @@ class Context:
             SettingsError: A setting is missing or wrong; the text names it.
             StashUnavailable, StashRefused, StashQueryError
         """
-        return StashConfigProvider(
-            self.stash, self.data_dir, self.redactor, environ=self.environ
-        ).load()
+        return self._provider().load()
+
+    def given_settings(self) -> dict[str, Any]:
+        """Return the settings as they were entered; see `StashConfigProvider.given`."""
+        return self._provider().given()
+
+    def _provider(self) -> StashConfigProvider:
+        return StashConfigProvider(self.stash, self.data_dir, self.redactor, environ=self.environ)
 
 
 class UsageError(ValueError):

@@ -12,8 +12,9 @@ from tasks.cover import put_cover
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview, preview_all
 from tasks.report import report
+from tasks.setup import pictures, setup_match, setup_test
 from tasks.status import status
-from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent
+from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent, wake
 
 Operation = Callable[[Context, Mapping[str, Any]], Result]
 
@@ -34,6 +35,10 @@ OPERATIONS: dict[str, Operation] = {
     "preview": preview,
     "preview_all": preview_all,
     "report": report,
+    "wake": wake,
+    "setup_test": setup_test,
+    "setup_match": setup_match,
+    "pictures": pictures,
     "undo": undo,
     "take": take,
     "pause": pause,

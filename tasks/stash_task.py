@@ -24,6 +24,8 @@ from worker.bootstrap import make_ready
 from worker.page_defaults import PageDefaults
 from worker.process import ensure_worker_if_unfinished
 
+#: Operations that answer the page at every look at it: Stash's log is not filled with them.
+QUIET = ("pictures", "setup_test", "setup_match", "wake")
 #: Lines of details that go into Stash's log.
 _MOST_LINES = 200
 
@@ -72,13 +74,14 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
     finally:
         with suppress(OSError):  # the task itself, or the next save, says why
             ensure_worker_if_unfinished(data_dir, entry.SCRIPT)
-    for line in result.lines[:_MOST_LINES]:
+    is_quiet = arguments["mode"] in QUIET
+    for line in () if is_quiet else result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))
     with suppress(TransientError, PermanentError):
         PageDefaults(stash, data_dir, Env()).look(stash.plugin_settings())
     progress(1.0)
     answer = redactor.clean(result.to_dict())
-    log("info" if result.ok else "warning", answer["summary"])
+    log("debug" if is_quiet else "info" if result.ok else "warning", answer["summary"])
     write_response(output=answer)
     return 0
 

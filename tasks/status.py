@@ -6,21 +6,19 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from statistics import median, quantiles
 from typing import Any
 
-from common.hook_times import hook_times
+from common.hook_times import hook_times, summarize_hook_times
 from common.locks import NoLocks
 from common.sqlite import connect
+from page.state import count_needs, failed_jobs, stored_problem
 from plex.index import FileIndex
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats, load_sync_timestamps
 from tasks.context import Context, Result
 from tasks.wording import counted
-from worker.attention import needing_user
 from worker.bootstrap import INDEX_FILE, open_history_readonly
-from worker.commands import by_folder
 from worker.logfile import FILE as LOG_FILE
 from worker.paused import paused
 from worker.process import (
@@ -100,17 +98,18 @@ def collect(context: Context) -> dict[str, Any]:
     retrying, next_retry_at = _later(data_dir)
     with closing(DeadLetterQueue(data_dir, redact=context.redactor.redact)) as dlq:
         failed = dlq.count_by_error()
+        jobs = dlq.ask(failed_jobs)
     alive, no_locks = _alive(data_dir)
     with open_history_readonly(data_dir) as history:
         scenes = {status.value: count for status, count in history.count().items()}
         held = history.get(HELD)
         compared = {
             "scenes": scenes,
-            "needing_you": sum(1 for _ in needing_user(history)),
+            "needing_you": count_needs(history.needing(), jobs),
             "kept": history.count_kept(),
             "fields_held": history.count_held(),
             "paused": paused(history),
-            "folders": by_folder(history),
+            "folders": history.count_folders(),
             "held": describe(held["reasons"]) if held else None,
             "quick_pass_at": history.get(RAN_AT),
             "full_pass_at": history.get(FULL_ENDED),
@@ -131,11 +130,11 @@ def collect(context: Context) -> dict[str, Any]:
         },
         "plex": state.get("plex", "closed"),
         "stash": state.get("stash", "closed"),
-        "problem": no_locks or _problem(state, alive),
+        "problem": no_locks or stored_problem(state, alive),
         "last_synced_at": max(synced.values(), default=None),
         "synced": len(synced),
         "index": _index(data_dir),
-        "hook_ms": _hooks(hook_times(data_dir)),
+        "hook_ms": summarize_hook_times(hook_times(data_dir)),
         "log": os.path.join(data_dir, LOG_FILE),
     }
 
@@ -149,11 +148,6 @@ def _alive(data_dir: str) -> tuple[bool, str | None]:
         return False, str(error)
 
 
-def _problem(state: Mapping[str, Any], alive: bool) -> str | None:
-    problem = state.get("problem")
-    return problem if alive or not problem else f"when the worker last ran: {problem}"
-
-
 def _later(data_dir: str) -> tuple[int, float | None]:
     with QueueManager(data_dir) as queue:
         return queue.count_delayed(time.time())
@@ -163,13 +157,6 @@ def _index(data_dir: str) -> dict[str, Any]:
     with closing(connect(os.path.join(data_dir, INDEX_FILE))) as connection:
         index = FileIndex(connection)
         return {"files": index.count(), "listed_at": index.listed_at()}
-
-
-def _hooks(times: list[float]) -> dict[str, Any]:
-    if not times:
-        return {}
-    p95 = quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
-    return {"count": len(times), "median": median(times), "p95": p95, "worst": max(times)}
 
 
 def _retrying(data: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from history.records import Agreement, Status
+from hooks.plugin import wake_if_waiting
 from plex.exceptions import PlexNotFound
 from plex.matcher import describe, describe_candidates
 from stash.records import Scene
@@ -51,6 +52,17 @@ def process_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
     return summarize("Process queue", context.run("drain", {}))
+
+
+def wake(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """Start the worker if edits wait and none is running.
+
+    Raises:
+        OSError, sqlite3.Error: The queue is not readable, or no process could be started.
+    """
+    started = wake_if_waiting(context.data_dir, context.entry)
+    text = "the worker was started" if started else "nothing to do"
+    return Result(f"Wake: {text}", {"started": started})
 
 
 def approve(context: Context, arguments: Mapping[str, Any]) -> Result:

@@ -28,7 +28,7 @@ from tests.simulators.plex import PlexSimulator  # noqa: E402
 from tests.simulators.stash import StashSimulator  # noqa: E402
 
 PACKAGES = (
-    *("common", "history", "queue", "validation", "stash", "plex", "hooks", "worker"),
+    *("common", "history", "queue", "validation", "stash", "plex", "hooks", "page", "worker"),
     "tasks",
 )
 

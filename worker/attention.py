@@ -5,19 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from history.records import TROUBLE, Agreement, Status
+from history.counts import CLEARED, NEEDING
+from history.records import Agreement, Status
 from history.store import History
 from plex.matcher import AmbiguousMatch
-from plex.paths import normalize
-from plex.session import LOCATIONS
-from queue.timestamps import parse_time
 
-#: Key in a record's details: the user does not want to see it any more.
-CLEARED = "cleared"
+__all__ = ["CLEARED", "has_reason", "needing_user"]
+
 #: Type of error of a dead letter: the status of its scene, where both have one name for the user.
 _STATUS_OF = {AmbiguousMatch.__name__: Status.AMBIGUOUS.value}
-#: Seconds after which a saved scene should be in Plex, if Plex has its folder.
-_DAY = 86_400.0
 
 
 def needing_user(history: History, reason: str | None = None) -> Iterable[Agreement]:
@@ -30,13 +26,11 @@ def needing_user(history: History, reason: str | None = None) -> Iterable[Agreem
         reason: only those that `has_reason`.
     """
     seen: set[int] = set()
-    locations = [normalize(one).rstrip("/") + "/" for one in history.get(LOCATIONS) or ()]
-    for status in (*TROUBLE, Status.NOT_IN_PLEX):
-        if not has_reason(status.value, reason):
+    for status in NEEDING:
+        if not has_reason(status, reason):
             continue
-        for row in history.with_status(status):
-            is_trouble = status is not Status.NOT_IN_PLEX or _is_missed(row, locations)
-            if is_trouble and row.scene_id not in seen and not (row.details or {}).get(CLEARED):
+        for row in history.needing_user(Status(status), time.time()):
+            if row.scene_id not in seen:
                 seen.add(row.scene_id)
                 yield row
 
@@ -44,13 +38,3 @@ def needing_user(history: History, reason: str | None = None) -> Iterable[Agreem
 def has_reason(name: str, reason: str | None) -> bool:
     """Return whether a status, or a type of error, is what the user asks for; None: any."""
     return reason is None or _STATUS_OF.get(name, name) == _STATUS_OF.get(reason, reason)
-
-
-def _is_missed(row: Agreement, locations: Iterable[str]) -> bool:
-    """Return whether it is strange that Plex does not have a scene."""
-    if row.has_item and row.synced_at is not None:
-        return True
-    changed = parse_time(row.updated_at)
-    if changed is None or time.time() - changed < _DAY or not row.path:
-        return False
-    return any(row.path.startswith(location) for location in locations)

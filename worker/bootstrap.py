@@ -142,6 +142,26 @@ def open_readonly(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> 
 
 
 @contextmanager
+def open_trial(data_dir: str, config: PlexSyncConfig, stash: StashClient) -> Iterator[JobRunner]:
+    """Yield what matches scenes with settings that are only tried: no history, no choices.
+
+    Raises:
+        PlexRejected, PlexTemporaryError: Plex can't be asked.
+        OSError, sqlite3.Error: the index can't be used.
+    """
+    with closing(connect(os.path.join(data_dir, INDEX_FILE))) as shared:
+        env = Env(replace(Timing(), name_fresh=Timing().index_fresh))
+        index = FileIndex(shared)
+        plex = PlexSession(index, env)
+        plex.configure(config.model_copy(update={"trigger_plex_scan": False}))
+        # That of another Plex would be begun anew, and the worker needs it.
+        if index.server not in ("", plex.client().server_id()):
+            plex.index = FileIndex()
+        with closing(plex):
+            yield JobRunner(plex, stash, History(), NullReporter(), env)
+
+
+@contextmanager
 def open_history_readonly(data_dir: str) -> Iterator[History]:
     """Yield the history for reading: only the holder of the worker's lock may write it.
 

@@ -35,8 +35,8 @@ log = logging.getLogger("plexsync")
 
 #: Seconds for which results are kept.
 _KEPT = 86_400.0
-#: Folders, and reasons, that a result names; characters of a reason.
-_MOST_FOLDERS = 20
+#: Reasons that a result names; characters of a reason.
+_MOST_REASONS = 20
 _REASON = 120
 #: Commands that are passes.
 _PASSES = ("sync", "try", "undo", "remove", "put_cover")
@@ -225,7 +225,7 @@ class CommandRunner:
             "left": one.left,
             "worked": worked,
             "failures": _failures(parts.history),
-            "not_in_plex": by_folder(parts.history),
+            "not_in_plex": parts.history.count_folders(),
             "kept": parts.history.count_kept(since=started),
             "waiting": _count_waiting(parts),
             "reason": reason,
@@ -414,19 +414,10 @@ class CommandRunner:
         return {"approved": count}
 
 
-def by_folder(history: History) -> dict[str, int]:
-    """Return folder → number of scenes that are not in Plex, the largest number first."""
-    folders: Counter[str] = Counter()
-    for row in history.with_status(Status.NOT_IN_PLEX):
-        if row.files:
-            folders[row.files[0].path.replace("\\", "/").rpartition("/")[0] or "/"] += 1
-    return dict(folders.most_common(_MOST_FOLDERS))
-
-
 def _failures(history: History) -> dict[str, int]:
     """Return reason → number of scenes that failed."""
     rows = history.with_status(Status.FAILED, Status.REFUSED)
-    return dict(Counter(row.reason[:_REASON] for row in rows).most_common(_MOST_FOLDERS))
+    return dict(Counter(row.reason[:_REASON] for row in rows).most_common(_MOST_REASONS))
 
 
 def _count_waiting(parts: Parts) -> int:

@@ -112,14 +112,27 @@ class StashConfigProvider(ConfigProvider):
 
     def load(self) -> PlexSyncConfig:
         """Ask Stash for the settings and check them; see `ConfigProvider.load`."""
+        settings, page = self._ask()
+        config, problem = validate_config(settings)
+        self._defaults.look(page)
+        if config is None:
+            raise SettingsError(problem)
+        return config
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings as they were entered, and the folders of Stash's library.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError: Stash can't be asked.
+        """
+        return self._ask()[0]
+
+    def _ask(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the settings as they were entered, and those of Stash's page alone."""
         latest = load_connection(self._data_dir)
         carried: Mapping[str, Any] = latest.settings if latest else {}
         page, folders = self._stash.configuration()
         settings = add_environment(merge_settings(carried, page), self._environ)
         for key in ("plex_token", "plexToken"):
             self._redactor.add(str(settings.get(key) or "").strip())
-        config, problem = validate_config({**settings, "stash_folders": folders})
-        self._defaults.look(page)
-        if config is None:
-            raise SettingsError(problem)
-        return config
+        return {**settings, "stash_folders": folders}, page

@@ -26,7 +26,9 @@ REFUSALS = (SettingsError, PlexRejected, StashRefused, StashQueryError)
 #: Errors that pass, and may concern one job or a whole server.
 OUTAGES = (PlexTemporaryError, StashUnavailable)
 #: The state (`Health.to_dict`) without any trouble.
-ALL_WELL = {"plex": "closed", "stash": "closed", "problem": None}
+ALL_WELL = {"plex": "closed", "stash": "closed", "problem": None, "action": None}
+#: What solves a problem, for the page: another setting, the switch, or to look closer.
+SETUP, RESUME, CHECK = "setup", "resume", "check"
 #: Pause after a failure while the breaker is still closed: base and cap, in seconds.
 _PAUSE = (1.0, 10.0)
 
@@ -37,6 +39,7 @@ class Health:
     def __init__(self, provider: ConfigProvider, parts: Parts) -> None:
         """Start with everything well."""
         self.problem: str | None = None
+        self._action = CHECK
         #: whether a server failed since the last success
         self.failing = False
         self._provider = provider
@@ -128,6 +131,8 @@ class Health:
         if isinstance(error, (SettingsError, PlexRejected)):
             self._provider.reject(str(error))
         self.pause(str(error), f"{error}. Edits are kept, and synced once this is corrected")
+        if isinstance(error, (SettingsError, PlexRejected)):
+            self._action = SETUP
         self._plex.close()
 
     def failed(self, error: Exception) -> None:
@@ -164,7 +169,7 @@ class Health:
             problem: what keeps the worker from working, for *Status*.
             message: what the user reads now; default: the same.
         """
-        self.problem = problem
+        self.problem, self._action = problem, CHECK
         self._not_before = self._env.monotonic() + self._env.timing.settings_check
         self._reporter.notify_user("error", message or problem, passing=True)
 
@@ -179,10 +184,13 @@ class Health:
     def to_dict(self) -> dict[str, Any]:
         """Return the state for *Status*, in JSON's types."""
         off = "PlexSync is switched off; edits are kept"
+        is_off = self._provider.disabled
+        action = RESUME if is_off else self._action if self.problem else None
         return {
             "plex": self.plex.state.value,
             "stash": self.stash.state.value,
-            "problem": off if self._provider.disabled else self.problem,
+            "problem": off if is_off else self.problem,
+            "action": action,
         }
 
     def _prepare(self) -> None:

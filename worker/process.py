@@ -152,14 +152,18 @@ def ensure_worker(data_dir: str, entry: str) -> str:
         lock.release()
 
 
-def ensure_worker_if_unfinished(data_dir: str, entry: str) -> None:
+def ensure_worker_if_unfinished(data_dir: str, entry: str) -> str | None:
     """Start a worker if edits may wait, none is alive, and no successor is about to take over.
+
+    Returns:
+        As `ensure_worker`; None: no edit waits, or a successor is there.
 
     Raises:
         NoLocks, OSError: see `ensure_worker`.
     """
     if is_unfinished(data_dir) and not worker_alive(data_dir, file=SUCCESSOR_FILE):
-        ensure_worker(data_dir, entry)
+        return ensure_worker(data_dir, entry)
+    return None
 
 
 def worker_alive(data_dir: str, *, file: str = LOCK_FILE) -> bool:

@@ -50,6 +50,7 @@ COMMANDS = (
     "cover",
     "worker",
     "install",
+    *("page", "wake", "setup-test", "setup-match", "pictures"),
 )
 #: Commands that need a known Stash, and change nothing but their own files.
 ASKING: dict[str, tuple[str, ...]] = {
@@ -67,6 +68,10 @@ ASKING: dict[str, tuple[str, ...]] = {
     "dry run of one": ("resync", "1", "--dry-run"),
     "report": ("report",),
     "anonymous report": ("report", "--anonymous"),
+    "a trial of the address": ("setup-test",),
+    "a trial of the mappings": ("setup-match", "--sample", "5"),
+    "a picture": ("pictures", "1:1"),
+    "wake": ("wake",),
 }
 ACTING: dict[str, tuple[str, ...]] = {
     "sync": ("sync",),

@@ -13,6 +13,7 @@ from tests.harness.plugin import ROOT
 
 PACKAGES = (
     *("common", "history", "queue", "stash", "validation", "plex", "hooks", "worker", "tasks"),
+    "page",
 )
 #: Our packages or modules that each package may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -22,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "stash": {"common", "validation.errors"},
     "validation": {"common"},
     "plex": {"common", "history", "validation"},
+    "page": {"common", "history.counts", "queue", "worker.process"},
     "hooks": {"queue", "stash", "worker.process", "common"},
     "worker": {"common", "history", "queue", "stash", "validation", "plex"},
     "tasks": {*PACKAGES},
@@ -51,6 +53,9 @@ LIGHT = (
     ),
     *("common/files.py", "common/data_dir.py", "common/layout.py", "common/locks.py"),
     *("common/hook_times.py", "queue/recovery.py"),
+    "history/counts.py",
+    *(f"page/{name}.py" for name in ("arguments", "changes", "details", "look", "needs")),
+    *(f"page/{name}.py" for name in ("readonly", "records", "scene", "state", "views")),
     *("common/sqlite.py", "common/texts.py", "queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {

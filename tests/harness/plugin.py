@@ -20,7 +20,8 @@ ENTRY = ROOT / "PlexSync.py"
 #: The contents of a plugin folder besides the data; `tests` and the tools are not needed.
 PRODUCT = (
     *("PlexSync.py", "PlexSync.yml", "requirements.txt"),
-    *("common", "history", "hooks", "plex", "queue", "stash", "tasks", "validation", "worker"),
+    *("common", "history", "hooks", "page", "plex", "queue", "stash", "tasks", "ui", "validation"),
+    "worker",
 )
 DEADLINE = 240.0
 

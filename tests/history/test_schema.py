@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from history import schema
-from history.fields import FieldState
+from history.fields import FieldState, encode
 from history.records import Agreement
 from history.schema import VERSION, NewerSchema, migrate
 from history.store import History
@@ -49,20 +50,56 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(open_file: Open) -> None:
     assert connection.execute("SELECT at FROM migrations").fetchall() == [(1.0,)] * VERSION
 
 
+OLD_RECORD = (
+    "INSERT INTO agreements (scene_id, status, reason, server, section, rating_key, path,"
+    " created_at, updated_at, files, generation, item_updated_at, checked_at, fields, cover,"
+    " cover_source) VALUES (?, ?, '', 's', 1, ?, '', '', '', ?, '', 0, 5.0, ?, '{}', '')"
+)
+
+
 def test_a_database_of_the_version_before_keeps_its_records_and_gets_the_journal(
     open_file: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "VERSION", 2)
-    before = Agreement(7, rating_key=9, fields={"title": FieldState(before="a", ours="b")})
-    History(open_file(), now=lambda: 1.0).save(before)
+    connection = open_file()
+    migrate(connection, 1.0)
+    fields = {"title": FieldState(before="a", ours="b")}
+    connection.execute(OLD_RECORD, (7, "in_sync", 9, "[]", json.dumps(encode(fields))))
     monkeypatch.undo()
 
     history = History(open_file(), now=lambda: 2.0)
 
     (row,) = history.of_scene(7)
-    assert row.fields == before.fields
+    assert row.fields == fields
     history.changes.note(row, {"title": ("b", "c")}, "saved", 3.0)
     assert [(one.before, one.after) for one in history.changes.of_scene(7)] == [("b", "c")]
+
+
+def test_records_of_older_versions_are_counted_by_folder(
+    open_file: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "VERSION", 3)
+    connection = open_file()
+    migrate(connection, 1.0)
+    files = (
+        '[["/data/a/b/c.mp4", 1], ["/data/other/c.mp4", 1]]',
+        '[["/data/a/b/d.mp4", null]]',
+        '[["/top.mp4", 1]]',
+        r'[["D:\\x\\y.mp4", 1]]',
+        "[]",
+        "[damaged",
+    )
+    for number, one in enumerate(files, 1):
+        connection.execute(OLD_RECORD, (number, "not_in_plex", 0, one, "{}"))
+    monkeypatch.undo()
+
+    history = History(open_file(), now=lambda: 2.0)
+
+    assert history.count_folders() == {"/data/a/b": 2, "/": 1, "D:/x": 1}
+    before = history.count_folders()
+    readable = [number for number in range(1, 5) for _ in history.of_scene(number)]
+    history.save_all(one for number in readable for one in history.of_scene(number))
+    assert history.count_folders() == before, "as it is stored now"
 
 
 def test_a_newer_database_is_left_alone(open_file: Open, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from tests.simulators.httpd import Request, Response
@@ -14,6 +15,7 @@ from tests.simulators.plex.responses import empty, error, html, picture, xml
 from tests.simulators.plex.state import PlexState
 
 _IDENTIFIER = "com.plexapp.plugins.library"
+_THUMB = re.compile(r"/library/metadata/(\d+)/thumb(?:/\d+)?")
 
 
 class PosterRoutes:
@@ -74,6 +76,14 @@ class PosterRoutes:
         if record is None or (record.poster is None and not isinstance(record, PlexItem)):
             return error(404)
         return picture(record.poster.data if record.poster and record.poster.data else FRAME)
+
+    def transcode(self, request: Request) -> Response:
+        """Return a picture as the photo transcoder does, but for its size: nothing scales here."""
+        sizes = [request.first(name) or "" for name in ("width", "height")]
+        if not all(size.isdecimal() and int(size) for size in sizes):
+            return error(400)
+        found = _THUMB.fullmatch(request.first("url") or "")
+        return self.thumb(request, found[1]) if found else error(404)
 
     def file(self, request: Request, key: str) -> Response:
         record = self._state.record(int(key))

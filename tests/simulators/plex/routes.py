@@ -81,6 +81,7 @@ class Routes:
                 ("PUT", r"/library/metadata/(\d+)/poster", posters.select),
                 ("GET", r"/library/metadata/(\d+)/thumb(?:/\d+)?", posters.thumb),
                 ("GET", r"/library/metadata/(\d+)/file", posters.file),
+                ("GET", r"/photo/:/transcode", posters.transcode),
                 ("PUT", r"/:/rate", self._rate),
             )
         ]

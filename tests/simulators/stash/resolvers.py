@@ -356,6 +356,8 @@ def _types(services: Services) -> dict[str, Resolvers]:
             "settings": lambda manifest, _: [
                 _setting(s) for s in sorted(manifest.settings, key=_key)
             ],
+            "requires": lambda manifest, _: list(manifest.ui.get("requires", ())),
+            "paths": _plugin_paths,
         },
         "Job": {
             "progress": lambda job, _: job.progress[-1] if job.progress else None,
@@ -434,6 +436,14 @@ def _setting(setting: Setting) -> dict[str, str]:
         "description": setting.description,
         "type": setting.type,
     }  # fmt: skip
+
+
+def _plugin_paths(manifest: Manifest, info: Info) -> dict[str, list[str] | None]:
+    folder = f"{info.context.base_url}/plugin/{manifest.id}"
+    return {
+        kind: [f"{folder}/{kind}"] if manifest.ui.get(kind) else None
+        for kind in ("javascript", "css")
+    }
 
 
 def _key(setting: Setting) -> str:

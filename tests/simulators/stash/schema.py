@@ -271,7 +271,10 @@ type Plugin {
   tasks: [PluginTask!]
   hooks: [PluginHook!]
   settings: [PluginSetting!]
+  requires: [ID!]
+  paths: PluginPaths!
 }
+type PluginPaths { javascript: [String!] css: [String!] }
 type PluginTask { name: String! description: String plugin: Plugin! }
 type PluginHook { name: String! description: String hooks: [String!] plugin: Plugin! }
 enum PluginSettingTypeEnum { STRING NUMBER BOOLEAN }

@@ -23,6 +23,7 @@ from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
 from tests.simulators.stash import events
 from tests.simulators.stash.events import HookContext
 from tests.simulators.stash.execution import Executor
+from tests.simulators.stash.host import HostPage
 from tests.simulators.stash.jobs import Job, JobQueue
 from tests.simulators.stash.library import Entity, Library, Scene
 from tests.simulators.stash.mutations import Mutations
@@ -75,8 +76,14 @@ class StashSimulator(SilentChanges):
         external_host: str = "",
         version: str = "v0.30.0",
         seed: int = 0,
+        host_modules: Path | None = None,
     ) -> None:
-        """Set up. `connection` overrides `host`, `scheme`, `port` or `cookie` for plugins."""
+        """Set up.
+
+        Args:
+            connection: overrides `host`, `scheme`, `port` or `cookie` for plugins.
+            host_modules: libraries of the host page (see `tests.simulators.stash.host`).
+        """
         directory = Path(plugins_dir).resolve()
         config_file = directory.parent / "config.yml"
         self.rng = random.Random(seed)
@@ -118,6 +125,9 @@ class StashSimulator(SilentChanges):
             Executor(self._schema),
             self.sessions,
             self.account,
+            HostPage(
+                lambda: {manifest.id: manifest for manifest in self.plugins.enabled()}, host_modules
+            ),
             client_left=self._client_left,
             external_host=external_host,
         )

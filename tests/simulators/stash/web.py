@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 from tests.simulators.httpd import Request, Response
 from tests.simulators.stash.execution import Executor
+from tests.simulators.stash.host import HostPage
 from tests.simulators.stash.library import Library
 from tests.simulators.stash.plugins import Caller
 from tests.simulators.stash.resolvers import Account
@@ -46,6 +47,7 @@ class Web:
         executor: Executor,
         sessions: Sessions,
         account: Account,
+        host: HostPage,
         *,
         client_left: Callable[[], ClientLeft],
         external_host: str = "",
@@ -54,6 +56,7 @@ class Web:
         self._executor = executor
         self._sessions = sessions
         self._account = account
+        self._host = host
         self._client_left = client_left
         self._external_host = external_host
 
@@ -113,11 +116,13 @@ class Web:
                 return self._graphql(request, caller)
         if match := SCREENSHOT.fullmatch(request.path):
             return self._screenshot(request, int(match[1]))
+        if (found := self._host.answer(request.path)) is not None:
+            return found
         if _has_extension(request.path):
             return Response(
                 404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"}
             )
-        return Response(200, APP_PAGE, {"Content-Type": HTML})
+        return Response(200, self._host.page() or APP_PAGE, {"Content-Type": HTML})
 
     def _base_url(self, request: Request) -> str:
         if self._external_host:

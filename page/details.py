@@ -1,0 +1,82 @@
+"""The views `details` and `command`: times, places and the log; the progress of a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from common.hook_times import hook_times, summarize_hook_times
+from common.texts import cut, printable
+from page.arguments import number
+from page.records import decoded
+from page.state import progress_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+    from typing import Any
+
+    from page.look import Look
+
+#: The worker's log (`worker.logfile`), the lines of it that are shown, and the bytes read for them.
+LOG_FILE = "worker.log"
+_LINES, _TAIL = 100, 65_536
+_LONGEST_LINE = 1_000
+#: By the numbers of `queue.commands`.
+_STATUSES = ("waiting", "in_progress", "done", "dropped")
+
+
+def details(look: Look) -> dict[str, Any]:
+    """Return times, places and the end of the log."""
+    log = look.path(LOG_FILE)
+    index = look.index(_index) or (0, None)
+    return {
+        "hook_ms": summarize_hook_times(hook_times(look.data_dir)) or None,
+        "log": log,
+        "data_dir": look.data_dir,
+        "python": f"{sys.version.split()[0]} ({sys.executable})",
+        "index": {"files": index[0], "listed_at": index[1]},
+        "lines": _tail(log),
+    }
+
+
+def command(look: Look, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how far a command is, and its result."""
+    command_id = number(arguments, "id")
+    row = look.queue(lambda db: _command(db, command_id))
+    if row is None or row[0] not in range(len(_STATUSES)):
+        return {"status": "unknown", "done": 0, "left": 0, "result": None}
+    done, left = progress_of(row[1])
+    result = decoded(row[2]) if row[2] is not None else None
+    return {"status": _STATUSES[row[0]], "done": done, "left": left, "result": result}
+
+
+def _command(db: sqlite3.Connection, command_id: int) -> tuple[Any, ...] | None:
+    there = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'commands'")
+    if there.fetchone() is None:
+        return None
+    row: tuple[Any, ...] | None = db.execute(
+        "SELECT status, progress, result FROM commands WHERE id = ?", (command_id,)
+    ).fetchone()
+    return row
+
+
+def _index(db: sqlite3.Connection) -> tuple[int, float | None]:
+    (files,) = db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()
+    (listed_at,) = db.execute("SELECT max(listed_at) FROM sections").fetchone()
+    return files, listed_at
+
+
+def _tail(path: str) -> list[str]:
+    """Return the last lines of the log."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - _TAIL))
+            lines = file.read(_TAIL).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    if size > _TAIL:
+        del lines[:1]  # its beginning is missing
+    return [cut(printable(line), _LONGEST_LINE) for line in lines[-_LINES:]]

@@ -1,0 +1,80 @@
+"""*Status* and the page say the same numbers and the same sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.redaction import Redactor
+from stash.client import StashClient
+from tasks.context import Context
+from tasks.failed import show_failed
+from tasks.status import collect
+from tests.harness.plugin import ENTRY
+from tests.page.support import ask
+from worker.state import save_state
+
+
+def context(data_dir: Path) -> Context:
+    stash = StashClient(lambda: None, redactor=Redactor())
+    return Context(str(data_dir), str(ENTRY), stash, Redactor(), lambda *_: None, lambda *_: None)
+
+
+def in_both(data_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the page and what *Status* say, under the same names."""
+    page, details = ask(data_dir, "state"), ask(data_dir, "details")
+    status = collect(context(data_dir))
+    one = {
+        "scenes": {name: n for name, n in page["counts"].items() if n and name != "kept"},
+        "kept": page["counts"]["kept"],
+        "needs": page["needs"],
+        "folders": page["folders"],
+        "waiting": page["waiting"],
+        "in_progress": page["in_progress"],
+        "checked_at": page["checked_at"],
+        "full_at": page["full_at"],
+        "alive": page["worker"]["alive"],
+        "problem": page["problem"] and page["problem"]["text"],
+        "hook_ms": details["hook_ms"],
+        "index": details["index"],
+        "log": details["log"],
+    }
+    other = {
+        **{name: status[name] for name in one if name in status},
+        "needs": status["needing_you"],
+        "checked_at": status["quick_pass_at"],
+        "full_at": status["full_pass_at"],
+        "alive": status["worker"]["alive"],
+    }
+    return one, other
+
+
+def test_the_page_and_status_say_the_same(filled: Path) -> None:
+    page, status = in_both(filled)
+    assert page == status
+    assert page["needs"] == ask(filled, "count")["needs"] == ask(filled, "needs")["total"] == 7
+
+
+def test_they_name_the_same_problem(filled: Path) -> None:
+    save_state(str(filled), {"plex": "closed", "stash": "closed", "problem": "the disk is full"})
+    page, status = in_both(filled)
+    assert page["problem"] == status["problem"] == "when the worker last ran: the disk is full"
+
+
+def test_the_list_of_failed_scenes_is_the_same(filled: Path) -> None:
+    listed = show_failed(context(filled), {}).data["failed"]
+    rows = ask(filled, "needs")["rows"]
+    assert {row["scene_id"] for row in rows} == {one["scene_id"] for one in listed}
+    assert {row["reason"] for row in rows} == {one["reason"] for one in listed}
+
+
+@pytest.mark.parametrize("status", ["ambiguous", "failed", "refused"])
+def test_a_filter_is_the_same(filled: Path, status: str) -> None:
+    listed = show_failed(context(filled), {"reason": status}).data["failed"]
+    rows = ask(filled, "needs", status=status)["rows"]
+    on_record = {row["scene_id"] for row in rows if row["scene_id"] != 21}
+    assert on_record == {one["scene_id"] for one in listed}
+    json.dumps(rows)
