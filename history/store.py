@@ -372,6 +372,15 @@ class History:
         """Return folder → records that are not in Plex; the 20 largest numbers first."""
         return self._ask(counts.count_folders)
 
+    def scenes_in_folder(self, folder: str, status: Status) -> list[int]:
+        """Return the scenes without an item whose first file is in a folder of Stash."""
+        found = self._run(
+            "SELECT DISTINCT scene_id FROM agreements WHERE retired_at IS NULL"
+            f" AND status = '{status.value}' AND folder = ? AND rating_key = 0 ORDER BY 1",
+            folder,
+        )
+        return [row[0] for row in found]
+
     def needing(self) -> dict[str, list[int]]:
         """Return status → scenes that need the user now."""
         return self._ask(lambda db: counts.needing(db, self._now()))

@@ -157,7 +157,9 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         help="number of the scene's item in Plex, several, or both; PlexSync remembers it",
     )
     parsers["approve"].add_argument("--no", action="store_true", help="drop it")
-    parsers["ignore"].add_argument("scene_id", help="the number in the scene page's URL")
+    which = parsers["ignore"].add_mutually_exclusive_group(required=True)
+    which.add_argument("scene_id", nargs="?", help="the number in the scene page's URL")
+    which.add_argument("--folder", help="the scenes in it that are not in Plex; as status names it")
     parsers["ignore"].add_argument("--off", action="store_true", help="sync it again")
     parsers["resync"].add_argument("--dry-run", action="store_true", help="same as preview")
     states = ", ".join(status.value for status in TROUBLE)

@@ -87,20 +87,27 @@ def approve(context: Context, arguments: Mapping[str, Any]) -> Result:
 
 
 def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
-    """Leave a scene alone from now on.
+    """Leave a scene alone from now on, or those of a folder that are not in Plex.
 
     Args:
-        arguments: `scene_id`; `off`: sync it again.
+        arguments: `scene_id`, or `folder`: as *Status* names it; `off`: sync it again.
 
     Raises:
         UsageError
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    scene_id, is_off = scene_id_of(arguments), is_set(arguments, "off")
-    result = context.run("ignore", {"scene_id": scene_id, "off": is_off})
-    words = "is synced again" if is_off else "is left alone from now on"
+    is_off, folder = is_set(arguments, "off"), str(arguments.get("folder") or "").strip()
+    if folder:
+        result = context.run("ignore", {"folder": folder, "off": is_off})
+        count = result.get("scenes", 0)
+        who = f"{count} scene{'' if count == 1 else 's'} in {folder}"
+        text = f"{who} {'synced again' if is_off else 'left alone from now on'}"
+    else:
+        scene_id = scene_id_of(arguments)
+        result = context.run("ignore", {"scene_id": scene_id, "off": is_off})
+        words = "is synced again" if is_off else "is left alone from now on"
+        text = f"Scene {scene_id} {words}"
     reason = result.get("reason")
-    text = f"Scene {scene_id} {words}"
     return Result(f"{text}: {reason}" if reason else text, result, ok=not reason)
 
 

@@ -275,10 +275,16 @@ class CommandRunner:
         self._parts.queue.put_many(create_bulk_job(one, now=now) for one in rivals)
 
     def _ignore(self, arguments: Arguments) -> dict[str, Any]:
-        """Leave a scene alone from now on, or no longer."""
+        """Leave a scene alone from now on, or no longer; or those of a folder that lack an item."""
+        history, is_off = self._parts.history, bool(arguments.get("off"))
+        if arguments.get("folder"):
+            status = Status.IGNORED if is_off else Status.NOT_IN_PLEX
+            scene_ids = history.scenes_in_folder(str(arguments["folder"]), status)
+            for scene_id in scene_ids:
+                self._ignore({"scene_id": scene_id, "off": is_off})
+            return {"folder": arguments["folder"], "scenes": len(scene_ids)}
         scene_id = int(arguments["scene_id"])
-        history = self._parts.history
-        if arguments.get("off"):
+        if is_off:
             self._release(scene_id)
             return {"scene_id": scene_id}
         rows = history.of_scene(scene_id) or [Agreement(scene_id)]

@@ -269,6 +269,25 @@ def test_ignoring_a_scene_that_failed_deletes_its_dead_letter(harness: WorkerHar
     assert harness.letters() == []
 
 
+def test_the_scenes_of_a_folder_that_are_not_in_plex_are_ignored_together(
+    harness: WorkerHarness,
+) -> None:
+    lacking = [harness.add_scene(name) for name in ("shelf/a", "shelf/b", "other/c")]
+    there, _ = harness.pair("shelf/d")
+    for scene in (*lacking, there):
+        harness.edit(scene)
+    harness.run()
+    (folder,) = {name for name in harness.worker.history.count_folders() if "shelf" in name}
+    assert harness.command("ignore", folder=folder) == {"folder": folder, "scenes": 2}
+    statuses = [harness.worker.history.of_scene(scene.id)[0].status for scene in (*lacking, there)]
+    assert statuses == [Status.IGNORED, Status.IGNORED, Status.NOT_IN_PLEX, Status.IN_SYNC]
+    assert harness.command("ignore", folder=folder, off=True)["scenes"] == 2
+    harness.add_item("shelf/a")
+    harness.command("sync")
+    assert harness.differences(lacking[0]) == []
+    assert harness.worker.history.of_scene(lacking[1].id)[0].status is Status.NOT_IN_PLEX
+
+
 def test_a_scene_that_was_never_synced_can_be_ignored(harness: WorkerHarness) -> None:
     scene, item = harness.pair("a")
     harness.command("ignore", scene_id=scene.id)
