@@ -112,6 +112,7 @@
     const [open, setOpen] = useState(false);
     const id = row.scene_id;
     const actions = row.actions || [];
+    const candidates = (row.candidates || []).length + (row.more_candidates || 0);
     const path = scene && scene.files && scene.files[0] ? folderOf(scene.files[0].path) : "";
     return h(
       "li",
@@ -121,7 +122,7 @@
         h("div", null, id ? h(SceneLink, { scene, id }) : t("scene.none"), " ",
           h("span", { className: "badge badge-warning" }, tOr(`status.${row.status}`, row.status))),
         path && h("div", { className: "text-muted plexsync-path" }, path),
-        h("div", null, row.reason, " ", row.at && h("span", { className: "text-muted" }, clock(row.at))),
+        h("div", { title: row.reason }, row.status === "ambiguous" && candidates ? t("needs.ambiguous", { n: candidates }) : row.reason, " ", row.at && h("span", { className: "text-muted" }, clock(row.at))),
         (row.fields || []).length > 0 && h("div", { className: "text-muted" }, t("refused.fields", { names: row.fields.map(fieldName).join(", ") })),
         open && h(Candidates, { sceneId: id, candidates: row.candidates, more: row.more_candidates, done })),
       h("div", { className: "plexsync-buttons" },
@@ -210,7 +211,7 @@
       h("div", { className: "plexsync-row" },
         h("div", { className: "plexsync-rowtext" },
           h("strong", null, run.text || tOr(`cause.${run.cause}`, run.cause)),
-          h("div", { className: "text-muted" }, t("run.sums", { n: run.scenes, fields: run.fields }), " · ", clock(run.last_at))),
+          h("div", { className: "text-muted" }, t("run.scenes", { n: run.scenes }), ", ", t("run.fields", { n: run.fields }), " · ", clock(run.last_at))),
         h("div", { className: "plexsync-buttons" },
           h(Button, { small: true, onClick: () => setOpen(!open), "aria-expanded": open }, t(open ? "hide" : "show")),
           run.can_undo && h(Act, { small: true, confirm: t("undo.run.sure", { n: run.scenes }), yes: t("undo.run.yes"), run: undo, done }, t("undo.run")))),
@@ -438,7 +439,7 @@
     useEffect(() => {
       if (!state) return;
       shared.setCount({ needs: state.needs, problem: Boolean(state.problem) });
-      if (state.must_wake && !isWoken.value) {
+      if (state.must_wake && state.is_set_up !== false && !isWoken.value) {
         isWoken.value = true; // once per page load
         call({ mode: "wake" }).then(() => reload(true), () => undefined);
       }

@@ -120,7 +120,7 @@
       h(
         "td",
         { className: "plexsync-buttons" },
-        (field.actions || []).filter((action) => ACTIONS[action]).map((action) =>
+        (field.actions || []).filter((action) => ACTIONS[action] && !(action === "keep_plex" && field.state === "in_sync")).map((action) =>
           h(Act, {
             key: action, small: true, done, "aria-label": `${t(`act.${action}`)}: ${name}`,
             run: () => call(ACTIONS[action](sceneId, item, field.name)),
@@ -135,6 +135,9 @@
   function Item({ sceneId, item, done }) {
     const fields = [...(item.fields || []), ...(item.cover ? [{ name: "cover", ...item.cover }] : [])];
     const link = plexLink(item.plex_url);
+    const isEmpty = (value) => value === null || value === undefined || value === "" || (Array.isArray(value) && !value.length);
+    const isDull = (field) => field.state === "in_sync" && isEmpty(field.wanted) && isEmpty(field.observed);
+    const dull = fields.filter(isDull);
     return h(
       "div",
       { className: "plexsync-item" },
@@ -159,8 +162,9 @@
           "table",
           { className: "table table-sm plexsync-fields" },
           h("thead", null, h("tr", null, ["field", "stash", "plex", "why", "do"].map((name) => h("th", { key: name, scope: "col" }, t(`column.${name}`))))),
-          h("tbody", null, fields.map((field) => h(FieldRow, { key: field.name, sceneId, item, field, done })))
-        )
+          h("tbody", null, fields.filter((field) => !isDull(field)).map((field) => h(FieldRow, { key: field.name, sceneId, item, field, done })))
+        ),
+      dull.length > 0 && h("p", { className: "text-muted" }, t("fields.empty", { names: dull.map((field) => fieldName(field.name)).join(", ") }))
     );
   }
 
