@@ -127,6 +127,7 @@ class SyncWorker:
         )
         self._compares = compares and stash is not None
         self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)
+        self._was_undo = False  # the last step took something back
         self._must_requeue = False  # a step failed with jobs claimed
         self._idle_since: float | None = None
         self._lower_at = env.monotonic()  # when a step other than edits last had its turn
@@ -336,8 +337,15 @@ class SyncWorker:
         if self._adoption.is_due():  # until then nobody knows which items are ours
             return self._adopt
         undo_id = self.passes.next_undo()
-        if undo_id is not None:
-            return lambda: self.health.attempt(lambda: self.passes.run_slice(undo_id))
+        if undo_id is None:
+            return self._usual_step()
+        # What is to be taken back goes first, but an undo of a library lets edits through.
+        step = None if not self._was_undo else self._usual_step()
+        self._was_undo = step is None
+        return step or (lambda: self.health.attempt(lambda: self.passes.run_slice(undo_id)))
+
+    def _usual_step(self) -> Callable[[], bool] | None:
+        """Return what is due first, but what is to be taken back."""
         if self._is_paused():
             return self._run_read_back if self._read_back.is_due(idle=True) else None
         has_edits = self.queue.is_due(EDITS, self._env.time())

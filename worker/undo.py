@@ -14,7 +14,7 @@ from history.changes import CONFIRMED, DROPPED, UNDONE, Change
 from history.fields import FieldState, Value, read_at
 from history.records import POSTER, Agreement, CoverState, Status
 from history.store import History
-from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected
+from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, PlexTemporaryError
 from plex.items import PlexItem
 from plex.plan import Edits, same
 from plex.undo import CHANGED_SINCE, Undone, Written, hold, of_record, undo
@@ -24,6 +24,8 @@ from worker.refusals import reason_of, refuse_fields, status_of
 
 #: Items that are read in one request.
 STEP = 20
+#: Failures at one item after which it is left.
+MOST_FAILURES = 3
 #: Fields that a result names because something of them stays.
 MOST_LEFT = 200
 
@@ -31,6 +33,7 @@ GONE = "its item is not in Plex any more"
 OTHER_SERVER = "its item is in another Plex"
 POSTER_GONE = "the former poster is not in Plex any more"
 NOT_KNOWN = "nothing is on record that PlexSync wrote there"
+FAILED = "Plex fails each time that it is written"
 NOT_TAKEN = "Plex does not take the former value"
 
 Arguments = Mapping[str, Any]
@@ -81,6 +84,10 @@ class Outcome:
         (self.undone if is_news else self.same).append(name)
 
 
+class ItemFailed(PlexTemporaryError):
+    """Plex failed while an item was given back what it had."""
+
+
 class Undo:
     """Takes changes back, some items at a time."""
 
@@ -88,21 +95,27 @@ class Undo:
         """Take nothing back yet."""
         self._parts = parts
 
-    def run(self, arguments: Arguments, number: int, cursor: int) -> tuple[int, list[Any]]:
+    def run(
+        self, arguments: Arguments, number: int, cursor: int, failures: int = 0
+    ) -> tuple[int, list[Any]]:
         """Take back what comes next.
 
         Args:
             number: of the undo.
             cursor: what an earlier call returned; 0 at first.
+            failures: `ItemFailed` in a row. After one, items go one by one; after three, the next
+                one is left, so that it does not stop the others.
 
         Returns:
             (where the next call goes on, -1: nothing is left; the units with their outcomes)
 
         Raises:
+            ItemFailed
             SettingsError, PlexTemporaryError, PlexRejected
         """
         history = self._parts.history
-        cursor, units = find(history, arguments, number, cursor, STEP)
+        limit = 1 if failures else STEP
+        cursor, units = find(history, arguments, number, cursor, limit)
         if not units:
             return cursor, []
         plex = self._parts.plex
@@ -121,17 +134,33 @@ class Undo:
             item = items.get(unit.row.rating_key) if unit.row.server == plex.server else None
             if item is not None and unit.row.path and unit.row.path not in item.paths:
                 item = None
-            done.append((unit, self._undo(unit, item, number, is_whole=is_whole)))
+            if failures >= MOST_FAILURES:
+                done.append((unit, self._leave(unit, number)))
+                continue
+            try:
+                done.append((unit, self._undo(unit, item, number, is_whole=is_whole)))
+            except PlexTemporaryError as error:
+                raise ItemFailed(str(error), status=error.status) from error
         history.retire(retired)  # what is saved counts again
         return cursor, done
+
+    def _leave(self, unit: Unit, number: int) -> Outcome:
+        """Leave an item at which Plex fails again and again."""
+        row, outcome = self._held(unit), Outcome(left=dict.fromkeys(unit.fields, FAILED))
+        self._conclude(unit, row, number, outcome)
+        return outcome
+
+    def _held(self, unit: Unit) -> Agreement:
+        row = unit.row
+        held = {name: hold(row.fields.get(name, FieldState()), None) for name in unit.fields}
+        return replace(row, fields={**row.fields, **held}, verify_at=None)
 
     def _undo(self, unit: Unit, item: PlexItem | None, number: int, *, is_whole: bool) -> Outcome:
         outcome, row = Outcome(), unit.row
         if item is None:
             why = GONE if row.server == self._parts.plex.server else OTHER_SERVER
             outcome.left = dict.fromkeys(unit.fields, why)
-            fields = {name: hold(row.fields.get(name, FieldState()), None) for name in unit.fields}
-            row = replace(row, fields={**row.fields, **fields})
+            row = self._held(unit)
         else:
             row = self._take_back(unit, item, number, outcome)
         if is_whole and item is not None:  # else it can be tried again

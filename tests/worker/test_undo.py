@@ -13,10 +13,11 @@ from plex.undo import CHANGED_SINCE, COLLECTIONS_STAY
 from queue.lease import Lease
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Reset, ResetAfter
+from tests.simulators.httpd import Answer, Request, Reset, ResetAfter
 from tests.simulators.plex import PlexItem
+from tests.simulators.plex.normalize import Normalize, cut, spelled
 from tests.simulators.stash import Scene
-from worker.undo import GONE, POSTER_GONE
+from worker.undo import FAILED, GONE, POSTER_GONE
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -105,6 +106,14 @@ def test_what_was_taken_back_stays_so_whatever_is_saved_compared_or_re_synced(
     assert (item.title, set(item.genres)) == (before[0], before[3])
     assert item.summary == "New", "a field that was never written is synced"
     assert row_of(harness, scene).held_fields == ["title", "genre"]
+
+
+def test_a_server_that_locks_what_is_edited_keeps_no_lock(harness: WorkerHarness) -> None:
+    harness.configure(lock_fields=False)
+    scene, item = synced(harness, tags=["T"])
+    harness.plex.settings.lock_on_edit = True
+    undo(harness, scene_id=scene.id)
+    assert (item.title, item.locked) == ("a", set())
 
 
 def test_one_field(harness: WorkerHarness) -> None:
@@ -286,12 +295,12 @@ def test_a_run_is_taken_back_as_far_as_nobody_changed_it_since(harness: WorkerHa
 def test_a_run_that_is_at_work_writes_nothing_more_once_it_is_taken_back(
     harness: WorkerHarness,
 ) -> None:
-    scenes = [harness.pair(f"s{number}", updated_at=1e9) for number in range(5)]
+    scenes = [harness.pair(f"s{number:02}", updated_at=1e9) for number in range(30)]
     harness.run_for(30)
     sync = harness.commands.add("sync", {})
     ids: list[int] = []
 
-    def undo_after_two(_request: object) -> bool:
+    def undo_after_two(_request: object) -> bool:  # the first batch has twenty
         if not ids and sum(item.title != path_stem(item) for _, item in scenes) == 2:
             ids.append(harness.commands.add("undo", {"run": f"sync-{sync}"}))
         return False
@@ -300,6 +309,7 @@ def test_a_run_that_is_at_work_writes_nothing_more_once_it_is_taken_back(
     harness.run_until(sync)
     harness.run_for(60)
     assert ids
+    assert len(harness.plex.writes) == 2 * 20
     assert [item.title for _, item in scenes if item.title.startswith("Title")] == []
 
 
@@ -320,6 +330,56 @@ def test_an_outage_in_the_middle_ends_the_command_and_the_undo_goes_on_later(
     assert [item.locked for _, item in pairs] == [set()] * 3
     undone = [one for scene, _ in pairs for one in changes(harness, scene) if one.cause == UNDONE]
     assert [one.after for one in undone] == ["s0", "s1", "s2"], "each once"
+
+
+def test_an_item_at_which_plex_fails_each_time_stops_neither_the_others_nor_edits(
+    harness: WorkerHarness,
+) -> None:
+    pairs, run = run_of_three(harness)
+    (bad, its_item), *others = pairs
+
+    def is_its_write(request: Request) -> bool:
+        return request.method == "PUT" and request.first("id") == str(its_item.rating_key)
+
+    harness.plex.faults.add(Answer(500), when=is_its_write)
+    harness.command("undo", run=run)
+    edited, edited_item = harness.pair("edited")
+    harness.edit(edited, "Edited")
+    harness.run_for(2 * HOUR)
+    assert [item.title for _, item in others] == ["s1", "s2"]
+    assert its_item.title == bad.title
+    assert changes(harness, bad)[0].why_left == FAILED
+    assert edited_item.title == "Edited"
+    assert harness.worker.history.passes() == {}
+
+
+def test_a_long_undo_lets_edits_through(harness: WorkerHarness) -> None:
+    pairs = [harness.pair(f"s{number:02}", updated_at=1e9) for number in range(45)]
+    harness.run_for(30)
+    run = harness.command("sync")["run"]
+    harness.run_for(30)
+    edited, edited_item = harness.pair("edited")
+    harness.edit(edited, "Edited")
+    left: list[int] = []
+
+    def note(request: Request) -> bool:
+        if "Edited" in str(request.query):
+            left.append(sum(item.title == scene.title for scene, item in pairs))
+        return False
+
+    harness.plex.faults.add(Reset(), when=note)
+    harness.command("undo", run=run)
+    assert edited_item.title == "Edited"
+    assert left == [25], "after the first twenty"
+
+
+def test_a_value_that_plex_keeps_in_its_own_form_is_taken_back(harness: WorkerHarness) -> None:
+    harness.plex.settings.normalize = Normalize([cut("summary", 3)], [spelled({"t": "Form"})])
+    scene, item = synced(harness, tags=["t"], details="About")
+    harness.run_for(HOUR)
+    assert (item.summary, item.genres) == ("Abo", ["Form"])
+    undo(harness, scene_id=scene.id)
+    assert (item.summary, item.genres) == ("", [])
 
 
 def second_write() -> Callable[[Any], bool]:

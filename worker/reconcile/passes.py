@@ -23,7 +23,7 @@ from worker.put_cover import put_cover
 from worker.reconcile.approval import Approval
 from worker.reconcile.comparer import Comparer, Scope
 from worker.reconcile.forgetting import Forgetting, ScenesMissing, check_scenes_there
-from worker.undo import MOST_LEFT, Undo
+from worker.undo import MOST_LEFT, ItemFailed, Undo
 
 #: Scenes that are read from Stash in one query.
 PAGE = 500
@@ -83,6 +83,8 @@ class Pass:
     number: int = 0
     #: what is taken back; see `worker.undo.find`
     undo: dict[str, Any] = field(default_factory=dict)
+    #: times in a row that Plex failed at the next item
+    failures: int = 0
     #: what was taken back: "scenes" and "fields", and "left": [scene id, field, why]
     outcome: dict[str, Any] = field(default_factory=dict)
 
@@ -295,7 +297,14 @@ class Passes:
             one.is_read, one.done = True, 1
             self._save(pass_id, one)
             return
-        cursor, done = self._undo.run(one.undo, one.number or pass_id, one.cursor)
+        number = one.number or pass_id
+        try:
+            cursor, done = self._undo.run(one.undo, number, one.cursor, one.failures)
+        except ItemFailed:
+            one.failures += 1
+            self._save(pass_id, one)
+            raise
+        one.failures = 0
         found = Counter(one.outcome.get("fields", {}))
         left = list(one.outcome.get("left", ()))
         for unit, outcome in done:
