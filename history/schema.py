@@ -49,7 +49,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         " after TEXT NOT NULL, status TEXT NOT NULL, undone_at REAL,"
         " undo INTEGER NOT NULL DEFAULT 0, why_left TEXT NOT NULL DEFAULT '')",
         "CREATE INDEX changes_by_scene ON changes(scene_id)",
-        "CREATE INDEX changes_by_run ON changes(run)",
+        "CREATE INDEX changes_by_run ON changes(run, scene_id)",
     ),
     (  # what the page shows at each look (`history/counts.py`), out of the indexes alone
         # in Stash, of the first file; "": no file

@@ -54,6 +54,14 @@ _STATUSES = frozenset(status.value for status in Status)
 _MOST_VALUES = 500
 
 
+#: Of several agreements with an item, those that count, else the last.
+_LAST_OF_ITEM = (
+    "rating_key > 0 AND (retired_at IS NULL OR NOT EXISTS (SELECT 1 FROM agreements AS other"
+    " WHERE other.rating_key = agreements.rating_key AND other.server = agreements.server"
+    " AND other.id != agreements.id AND (other.retired_at IS NULL OR other.id > agreements.id)))"
+)
+
+
 class Row(NamedTuple):
     """An agreement without what is long: enough to see whether something changed."""
 
@@ -142,6 +150,38 @@ class History:
             if len(found) < 500:
                 return
             last = found[-1].id
+
+    def with_items(self, after: int, limit: int, section: int | None = None) -> list[Agreement]:
+        """Return the last agreement with each item, by its row, from the one after `after`.
+
+        Retired ones too, as what was written to their items is still there.
+
+        Args:
+            section: only items of this library.
+        """
+        where, values = _LAST_OF_ITEM, [after, limit]
+        if section is not None:
+            where, values = f"{where} AND section = ?", [section, after, limit]
+        return self._agreements(f"{where} AND id > ? ORDER BY id LIMIT ?", *values)
+
+    def retired(self, ids: Iterable[int]) -> list[int]:
+        """Return which of these agreements are retired."""
+        return [
+            one
+            for one in ids
+            if self._run("SELECT 1 FROM agreements WHERE id = ? AND retired_at IS NOT NULL", one)
+        ]
+
+    def count_items(self, section: int | None = None) -> int:
+        """Return the number of items that there are agreements with.
+
+        Args:
+            section: only items of this library.
+        """
+        where, values = _LAST_OF_ITEM, []
+        if section is not None:
+            where, values = f"{where} AND section = ?", [section]
+        return int(self._run(f"SELECT count(*) FROM agreements WHERE {where}", *values)[0][0])
 
     def without_server(self) -> list[Agreement]:
         """Return the agreements of which the server is not known."""

@@ -336,6 +336,17 @@ class PlexClient:
         selected = (one for one in root if one.get("selected") == "1")
         return next((one.get("ratingKey") or one.get("key") or "" for one in selected), "")
 
+    def poster_keys(self, item: PlexItem) -> list[str]:
+        """Return the keys of the posters that an item can have."""
+        root = self.get(f"/library/metadata/{item.rating_key}/posters")
+        return [one.get("ratingKey") or one.get("key") or "" for one in root]
+
+    def select_poster(self, item: PlexItem, key: str) -> None:
+        """Select one of an item's posters; Plex locks it."""
+        path = f"/library/metadata/{item.rating_key}/poster"
+        query: str = joinArgs({"url": key})  # type: ignore[no-untyped-call]
+        self._query(f"{path}{query}", "put")
+
     def upload_poster(self, item: PlexItem, picture: bytes) -> None:
         """Upload a picture as the item's poster; Plex selects and locks it."""
         self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)

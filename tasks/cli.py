@@ -36,6 +36,11 @@ _OPERATIONS = {
     "failed": "list failed and ambiguous scenes, latest first",
     "clear": "clear the failed scenes or the queued edits",
     "preview": "show what a sync would change in Plex, field by field; writes nothing",
+    "undo": "take back what was written to Plex: a change, a scene, or a run",
+    "take": "decide about one field of a scene: Stash's value, or Plex's from now on",
+    "pause": "write nothing to Plex until it goes on; edits are kept",
+    "try": "sync some scenes that would change, as one run that can be taken back",
+    "remove": "take back all that PlexSync wrote to Plex, and sync nothing until you say so",
     "report": "write a file for a bug report, without secrets",
     "wake": "start the worker if edits wait and it is not running",
     "setup-test": "try an address and a token of Plex; list its libraries",
@@ -173,9 +178,35 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     parsers["setup-match"].add_argument("--path-mappings", help="default: the setting")
     parsers["setup-match"].add_argument("--sample", help="scenes, 50 by default")
     parsers["pictures"].add_argument("items", nargs="+", help="section:rating_key of each item")
+    _add_arguments_of_changes(parsers)
     parsers["report"].add_argument(
         "--anonymous", action="store_true", help="leave out every text that may be private"
     )
+
+
+def _add_arguments_of_changes(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    fields = "title, details, date, year, studio, rating, performers, director, tags, collections"
+    which = parsers["undo"].add_mutually_exclusive_group(required=True)
+    which.add_argument("--change", help="the number of a change")
+    which.add_argument("--scene-id", help="the number in the scene page's URL")
+    which.add_argument("--run", dest="undo_run", help="a run, such as the one that try names")
+    parsers["undo"].add_argument("--field", help=f"one field of the scene: {fields}, poster")
+    for name in ("undo", "remove"):
+        parsers[name].add_argument(
+            "--preview", action="store_true", help="only show what would be taken back"
+        )
+    parsers["remove"].add_argument("--section", help="only this library, by its number in Plex")
+    parsers["remove"].add_argument("--off", action="store_true", help="sync it again")
+    parsers["take"].add_argument("scene_id", help="the number in the scene page's URL")
+    parsers["take"].add_argument("field", help=f"{fields}, or poster")
+    parsers["take"].add_argument(
+        "from", choices=("stash", "plex"), help="write Stash's value, or keep Plex's"
+    )
+    parsers["take"].add_argument("--agreement", help=argparse.SUPPRESS)
+    parsers["pause"].add_argument(
+        "on", nargs="?", choices=("on", "off"), default="on", help="off: go on"
+    )
+    parsers["try"].add_argument("count", nargs="?", help="scenes; default: 20")
 
 
 def _operation_of(chosen: argparse.Namespace) -> str:
@@ -194,6 +225,7 @@ def _operate(chosen: argparse.Namespace) -> int:
     from validation.errors import PermanentError, SettingsError, TransientError
 
     arguments = {key: value for key, value in vars(chosen).items() if value not in (None, False)}
+    arguments["run"] = arguments.pop("undo_run", None)  # `run` is what carries the command out
     if arguments.get("all") or (
         arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent
     ):

@@ -81,7 +81,7 @@ def scene_id_of(arguments: Mapping[str, Any]) -> int:
     Raises:
         UsageError: It is missing or not a scene id.
     """
-    return _number(arguments, "scene_id", "a scene id", "the number in the scene page's URL")
+    return number_of(arguments, "scene_id", "a scene id", "the number in the scene page's URL")
 
 
 def rating_keys_of(arguments: Mapping[str, Any]) -> list[int] | str | None:
@@ -96,7 +96,7 @@ def rating_keys_of(arguments: Mapping[str, Any]) -> list[int] | str | None:
     if text.casefold() == BOTH:
         return BOTH
     kind, hint = "a rating key", "the number of an item in Plex, several numbers, or both"
-    return [_number({"rating_key": part}, "rating_key", kind, hint) for part in text.split(",")]
+    return [number_of({"rating_key": part}, "rating_key", kind, hint) for part in text.split(",")]
 
 
 def is_set(arguments: Mapping[str, Any], name: str) -> bool:
@@ -104,7 +104,12 @@ def is_set(arguments: Mapping[str, Any], name: str) -> bool:
     return str(arguments.get(name) or "").strip().casefold() in ("1", "true", "yes", "on")
 
 
-def _number(arguments: Mapping[str, Any], name: str, kind: str, hint: str) -> int:
+def number_of(arguments: Mapping[str, Any], name: str, kind: str, hint: str) -> int:
+    """Return an argument that is a positive whole number.
+
+    Raises:
+        UsageError: It is missing, or not such a number.
+    """
     text = str(arguments.get(name) or "").strip()
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**63):
         problem = f"{text!r} is not {kind}" if text else "it is missing"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tasks.changes import pause, remove, take, try_some, undo
 from tasks.check import check
 from tasks.context import Context, Result
+from tasks.cover import put_cover
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
 from tasks.preview import preview, preview_all
 from tasks.report import report
@@ -37,4 +39,10 @@ OPERATIONS: dict[str, Operation] = {
     "setup_test": setup_test,
     "setup_match": setup_match,
     "pictures": pictures,
+    "undo": undo,
+    "take": take,
+    "pause": pause,
+    "try": try_some,
+    "remove": remove,
+    "put_cover": put_cover,
 }

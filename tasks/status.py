@@ -20,6 +20,7 @@ from tasks.context import Context, Result
 from tasks.wording import counted
 from worker.bootstrap import INDEX_FILE, open_history_readonly
 from worker.logfile import FILE as LOG_FILE
+from worker.paused import paused
 from worker.process import (
     SILENT_AFTER,
     WorkerLock,
@@ -48,6 +49,19 @@ def status(context: Context, arguments: Mapping[str, Any]) -> Result:
         f"Needing you: {data['needing_you'] or 'none'}"
         + (" (Show failed and ambiguous lists them)" if data["needing_you"] else ""),
         f"Kept as changed in Plex: {data['kept']}",
+        *(
+            [f"Held, as you said: fields of {data['fields_held']} scenes"]
+            if data["fields_held"]
+            else []
+        ),
+        *(
+            [
+                f"Paused since {_when(data['paused']['since'])}: nothing is written to Plex"
+                " until pause off"
+            ]
+            if data["paused"]
+            else []
+        ),
         *[f"Not in Plex: {count} in {folder}" for folder, count in data["folders"].items()],
         *([f"Waiting for your approval: {data['held']}. {WHAT_TO_DO}"] if data["held"] else []),
         f"Dead letters: {counted(data['failed']) or 'none'}",
@@ -68,6 +82,8 @@ def status(context: Context, arguments: Mapping[str, Any]) -> Result:
     ok = data["problem"] is None and not worker["silent"]
     need = f"{data['needing_you']} scenes need you"
     text = f"Status: {data['waiting']} waiting, {need}, worker {_worker(worker)}"
+    if data["paused"]:
+        text = f"{text}. Paused: nothing is written to Plex"
     return Result(f"{text}. {data['problem']}" if data["problem"] else text, data, lines, ok=ok)
 
 
@@ -91,6 +107,8 @@ def collect(context: Context) -> dict[str, Any]:
             "scenes": scenes,
             "needing_you": count_needs(history.needing(), jobs),
             "kept": history.count_kept(),
+            "fields_held": history.count_held(),
+            "paused": paused(history),
             "folders": history.count_folders(),
             "held": describe(held["reasons"]) if held else None,
             "quick_pass_at": history.get(RAN_AT),

@@ -13,18 +13,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from history.records import Agreement, Choice, Status
+from history.changes import TAKEN, UNDONE
+from history.fields import FieldState
+from history.records import UNTOUCHABLE, Agreement, Choice, Status
 from history.store import History
 from plex.exceptions import PlexNotFound
+from plex.undo import hold, release
 from queue.commands import WAITING, Command, Commands
 from queue.inbox import DATABASE, QUEUE_DIR
 from queue.lease import is_held
-from queue.models import FORCE, RETRY, RETRY_FIELDS, SyncJob, create_bulk_job, create_sync_job
+from queue.models import FORCE, RETRY, RETRY_FIELDS, RUN, SyncJob, create_bulk_job, create_sync_job
 from queue.table import BULK_WORK
 from worker.attention import CLEARED, has_reason, needing_user
 from worker.parts import Parts
+from worker.paused import REMOVED, paused, resume, set_paused
 from worker.reconcile.forgetting import accept_fewer
-from worker.reconcile.passes import SYNC, Pass, Passes
+from worker.reconcile.passes import SYNC, TRY, UNDO, Pass, Passes
+from worker.refusals import reason_of, status_of
 
 log = logging.getLogger("plexsync")
 
@@ -33,6 +38,8 @@ _KEPT = 86_400.0
 #: Reasons that a result names; characters of a reason.
 _MOST_REASONS = 20
 _REASON = 120
+#: Commands that are passes.
+_PASSES = ("sync", "try", "undo", "remove", "put_cover")
 
 Arguments = Mapping[str, Any]
 
@@ -55,6 +62,9 @@ class CommandRunner:
             "clear_failed": self._clear_failed,
             "clear_queue": self._clear_queue,
             "approve": self._approve,
+            "hold": self._hold,
+            "pause": self._pause,
+            "restore": self._restore,
         }
 
     def at_start(self) -> None:
@@ -80,7 +90,7 @@ class CommandRunner:
     def _run(self, command: Command) -> None:
         if self._is_left(command):
             self.commands.drop(command.id)
-        elif command.name in ("sync", "drain", "resync"):
+        elif command.name in (*_PASSES, "drain", "resync", "take"):
             self._start_long(command)
         elif command.name in self._short:
             self.commands.start(command.id)
@@ -98,10 +108,12 @@ class CommandRunner:
         Their work stays, and goes on by itself once it can.
         """
         for command_id, (_, started, _) in list(self._long.items()):
+            found = Pass(SYNC)
             for pass_id, one in self._passes.all().items():
                 if one.command == command_id:
                     self._passes.detach(pass_id)
-            self._end(command_id, started, Pass(SYNC), reason)
+                    found = one if one.kind == UNDO else found
+            self._end(command_id, started, found, reason)
 
     def _is_left(self, command: Command) -> bool:
         """Return whether the task that waited for a command is gone."""
@@ -116,23 +128,55 @@ class CommandRunner:
         now = self._parts.env.time()
         started = float(command.arguments.get("started_at") or now)
         known = any(one.command == command.id for one in self._passes.all().values())
-        if command.name == "sync" and not known:
-            arguments = command.arguments
-            since = arguments.get("since")
-            one = Pass(
-                SYNC,
-                filter=arguments.get("filter"),
-                since=None if since is None else float(since),
-                started_at=started,
-                force=bool(arguments.get("force")),
-                command=command.id,
-                lease=command.lease,
-            )
+        if command.name in _PASSES and not known:
+            one = self._pass_of(command)
+            one.started_at, one.lease = started, command.lease
+            one.command = one.number = command.id
             self._passes.start(one)
         elif command.name == "resync" and command.status == WAITING:
             self._resync(command.arguments)
+        elif command.name == "take" and command.status == WAITING:
+            self._take(command.arguments)
         self._long[command.id] = (command, started, self._due())
         self.commands.start(command.id)
+
+    def _pass_of(self, command: Command) -> Pass:
+        """Return the pass that a command asks for."""
+        arguments = command.arguments
+        if command.name == "sync":
+            since = arguments.get("since")
+            return Pass(
+                SYNC,
+                filter=arguments.get("filter"),
+                since=None if since is None else float(since),
+                force=bool(arguments.get("force")),
+            )
+        if command.name == "try":
+            return Pass(TRY, limit=int(arguments["count"]))
+        if command.name == "put_cover":
+            return Pass(UNDO, undo={"cover": int(arguments["scene_id"])}, total=1)
+        history = self._parts.history
+        if command.name == "remove":
+            section = arguments.get("section")
+            what = {"all": True, "section": None if section is None else int(section)}
+            if section is None:
+                set_paused(history, self._parts.env.time(), REMOVED)
+            return Pass(UNDO, undo=what, total=history.count_items(what["section"]))
+        names = ("run", "change", "scene_id", "field")
+        what = {name: arguments[name] for name in names if arguments.get(name) is not None}
+        if not what.keys() & {"run", "change", "scene_id"}:
+            raise ValueError("what is to be taken back?")
+        total = 1
+        if "run" in what:
+            total = history.changes.count_run(str(what["run"]))[0]
+            self._end_run(str(what["run"]))
+        return Pass(UNDO, undo=what, total=total)
+
+    def _end_run(self, run: str) -> None:
+        """Let a run that is taken back write nothing more."""
+        for pass_id, one in self._passes.all().items():
+            if run == one.run_name(pass_id):
+                self._passes.end_reading(pass_id)
 
     def _finish_long(self) -> bool:
         before = len(self._long)
@@ -143,7 +187,7 @@ class CommandRunner:
             if self._is_left(command):
                 del self._long[command_id]
                 self.commands.drop(command_id)
-            elif command.name != "sync" and not self._is_due(command):
+            elif command.name not in _PASSES and not self._is_due(command):
                 self._end(command_id, started, Pass(SYNC), None)
         return len(self._long) < before
 
@@ -156,12 +200,23 @@ class CommandRunner:
             if command.name == "drain":
                 self.commands.report(command_id, max(0, first - due), due)
             elif one is not None:
-                left = max(0, one.total - one.done) + self._parts.queue.count_kind(BULK_WORK)
-                self.commands.report(command_id, max(0, one.total - left), left)
+                total, done = one.total, one.done
+                if one.limit is not None:
+                    total, done = one.limit, one.queued
+                left = max(0, total - done)
+                if one.kind != UNDO:
+                    left += self._parts.queue.count_kind(BULK_WORK)
+                self.commands.report(command_id, max(0, total - left), left)
 
     def _end(self, command_id: int, started: float, one: Pass, reason: str | None) -> None:
-        _, _, first = self._long.pop(command_id)
+        command, _, first = self._long.pop(command_id)
         parts = self._parts
+        if one.kind == UNDO:
+            nothing = {"scenes": 0, "fields": {}, "left": [], "left_count": 0}
+            run = f"{UNDONE}-{command_id}"
+            result = {**nothing, **one.outcome, "run": run, "reason": reason}
+            self.commands.finish(command_id, result)
+            return
         parts.times.flush()
         if reason is None and (one.total or first):  # no batch may have ended since the last report
             self.commands.report(command_id, one.total or first, 0)
@@ -175,6 +230,8 @@ class CommandRunner:
             "waiting": _count_waiting(parts),
             "reason": reason,
         }
+        if command.name in _PASSES:
+            result["run"] = f"{command.name}-{command_id}"
         self.commands.finish(command_id, result)
 
     def _is_due(self, command: Command) -> bool:
@@ -237,10 +294,80 @@ class CommandRunner:
         """Have a scene compared again that the user had excluded."""
         history = self._parts.history
         history.save_all(
-            replace(row, status=Status.IN_SYNC if row.has_item else Status.FAILED, digest=None)
+            replace(
+                row,
+                status=Status.IN_SYNC if row.has_item else Status.FAILED,
+                digest=None,
+                # after *Remove*, the scene and its item meet for the first time again
+                fields={} if row.status is Status.HELD else row.fields,
+                synced_at=None if row.status is Status.HELD else row.synced_at,
+            )
             for row in history.of_scene(scene_id)
             if row.status in (Status.IGNORED, Status.HELD)
         )
+
+    def _take(self, arguments: Arguments) -> None:
+        """Write Stash's value of one field to Plex, whatever is there, and sync it again."""
+        name, rows = self._rows_and_field(arguments)
+        self._parts.history.save_all(
+            replace(
+                row,
+                fields={**row.fields, name: release(row.fields.get(name, FieldState()))},
+                digest=None,
+            )
+            for row in rows
+        )
+        job = create_sync_job(
+            rows[0].scene_id, "metadata", {RETRY: True, RUN: TAKEN}, now=self._parts.env.time()
+        )
+        self._parts.queue.put(job)
+
+    def _hold(self, arguments: Arguments) -> dict[str, Any]:
+        """Leave one field in Plex as it is from now on."""
+        name, rows = self._rows_and_field(arguments)
+        for row in rows:
+            fields = {**row.fields, name: hold(row.fields.get(name, FieldState()), None)}
+            status = row.status
+            if status in (Status.REFUSED, Status.WRITTEN, Status.IN_SYNC):
+                status = status_of(fields, is_written=row.verify_at is not None)
+            self._parts.history.save(
+                replace(row, fields=fields, status=status, reason=reason_of(fields))
+            )
+        return {"scene_id": rows[0].scene_id, "field": name}
+
+    def _rows_and_field(self, arguments: Arguments) -> tuple[str, list[Agreement]]:
+        """Return the field and the records that the user decides about.
+
+        Raises:
+            ValueError: there are none.
+        """
+        scene_id, which = int(arguments["scene_id"]), arguments.get("agreement")
+        rows = [
+            row
+            for row in self._parts.history.of_scene(scene_id)
+            if row.has_item and which in (None, row.id) and row.status not in UNTOUCHABLE
+        ]
+        if not rows:
+            raise ValueError(f"scene {scene_id} is not synced with an item in Plex")
+        return str(arguments["field"]), rows
+
+    def _pause(self, arguments: Arguments) -> dict[str, Any]:
+        """Write nothing to Plex from now on, or go on."""
+        history = self._parts.history
+        if arguments.get("on"):
+            set_paused(history, self._parts.env.time())
+        else:
+            resume(history)
+        return {"paused": paused(history) is not None}
+
+    def _restore(self, arguments: Arguments) -> dict[str, Any]:
+        """Sync again what *Remove* took back."""
+        history = self._parts.history
+        scenes = {row.scene_id for row in history.with_status(Status.HELD)}
+        for scene_id in scenes:
+            self._release(scene_id)
+        resume(history)
+        return {"scenes": len(scenes)}
 
     def _retry(self, arguments: Arguments) -> dict[str, Any]:
         """Queue failed scenes again: dead letters, and what passes could not sync."""

@@ -82,7 +82,7 @@ class Covers:
             if not self._is_persons(target, item, row):
                 return None
             row = _kept(row, _sha1(cover.picture))
-        return replace(row, cover=_seen(row.cover, scene, cover))
+        return replace(_taken(row), cover=_seen(row.cover, scene, cover))
 
     def upload(
         self, target: SyncTarget, scene: Scene, item: PlexItem, row: Agreement
@@ -105,10 +105,7 @@ class Covers:
                 uploaded = not poster.refused
             if uploaded:
                 state = replace(state, sha1=_sha1(cover.picture))
-        elif row.fields.get(POSTER, FieldState()).take:  # Stash has none, or Plex has it
-            poster = replace(row.fields[POSTER], take=False)
-            row = replace(row, fields={**row.fields, POSTER: poster})
-        state = _seen(state, scene, cover)
+        row, state = _taken(row), _seen(state, scene, cover)
         return replace(row, cover=state), uploaded, state.final or cover.at is None
 
     def _record(self, target: SyncTarget, item: PlexItem, row: Agreement, sha1: str) -> Agreement:
@@ -142,7 +139,7 @@ class Covers:
         repairs = poster.repairs + 1 if sha1 == row.cover.sha1 else 0
         return replace(
             poster, wanted=sha1, repairs=repairs, repaired_at=self._env.time(), refused=False,
-            why="", kept=False, take=False,
+            why="", kept=False, take=False, ours=None,
         )  # fmt: skip
 
     def _is_persons(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
@@ -155,7 +152,8 @@ class Covers:
         if not target.switches.preserve or target.intent.force or not row.cover.sha1:
             return False
         selected = self._plex.client().selected_poster(item)
-        return bool(selected) and not selected.endswith(f"/{row.cover.sha1}")
+        ours = row.fields.get(POSTER, FieldState()).ours or row.cover.sha1
+        return bool(selected) and not selected.endswith(f"/{ours}")
 
     def _is_new(self, target: SyncTarget, item: PlexItem, row: Agreement, cover: Cover) -> bool:
         """Return whether a cover is to be uploaded."""
@@ -184,6 +182,14 @@ def _kept(row: Agreement, sha1: str) -> Agreement:
     """Return the record with a person's poster that is kept instead of a picture."""
     poster = row.fields.get(POSTER, FieldState())
     return replace(row, fields={**row.fields, POSTER: replace(poster, wanted=sha1, kept=True)})
+
+
+def _taken(row: Agreement) -> Agreement:
+    """Return the record once Stash's cover was taken, or Stash has none."""
+    poster = row.fields.get(POSTER)
+    if poster is None or not poster.take:
+        return row
+    return replace(row, fields={**row.fields, POSTER: replace(poster, take=False)})
 
 
 def _tries_again(target: SyncTarget, row: Agreement) -> bool:

@@ -80,6 +80,7 @@ def run_worker(
         damages += worker.damage is not None
         absent = worker.presence.reason
         is_left = asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES
+        is_left = is_left or worker.paused  # edits wait for the user; the mark says so
         if not (is_left or absent or worker.damage or lock.is_lost()):
             mark_finished(data_dir)
         lock.release()

@@ -36,6 +36,7 @@ from worker.in_hand import InHand
 from worker.job_runner import JobRunner
 from worker.maintenance import Maintenance
 from worker.parts import Heartbeat, Parts
+from worker.paused import PAUSED, paused
 from worker.presence import Presence
 from worker.process import WorkerLock
 from worker.reconcile.adoption import Adoption
@@ -97,6 +98,8 @@ class SyncWorker:
         self.dlq = dlq
         #: the error of a damaged database, which ends the worker
         self.damage: Exception | None = None
+        #: at its end, the user wanted nothing to be written
+        self.paused = False
         env = self._env = env or Env()
         if config is not None:
             config = config.model_copy(update={"max_retries": max_retries})
@@ -124,6 +127,7 @@ class SyncWorker:
         )
         self._compares = compares and stash is not None
         self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)
+        self._was_undo = False  # the last step took something back
         self._must_requeue = False  # a step failed with jobs claimed
         self._idle_since: float | None = None
         self._lower_at = env.monotonic()  # when a step other than edits last had its turn
@@ -221,6 +225,7 @@ class SyncWorker:
             self.queue.requeue_in_progress()
         with suppress(sqlite3.Error, OSError):
             self._maintenance.at_end()
+            self.paused = self._is_paused()
         self.health.publish()
 
     def _guarded(self, step: Callable[[], object]) -> bool:
@@ -271,6 +276,8 @@ class SyncWorker:
         elif self._idle_since is None:
             self._idle_since = self._env.monotonic()
         step = self._next_step()
+        if step is None and self._is_paused():
+            self._block()
         if step is None:
             self._parts.times.flush_if_due()
             if not self._maintenance.correct_due_times():
@@ -308,12 +315,19 @@ class SyncWorker:
         A quick pass alone is no work: else the worker would never leave.
         """
         history = self._parts.history
+        if self._is_paused() and not self._is_busy():
+            return history.next_verification() is not None
         return (
             self.queue.next_due() is not None
             or history.next_verification() is not None
             or bool(history.passes())
-            or (self._commands is not None and self._commands.is_busy())
+            or self._is_busy()
         )
+
+    def _is_busy(self) -> bool:
+        """Return whether a command or an undo is in progress."""
+        is_busy = self._commands is not None and self._commands.is_busy()
+        return is_busy or self.passes.next_undo() is not None
 
     def _next_step(self) -> Callable[[], bool] | None:
         """Return what is due first: edits, then the others in order of their urgency.
@@ -322,12 +336,28 @@ class SyncWorker:
         """
         if self._adoption.is_due():  # until then nobody knows which items are ours
             return self._adopt
+        undo_id = self.passes.next_undo()
+        if undo_id is None:
+            return self._usual_step()
+        # What is to be taken back goes first, but an undo of a library lets edits through.
+        step = None if not self._was_undo else self._usual_step()
+        self._was_undo = step is None
+        return step or (lambda: self.health.attempt(lambda: self.passes.run_slice(undo_id)))
+
+    def _usual_step(self) -> Callable[[], bool] | None:
+        """Return what is due first, but what is to be taken back."""
+        if self._is_paused():
+            return self._run_read_back if self._read_back.is_due(idle=True) else None
         has_edits = self.queue.is_due(EDITS, self._env.time())
         waited = self._env.monotonic() - self._lower_at
         if has_edits and waited < self._env.timing.edits_only:
             return self._edits
         self._lower_at = self._env.monotonic()
         return self._lower_step(has_edits=has_edits) or (self._edits if has_edits else None)
+
+    def _is_paused(self) -> bool:
+        """Return whether the user wants nothing written, but what was to be taken back."""
+        return paused(self._parts.history) is not None
 
     def _lower_step(self, *, has_edits: bool) -> Callable[[], bool] | None:
         now = self._env.time()
@@ -362,20 +392,22 @@ class SyncWorker:
 
     def _block(self) -> None:
         """End the commands that can't go on now; their work goes on once it can."""
-        reason = self.health.obstacle()
+        reason = self.health.obstacle() or (PAUSED if self._is_paused() else None)
         if self._commands is not None and self._commands.is_busy() and reason:
             self._commands.block(reason)
 
     def _wait_for_work(self, seen: object) -> None:
         """Wait until something is due, or another process has put a job or a command."""
         timing, now = self._env.timing, self._env.time()
-        moments = [self.queue.next_due(), self._parts.history.next_verification()]
+        moments = [self._parts.history.next_verification()]
+        if not self._is_paused():
+            moments.append(self.queue.next_due())
         waits = [moment - now for moment in moments if moment is not None]
         if self._idle_since is not None:
             waits.append(timing.idle_timeout - (self._env.monotonic() - self._idle_since))
-        if self._compares:
+        if self._compares and not self._is_paused():
             waits.append(self._quick.due_in())
-        self._pause(max(0.0, min(timing.heartbeat, *waits)), unless_changed=seen)
+        self._pause(max(0.0, min([timing.heartbeat, *waits])), unless_changed=seen)
 
     def _pause(self, seconds: float, unless_changed: object = None) -> None:
         """Wait, but not past `stop`; every poll interval check whether the queue changed."""

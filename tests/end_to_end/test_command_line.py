@@ -42,6 +42,11 @@ COMMANDS = (
     "clear",
     "preview",
     "report",
+    "undo",
+    "take",
+    "pause",
+    "try",
+    "remove",
     "worker",
     "install",
     *("page", "wake", "setup-test", "setup-match", "pictures"),
@@ -123,6 +128,10 @@ WRONG: dict[str, tuple[str, ...]] = {
     "no scene": ("ignore",),
     "two scenes": ("resync", "1", "2"),
     "nothing to clear": ("clear",),
+    "nothing to take back": ("undo",),
+    "two things to take back": ("undo", "--run", "sync-1", "--change", "1"),
+    "neither Stash's nor Plex's": ("take", "1", "title", "mine"),
+    "half a pause": ("pause", "maybe"),
     "something else to clear": ("clear", "everything"),
     "two kinds of sync": ("sync", "--recent", "--queue"),
     "no number": ("worker", "--idle-timeout", "x"),
@@ -212,6 +221,30 @@ def test_every_command_that_acts_ends_with_0_and_one_document(
         assert shown.document["ok"] is True, what
     assert [write.parameters["title.value"] for write in known.plex.writes][-1] == "Title"
     assert len(known.workers()) <= 1, "a worker may read back what was written"
+
+
+def test_what_was_tried_is_taken_back_and_all_of_it_is_removed(known: ProcessHarness) -> None:
+    item = known.plex.find("/media/a.mp4")
+    assert item is not None
+    run = command(known, "try", "5", "--json").document["run"]
+    assert item.title == "Title"
+    shown = command(known, "undo", "--run", run, "--preview", "--json").document
+    assert (shown["scenes"], shown["fields"]) == (1, {"title": 1, "summary": 1})
+    assert {one["field"]: one["back"] for one in shown["changes"]} == {"title": "a", "summary": ""}
+    assert item.title == "Title"
+    done = command(known, "undo", "--run", run)
+    assert (done.exit_code, "2 fields of 1 scenes are as before" in done.stdout) == (0, True)
+    assert (item.title, item.summary, item.locked) == ("a", "", set())
+    taken = command(known, "take", "1", "title", "stash")
+    assert (taken.exit_code, item.title) == (0, "Title")
+    assert command(known, "take", "1", "title", "plex").exit_code == 0
+    assert "1 title" in command(known, "remove", "--preview").stdout
+    removed = command(known, "remove", "--json").document
+    assert (removed["undone"], removed["left_count"], item.title) == (1, 0, "a")
+    assert "Paused" in command(known, "status").stdout
+    assert command(known, "remove", "--off", "--json").document["scenes"] == 1
+    assert command(known, "pause", "off").exit_code == 0
+    assert "Paused" not in command(known, "status").stdout
 
 
 def test_a_dry_run_shows_what_the_run_then_does(known: ProcessHarness) -> None:

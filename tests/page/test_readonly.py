@@ -188,7 +188,7 @@ def test_a_database_that_is_being_replaced_is_not_opened(filled: Path) -> None:
 def test_a_database_that_was_written_during_the_look_is_read_again(filled: Path) -> None:
     """Without a write-ahead log, SQLite takes no lock and sees nothing of another process."""
     path = str(filled / "history.db")
-    seen = []
+    seen: list[str] = []
 
     def read(db: sqlite3.Connection) -> str:
         if not seen:

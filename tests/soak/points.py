@@ -150,6 +150,12 @@ WORKER_POINTS = (
     *_around("a command begins its pass", "command", "worker/reconcile/passes.py", "start",
              within="_start_long"),
     *_around("a command is finished", "command", "queue/commands.py", "finish"),
+    # an undo
+    Point("after what an undo sends is saved", "undo", "worker/undo.py", "_save", "return"),
+    Point("after the former values went to Plex", "undo", "plex/client.py", "edit", "return"),
+    Point("after the former poster was selected", "undo", "plex/client.py", "select_poster",
+          "return"),
+    Point("after an undo is concluded", "undo", "worker/undo.py", "_conclude", "return"),
     # records of version 0.1
     *_around("records of 0.1 are taken over", "upgrade", "worker/upgrade.py", "_take_over"),
     _commit("the records of 0.1", "upgrade", "_take_over"),

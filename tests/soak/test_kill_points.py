@@ -19,6 +19,7 @@ import pytest
 
 from common.media import MediaFile
 from common.sqlite import connect
+from history.changes import UNDONE
 from history.records import Agreement, Status
 from history.store import FILE, History
 from plex.exceptions import PlexNotFound
@@ -361,6 +362,40 @@ def test_a_command_is_carried_out(harness: KillPointHarness, point: Point) -> No
         harness.kill_worker_at(point)
         harness.finish(scene)
         harness.wait(lambda: [] if commands.result(command) is not None else ["no result"])
+
+
+@_points("undo")
+def test_an_undo_that_was_killed_is_finished_and_recorded_once(
+    harness: KillPointHarness, point: Point
+) -> None:
+    scene = harness.add_scene()
+    item = harness.add_item(genres=["There"])
+    harness.plex.person_selects_poster(item.rating_key, b"a person's")
+    item.locked.clear()
+    before = (item.title, item.summary, item.year, set(item.genres), item.poster)
+    harness.enqueue(scene.id)
+    harness.run_worker()
+    assert item.title == scene.title
+    assert item.poster is not before[-1]
+    with closing(open_commands(str(harness.data_dir))) as commands:
+        command = commands.add("undo", {"scene_id": scene.id})
+        harness.kill_worker_at(point)
+        harness.run_worker()
+        result = commands.result(command)
+    assert result is not None
+    assert result["reason"] is None
+    assert (item.title, item.summary, item.year, set(item.genres), item.poster) == before
+    assert item.locked == set()
+    with harness.history() as history:
+        (row,) = history.of_scene(scene.id)
+        found = history.changes.of_scene(scene.id)
+    undone = [one.field for one in found if one.cause == UNDONE]
+    assert sorted(undone) == sorted(set(undone)), "each once"
+    ours = [one for one in found if one.cause != UNDONE and one.field != "collection"]
+    assert len(ours) == len(undone)
+    assert all(one.undone_at for one in ours)
+    assert {*row.held_fields} == {one.field for one in found}
+    assert row.verify_at is None
 
 
 @_points("upgrade")

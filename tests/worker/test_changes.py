@@ -141,6 +141,21 @@ def test_a_poster_is_recorded_with_the_one_that_it_replaces(harness: WorkerHarne
     assert row.fields[POSTER].before == "", "before our first upload"
 
 
+def test_a_poster_whose_answer_got_lost_is_recorded_once(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    scene, item = harness.pair("a", cover=PNG)
+    harness.plex.person_selects_poster(item.rating_key, b"a person's")
+    mine = item.poster
+    assert mine is not None
+    harness.plex.faults.add(ResetAfter(), method="POST", times=3)
+    harness.edit(scene, "Saved")
+    harness.run_for(HOUR)
+    posters = [one for one in recorded(harness, scene) if one.field == POSTER]
+    assert [(one.before, one.status) for one in posters] == [(mine.key, CONFIRMED)]
+    (row,) = harness.worker.history.of_scene(scene.id)
+    assert row.fields[POSTER].before == mine.key
+
+
 def test_the_journal_stays_small(harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     from history import changes
 

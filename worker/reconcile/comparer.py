@@ -143,6 +143,33 @@ class Comparer:
         result.queued = len(jobs)
         return result
 
+    def try_some(
+        self, scenes: Sequence[Scene], read_at: float, scope: Scope, *, room: int, seconds: float
+    ) -> Result:
+        """Queue the first scenes whose items show that something would be written.
+
+        Args and exceptions: see `compare`.
+        """
+        rows = self._parts.history.rows_of([scene.id for scene in scenes])
+        keys = [row.rating_key for found in rows.values() for row in found if row.rating_key]
+        times = self._parts.plex.index.updated_at(keys)
+        end = self._parts.env.monotonic() + seconds
+        result = Result()
+        for scene in scenes:
+            if result.queued >= room or self._parts.env.monotonic() >= end:
+                break
+            self._parts.heartbeat.beat()
+            known = rows.get(scene.id, [])
+            reason = self._why(scene, known, times, scope)
+            if reason is not None and self._differs(scene, read_at):
+                self._parts.queue.put_many([self._job(scene, reason, scope)])
+                result.queued += 1
+            else:
+                found = self._parts.history.of_scene(scene.id) if reason else known
+                result.left.update({row.status.value for row in found} or [Status.BASELINE.value])
+            result.done += 1
+        return result
+
     def _why(
         self, scene: Scene, rows: Sequence[Row], times: dict[int, int], scope: Scope
     ) -> Reason | None:
@@ -286,16 +313,22 @@ class Comparer:
         proposed = []
         for scene, reason in doubtful:
             self._parts.heartbeat.beat()
-            try:
-                if self._runner.compare(scene, read_at, Intent()):
-                    proposed.append((scene.id, reason.value))
-                elif self._is_in_sync(scene.id):
-                    self._parts.dlq.delete_scene(scene.id)
-            except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
-                raise
-            except PermanentError as error:
-                self._runner.record(scene.id, scene, Status.FAILED, str(error))
+            if self._differs(scene, read_at):
+                proposed.append((scene.id, reason.value))
         self._parts.history.propose(proposed)
+
+    def _differs(self, scene: Scene, read_at: float) -> bool:
+        """Return whether something would be written for a scene; if not, it is on record."""
+        try:
+            if self._runner.compare(scene, read_at, Intent()):
+                return True
+            if self._is_in_sync(scene.id):
+                self._parts.dlq.delete_scene(scene.id)
+        except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
+            raise
+        except PermanentError as error:
+            self._runner.record(scene.id, scene, Status.FAILED, str(error))
+        return False
 
     def _is_in_sync(self, scene_id: int) -> bool:
         rows = self._parts.history.of_scene(scene_id)

@@ -19,9 +19,11 @@ from queue.timestamps import parse_time
 from stash.records import Scene
 from worker.job_runner import JobRunner
 from worker.parts import Parts
+from worker.put_cover import put_cover
 from worker.reconcile.approval import Approval
 from worker.reconcile.comparer import Comparer, Scope
 from worker.reconcile.forgetting import Forgetting, ScenesMissing, check_scenes_there
+from worker.undo import MOST_LEFT, ItemFailed, Undo
 
 #: Scenes that are read from Stash in one query.
 PAGE = 500
@@ -31,8 +33,11 @@ AHEAD = 200
 _READ_SHARE = 30
 
 #: Kinds of passes, in the order in which they get their slices.
-RELATED, SYNC, APPROVED, FULL = "related", "sync", "approved", "full"
-_ORDER = (RELATED, SYNC, APPROVED, FULL)
+RELATED, SYNC, TRY, APPROVED, FULL = "related", "sync", "try", "approved", "full"
+UNDO = "undo"
+_ORDER = (RELATED, TRY, SYNC, APPROVED, FULL)
+#: Kinds that a task asks for: what they find differing is written.
+_ASKED = (SYNC, TRY)
 
 #: State in the history: when the last full pass ended, and when one was last asked for.
 FULL_ENDED = "full_pass_ended_at"
@@ -71,6 +76,21 @@ class Pass:
     why: str = ""
     #: Stash may have been without its database: nothing is concluded
     is_void: bool = False
+    #: scenes that may be queued in all; None: any number
+    limit: int | None = None
+    queued: int = 0
+    #: of the run that its changes are recorded under; 0: the pass's own
+    number: int = 0
+    #: what is taken back; see `worker.undo.find`
+    undo: dict[str, Any] = field(default_factory=dict)
+    #: times in a row that Plex failed at the next item
+    failures: int = 0
+    #: what was taken back: "scenes" and "fields", and "left": [scene id, field, why]
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+    def run_name(self, pass_id: int) -> str:
+        """Return what its changes are recorded under."""
+        return f"{self.kind}-{self.number or pass_id}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +114,7 @@ class Passes:
         self.comparer = Comparer(parts, runner)
         self.approval = Approval(parts)
         self._forgetting = Forgetting(parts)
+        self._undo = Undo(parts)
         self._page: Page | None = None
         #: of the full pass that began in this process: rows that Stash's pages did not have
         self._missing: list[Row] = []
@@ -170,11 +191,25 @@ class Passes:
         ready = []
         for pass_id, one in self.all().items():
             if not one.is_read:
-                ready.append((pass_id, one))
+                if one.kind != UNDO:
+                    ready.append((pass_id, one))
             elif one.command is None:
                 self._parts.history.end_pass(pass_id)
         ready.sort(key=lambda entry: _ORDER.index(entry[1].kind))
         return ready[0][0] if ready and self.room() > 0 else None
+
+    def next_undo(self) -> int | None:
+        """Return the undo whose step is next."""
+        undos = (key for key, one in self.all().items() if one.kind == UNDO and not one.is_read)
+        return next(undos, None)
+
+    def end_reading(self, pass_id: int) -> None:
+        """Let a pass queue nothing more; drop its rows that were not started."""
+        one = self.all().get(pass_id)
+        if one is not None:
+            self._parts.queue.drop_pass(pass_id)
+            one.is_read = True
+            self._save(pass_id, one)
 
     def drop(self, pass_id: int) -> None:
         """Stop a pass, with its rows that were not started; edits merged into them stay."""
@@ -192,6 +227,9 @@ class Passes:
         one = self.all()[pass_id]
         if one.kind == APPROVED:
             self._queue_approved(pass_id, one)
+            return
+        if one.kind == UNDO:
+            self._undo_some(pass_id, one)
             return
         try:
             self._slice(pass_id, one)
@@ -224,10 +262,12 @@ class Passes:
         page = self._next_page(pass_id, one)
         scenes, is_last = page.scenes, page.is_last
         in_scope = [scene for scene in scenes if _is_since(scene, one.since)]
-        result = self.comparer.compare(
-            in_scope, page.read_at, self._scope(pass_id, one), room=self.room(),
+        compare = self.comparer.try_some if one.kind == TRY else self.comparer.compare
+        result = compare(
+            in_scope, page.read_at, self._scope(pass_id, one), room=self._room_of(one),
             seconds=parts.env.timing.slice,
         )  # fmt: skip
+        one.queued += result.queued
         is_whole = result.done == len(in_scope)
         last = scenes[-1].id if is_whole and scenes else one.cursor
         if result.done and not is_whole:
@@ -238,8 +278,49 @@ class Passes:
         one.left = dict(Counter(one.left) + result.left)
         left = [scene for scene in scenes if scene.id > last]
         self._page = dataclasses.replace(page, scenes=left) if left else None
-        if is_whole and is_last:
+        is_full = one.limit is not None and one.queued >= one.limit
+        if (is_whole and is_last) or is_full:
             self._end_reading(pass_id, one)
+        self._save(pass_id, one)
+
+    def _room_of(self, one: Pass) -> int:
+        """Return how many rows a pass may queue now."""
+        return self.room() if one.limit is None else min(self.room(), one.limit - one.queued)
+
+    def _undo_some(self, pass_id: int, one: Pass) -> None:
+        """Take back the next changes, or put up the cover that the user has scaled down."""
+        if "cover" in one.undo:
+            scene_id = int(one.undo["cover"])
+            why = put_cover(self._parts, scene_id)
+            left = [[scene_id, *each] for each in why.items()]
+            one.outcome = {"scenes": int(not why), "left": left, "left_count": len(left)}
+            one.is_read, one.done = True, 1
+            self._save(pass_id, one)
+            return
+        number = one.number or pass_id
+        try:
+            cursor, done = self._undo.run(one.undo, number, one.cursor, one.failures)
+        except ItemFailed:
+            one.failures += 1
+            self._save(pass_id, one)
+            raise
+        one.failures = 0
+        found = Counter(one.outcome.get("fields", {}))
+        left = list(one.outcome.get("left", ()))
+        for unit, outcome in done:
+            found.update(outcome.undone)
+            left += [[unit.row.scene_id, *each] for each in outcome.left.items()]
+        scenes = {unit.row.scene_id for unit, _ in done}
+        one.done += len(scenes)
+        one.outcome = {
+            "scenes": one.outcome.get("scenes", 0)
+            + len({unit.row.scene_id for unit, outcome in done if outcome.undone}),
+            "fields": dict(found),
+            "left": left[:MOST_LEFT],
+            "left_count": one.outcome.get("left_count", 0)
+            + sum(len(outcome.left) for _, outcome in done),
+        }
+        one.cursor, one.is_read = max(one.cursor, cursor), cursor < 0
         self._save(pass_id, one)
 
     def _begin(self, pass_id: int, one: Pass) -> None:
@@ -274,13 +355,13 @@ class Passes:
 
     def _scope(self, pass_id: int, one: Pass) -> Scope:
         return Scope(
-            pass_id=pass_id if one.kind == SYNC else None,
-            run=f"{one.kind}-{pass_id}" if one.kind == SYNC else "",
-            adopt=one.kind == SYNC,
+            pass_id=pass_id if one.kind in _ASKED else None,
+            run=one.run_name(pass_id) if one.kind in _ASKED else "",
+            adopt=one.kind in _ASKED,
             force=one.force,
             only_stash=one.kind == RELATED,
             baseline=self.baseline(),
-            settled=one.kind == SYNC or self.is_settled(),
+            settled=one.kind in _ASKED or self.is_settled(),
             read=self._to_read if one.kind == FULL else frozenset(),
         )
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from history.changes import CONFIRMED, DROPPED
 from history.fields import FieldState, Value, read_at
-from history.records import Agreement
+from history.records import UNTOUCHABLE, Agreement
 from plex.items import PlexItem
 from plex.names import unique, within, without
 from plex.plan import NEVER_REPAIRED, names_of, resolve, same
@@ -122,7 +122,9 @@ class ReadBack:
             row,
             fields=fields,
             item_updated_at=read_at(fields, item.updated_at),
-            status=status_of(fields, is_written=wants_read or wants_write),
+            status=row.status
+            if row.status in UNTOUCHABLE
+            else status_of(fields, is_written=wants_read or wants_write),
             reason=reason_of(fields),
             verify_at=env.time() + VERIFY_AFTER * env.timing.scale if wants_read else None,
         )
