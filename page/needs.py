@@ -106,7 +106,7 @@ def _row(db: sqlite3.Connection, rank: int, scene_id: int) -> dict[str, Any]:
     reason, at, section, key, details, stored = row
     refused = {name: one for name, one in fields_of(stored).items() if one.get("refused") is True}
     actions = list(_ACTIONS[status])
-    if "413" in str(refused.get(_POSTER, {}).get("why")):  # too large for Plex
+    if "answered 413" in str(refused.get(_POSTER, {}).get("why")):  # too large
         actions.insert(0, "scale_cover")
     shown, more = candidates_of(details)
     return {

@@ -65,6 +65,7 @@ def state(look: Look) -> dict[str, Any]:
         "full_at": known.get("full_at"),
         "plex": known.get("plex", {"name": None, "libraries": []}),
         "paused": bool(known.get("paused")),
+        "pause": known.get("paused"),
         "approval": known.get("approval"),
         "worker": {"alive": is_alive, "since": None},
         "is_set_up": bool(known.get("is_set_up")),

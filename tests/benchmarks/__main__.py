@@ -26,6 +26,7 @@ from tests.benchmarks import (  # noqa: E402
     idle,
     index,
     latency,
+    page,
     passes,
     report,
     throughput,
@@ -36,6 +37,7 @@ from tests.isolation import private_home  # noqa: E402
 MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
     "hook": hook.measure,
     "growth": growth.measure,
+    "page": page.measure,
     "burst": burst.measure,
     "latency": latency.measure,
     "throughput": throughput.measure,

@@ -41,6 +41,7 @@ WORKER = "Plex at once: worker's scenes/s of the bare loop's, each item by itsel
         ("hook", "hook, worker alive", "hook, worker alive, of the floor"),
         ("throughput", "Plex at once: worker", WORKER),
         ("index", "10 items", None),
+        ("page", "poll: state", "poll: state, of the hook"),
     ],
 )
 def test_a_measurement_shows_its_figures_and_writes_them_as_json(

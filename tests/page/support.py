@@ -47,7 +47,9 @@ FIELDS = {
     "genre": FieldState((), ("A",), ("A",), ("a", "Mine")),
     "summary": FieldState(wanted="S", observed="Mine", kept=True),
     "studio": FieldState(wanted="X", refused=True, why="'X': no"),
-    "thumb": FieldState(wanted="0123456789abcdef", refused=True, why="21.0 MB: (413) too large"),
+    "thumb": FieldState(
+        wanted="0123456789abcdef", refused=True, why="21.0 MB: Plex answered 413 Payload Too Large"
+    ),
 }
 #: Each view with arguments that fit `fill`.
 VIEWS: dict[str, dict[str, Any]] = {

@@ -74,6 +74,7 @@ def test_nonsense_changes_nothing(filled: Path) -> None:
         ("scene", {"scene_id": True}, "scene_id is True"),
         ("scene", {"scene_id": 7.5}, "scene_id is 7.5"),
         ("scene", {"scene_id": "x\ny" * 1000}, "scene_id is a str that does not fit"),
+        ("scene", {"scene_id": "9" * 5000}, "scene_id is a str that does not fit"),
         ("needs", {"limit": 101}, "limit is 101: it must be a number from 1 to 100"),
         ("needs", {"after": "1"}, "after is '1': it must be a view's next"),
         ("needs", {"after": "1:2:3"}, "after is"),

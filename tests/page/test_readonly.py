@@ -185,6 +185,27 @@ def test_a_database_that_is_being_replaced_is_not_opened(filled: Path) -> None:
     assert "is being replaced" in ask(filled, "state")["problem"]["text"]
 
 
+def test_a_database_that_was_written_during_the_look_is_read_again(filled: Path) -> None:
+    """Without a write-ahead log, SQLite takes no lock and sees nothing of another process."""
+    path = str(filled / "history.db")
+    seen: list[str] = []
+
+    def read(db: sqlite3.Connection) -> str:
+        if not seen:
+            with writer(Path(path)) as other:
+                other.run("UPDATE agreements SET reason = 'new' WHERE scene_id = 3")
+                other.run("PRAGMA wal_checkpoint(TRUNCATE)")
+                other.kill()
+            for side in ("-wal", "-shm"):
+                Path(path + side).unlink()
+        (reason,) = db.execute("SELECT reason FROM agreements WHERE scene_id = 3").fetchone()
+        seen.append(reason)
+        return str(reason)
+
+    assert look(path, 99, read) == "new"
+    assert len(seen) == 2
+
+
 def test_a_database_that_a_process_opens_and_closes_meanwhile_is_read_right(filled: Path) -> None:
     """Between two looks at its file, a process may have written and gone."""
     script = (

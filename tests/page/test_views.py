@@ -46,7 +46,8 @@ def test_the_state_in_numbers(filled: Path) -> None:
     assert (found["checked_at"], found["full_at"], found["last_change_at"]) == (2000, 1990, 3002)
     assert found["plex"] == {"name": "NAS", "libraries": ["Films"]}
     assert found["folders"] == {"/data/a": 3, "/data/elsewhere": 1}
-    assert (found["paused"], found["approval"], found["running"]) == (False, None, None)
+    assert (found["paused"], found["pause"]) == (False, None)
+    assert (found["approval"], found["running"]) == (None, None)
     assert found["worker"] == {"alive": False, "since": None}
     assert (found["is_set_up"], found["must_wake"], found["problem"]) == (True, True, None)
     assert ask(filled, "count").items() >= {"needs": 7, "problem": False}.items()
@@ -198,7 +199,8 @@ def test_what_waits_for_approval(filled: Path) -> None:
         found = ask(filled, "state")["approval"]
         assert (found["kind"], found["count"]) == ("fewer_scenes", 3)
         known.set("paused", {"since": 1.0, "why": "you"})
-        assert ask(filled, "state")["paused"] is True
+        found = ask(filled, "state")
+        assert (found["paused"], found["pause"]) == (True, {"since": 1.0, "why": "you"})
 
 
 # --- needs
@@ -250,6 +252,15 @@ def test_pages_of_rows_have_each_scene_once(filled: Path, status: str, scenes: l
                 break
             after = found["next"]
         assert seen == scenes, limit
+
+
+def test_a_scene_with_two_troubles_is_listed_once_under_the_first(filled: Path) -> None:
+    with history(filled) as db:
+        History(db).save(record(5, Status.FAILED, reason="another item"))
+    found = ask(filled, "needs")
+    assert found["total"] == ask(filled, "count")["needs"] == 7
+    assert [row["scene_id"] for row in found["rows"]] == [2, 15, 5, 3, 7, 6, 21]
+    assert ask(filled, "needs", status="refused")["rows"] == []
 
 
 def test_a_scene_that_was_solved_between_two_pages_is_skipped(filled: Path) -> None:
