@@ -179,10 +179,11 @@
       reload(true);
       done();
     };
+    const isFirst = (index) => !index || rows[index - 1].scene_id !== rows[index].scene_id;
     if (!data) return error ? h(Failure, { error, again: () => reload() }) : h(Wait);
     const table = h("table", { className: "table table-sm plexsync-fields" },
       h("thead", null, h("tr", null, ["scene", "field", "before", "after", "do"].map((name) => h("th", { key: name, scope: "col" }, t(`column.${name}`))))),
-      h("tbody", null, rows.map((row) =>
+      h("tbody", null, rows.map((row, index) =>
         h("tr", { key: row.change, className: row.is_undone ? "plexsync-undone" : "" },
           h("td", { "data-label": t("column.scene") }, h(SceneLink, { scene: scenes.get(row.scene_id), id: row.scene_id }), h("div", { className: "text-muted" }, clock(row.at))),
           h("th", { scope: "row" }, fieldName(row.field)),
@@ -193,7 +194,7 @@
               ? t("undone")
               : row.can_undo && [
                   h(Act, { key: "field", small: true, run: () => call({ mode: "undo", change: row.change }), done: after, "aria-label": t("undo.field.label", { field: fieldName(row.field), scene: sceneTitle(scenes.get(row.scene_id), row.scene_id) }) }, t("undo.field")),
-                  h(Act, { key: "scene", small: true, confirm: t("undo.scene.sure"), run: () => call({ mode: "undo", scene_id: row.scene_id }), done: after }, t("undo.scene")),
+                  isFirst(index) && h(Act, { key: "scene", small: true, confirm: t("undo.scene.sure"), run: () => call({ mode: "undo", scene_id: row.scene_id }), done: after }, t("undo.scene")),
                 ])))));
     return h("div", null, table,
       (cursors.length > 1 || data.next) && h("div", { className: "plexsync-buttons" },

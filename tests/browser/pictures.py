@@ -87,7 +87,7 @@ def _take_setup(harness: DemoHarness, page: Page) -> None:
     page.get_by_role("checkbox").first.check()
     page.get_by_role("button", name="Next").click()
     page.get_by_role("button", name="Use this").first.click()
-    expect(page.locator(".plexsync-mapping .text-success").first).to_be_visible()
+    expect(page.locator(".plexsync-mapping").first.locator(".text-success")).to_be_visible()
     _shoot(page, "setup", height=420)
     harness.stash.set_plugin_settings("PlexSync", settings)
 
@@ -96,7 +96,6 @@ def _take_page(harness: DemoHarness, page: Page) -> None:
     page.goto(f"{harness.stash.url}/plugins/plexsync")
     page.get_by_role("button", name="Choose", exact=True).click()
     expect(page.locator(".plexsync-cards .btn").first).to_be_visible()
-    page.mouse.move(0, 0)
     _shoot(page, "page", height=860)
 
 
@@ -121,6 +120,8 @@ def _take_changes(harness: DemoHarness, page: Page) -> None:
 
 def _shoot(page: Page, name: str, height: int = _HEIGHT) -> None:
     page.set_viewport_size({"width": _WIDTH, "height": height})
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
     page.wait_for_timeout(700)  # pictures of the page are still on their way
     path = FOLDER / f"{name}.png"
     page.screenshot(path=path)
