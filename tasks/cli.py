@@ -31,6 +31,7 @@ _OPERATIONS = {
     "sync": "sync the scenes that are not in sync, and process queued edits",
     "resync": "sync one scene, even if it is in sync; choose its Plex item if it is ambiguous",
     "approve": "write what PlexSync holds back because it is much, or drop it",
+    "candidates": "list the items in Plex that a scene may be; writes nothing",
     "ignore": "leave a scene alone from now on, or sync it again",
     "retry": "sync failed scenes again",
     "failed": "list failed and ambiguous scenes, latest first",
@@ -151,7 +152,8 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         help="number of the scene's item in Plex, several, or both; PlexSync remembers it",
     )
     parsers["approve"].add_argument("--no", action="store_true", help="drop it")
-    parsers["ignore"].add_argument("scene_id", help="the number in the scene page's URL")
+    for name in ("ignore", "candidates"):
+        parsers[name].add_argument("scene_id", help="the number in the scene page's URL")
     parsers["ignore"].add_argument("--off", action="store_true", help="sync it again")
     parsers["resync"].add_argument("--dry-run", action="store_true", help="same as preview")
     states = ", ".join(status.value for status in TROUBLE)

@@ -456,10 +456,10 @@
     const [first, setFirst] = useState(null); // null: not known yet
     useEffect(() => {
       if (!state || first !== null) return;
-      if (state.is_set_up !== false) setFirst(false);
+      if (state.is_set_up !== false) setFirst(false); // also if it is reset later: that is no first run
       else readSettings().then((saved) => setFirst(!(saved.plex_url && saved.plex_token)), () => setFirst(false));
     }, [state]);
-    if (state && first === null) return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"), h(Wait));
+    if (state && state.is_set_up === false && first === null) return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"), h(Wait));
     if (first)
       return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"),
         h(shared.views.FirstRun, { state, reload, done: () => { setFirst(false); reload(); } }));

@@ -171,6 +171,9 @@
   function SceneView({ sceneId, changed }) {
     const { data, error, busy, reload } = useLoad({ mode: "page", view: "scene", scene_id: sceneId });
     const [choosing, setChoosing] = useState(false);
+    // A scene that has its item has no candidates on record: they are looked up.
+    const lookUp = choosing && data && !(data.candidates || []).length;
+    const looked = useLoad(lookUp ? { mode: "candidates", scene_id: sceneId } : null);
     useEffect(() => setChoosing(false), [sceneId]);
     const done = () => {
       reload(true);
@@ -179,6 +182,8 @@
     };
     if (!data) return error ? h(Failure, { error, again: () => reload() }) : h(Wait);
     const items = data.items || [];
+    const others = ((looked.data && looked.data.candidates) || []).map((one) => ({ ...one, ...(one.files || [])[0] }));
+    const chosen = data.choice && data.choice.length ? data.choice : items.map((item) => item.rating_key);
     const ambiguous = data.status === "ambiguous";
     return h(
       "div",
@@ -188,13 +193,14 @@
         h(Note, { kind: ambiguous ? "warn" : "info" },
           h("span", null, data.reason || tOr(`status.${data.status}.long`, tOr(`status.${data.status}`, t("status.unknown"))))),
       items.map((item) => h(Item, { key: item.agreement || item.rating_key, sceneId, item, done })),
-      (choosing || ambiguous) &&
-        h(Candidates, { sceneId, candidates: data.candidates, chosen: data.choice, done }),
+      choosing && lookUp && (looked.error ? h(Failure, { error: looked.error }) : !looked.data && h(Wait)),
+      ((choosing && (!lookUp || looked.data)) || ambiguous) &&
+        h(Candidates, { sceneId, candidates: lookUp ? others : data.candidates, more: data.more_candidates, chosen, done }),
       h(
         "div",
         { className: "plexsync-buttons" },
         h(Act, { kind: "primary", run: () => call({ mode: "resync", scene_id: sceneId }), done, title: t("sync.now.title") }, t("sync.now")),
-        (data.candidates || []).length > 0 && !ambiguous &&
+        !ambiguous && !data.is_ignored &&
           h(Button, { onClick: () => setChoosing(!choosing), "aria-expanded": choosing }, t("choose.other")),
         data.is_ignored
           ? h(Act, { run: () => call({ mode: "ignore", scene_id: sceneId, off: true }), done }, t("ignore.off"))
