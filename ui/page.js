@@ -28,7 +28,7 @@
     return h(
       Note,
       { kind: "bad", role: "alert" },
-      h("span", null, problem.text),
+      h("span", null, problem.text, " ", problem.since && h("span", { className: "text-muted" }, t("problem.since", { at: clock(problem.since) }))),
       action === "setup"
         ? h(Button, { kind: "primary", onClick: toSetup }, t("problem.setup"))
         : REMEDIES[action] && h(Act, { kind: "primary", run: REMEDIES[action], done }, t(`problem.${action}`))
@@ -59,9 +59,9 @@
     return h(
       Note,
       { kind: "warn" },
-      h("span", null, t("approval", { n: approval.count }), approval.reason ? `: ${approval.reason}` : "."),
+      h("span", null, approval.kind === "fewer_scenes" ? approval.reason : `${t("approval", { n: approval.count })}${approval.reason ? `: ${approval.reason}` : "."}`),
       h("span", { className: "plexsync-buttons" },
-        h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("show")),
+        approval.kind !== "fewer_scenes" && h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("show")),
         h(Act, { small: true, kind: "primary", run: () => call({ mode: "approve" }), done }, t("approval.yes")),
         h(Act, { small: true, run: () => call({ mode: "approve", no: true }), done }, t("approval.no"))),
       show && h(Preview, { mode: "preview_all" })
