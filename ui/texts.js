@@ -21,7 +21,7 @@
     "line.waiting": "{n} scenes are being synced, {fine} are up to date.", "line.waiting.one": "One scene is being synced, {fine} are up to date.",
     "line.last": "Last change {at},", "line.checked": "checked {ago}.",
     "plex.name": "Plex '{name}'", "plex.libraries": "libraries {names}", "plex.libraries.one": "library {names}",
-    "problem.since": "since {at}", "problem.setup": "Set it up", "problem.check": "Check setup", "problem.resume": "Resume", "problem.install": "Install them", "problem.retry": "Try now",
+    "problem.since": "(since {at})", "problem.setup": "Set it up", "problem.check": "Check setup", "problem.resume": "Resume", "problem.install": "Install them", "problem.retry": "Try now",
     pause: "Pause", "pause.title": "Edits are kept, and synced once you resume", resume: "Resume",
     approval: "{n} scenes would change in Plex without an edit of yours", "approval.one": "One scene would change in Plex without an edit of yours",
     "approval.yes": "Go on", "approval.no": "Keep as it is",

@@ -46,7 +46,7 @@ def test_a_problem_takes_the_lines_place_with_the_button_that_mends_it(
     text = "Plex has not answered since 18:20. 41 edits wait; nothing is lost."
     operations.state["problem"] = {"text": text, "action": action, "since": NOW}
     page = open_page()
-    expect(page.get_by_role("alert")).to_contain_text(f"{text} since ")
+    expect(page.get_by_role("alert")).to_contain_text(f"{text} (since ")
     expect(page.locator(".plexsync-line")).to_have_count(0)
     page.get_by_role("alert").get_by_role("button", name=label).click()
     expect(page.get_by_role("alert")).to_contain_text(f"{mode}: done")
