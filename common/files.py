@@ -48,8 +48,10 @@ def make_private_dir(path: str) -> None:
             if not os.path.isdir(path):
                 raise
         else:
-            if os.name == "posix" and stat.S_IMODE(os.stat(path).st_mode) != 0o700:
-                os.chmod(path, 0o700)
+            if os.name == "posix":
+                if stat.S_IMODE(os.stat(path).st_mode) != 0o700:
+                    os.chmod(path, 0o700)
+                sync(parent or os.curdir)  # else a power cut takes all that is in it
 
 
 def _check_owner(found: os.stat_result, path: str) -> None:

@@ -305,6 +305,8 @@ def explain(error: Exception) -> str:
         return f"{text}."
     if "disk is full" in text or getattr(error, "errno", None) == 28:
         return f"the disk is full ({text}). Free some space."
+    if "disk I/O error" in text:  # SQLite's words also where a side file finds no space
+        return f"the disk is full, or fails ({text}). Free some space."
     if "not a database" in text or "malformed" in text:
         return (
             f"a database of PlexSync is damaged ({text})."

@@ -14,7 +14,7 @@ from validation.sanitizers import sanitize_for_plex
 #: Bytes of one edit, which is all URL: Plex refuses one of 33 kB (400).
 LONGEST_REQUEST = 28_000
 #: Bytes that a character takes in a URL at most.
-_LONGEST_CHARACTER = 12
+LONGEST_CHARACTER = 12
 
 _SWITCH_OF = {
     "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date",
@@ -100,7 +100,7 @@ def _is_on(switches: Switches, name: str) -> bool:
 def _fitting_summary(summary: str) -> str:
     """Cut a summary that is too long for a request of its own."""
     longest = LONGEST_REQUEST - 1_000
-    if len(summary) * _LONGEST_CHARACTER <= longest:
+    if len(summary) * LONGEST_CHARACTER <= longest:
         return summary
     while (length := len(quote(summary, safe=""))) > longest:
         shorter = int(len(summary) * min(longest / length, 0.99))

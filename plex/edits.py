@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from history.fields import Value
-from plex.desired import LONGEST_REQUEST
+from plex.desired import LONGEST_CHARACTER, LONGEST_REQUEST
 from plex.items import PlexItem
 from plex.names import within, without
 from plex.plan import Edits, names_of
 
 #: Bytes of a request's fields: the address, the item and its type take some more.
 _LONGEST_QUERY = LONGEST_REQUEST - 500
-#: Bytes that a character takes in a URL at most, and the position of a name.
-_LONGEST_CHARACTER = 12
+#: Bytes that the position of a name takes in a URL at most.
 _DIGITS = 8
 
 Parameters = dict[str, str | int]
@@ -129,7 +128,7 @@ def _is_long(*parameters: Parameters) -> bool:
     characters = sum(
         len(key) + len(str(value)) + 2 for some in parameters for key, value in some.items()
     )
-    if characters * _LONGEST_CHARACTER < _LONGEST_QUERY:
+    if characters * LONGEST_CHARACTER < _LONGEST_QUERY:
         return False
     return sum(map(_length, parameters)) > _LONGEST_QUERY
 

@@ -120,8 +120,7 @@ class FileIndex:
     def updated_at(self, rating_keys: Sequence[int]) -> dict[int, int]:
         """Return rating key → `updatedAt` as last listed, of those items that are there."""
         found: dict[int, int] = {}
-        for start in range(0, len(rating_keys), _MOST_VALUES):
-            some = rating_keys[start : start + _MOST_VALUES]
+        for some in _chunks(rating_keys, _MOST_VALUES):
             marks = ", ".join("?" * len(some))
             found.update(
                 self._db.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from validation.config import PlexSyncConfig
+from worker.backoff import NOT_FOUND
 from worker.parts import Parts
 
 #: Jobs between two status lines while there are dead letters, and between two clean-ups of the
@@ -13,8 +14,8 @@ COMPACT_EVERY = 500
 
 #: State in the history: a worker is at work, or was killed.
 IN_USE = "in_use"
-#: Seconds: no job is delayed for longer.
-_LONGEST_DELAY = 7200.0
+#: Seconds: short delays do not follow the scale of time.
+_SHORT_DELAY = 10.0
 #: State in the history: runs of which the first changes are not on record any more.
 CUT_RUNS = "cut_runs"
 _MOST_CUT = 50
@@ -50,8 +51,8 @@ class Maintenance:
 
     def correct_due_times(self) -> bool:
         """Make jobs due that were delayed while the clock was ahead; return whether any were."""
-        env = self._parts.env
-        now, longest = env.time(), _LONGEST_DELAY * max(1.0, env.timing.scale)
+        now, timing = self._parts.env.time(), self._parts.env.timing
+        longest = max(NOT_FOUND[1] * timing.scale, timing.quick_pass, _SHORT_DELAY)
         return self._parts.queue.pull_in(now + longest, now) > 0
 
     def after_job(self, done: int) -> None:

@@ -14,8 +14,8 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 
 import common.layout as layout
 from common.data_dir import (
@@ -211,11 +211,12 @@ def _move(source: str, target: str) -> None:
         os.unlink(source)
 
 
-def _copy(source: str, target: str) -> None:
-    """Copy a file: it has its name only when it is whole and on disk."""
+@contextmanager
+def _whole(target: str) -> Iterator[str]:
+    """Yield the name under which to make a file; it gets its own when it is whole and on disk."""
     temporary = f"{target}.{os.getpid()}.tmp"
     try:
-        shutil.copyfile(source, temporary, follow_symlinks=False)
+        yield temporary
         os.chmod(temporary, 0o600)
         sync(temporary)
         os.replace(temporary, target)
@@ -225,6 +226,11 @@ def _copy(source: str, target: str) -> None:
     sync(os.path.dirname(target))
 
 
+def _copy(source: str, target: str) -> None:
+    with _whole(target) as temporary:
+        shutil.copyfile(source, temporary, follow_symlinks=False)
+
+
 def _copy_in_use(source: str, target: str) -> None:
     """Copy a file of another Stash, whose hooks may write to it meanwhile."""
     if os.path.exists(target) or source.endswith(_SIDE_FILES):
@@ -232,21 +238,15 @@ def _copy_in_use(source: str, target: str) -> None:
     if not source.endswith(_DATABASE):
         _copy(source, target)
         return
-    temporary = f"{target}.{os.getpid()}.tmp"
     try:
         with (
+            _whole(target) as temporary,
             closing(sqlite3.connect(source)) as theirs,
             closing(sqlite3.connect(temporary)) as ours,
         ):
             theirs.backup(ours)
-        os.chmod(temporary, 0o600)
-        sync(temporary)
-        os.replace(temporary, target)
     except sqlite3.DatabaseError:  # damaged: it is quarantined here
         _copy(source, target)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def _forget(source: str) -> None:

@@ -256,7 +256,9 @@ class SyncWorker:
 
     def _idle_for_long(self) -> bool:
         since = self._idle_since
-        return since is not None and self._env.monotonic() - since >= self._env.timing.idle_timeout
+        if since is None or self._env.monotonic() - since < self._env.timing.idle_timeout:
+            return False
+        return not self.has_work()  # the last step may have found some
 
     # --- what is done next ---
 

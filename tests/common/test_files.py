@@ -33,6 +33,25 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Record what is forced to the disk (inode), and what is renamed (inode), in order."""
+    calls: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        calls.append(("fsync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def recorded_rename(source: str, target: str) -> None:
+        calls.append(("rename", os.stat(source).st_ino))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_rename)
+    return calls
+
+
 def open_file(path: str) -> None:
     os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
 
@@ -345,3 +364,24 @@ def test_an_interruption_right_after_a_replacement_stays_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         replace_private(str(tmp_path / "file"), "new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@posix_only
+def test_a_durable_file_is_on_disk_before_its_name_and_then_the_name(
+    tmp_path: Path, disk: list[tuple[str, int]]
+) -> None:
+    path = tmp_path / "file"
+    replace_private(str(path), "text", durable=True)
+    file, folder = path.stat().st_ino, tmp_path.stat().st_ino
+    assert disk == [("fsync", file), ("rename", file), ("fsync", folder)]
+
+
+@posix_only
+def test_a_new_folder_is_on_disk_with_its_parents(
+    tmp_path: Path, disk: list[tuple[str, int]]
+) -> None:
+    make_private_dir(str(tmp_path / "a" / "b"))
+    parents = [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
+    assert disk == [("fsync", inode) for inode in parents]
+    make_private_dir(str(tmp_path / "a" / "b"))
+    assert len(disk) == 2

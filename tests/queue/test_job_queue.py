@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -28,8 +29,8 @@ from queue.models import (
     merge_jobs,
 )
 from queue.operations import ack_job, enqueue, fail_job, get_pending, get_stats, nack_job
-from queue.recovery import check_database
-from queue.table import BULK_WORK, EDITS, RETRIES
+from queue.recovery import check_database, rename_database, salvage
+from queue.table import BULK_WORK, EDITS, RETRIES, drop_finished
 from tests.queue.support import ROOT, environment, rows, run_python, waiting
 
 Reopen = Callable[[], JobQueue]
@@ -606,6 +607,19 @@ def test_finished_rows_do_not_pile_up(
     assert waiting(data_dir) == {1: {"a": 1}}
 
 
+def test_finished_rows_are_dropped_and_older_jobs_in_progress_stay(
+    data_dir: Path, jobs: JobQueue
+) -> None:
+    put(jobs, 1)
+    in_progress = claim(jobs)
+    put(jobs, 2)
+    ack_job(jobs, claim(jobs))
+    with closing(sqlite3.connect(data_dir / "queue" / "data.db", isolation_level=None)) as file:
+        drop_finished(file, keep=0)
+        left = file.execute("SELECT _id FROM ack_queue_default").fetchall()
+    assert left == [(in_progress["pqid"],)]
+
+
 # --- get_stats and QueueManager -------------------------------------------------------------------
 
 
@@ -722,11 +736,69 @@ def test_readable_jobs_of_a_damaged_database_are_salvaged(data_dir: Path) -> Non
     assert all(data == {"text": "x" * 500} for data in found.values())
 
 
+def set_aside(data_dir: Path) -> Path:
+    """Rename the queue's database as a damaged one; return its new path."""
+    broken = data_dir / "queue" / "data.db.broken-20260101-000000"
+    (data_dir / "queue" / "data.db").rename(broken)
+    return broken
+
+
+def test_a_job_in_progress_is_salvaged_and_finished_ones_are_not(data_dir: Path) -> None:
+    with closing(JobQueue(str(data_dir / "queue"))) as queue:
+        for scene, finish in ((1, ack_job), (2, fail_job), (3, lambda *_: None)):
+            put(queue, scene, a=1)
+            finish(queue, claim(queue))
+    set_aside(data_dir)
+    QueueManager(data_dir, auto_resume=True).shutdown()
+    assert waiting(data_dir) == {3: {"a": 1}}
+
+
+def test_a_database_counts_as_salvaged_only_when_its_jobs_are_in_the_queue(
+    data_dir: Path,
+) -> None:
+    with closing(JobQueue(str(data_dir / "queue"))) as queue:
+        put(queue, 1, a=1)
+    broken = set_aside(data_dir)
+    database = data_dir / "queue" / "data.db"
+    JobQueue(str(database.parent)).close()
+    with (
+        closing(sqlite3.connect(database, isolation_level=None)) as other,
+        closing(sqlite3.connect(database, isolation_level=None, timeout=0.01)) as ours,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            salvage(str(database), ours)
+        assert broken.exists()
+        other.execute("ROLLBACK")
+        assert salvage(str(database), ours) == 1
+    assert not broken.exists()
+    assert waiting(data_dir) == {1: {"a": 1}}
+
+
+def test_a_damaged_database_is_renamed_after_its_side_files(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, the other order would leave the old log beside a new database."""
+    folder = data_dir / "queue"
+    folder.mkdir(parents=True)
+    for name in ("data.db", "data.db-wal", "data.db-shm"):
+        (folder / name).write_bytes(b"x")
+    renamed, rename = [], os.replace
+
+    def recorded(source: str, target: str) -> None:
+        renamed.append(os.path.basename(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", recorded)
+    rename_database(str(folder / "data.db"))
+    assert renamed == ["data.db-wal", "data.db-shm", "data.db"]
+
+
 def test_a_salvaged_job_does_not_overwrite_a_newer_edit(data_dir: Path) -> None:
     with closing(JobQueue(str(data_dir / "queue"))) as queue:
         put(queue, 1, now=1, title="old", details="kept")
         nack_job(queue, delayed(claim(queue), until=1e8))
-    (data_dir / "queue" / "data.db").rename(data_dir / "queue" / "data.db.broken-20260101-000000")
+    set_aside(data_dir)
     with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "new"}, now=2))
     manager = QueueManager(data_dir, auto_resume=True)

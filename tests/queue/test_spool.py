@@ -111,3 +111,20 @@ def test_an_invalid_file_is_quarantined_and_does_not_block_others(
     assert jobs.import_spool() == 1
     assert set(waiting(data_dir)) == {7}
     assert [name.partition(".json")[2][:8] for name in os.listdir(folder)] == [".broken-"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows can't force a folder to the disk")
+def test_a_spooled_job_is_on_disk_with_its_name(
+    queue_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced, fsync = set(), os.fsync
+
+    def recorded(descriptor: int) -> None:
+        forced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    spool(queue_dir, create_sync_job(1, "metadata", {"title": "T"}))
+    folder = Path(queue_dir, "spool")
+    (file,) = folder.iterdir()
+    assert {folder.stat().st_ino, file.stat().st_ino} <= forced

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -25,37 +24,10 @@ from tests.simulators.plex import (
     trimmed,
     whole_stars,
 )
+from tests.simulators.support import FOLDER, START, TOKEN, Clock
 
-TOKEN = "secret-token"
 HEADERS = {"X-Plex-Token": TOKEN}
-FOLDER = "/media/scenes"
-START = 1_700_000_000
 RATE = "/:/rate?identifier=com.plexapp.plugins.library"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = float(START)
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def plex(clock: Clock) -> Iterator[PlexSimulator]:
-    with PlexSimulator(token=TOKEN, clock=clock, scan_delay=0.01) as plex:
-        yield plex
-    assert plex.server.errors == []
-
-
-@pytest.fixture
-def scenes(plex: PlexSimulator) -> PlexLibrary:
-    return plex.add_library("Scenes", [FOLDER])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
@@ -16,37 +15,9 @@ from plexapi.server import PlexServer
 
 from tests.simulators.httpd import Answer
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
+from tests.simulators.support import FOLDER, TOKEN, Clock
 
-TOKEN = "secret-token"
-FOLDER = "/media/scenes"
 PICTURE = b"\xff\xd8 a picture"
-
-
-class Clock:
-    """A clock that only the test advances."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def plex(clock: Clock) -> Iterator[PlexSimulator]:
-    with PlexSimulator(token=TOKEN, clock=clock, scan_delay=0.01) as plex:
-        yield plex
-    assert plex.server.errors == []
-
-
-@pytest.fixture
-def scenes(plex: PlexSimulator) -> PlexLibrary:
-    return plex.add_library("Scenes", [FOLDER])
 
 
 @pytest.fixture

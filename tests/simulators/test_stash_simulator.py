@@ -7,7 +7,6 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,9 @@ import pytest
 import requests
 
 from tests.simulators.stash import GraphQLFailure, NotFound, StashSimulator
+from tests.simulators.support import START, Clock
 
-HOUR = timezone(timedelta(hours=1))
-START = 1_767_603_600.0  # 2026-01-05T10:00:00+01:00
 JPEG = b"\xff\xd8\xff\xe0 a picture"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def stash(tmp_path: Path, clock: Clock) -> Iterator[StashSimulator]:
-    with StashSimulator(tmp_path / "plugins", clock=clock, zone=HOUR) as simulator:
-        yield simulator
-        assert simulator.server.errors == []
 
 
 @pytest.fixture

@@ -176,6 +176,11 @@ WORKER_POINTS = (
           within="salvage"),
     Point("before a damaged database counts as salvaged", "damage", "queue/recovery.py",
           "mark_salvaged", "c_call", "replace"),
+    # a row that holds no job, and the jobs that a dead worker had in hand
+    *_around("rows that hold no job are set aside", "row", "queue/table.py", "quarantine_rows"),
+    _commit("rows that hold no job", "row", "quarantine_rows"),
+    *_around("the rows that were set aside are reported", "row", "queue/table.py", "mark_reported"),
+    *_around("a worker's death is counted", "row", "queue/table.py", "count_deaths"),
     # the end
     *_around("the lock is released", "sync", "worker/process.py", "release"),
     *_around("the last look at the queue", "sync", "worker/main.py", "_anything_waits"),

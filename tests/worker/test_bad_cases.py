@@ -25,6 +25,7 @@ from tests.simulators.plex.normalize import (
 )
 from tests.simulators.stash import Scene, StashSimulator
 from worker import state
+from worker.backoff import NOT_FOUND
 from worker.reconcile import passes, quick
 
 DAY = 24 * HOUR
@@ -295,16 +296,19 @@ class TestClocks:
             assert harness.differences(scene) == []
         assert harness.worker.history.next_verification() is None
 
+    @pytest.mark.parametrize("ahead", [HOUR, YEAR], ids=["an hour", "a year"])
     def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_not_late(
-        self, harness: WorkerHarness
+        self, harness: WorkerHarness, ahead: float
     ) -> None:
-        self.move(harness.clock, YEAR)
-        scene = harness.add_scene("late")
+        self.move(harness.clock, ahead)
+        (scene,) = synced(harness, 1)
+        fault = harness.plex.faults.add(Answer(500), method="PUT")
         harness.edit(scene, "Waits")
-        harness.run_for(60)
-        self.move(harness.clock, -YEAR)
-        harness.add_item("late")
-        live(harness, 2)
+        harness.run_for(1)
+        assert harness.waiting() == 1
+        self.move(harness.clock, -ahead)
+        fault.remove()
+        harness.run_for(NOT_FOUND[1])
         assert harness.differences(scene) == []
         assert harness.waiting() == 0
 

@@ -10,7 +10,7 @@ import pytest
 from history.records import Agreement, Status
 from queue.models import create_bulk_job, create_sync_job
 from tests.harness.in_process import WorkerHarness
-from worker.reconcile.passes import FULL, RELATED, SYNC, Pass
+from worker.reconcile.passes import FULL, FULL_ENDED, RELATED, SYNC, Pass
 from worker.reconcile.quick import RAN_AT
 
 #: Steps, the most urgent first.
@@ -269,6 +269,16 @@ def test_a_worker_does_not_leave_before_what_it_wrote_was_read_back(
     (row,) = harness.worker.history.of_scene(scene.id)
     assert (row.status, row.verify_at) == (Status.IN_SYNC, None)
     assert harness.worker.history.passes() == {}
+
+
+def test_a_worker_does_not_leave_before_it_has_done_what_its_last_step_found(
+    harness: WorkerHarness,
+) -> None:
+    harness.clock.timing = replace(harness.clock.timing, idle_timeout=0.0)
+    worker = harness.new_worker(compares=True)
+    harness.run()
+    assert worker.history.get(FULL_ENDED) is not None
+    assert worker.history.passes() == {}
 
 
 @pytest.mark.parametrize("server", ["stash", "plex"])

@@ -73,8 +73,6 @@ class Scope:
     only_stash: bool = False
     #: scenes whose item is read whole in any case
     read: frozenset[int] = frozenset()
-    #: what a difference in Plex is called, where nothing else explains it
-    why: Reason = Reason.DRIFT
 
 
 @dataclass
@@ -240,10 +238,11 @@ class Comparer:
         if self._has_other_cover(row, scene):
             return Reason.EDITED
         if row.rating_key not in times:
-            return scope.why if self._parts.plex.index.is_complete(self._parts.plex.keys) else None
+            plex = self._parts.plex
+            return Reason.DRIFT if plex.index.is_complete(plex.keys) else None
         if times[row.rating_key] != row.item_updated_at and row.status is not Status.WRITTEN:
-            return scope.why
-        return scope.why if scene.id in scope.read else None
+            return Reason.DRIFT
+        return Reason.DRIFT if scene.id in scope.read else None
 
     def _has_other_cover(self, row: Row, scene: Scene) -> bool:
         """Return whether the scene was changed since, though its metadata are the same."""

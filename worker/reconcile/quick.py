@@ -180,17 +180,13 @@ class QuickPass:
 
     def _compare_drifted(self, scene_ids: Sequence[int]) -> None:
         parts = self._parts
+        assert parts.stash is not None
         read_at = parts.env.time()
         for start in range(0, len(scene_ids), _CHUNK):
-            scenes = self._read(list(scene_ids[start : start + _CHUNK]))
+            scenes = parts.stash.find_scenes(list(scene_ids[start : start + _CHUNK]))
             self._comparer.compare(
                 scenes, read_at, self._scope(), room=self._passes.room(), seconds=math.inf
             )
-
-    def _read(self, scene_ids: list[int]) -> list[Scene]:
-        stash = self._parts.stash
-        assert stash is not None
-        return stash.find_scenes(scene_ids)
 
     def _look_at_new_files(self) -> list[int]:
         """Queue scenes that were not in Plex, or ambiguous, where a file of that name is new.
