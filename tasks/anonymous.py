@@ -30,6 +30,8 @@ SENTENCES = (
     "Unexpected error",
     "Unexpected error: {names}: {text}. PlexSync tries again; its log has the details",
     "PlexSync is switched off; edits are kept",
+    "PlexSync is paused; edits are kept until you let it go on",
+    "taken back, as you said",
     "PlexSync has no settings yet",
     "Settings: {text}",
     "PlexSync can't write its files: {text}. Edits are kept, and synced once it can",

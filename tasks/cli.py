@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import sqlite3
@@ -41,6 +42,7 @@ _OPERATIONS = {
     "pause": "write nothing to Plex until it goes on; edits are kept",
     "try": "sync some scenes that would change, as one run that can be taken back",
     "remove": "take back all that PlexSync wrote to Plex, and sync nothing until you say so",
+    "cover": "put up a JPEG as the poster of a scene's item, in place of Stash's cover",
     "report": "write a file for a bug report, without secrets",
     "wake": "start the worker if edits wait and it is not running",
     "setup-test": "try an address and a token of Plex; list its libraries",
@@ -58,6 +60,10 @@ _VIEW_ARGUMENTS = {
     "after": "needs, changes, run: the next of the page before",
     "limit": "needs, changes, run: rows, 100 at most",
 }
+
+
+#: Bytes of a file that are read; what is larger than a picture may be, is refused.
+_MOST_READ = 5_000_000
 
 
 def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
@@ -206,6 +212,8 @@ def _add_arguments_of_changes(parsers: dict[str, argparse.ArgumentParser]) -> No
     parsers["pause"].add_argument(
         "on", nargs="?", choices=("on", "off"), default="on", help="off: go on"
     )
+    parsers["cover"].add_argument("scene_id", help="the number in the scene page's URL")
+    parsers["cover"].add_argument("file", help="a JPEG of at most 4 MB")
     parsers["try"].add_argument("count", nargs="?", help="scenes; default: 20")
 
 
@@ -217,7 +225,7 @@ def _operation_of(chosen: argparse.Namespace) -> str:
         return "sync_recent" if chosen.recent else "process" if chosen.queue else "sync_all"
     if chosen.command == "clear":
         return f"clear_{chosen.what}"
-    return str(chosen.command).replace("-", "_")
+    return "put_cover" if chosen.command == "cover" else str(chosen.command).replace("-", "_")
 
 
 def _operate(chosen: argparse.Namespace) -> int:
@@ -232,6 +240,9 @@ def _operate(chosen: argparse.Namespace) -> int:
         arguments["scope"] = "all"
     if chosen.command.startswith("setup-") and os.environ.get("PLEX_TOKEN"):
         arguments["plex_token"] = os.environ["PLEX_TOKEN"]  # never in the arguments of a process
+    if chosen.command == "cover":
+        with open(chosen.file, "rb") as file:
+            arguments["data"] = base64.b64encode(file.read(_MOST_READ)).decode()
     context, console = _context(chosen), Console()
     try:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)

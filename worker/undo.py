@@ -129,19 +129,20 @@ class Undo:
         is_whole = bool(arguments.get("all"))
         retired = history.retired(one.row.id for one in units) if is_whole else []
         done = []
-        for unit in units:
-            self._parts.heartbeat.beat()
-            item = items.get(unit.row.rating_key) if unit.row.server == plex.server else None
-            if item is not None and unit.row.path and unit.row.path not in item.paths:
-                item = None
-            if failures >= MOST_FAILURES:
-                done.append((unit, self._leave(unit, number)))
-                continue
-            try:
-                done.append((unit, self._undo(unit, item, number, is_whole=is_whole)))
-            except PlexTemporaryError as error:
-                raise ItemFailed(str(error), status=error.status) from error
-        history.retire(retired)  # what is saved counts again
+        try:
+            for unit in units:
+                self._parts.heartbeat.beat()
+                item = items.get(unit.row.rating_key) if unit.row.server == plex.server else None
+                if item is not None and unit.row.path and unit.row.path not in item.paths:
+                    item = None
+                if failures >= MOST_FAILURES:
+                    done.append((unit, self._leave(unit, number)))
+                else:
+                    done.append((unit, self._undo(unit, item, number, is_whole=is_whole)))
+        except PlexTemporaryError as error:
+            raise ItemFailed(str(error), status=error.status) from error
+        finally:
+            history.retire(retired)  # what is saved counts again
         return cursor, done
 
     def _leave(self, unit: Unit, number: int) -> Outcome:
@@ -153,7 +154,7 @@ class Undo:
     def _held(self, unit: Unit) -> Agreement:
         row = unit.row
         held = {name: hold(row.fields.get(name, FieldState()), None) for name in unit.fields}
-        return replace(row, fields={**row.fields, **held}, verify_at=None)
+        return replace(row, fields={**row.fields, **held})
 
     def _undo(self, unit: Unit, item: PlexItem | None, number: int, *, is_whole: bool) -> Outcome:
         outcome, row = Outcome(), unit.row
@@ -185,7 +186,7 @@ class Undo:
         except (PlexNotFound, PlexPermanentError) as error:
             why = GONE if isinstance(error, PlexNotFound) else str(error)
             outcome.left = dict.fromkeys(unit.fields, why)
-            return replace(after, verify_at=None)
+            return self._held(replace(unit, row=after))
         outcome.add(unit, planned, errors)
         refused = {name: error for name, error in errors.items() if name in edits.changes}
         if refused:
@@ -198,10 +199,12 @@ class Undo:
         """Record what is about to be sent, with its changes."""
         env, history = self._parts.env, self._parts.history
         fields, now = {**row.fields, **edits.fields}, env.time()
-        is_written = bool(edits.changes)
+        verify_at = row.verify_at  # for other fields
+        if edits.changes:
+            verify_at = now + VERIFY_AFTER * env.timing.scale
         status = row.status
         if status in (Status.IN_SYNC, Status.WRITTEN, Status.REFUSED):
-            status = status_of(fields, is_written=is_written)
+            status = status_of(fields, is_written=verify_at is not None)
         new = {
             name: values
             for name, values in edits.changes.items()
@@ -214,7 +217,7 @@ class Undo:
                     fields=fields,
                     status=status,
                     item_updated_at=read_at(fields, item.updated_at),
-                    verify_at=now + VERIFY_AFTER * env.timing.scale if is_written else None,
+                    verify_at=verify_at,
                 )
             )
             history.changes.settle(after, outcomes(row.fields, fields))
@@ -243,8 +246,8 @@ class Undo:
             if all(one.field != POSTER or one.agreement != row.id for one in known):
                 values = {POSTER: (selected, before)}
                 changes.note(row, values, f"{UNDONE}-{number}", self._parts.env.time())
-            plex.select_poster(item, before)
-        if not state.was_locked:  # selecting locks
+            plex.select_poster(item, before)  # which locks
+        if not state.was_locked and (POSTER in item.locked or selected != before):
             plex.edit(item, {f"{POSTER}.locked": 0})
         changes.settle(row, {POSTER: CONFIRMED})
         outcome.add_undone(unit, POSTER, is_sent=selected != before)

@@ -47,6 +47,7 @@ COMMANDS = (
     "pause",
     "try",
     "remove",
+    "cover",
     "worker",
     "install",
     *("page", "wake", "setup-test", "setup-match", "pictures"),
@@ -245,6 +246,19 @@ def test_what_was_tried_is_taken_back_and_all_of_it_is_removed(known: ProcessHar
     assert command(known, "remove", "--off", "--json").document["scenes"] == 1
     assert command(known, "pause", "off").exit_code == 0
     assert "Paused" not in command(known, "status").stdout
+
+
+def test_a_cover_is_put_up_from_a_file(known: ProcessHarness, tmp_path: Path) -> None:
+    item = known.plex.find("/media/a.mp4")
+    assert item is not None
+    assert command(known, "sync").exit_code == 0
+    picture = tmp_path / "small.jpeg"
+    shown = command(known, "cover", "1", str(picture))
+    assert (shown.exit_code, shown.stderr.count("\n")) == (1, 1), "there is no such file"
+    picture.write_bytes(b"\xff\xd8\xff picture")
+    assert command(known, "cover", "1", str(picture)).exit_code == 0
+    assert item.poster is not None
+    assert item.poster.data == picture.read_bytes()
 
 
 def test_a_dry_run_shows_what_the_run_then_does(known: ProcessHarness) -> None:

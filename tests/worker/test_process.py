@@ -25,6 +25,7 @@ from tests.harness.results import jobs_left
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene
+from tests.tasks import run_command
 from worker.process import ALIVE, SILENT, WorkerLock, ensure_worker, worker_alive
 
 pytestmark = pytest.mark.skipif(
@@ -269,6 +270,22 @@ def test_when_disabled_it_exits_keeps_jobs_and_is_not_started_at_every_save(
     assert starts(harness) == 1
     assert get_stats(harness.data_dir)["pending"] == 5
     assert harness.plex.writes == []
+
+
+def test_while_it_is_paused_it_leaves_although_edits_wait_and_they_are_synced_afterwards(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(idle=1.0, scale=0.02)
+    quick = {"PLEXSYNC_TIME_SCALE": "0.02"}
+    scene, item = harness.pair("a")
+    harness.save(scene, "New")
+    harness.wait_for_title(item, "New")
+    assert run_command(harness.data_dir, "pause", env=quick).exit_code == 0
+    harness.save(scene, "While paused")
+    wait_until(lambda: not harness.workers(), harness.worker_log)
+    assert (item.title, jobs_left(harness.data_dir)) == ("New", 1)
+    assert run_command(harness.data_dir, "pause", "off", env=quick).exit_code == 0
+    harness.wait_for_title(item, "While paused")
 
 
 def test_after_enabling_the_plugin_the_next_save_syncs_everything(
