@@ -227,9 +227,7 @@ def _operation_of(chosen: argparse.Namespace) -> str:
         return "sync_recent" if chosen.recent else "process" if chosen.queue else "sync_all"
     if chosen.command == "clear":
         return f"clear_{chosen.what}"
-    if chosen.command == "cover":
-        return "put_cover"
-    return str(chosen.command).replace("-", "_")
+    return "put_cover" if chosen.command == "cover" else str(chosen.command).replace("-", "_")
 
 
 def _operate(chosen: argparse.Namespace) -> int:
