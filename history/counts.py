@@ -35,6 +35,8 @@ _IS_KEPT = "instr(fields, '\"kept\": true') > 0"
 _IS_SHOWN = "instr(ifnull(details, ''), '\"cleared\": true') = 0"
 _IN_TROUBLE = "status IN ('ambiguous', 'failed', 'refused')"
 _NOT_IN_PLEX = "status = 'not_in_plex'"
+#: Folders in one statement: SQLite allows 999 values in old versions.
+_MOST_LOCATIONS = 300
 #: Seconds after which a saved scene should be in Plex, if Plex has its folder.
 _DAY = 86_400.0
 #: The epoch's Julian day.
@@ -78,7 +80,7 @@ def count_folders(db: sqlite3.Connection) -> dict[str, int]:
         " ORDER BY 2 DESC, 1 LIMIT ?",
         (MOST_FOLDERS,),
     )
-    return dict(rows.fetchall())
+    return {folder: count for folder, count in rows if isinstance(folder, str)}
 
 
 def needing(db: sqlite3.Connection, now: float) -> dict[str, list[int]]:
@@ -96,7 +98,7 @@ def needing(db: sqlite3.Connection, now: float) -> dict[str, list[int]]:
             name = "absent" if status == "not_in_plex" else "in_trouble"
             index = f"INDEXED BY agreements_{name}"
         rows = db.execute(f"SELECT scene_id FROM agreements {index} WHERE {where}", values)
-        scenes = {row[0] for row in rows} - seen
+        scenes = {row[0] for row in rows if isinstance(row[0], int)} - seen
         seen |= scenes
         found[status] = sorted(scenes, reverse=True)
     return found
@@ -109,7 +111,8 @@ def needing_where(db: sqlite3.Connection, status: str, now: float) -> tuple[str,
     # It was there before, or Plex has its folder, and it was saved more than a day ago.
     is_missed = ["(rating_key > 0 AND synced_at IS NOT NULL)"]
     values: list[object] = []
-    for location in get_state(db, LOCATIONS) or ():
+    locations = get_state(db, LOCATIONS)
+    for location in locations[:_MOST_LOCATIONS] if isinstance(locations, list) else ():
         folder = str(location).rstrip("/")
         is_missed.append("(path >= ? AND path < ? AND julianday(updated_at) <= ?)")
         values += [f"{folder}/", f"{folder}0", _EPOCH + (now - _DAY) / _DAY]  # "0" follows "/"

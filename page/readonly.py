@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 
 from queue.recovery import is_being_renamed, is_damage
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-#: Looks at a database that other processes open and close meanwhile.
+#: Looks at a database that other processes open and close meanwhile, and seconds between two.
 _ATTEMPTS = 5
+_PAUSE = 0.01
 #: Seconds to wait for a lock: nothing of ours holds a lock that a reader waits for.
 _PATIENCE = 0.5
 
@@ -45,24 +47,37 @@ def look(path: str, known: int, read: Callable[[sqlite3.Connection], T]) -> T | 
         Unreadable
     """
     name = os.path.basename(path)
-    for _ in range(_ATTEMPTS):
+    problem: Exception | None = None
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
         before = _state(path)
         if before is None or (before[1] == 0 and before[-1] is None):
             return None
         if is_being_renamed(path):
             raise Unreadable(f"{name} was damaged and is being replaced: look again in a moment")
         has_log = before[-1] is not None
-        problem = None
         try:
             found = _read(path, has_log, known, read)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             problem = error
+            if _is_lasting(error) and _state(path) == before:
+                break
         else:
             if has_log or _state(path) == before:
                 return found
-        if problem is not None and _state(path) == before:
-            raise Unreadable(_explain(path, problem)) from problem
+            problem = None
+    if problem is not None:
+        raise Unreadable(_explain(path, problem)) from problem
     raise Unreadable(f"{name} is in use by another process: look again in a moment")
+
+
+def _is_lasting(error: Exception) -> bool:
+    """Return whether another attempt is of no use, or has been waited for already.
+
+    Anything else may come from a process that was just opening or closing the database.
+    """
+    return is_damage(error) or "locked" in str(error)
 
 
 def _state(path: str) -> tuple[object, ...] | None:
@@ -125,4 +140,6 @@ def _explain(path: str, error: Exception) -> str:
         return f"{name} was left open by a process that ended: save any scene, and it is recovered"
     if "locked" in text:
         return f"{name} is locked by another process: look again in a moment"
+    if "readonly" in text:  # a process was just opening or closing it, at each attempt
+        return f"{name} is in use by another process: look again in a moment"
     return f"{name} can't be read ({type(error).__name__}: {text})"

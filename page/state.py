@@ -69,7 +69,7 @@ def state(look: Look) -> dict[str, Any]:
         "approval": known.get("approval"),
         "worker": {"alive": is_alive, "since": None},
         "is_set_up": bool(known.get("is_set_up")),
-        "must_wake": must_wake(look.data_dir, waiting, worker),
+        "must_wake": not known.get("paused") and must_wake(look.data_dir, waiting, worker),
         "running": (queue.get("running") or known.get("running")) if is_alive else None,
         "folders": known.get("folders", {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from common.version import VERSION
@@ -52,4 +53,11 @@ def answer(
         raise WrongArgument(f"view must be one of {', '.join(VIEWS)}")
     now = time.time()
     found = VIEWS[view](Look(data_dir, now, obstacle), arguments)
-    return {"version": VERSION, "now": now, **found}
+    return _in_json_types({"version": VERSION, "now": now, **found})
+
+
+def _in_json_types(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer that a browser can parse, whatever a damaged record holds."""
+    text = json.dumps(found, default=str)
+    plain: dict[str, Any] = json.loads(text, parse_constant=lambda constant: None)
+    return plain

@@ -45,7 +45,7 @@ FOLDERS = (
 )
 SUFFIXES = (".py", ".md", ".js", ".css")
 #: Files and folders for people who work on PlexSync in a clone.
-DEVELOPERS_DOCS = ("docs/contributing.md", "docs/decisions/")
+DEVELOPERS_DOCS = ("docs/contributing.md", "docs/decisions/", "docs/page.md", "docs/pictures/")
 #: The plugin does not work without these.
 NEEDED = ("PlexSync.py", MANIFEST, "requirements.txt", "constraints.txt")
 

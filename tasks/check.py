@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import random
+import re
 import sqlite3
 import sys
 from collections import Counter
@@ -27,6 +28,8 @@ from worker.process import probe_lock
 from worker.target import desired
 
 PACKAGES = ("persist-queue", "plexapi", "requests", "pydantic")
+#: Stash's version (major, minor) since which a plugin can have tabs and pages as ours.
+_PAGE_SINCE = (0, 28)
 #: Scenes that are matched, and examples shown of each outcome.
 SAMPLE = 50
 _EXAMPLES = 3
@@ -86,6 +89,10 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     yield "Stash"
     version = context.stash.check()
     findings.add("Stash", f"{version}, {context.stash.scene_count()} scenes", version)
+    if lacks_page(version):
+        findings.notes.append(
+            "PlexSync's page needs Stash 0.28 or newer; tasks, settings and syncing work"
+        )
     others = other_copies(context.data_dir, os.path.dirname(context.entry))
     if others:
         findings.add("Other PlexSync", ", ".join(others), others)
@@ -121,6 +128,12 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
             return
         yield "Matching"
         _try_scenes(context, findings, runner)
+
+
+def lacks_page(version: str) -> bool:
+    """Return whether a version of Stash is known to be too old for the page."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) < _PAGE_SINCE
 
 
 def _try_scenes(context: Context, findings: Findings, runner: JobRunner) -> None:

@@ -32,6 +32,7 @@ _OPERATIONS = {
     "sync": "sync the scenes that are not in sync, and process queued edits",
     "resync": "sync one scene, even if it is in sync; choose its Plex item if it is ambiguous",
     "approve": "write what PlexSync holds back because it is much, or drop it",
+    "candidates": "list the items in Plex that a scene may be; writes nothing",
     "ignore": "leave a scene alone from now on, or sync it again",
     "retry": "sync failed scenes again",
     "failed": "list failed and ambiguous scenes, latest first",
@@ -160,6 +161,7 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     which = parsers["ignore"].add_mutually_exclusive_group(required=True)
     which.add_argument("scene_id", nargs="?", help="the number in the scene page's URL")
     which.add_argument("--folder", help="the scenes in it that are not in Plex; as status names it")
+    parsers["candidates"].add_argument("scene_id", help="the number in the scene page's URL")
     parsers["ignore"].add_argument("--off", action="store_true", help="sync it again")
     parsers["resync"].add_argument("--dry-run", action="store_true", help="same as preview")
     states = ", ".join(status.value for status in TROUBLE)
@@ -225,11 +227,9 @@ def _operation_of(chosen: argparse.Namespace) -> str:
         return "preview"
     if chosen.command == "sync":
         return "sync_recent" if chosen.recent else "process" if chosen.queue else "sync_all"
-    if chosen.command == "cover":
-        return "put_cover"
     if chosen.command == "clear":
         return f"clear_{chosen.what}"
-    return str(chosen.command).replace("-", "_")
+    return "put_cover" if chosen.command == "cover" else str(chosen.command).replace("-", "_")
 
 
 def _operate(chosen: argparse.Namespace) -> int:
@@ -242,11 +242,11 @@ def _operate(chosen: argparse.Namespace) -> int:
         arguments.get("dry_run") and chosen.command == "sync" and not chosen.recent
     ):
         arguments["scope"] = "all"
+    if chosen.command.startswith("setup-") and os.environ.get("PLEX_TOKEN"):
+        arguments["plex_token"] = os.environ["PLEX_TOKEN"]  # never in the arguments of a process
     if chosen.command == "cover":
         with open(chosen.file, "rb") as file:
             arguments["data"] = base64.b64encode(file.read(_MOST_READ)).decode()
-    if chosen.command.startswith("setup-") and os.environ.get("PLEX_TOKEN"):
-        arguments["plex_token"] = os.environ["PLEX_TOKEN"]  # never in the arguments of a process
     context, console = _context(chosen), Console()
     try:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)

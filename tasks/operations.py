@@ -14,7 +14,16 @@ from tasks.preview import preview, preview_all
 from tasks.report import report
 from tasks.setup import pictures, setup_match, setup_test
 from tasks.status import status
-from tasks.sync import approve, ignore, process_queue, resync, sync_all, sync_recent, wake
+from tasks.sync import (
+    approve,
+    candidates,
+    ignore,
+    process_queue,
+    resync,
+    sync_all,
+    sync_recent,
+    wake,
+)
 
 Operation = Callable[[Context, Mapping[str, Any]], Result]
 
@@ -25,6 +34,7 @@ OPERATIONS: dict[str, Operation] = {
     "sync_all": sync_all,
     "resync": resync,
     "approve": approve,
+    "candidates": candidates,
     "ignore": ignore,
     "process": process_queue,
     "status": status,

@@ -111,6 +111,28 @@ def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
     return Result(f"{text}: {reason}" if reason else text, result, ok=not reason)
 
 
+def candidates(context: Context, arguments: Mapping[str, Any]) -> Result:
+    """List the items in Plex that may be a scene's. Writes nothing.
+
+    Args:
+        arguments: `scene_id`.
+
+    Raises:
+        UsageError: Stash has no such scene.
+        TransientError, PermanentError, SettingsError
+    """
+    scene = _scene(context, arguments)
+    with open_readonly(context.data_dir, context.config(), context.stash) as runner:
+        try:
+            items = runner.matcher.candidates(scene).items
+        except PlexNotFound:
+            items = ()
+    found = describe_candidates(items)
+    lines = [f"rating_key {one['rating_key']}: {describe([one])}" for one in found]
+    text = f"Scene {scene.id} may be {len(found)} items in Plex"
+    return Result(text, {"scene_id": scene.id, "candidates": found}, lines)
+
+
 def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
     """Sync one scene and its cover, even if it is in sync, over edits made in Plex.
 

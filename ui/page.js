@@ -28,7 +28,7 @@
     return h(
       Note,
       { kind: "bad", role: "alert" },
-      h("span", null, problem.text),
+      h("span", null, problem.text, " ", problem.since && h("span", { className: "text-muted" }, t("problem.since", { at: clock(problem.since) }))),
       action === "setup"
         ? h(Button, { kind: "primary", onClick: toSetup }, t("problem.setup"))
         : REMEDIES[action] && h(Act, { kind: "primary", run: REMEDIES[action], done }, t(`problem.${action}`))
@@ -59,9 +59,9 @@
     return h(
       Note,
       { kind: "warn" },
-      h("span", null, t("approval", { n: approval.count }), approval.reason ? `: ${approval.reason}` : "."),
+      h("span", null, approval.kind === "fewer_scenes" ? approval.reason : `${t("approval", { n: approval.count })}${approval.reason ? `: ${approval.reason}` : "."}`),
       h("span", { className: "plexsync-buttons" },
-        h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("show")),
+        approval.kind !== "fewer_scenes" && h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("show")),
         h(Act, { small: true, kind: "primary", run: () => call({ mode: "approve" }), done }, t("approval.yes")),
         h(Act, { small: true, run: () => call({ mode: "approve", no: true }), done }, t("approval.no"))),
       show && h(Preview, { mode: "preview_all" })
@@ -112,6 +112,7 @@
     const [open, setOpen] = useState(false);
     const id = row.scene_id;
     const actions = row.actions || [];
+    const candidates = (row.candidates || []).length + (row.more_candidates || 0);
     const path = scene && scene.files && scene.files[0] ? folderOf(scene.files[0].path) : "";
     return h(
       "li",
@@ -121,7 +122,7 @@
         h("div", null, id ? h(SceneLink, { scene, id }) : t("scene.none"), " ",
           h("span", { className: "badge badge-warning" }, tOr(`status.${row.status}`, row.status))),
         path && h("div", { className: "text-muted plexsync-path" }, path),
-        h("div", null, row.reason, " ", row.at && h("span", { className: "text-muted" }, clock(row.at))),
+        h("div", { title: row.reason }, row.status === "ambiguous" && candidates ? t("needs.ambiguous", { n: candidates }) : row.reason, " ", row.at && h("span", { className: "text-muted" }, clock(row.at))),
         (row.fields || []).length > 0 && h("div", { className: "text-muted" }, t("refused.fields", { names: row.fields.map(fieldName).join(", ") })),
         open && h(Candidates, { sceneId: id, candidates: row.candidates, more: row.more_candidates, done })),
       h("div", { className: "plexsync-buttons" },
@@ -178,10 +179,11 @@
       reload(true);
       done();
     };
+    const isFirst = (index) => !index || rows[index - 1].scene_id !== rows[index].scene_id;
     if (!data) return error ? h(Failure, { error, again: () => reload() }) : h(Wait);
     const table = h("table", { className: "table table-sm plexsync-fields" },
       h("thead", null, h("tr", null, ["scene", "field", "before", "after", "do"].map((name) => h("th", { key: name, scope: "col" }, t(`column.${name}`))))),
-      h("tbody", null, rows.map((row) =>
+      h("tbody", null, rows.map((row, index) =>
         h("tr", { key: row.change, className: row.is_undone ? "plexsync-undone" : "" },
           h("td", { "data-label": t("column.scene") }, h(SceneLink, { scene: scenes.get(row.scene_id), id: row.scene_id }), h("div", { className: "text-muted" }, clock(row.at))),
           h("th", { scope: "row" }, fieldName(row.field)),
@@ -192,7 +194,7 @@
               ? t("undone")
               : row.can_undo && [
                   h(Act, { key: "field", small: true, run: () => call({ mode: "undo", change: row.change }), done: after, "aria-label": t("undo.field.label", { field: fieldName(row.field), scene: sceneTitle(scenes.get(row.scene_id), row.scene_id) }) }, t("undo.field")),
-                  h(Act, { key: "scene", small: true, confirm: t("undo.scene.sure"), run: () => call({ mode: "undo", scene_id: row.scene_id }), done: after }, t("undo.scene")),
+                  isFirst(index) && h(Act, { key: "scene", small: true, confirm: t("undo.scene.sure"), run: () => call({ mode: "undo", scene_id: row.scene_id }), done: after }, t("undo.scene")),
                 ])))));
     return h("div", null, table,
       (cursors.length > 1 || data.next) && h("div", { className: "plexsync-buttons" },
@@ -210,7 +212,7 @@
       h("div", { className: "plexsync-row" },
         h("div", { className: "plexsync-rowtext" },
           h("strong", null, run.text || tOr(`cause.${run.cause}`, run.cause)),
-          h("div", { className: "text-muted" }, t("run.sums", { n: run.scenes, fields: run.fields }), " · ", clock(run.last_at))),
+          h("div", { className: "text-muted" }, t("run.scenes", { n: run.scenes }), ", ", t("run.fields", { n: run.fields }), " · ", clock(run.last_at))),
         h("div", { className: "plexsync-buttons" },
           h(Button, { small: true, onClick: () => setOpen(!open), "aria-expanded": open }, t(open ? "hide" : "show")),
           run.can_undo && h(Act, { small: true, confirm: t("undo.run.sure", { n: run.scenes }), yes: t("undo.run.yes"), run: undo, done }, t("undo.run")))),
@@ -438,7 +440,7 @@
     useEffect(() => {
       if (!state) return;
       shared.setCount({ needs: state.needs, problem: Boolean(state.problem) });
-      if (state.must_wake && !isWoken.value) {
+      if (state.must_wake && state.is_set_up !== false && !isWoken.value) {
         isWoken.value = true; // once per page load
         call({ mode: "wake" }).then(() => reload(true), () => undefined);
       }
@@ -454,10 +456,10 @@
     const [first, setFirst] = useState(null); // null: not known yet
     useEffect(() => {
       if (!state || first !== null) return;
-      if (state.is_set_up !== false) setFirst(false);
+      if (state.is_set_up !== false) setFirst(false); // also if it is reset later: that is no first run
       else readSettings().then((saved) => setFirst(!(saved.plex_url && saved.plex_token)), () => setFirst(false));
     }, [state]);
-    if (state && first === null) return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"), h(Wait));
+    if (state && state.is_set_up === false && first === null) return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"), h(Wait));
     if (first)
       return h("main", { className: "plexsync container" }, h("h1", null, "PlexSync"),
         h(shared.views.FirstRun, { state, reload, done: () => { setFirst(false); reload(); } }));

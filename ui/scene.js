@@ -120,7 +120,7 @@
       h(
         "td",
         { className: "plexsync-buttons" },
-        (field.actions || []).filter((action) => ACTIONS[action]).map((action) =>
+        (field.actions || []).filter((action) => ACTIONS[action] && !(action === "keep_plex" && field.state === "in_sync")).map((action) =>
           h(Act, {
             key: action, small: true, done, "aria-label": `${t(`act.${action}`)}: ${name}`,
             run: () => call(ACTIONS[action](sceneId, item, field.name)),
@@ -135,6 +135,9 @@
   function Item({ sceneId, item, done }) {
     const fields = [...(item.fields || []), ...(item.cover ? [{ name: "cover", ...item.cover }] : [])];
     const link = plexLink(item.plex_url);
+    const isEmpty = (value) => value === null || value === undefined || value === "" || (Array.isArray(value) && !value.length);
+    const isDull = (field) => field.state === "in_sync" && isEmpty(field.wanted) && isEmpty(field.observed);
+    const dull = fields.filter(isDull);
     return h(
       "div",
       { className: "plexsync-item" },
@@ -159,14 +162,18 @@
           "table",
           { className: "table table-sm plexsync-fields" },
           h("thead", null, h("tr", null, ["field", "stash", "plex", "why", "do"].map((name) => h("th", { key: name, scope: "col" }, t(`column.${name}`))))),
-          h("tbody", null, fields.map((field) => h(FieldRow, { key: field.name, sceneId, item, field, done })))
-        )
+          h("tbody", null, fields.filter((field) => !isDull(field)).map((field) => h(FieldRow, { key: field.name, sceneId, item, field, done })))
+        ),
+      dull.length > 0 && h("p", { className: "text-muted" }, t("fields.empty", { names: dull.map((field) => fieldName(field.name)).join(", ") }))
     );
   }
 
   function SceneView({ sceneId, changed }) {
     const { data, error, busy, reload } = useLoad({ mode: "page", view: "scene", scene_id: sceneId });
     const [choosing, setChoosing] = useState(false);
+    // A scene that has its item has no candidates on record: they are looked up.
+    const lookUp = choosing && data && !(data.candidates || []).length;
+    const looked = useLoad(lookUp ? { mode: "candidates", scene_id: sceneId } : null);
     useEffect(() => setChoosing(false), [sceneId]);
     const done = () => {
       reload(true);
@@ -175,6 +182,8 @@
     };
     if (!data) return error ? h(Failure, { error, again: () => reload() }) : h(Wait);
     const items = data.items || [];
+    const others = ((looked.data && looked.data.candidates) || []).map((one) => ({ ...one, ...(one.files || [])[0] }));
+    const chosen = data.choice && data.choice.length ? data.choice : items.map((item) => item.rating_key);
     const ambiguous = data.status === "ambiguous";
     return h(
       "div",
@@ -184,13 +193,14 @@
         h(Note, { kind: ambiguous ? "warn" : "info" },
           h("span", null, data.reason || tOr(`status.${data.status}.long`, tOr(`status.${data.status}`, t("status.unknown"))))),
       items.map((item) => h(Item, { key: item.agreement || item.rating_key, sceneId, item, done })),
-      (choosing || ambiguous) &&
-        h(Candidates, { sceneId, candidates: data.candidates, chosen: data.choice, done }),
+      choosing && lookUp && (looked.error ? h(Failure, { error: looked.error }) : !looked.data && h(Wait)),
+      ((choosing && (!lookUp || looked.data)) || ambiguous) &&
+        h(Candidates, { sceneId, candidates: lookUp ? others : data.candidates, more: data.more_candidates, chosen, done }),
       h(
         "div",
         { className: "plexsync-buttons" },
         h(Act, { kind: "primary", run: () => call({ mode: "resync", scene_id: sceneId }), done, title: t("sync.now.title") }, t("sync.now")),
-        (data.candidates || []).length > 0 && !ambiguous &&
+        !ambiguous && !data.is_ignored &&
           h(Button, { onClick: () => setChoosing(!choosing), "aria-expanded": choosing }, t("choose.other")),
         data.is_ignored
           ? h(Act, { run: () => call({ mode: "ignore", scene_id: sceneId, off: true }), done }, t("ignore.off"))

@@ -5,7 +5,7 @@
   if (!shared || !shared.parts) return;
   const { React, h, call } = shared;
   const { useEffect, useRef, useState } = React;
-  const { Act, Button, Failure, Job, Note, SceneView, Wait, clock, readSettings, startTask, t, useLoad, writeSettings } =
+  const { Act, Button, Failure, Job, Note, SceneView, Wait, clock, readSettings, startTask, t, useLoad, useShown, writeSettings } =
     shared.parts;
 
   const TYPING = 700; // ms after the last key until something is tried
@@ -192,14 +192,16 @@
     const [values, setValues] = useState(null);
     const [error, setError] = useState(null);
     const changed = useRef({});
+    const isShown = useShown();
     async function read() {
       try {
         const { plex_token, ...others } = await readSettings();
+        if (!isShown()) return;
         changed.current = {};
         setError(null);
         setValues({ ...others, has_token: Boolean(plex_token), new_token: "" });
       } catch (reason) {
-        setError(reason);
+        if (isShown()) setError(reason);
       }
     }
     useEffect(() => {
@@ -253,12 +255,16 @@
         : h(Act, { kind: "primary", quiet: true, run: async () => setJob(await startTask("Install dependencies")) }, t("install.go")));
   }
 
+  /** The end of the first run. A worker that is at work reads new settings within 15 seconds. */
   function FirstScene({ result, done }) {
-    const { data } = useLoad(result.run ? { mode: "page", view: "run", run: result.run, after: "", limit: 1 } : null);
-    const row = data && data.rows && data.rows[0];
+    const [row, setRow] = useState(null);
+    const { data } = useLoad(result.run && !row ? { mode: "page", view: "run", run: result.run, after: "", limit: 1 } : null, 5000);
+    useEffect(() => {
+      if (data && data.rows && data.rows[0]) setRow(data.rows[0]);
+    }, [data]);
     return h("div", null,
-      h("h2", null, t(result.run ? "first.done" : "first.nothing")),
-      h("p", { role: "status" }, result.summary),
+      h("h2", { "aria-live": "polite" }, t(row ? "first.done" : result.ok === false ? "first.waiting" : "first.nothing")),
+      !row && h("p", null, result.summary),
       row && h(SceneView, { sceneId: row.scene_id }),
       h("p", null, t("first.next")),
       h(Button, { kind: "primary", onClick: done }, t("first.close")));

@@ -21,7 +21,7 @@
     "line.waiting": "{n} scenes are being synced, {fine} are up to date.", "line.waiting.one": "One scene is being synced, {fine} are up to date.",
     "line.last": "Last change {at},", "line.checked": "checked {ago}.",
     "plex.name": "Plex '{name}'", "plex.libraries": "libraries {names}", "plex.libraries.one": "library {names}",
-    "problem.setup": "Set it up", "problem.check": "Check setup", "problem.resume": "Resume", "problem.install": "Install them", "problem.retry": "Try now",
+    "problem.since": "(since {at})", "problem.setup": "Set it up", "problem.check": "Check setup", "problem.resume": "Resume", "problem.install": "Install them", "problem.retry": "Try now",
     pause: "Pause", "pause.title": "Edits are kept, and synced once you resume", resume: "Resume",
     approval: "{n} scenes would change in Plex without an edit of yours", "approval.one": "One scene would change in Plex without an edit of yours",
     "approval.yes": "Go on", "approval.no": "Keep as it is",
@@ -38,6 +38,7 @@
     "status.baseline.long": "This scene was there before PlexSync. It is synced when you save it, or by Sync now.",
     "needs.show": "Show", "needs.all": "all", "needs.none": "Nothing needs you.", "needs.range": "{from} to {to} of {total}",
     "retry.all": "Retry all", "retry.all.sure": "Sync these {n} scenes again?", "retry.all.sure.one": "Sync this scene again?",
+    "needs.ambiguous": "{n} items in Plex may be this scene.", "fields.empty": "Empty on both sides: {names}",
     "refused.fields": "Plex did not take: {names}", "cover.scale": "Scale the cover down", "cover.unreadable": "The cover can't be read.",
     "scene.gone": "Scene {id} (not in Stash any more)", "scene.number": "Scene {id}", "scene.none": "An edit without a scene",
 
@@ -45,7 +46,7 @@
     "choose.this.label": "This one: {path}", "choose.now": "chosen", "choose.both": "Both", "choose.all": "All of them",
     "choose.neither": "Neither: leave the scene alone", "choose.more": "and {n} more", "choose.other": "Choose another", "library.unknown": "Unknown library",
 
-    "today.none": "PlexSync has not written anything yet.", "run.sums": "{n} scenes, {fields} fields", "run.sums.one": "One scene, {fields} fields",
+    "today.none": "PlexSync has not written anything yet.", "run.scenes": "{n} scenes", "run.scenes.one": "One scene", "run.fields": "{n} fields", "run.fields.one": "one field",
     "cause.saved": "Saved in Stash", "cause.renamed": "Renamed in Stash", "cause.repaired": "Repaired in Plex", "cause.compared": "Found by comparing",
     "cause.sync": "Sync all scenes", "cause.try": "Try 20 scenes", "cause.taken": "Taken from Stash", "cause.undone": "Undone",
     "undo.field": "Undo", "undo.field.label": "Undo {field} of {scene}", "undo.scene": "Undo scene", "undo.scene.sure": "Write back what Plex had before, for this scene?",
@@ -93,7 +94,7 @@
     "install.title": "Install what PlexSync needs", "install.what": "Four Python packages, into PlexSync's own folder. The system's Python stays as it is.", "install.go": "Install",
     "first.hello": "Four steps, and the first scene is in Plex. Nothing is written before the last one.", "first.step": "Step {n} of 4", "first.step.one": "Step 1 of 4",
     "first.nomatch": "No scene is found in Plex. Add a path mapping, or go back and choose another library. You can also go on: what Plex gets later is synced then.",
-    "first.finish": "Save, and sync the first scene", "first.done": "The first scene is in Plex", "first.nothing": "PlexSync is set up",
+    "first.finish": "Save, and sync the first scene", "first.done": "The first scene is in Plex", "first.nothing": "PlexSync is set up", "first.waiting": "PlexSync is set up, and the first scene is not in Plex yet",
     "first.next": "From now on, every scene that you save is synced. To sync those that are there already, see Changes.", "first.close": "Go to the page",
 
     "sketch.sync_collections": "Two items become a collection with the studio's name", "sketch.sync_poster": "The item's poster becomes the scene's cover",

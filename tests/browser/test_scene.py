@@ -94,6 +94,24 @@ def test_sync_choose_another_and_ignore(
     assert operations.last("ignore") == {"mode": "ignore", "scene_id": 1, "off": True}
 
 
+def test_the_items_of_a_scene_that_has_one_are_looked_up(
+    open_page: Open, operations: Operations, scene: dict[str, Any]
+) -> None:
+    scene.update(candidates=[], choice=[])
+    files = [{"path": "/media/b.mp4", "size": 700}]
+    found = [{"rating_key": key, "section": 1, "library": "B", "files": files} for key in (11, 14)]
+    operations.answers["candidates"] = {"summary": "", "ok": True, "candidates": found}
+    page = open_page("/scenes/1")
+    page.get_by_role("tab", name="Plex").click()
+    press(page, "Choose another")
+    cards = page.locator(".plexsync-cards > li")
+    expect(cards.nth(0)).to_contain_text("chosen")
+    expect(cards.nth(1)).to_contain_text("/media/b.mp4")
+    cards.nth(1).get_by_role("button").click()
+    wait_for(page, lambda: "resync" in operations.modes())
+    assert operations.last("resync")["rating_key"] == "14"
+
+
 def test_a_scene_that_is_not_in_plex_says_so(open_page: Open, operations: Operations) -> None:
     operations.answers["page scene"] = {"status": "not_in_plex", "reason": "", "items": []}
     page = open_page("/scenes/1")

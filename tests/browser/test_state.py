@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.canned import Operations, need
+from tests.browser.canned import NOW, Operations, need
 from tests.browser.conftest import Open
 from tests.browser.support import press, wait_for
 from tests.simulators.stash import StashSimulator
@@ -44,9 +44,9 @@ def test_a_problem_takes_the_lines_place_with_the_button_that_mends_it(
     open_page: Open, operations: Operations, action: str, label: str, mode: str
 ) -> None:
     text = "Plex has not answered since 18:20. 41 edits wait; nothing is lost."
-    operations.state["problem"] = {"text": text, "action": action}
+    operations.state["problem"] = {"text": text, "action": action, "since": NOW}
     page = open_page()
-    expect(page.get_by_role("alert")).to_contain_text(text)
+    expect(page.get_by_role("alert")).to_contain_text(f"{text} (since ")
     expect(page.locator(".plexsync-line")).to_have_count(0)
     page.get_by_role("alert").get_by_role("button", name=label).click()
     expect(page.get_by_role("alert")).to_contain_text(f"{mode}: done")
@@ -96,6 +96,16 @@ def test_what_waits_for_approval_can_be_shown_approved_and_dropped(
     note.get_by_role("button", name="Go on").click()
     expect(note.get_by_text("approve: done")).to_have_count(2)
     assert operations.last("approve") == {"mode": "approve"}
+
+
+def test_a_stash_that_lost_scenes_waits_for_approval_without_a_preview(
+    open_page: Open, operations: Operations
+) -> None:
+    reason = "Stash shows 3 of the 2,934 scenes that PlexSync knows"
+    operations.state["approval"] = {"count": 2931, "reason": reason, "kind": "fewer_scenes"}
+    note = open_page().locator(".plexsync-warn")
+    expect(note).to_contain_text(reason)
+    assert note.get_by_role("button").all_inner_texts() == ["Go on", "Keep as it is"]
 
 
 def test_it_can_be_paused_and_resumed(open_page: Open, operations: Operations) -> None:
@@ -153,6 +163,8 @@ def test_it_polls_only_while_it_is_seen(open_page: Open, operations: Operations)
     wait_for(page, lambda: _looks(operations) == looks + 1)
     page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
     page.clock.run_for(60_000)
+    for _ in range(3):  # whatever was asked before these has arrived too
+        page.evaluate("window.PlexSync.call({mode: 'page', view: 'badges'})")
     assert _looks(operations) == looks + 1
 
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -53,9 +53,10 @@ class Snapshot:
 class DemoHarness(ProcessHarness):
     """Samples on both servers, the user's actions on them, and their current state."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stash_options: Mapping[str, Any] | None = None) -> None:
         super().__init__(
             folder,
+            stash_options=stash_options,
             token="demo-token",
             env={"PLEXSYNC_TIME_SCALE": str(TIME_SCALE), "PLEXSYNC_IDLE_TIMEOUT": "30"},
             library="Films",

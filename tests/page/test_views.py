@@ -201,6 +201,7 @@ def test_what_waits_for_approval(filled: Path) -> None:
         known.set("paused", {"since": 1.0, "why": "you"})
         found = ask(filled, "state")
         assert (found["paused"], found["pause"]) == (True, {"since": 1.0, "why": "you"})
+        assert found["must_wake"] is False, "a worker would do nothing"
 
 
 # --- needs

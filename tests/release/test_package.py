@@ -94,6 +94,18 @@ def test_it_has_the_plugins_files_and_no_development_files(package: Package) -> 
         assert content(package, name) != b"rubbish", name
 
 
+def test_it_has_the_files_of_the_page(package: Package) -> None:
+    ui = yaml.safe_load(content(package, "PlexSync.yml"))["ui"]
+    packed = set(names(package))
+    assert {*ui["javascript"], *ui["css"]} <= packed
+    script = content(package, ui["javascript"][0]).decode()
+    later = re.search(r"const FILES = \[(.*?)\];", script)
+    assert later is not None
+    files = re.findall(r'"([^"]+)"', later[1])
+    assert files
+    assert {f"{ui['assets']['/']}/{name}" for name in files} <= packed
+
+
 def test_its_root_has_the_licence_if_there_is_one(package: Package) -> None:
     assert ("LICENSE" in names(package)) == (ROOT / "LICENSE").exists()
 
