@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.harness.installation import ProcessHarness
 from tests.harness.processes import stop_workers, wait_until
+from tests.harness.results import queued
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from worker.process import WorkerLock
@@ -51,6 +52,7 @@ def waiting_edits(harness: ProcessHarness, count: int) -> list[tuple[Scene, Plex
     pairs = [harness.pair(f"s{number}") for number in range(count)]
     for scene, _ in pairs:
         harness.save(scene, f"New {scene.id}")
+    queued(harness.data_dir)  # which imports what hooks spooled on a busy machine
     return pairs
 
 
