@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+import history.counts as counts
 from common.hook_times import hook_times, summarize_hook_times
 from common.texts import cut, printable
 from page.arguments import number
 from page.records import decoded
-from page.state import progress_of
+from page.state import PLEX, progress_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ _STATUSES = ("waiting", "in_progress", "done", "dropped")
 def details(look: Look) -> dict[str, Any]:
     """Return times, places and the end of the log."""
     log = look.path(LOG_FILE)
-    index = look.index(_index) or (0, None)
+    files, listed_at, items = look.index(_index) or (0, None, 0)
+    synced = look.history(_count_items) or 0
     return {
         "hook_ms": summarize_hook_times(hook_times(look.data_dir)) or None,
         "log": log,
         "data_dir": look.data_dir,
         "python": f"{sys.version.split()[0]} ({sys.executable})",
-        "index": {"files": index[0], "listed_at": index[1]},
+        "index": {"files": files, "listed_at": listed_at},
+        "without_scene": max(0, items - synced),
         "lines": _tail(log),
     }
 
@@ -62,10 +65,26 @@ def _command(db: sqlite3.Connection, command_id: int) -> tuple[Any, ...] | None:
     return row
 
 
-def _index(db: sqlite3.Connection) -> tuple[int, float | None]:
+def _index(db: sqlite3.Connection) -> tuple[int, float | None, int]:
+    """Return how many files Plex has, when they were listed, and of how many items they are."""
     (files,) = db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()
     (listed_at,) = db.execute("SELECT max(listed_at) FROM sections").fetchone()
-    return files, listed_at
+    (items,) = db.execute(
+        "SELECT count(*) FROM (SELECT DISTINCT section_id, rating_key FROM files)"
+    ).fetchone()
+    return files, listed_at, items
+
+
+def _count_items(db: sqlite3.Connection) -> int:
+    """Return how many items of this Plex are some scene's."""
+    plex = counts.get_state(db, PLEX)
+    server = plex.get("server") if isinstance(plex, dict) else None
+    (items,) = db.execute(
+        "SELECT count(DISTINCT rating_key) FROM agreements"
+        " WHERE rating_key > 0 AND retired_at IS NULL AND server = ?",
+        (server,),
+    ).fetchone()
+    return int(items)
 
 
 def _tail(path: str) -> list[str]:

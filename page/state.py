@@ -33,7 +33,7 @@ STATE_FILE = "worker_state.json"
 #: Type of error of a dead letter that is none: its file may still come to Plex.
 _NOT_IN_PLEX = "PlexNotFound"
 #: State in the history: values of `worker.reconcile` and `plex.session`.
-_HELD, _FEWER, _PAUSED, _PLEX = "held", "fewer_scenes", "paused", "plex"
+_HELD, _FEWER, _PAUSED, PLEX = "held", "fewer_scenes", "paused", "plex"
 _QUICK_RAN, _FULL_ENDED = "quick_pass_ran_at", "full_pass_ended_at"
 #: As `queue.commands` has it, which is not light.
 _STARTED = 1
@@ -162,7 +162,7 @@ def _problem(text: str, action: str | None, since: float | None = None) -> dict[
 
 
 def _history_numbers(db: sqlite3.Connection, now: float) -> dict[str, Any]:
-    plex = counts.get_state(db, _PLEX)
+    plex = counts.get_state(db, PLEX)
     plex = plex if isinstance(plex, dict) else {}
     libraries = plex.get("libraries")
     return {

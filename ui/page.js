@@ -68,21 +68,22 @@
     );
   }
 
-  function Folders({ folders }) {
+  function Folders({ folders, done }) {
     const rows = Object.entries(folders || {});
     if (!rows.length) return null;
     return h("ul", { className: "plexsync-folders" },
-      rows.map(([folder, n]) => h("li", { key: folder }, h("span", { className: "plexsync-path" }, folder), ` ${n.toLocaleString()}`)));
+      rows.map(([folder, n]) => h("li", { key: folder }, h("span", { className: "plexsync-path" }, folder), ` ${n.toLocaleString()} `,
+        h(Act, { small: true, "aria-label": t("folder.ignore.label", { folder }), confirm: t("folder.ignore.sure", { n }), run: () => call({ mode: "ignore", folder }), done }, t("folder.ignore")))));
   }
 
-  function Sums({ state }) {
+  function Sums({ state, done }) {
     const counts = state.counts || {};
     const rows = ["not_in_plex", "kept", "held", "ignored", "skipped", "baseline"].filter((name) => counts[name]);
     if (!rows.length) return null;
     return h("ul", { className: "plexsync-sums" }, rows.map((name) =>
       h("li", { key: name },
         name === "not_in_plex" && Object.keys(state.folders || {}).length
-          ? h("details", null, h("summary", null, t(`sum.${name}`, { n: counts[name] })), h(Folders, { folders: state.folders }))
+          ? h("details", null, h("summary", null, t(`sum.${name}`, { n: counts[name] })), h(Folders, { folders: state.folders, done }))
           : t(`sum.${name}`, { n: counts[name] }))));
   }
 
@@ -98,7 +99,7 @@
         state.problem ? h(Problem, { problem: state.problem, toSetup, done }) : h("p", { className: "plexsync-line" }, line(state), " ", plex && h("span", { className: "text-muted" }, plex))),
       state.running && h("div", { className: "plexsync-job" }, h("span", null, tOr(`running.${state.running.name}`, state.running.name)), h(Bar, { done: state.running.done || 0, left: state.running.left || 0, label: state.running.name })),
       state.approval && h(Approval, { approval: state.approval, done }),
-      h(Sums, { state }),
+      h(Sums, { state, done }),
       h("div", { className: "plexsync-buttons" },
         state.paused
           ? h(Act, { kind: "primary", small: true, run: () => call({ mode: "pause", on: false }), done }, t("resume"))

@@ -313,6 +313,7 @@
     const { data, error, reload } = useLoad({ mode: "page", view: "details" });
     const rows = data ? [
       ["hook", data.hook_ms && t("details.hook.value", data.hook_ms)], ["index", data.index && t("details.index.value", { n: data.index.files || 0, at: clock(data.index.listed_at) })],
+      ["without", data.without_scene ? data.without_scene.toLocaleString() : ""],
       ["data_dir", data.data_dir], ["log", data.log], ["python", data.python]] : [];
     return h("div", null,
       h(Failure, { error, again: () => reload() }),

@@ -26,6 +26,7 @@
     approval: "{n} scenes would change in Plex without an edit of yours", "approval.one": "One scene would change in Plex without an edit of yours",
     "approval.yes": "Go on", "approval.no": "Keep as it is",
     "sum.not_in_plex": "{n} are not in Plex (normal), by folder", "sum.kept": "{n} kept as you changed them in Plex",
+    "folder.ignore": "Ignore", "folder.ignore.label": "Ignore the scenes in {folder} that are not in Plex", "folder.ignore.sure": "Leave these {n} scenes alone from now on?", "folder.ignore.sure.one": "Leave this scene alone from now on?",
     "sum.held": "{n} not synced after an undo", "sum.ignored": "{n} ignored", "sum.skipped": "{n} left out by a setting",
     "sum.baseline": "{n} from before the installation, not synced until you save them or sync all",
     "running.sync": "Syncing scenes", "running.full": "Comparing all scenes", "running.quick": "Comparing the latest changes",
@@ -123,6 +124,6 @@
     "set.dlq_retention_days": "Days to keep failed scenes", "set.dlq_retention_days.help": "On the list of failed scenes, 1 to 365.",
 
     "details.hook": "What a save waits", "details.hook.value": "{median} ms, at most 5 % longer than {p95} ms", "details.index": "Files known in Plex", "details.index.value": "{n}, listed {at}",
-    "details.data_dir": "Data", "details.log": "Log of the worker", "details.python": "Python", "details.report": "Write a report for a bug", "details.reload": "Reload",
+    "details.without": "In Plex without a scene", "details.data_dir": "Data", "details.log": "Log of the worker", "details.python": "Python", "details.report": "Write a report for a bug", "details.reload": "Reload",
   };
 })();

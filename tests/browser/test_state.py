@@ -30,6 +30,11 @@ def test_small_sums_stand_below_and_folders_fold_out(
     expect(sums).to_contain_text("3 ignored")
     page.get_by_text("12 are not in Plex (normal), by folder").click()
     expect(sums.get_by_text("/data/new")).to_be_visible()
+    page.get_by_label("Ignore the scenes in /data/new that are not in Plex").click()
+    expect(sums).to_contain_text("Leave these 12 scenes alone from now on?")
+    sums.get_by_role("button", name="Ignore", exact=True).click()
+    wait_for(page, lambda: "ignore" in operations.modes())
+    assert operations.last("ignore") == {"mode": "ignore", "folder": "/data/new"}
 
 
 @pytest.mark.parametrize(

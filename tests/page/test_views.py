@@ -18,6 +18,7 @@ from history.records import Status
 from history.store import History
 from page import state
 from page.look import Look
+from plex.index import FileIndex
 from tests.page.support import CANDIDATES, NOW, SERVER, ask, record
 from worker.process import WorkerLock, mark_unfinished
 from worker.state import save_state
@@ -432,11 +433,25 @@ def test_the_details(filled: Path) -> None:
     found = ask(filled, "details")
     assert found["hook_ms"].items() >= {"count": 3, "median": 20.0, "p95": 30.0}.items()
     assert found["data_dir"] == str(filled)
-    assert found["index"]["files"] == 0
+    assert (found["index"]["files"], found["without_scene"]) == (0, 0)
     lines = found["lines"]
     assert 0 < len(lines) <= 100
     assert lines[-1].startswith(r"line 199 \x1b[31m")
     assert all(len(line) < 1100 for line in lines)
+
+
+def test_the_details_count_the_items_that_are_no_scenes(filled: Path) -> None:
+    with closing(connect(str(filled / "index.db"))) as db:
+        FileIndex(db)
+        db.executemany(
+            "INSERT INTO files VALUES (?, 1, ?, ?, ?, 1, 1, 1, ?)",
+            [(1000 + n, path, path, path, n) for n, path in enumerate("abcdefghij")],
+        )
+    assert ask(filled, "details")["without_scene"] > 0
+    before = ask(filled, "details")["without_scene"]
+    with history(filled) as db:
+        History(db).save(record(77, Status.IN_SYNC, 1003))
+    assert ask(filled, "details")["without_scene"] == before - 1
 
 
 def test_many_scenes_come_page_by_page(filled: Path) -> None:
