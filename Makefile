@@ -44,7 +44,7 @@ pictures: $(STAMP) host
 ROUNDS ?= 20
 SEED ?= 1
 soak: $(STAMP)
-	PLEXSYNC_KILL_POINTS=all $(RUN) -m pytest -q -n $(JOBS) --dist worksteal tests/soak/test_kill_points.py
+	PLEXSYNC_KILL_POINTS=all $(RUN) -m pytest -q -n $(JOBS) --dist worksteal tests/soak/test_kill_points.py tests/upgrade/test_kill_points.py tests/upgrade/test_move.py
 	$(RUN) -m tests.soak --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 lint: $(STAMP)

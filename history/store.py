@@ -683,17 +683,16 @@ class History:
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
-            return question(self._db)
-
-    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
             try:
-                return self._db.execute(statement, values).fetchall()
+                return question(self._db)
             except sqlite3.OperationalError as error:
                 if "decode" not in str(error):
                     raise
                 self._db.text_factory = _text  # a text is damaged; its record is set aside
-                return self._db.execute(statement, values).fetchall()
+                return question(self._db)
+
+    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._ask(lambda db: db.execute(statement, values).fetchall())
 
 
 class ReadOnlyHistory(History):

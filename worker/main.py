@@ -13,7 +13,7 @@ from types import FrameType
 
 from queue.operations import get_stats
 from worker.bootstrap import build_worker
-from worker.presence import MANIFEST, UNINSTALLED, UPDATED, version_in
+from worker.presence import MANIFEST, version_in
 from worker.process import (
     SILENT_AFTER,
     SUCCESSOR_FILE,
@@ -78,13 +78,13 @@ def run_worker(
         mark_unfinished(data_dir)
         worker = _work(data_dir, lock, asked_to_stop, idle_timeout, damages > 0, entry)
         damages += worker.damage is not None
-        absent = worker.presence.reason
+        absent, is_replaced = worker.presence.reason, worker.presence.is_replaced
         is_left = asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES
         is_left = is_left or worker.paused  # edits wait for the user; the mark says so
         if not (is_left or absent or worker.damage or lock.is_lost()):
             mark_finished(data_dir)
         lock.release()
-        if entry is not None and absent in (UPDATED, UNINSTALLED):
+        if entry is not None and is_replaced:
             _hand_over(data_dir, entry, asked_to_stop)
         if is_left or absent is not None:
             break

@@ -31,6 +31,8 @@ class Presence:
         """
         #: why the worker has to leave, or None
         self.reason: str | None = None
+        #: the plugin's files say so, not Stash: others may be about to take their place
+        self.is_replaced = False
         self._manifest = None if folder is None else os.path.join(folder, MANIFEST)
         self._stash = stash
         self._env = env
@@ -42,6 +44,7 @@ class Presence:
         """Return whether the worker may go on."""
         if self.reason is None and self._manifest is not None:
             self.reason = self._look_at_files(self._manifest)
+            self.is_replaced = self.reason is not None
         if self.reason is None and self._env.monotonic() >= self._ask_at:
             self.reason = self._ask_stash()
             self._ask_at = self._env.monotonic() + self._env.timing.presence

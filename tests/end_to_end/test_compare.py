@@ -244,7 +244,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("where", [0.0, 0.2, 0.5, 0.9], ids=lambda where: f"at {where}")
+@pytest.mark.parametrize("where", [0.0, 0.5], ids=lambda where: f"at {where}")
 def test_one_damaged_byte_loses_nothing_and_writes_nothing_wrong(
     make_harness: Make, name: str, where: float
 ) -> None:
@@ -280,8 +280,13 @@ def test_one_damaged_byte_loses_nothing_and_writes_nothing_wrong(
 VALUES: dict[str, object] = {"cut": '{"tit', "not UTF-8": b'{"title": "\xff"}'}
 
 
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("column", ["fields", "files", "cover", "details", "status", "path"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("fields", "cut"), ("files", "not UTF-8"), ("cover", "cut"), ("details", "not UTF-8"),
+        ("status", "not UTF-8"), ("path", "cut"), ("fields", "not UTF-8"),
+    ],
+)  # fmt: skip
 def test_one_unreadable_record_stops_no_other_scene(
     make_harness: Make, column: str, value: str
 ) -> None:

@@ -66,7 +66,10 @@ def test_uninstalled_in_stash_the_worker_leaves_and_the_edit_is_kept(
 ) -> None:
     with_plex_down(harness)
     del harness.stash.plugins.manifests["PlexSync"]
+    wait_until(lambda: "PlexSync was uninstalled" in harness.worker_log(), "it notices")
+    started = harness.worker_log().count("Worker started")
     harness.wait_for_exit()
+    assert harness.worker_log().count("Worker started") == started, "none follows"
     harness.plex.faults.clear()
     assert [job["scene_id"] for job in queued(harness.data_dir)] == [1]
     assert not came_to_plex(harness)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.model.life import KNOWN, Options, find
 
-CHUNKS, SEEDS = 10, 10
+CHUNKS, SEEDS = 5, 10
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -187,12 +187,12 @@ def harness(tmp_path: Path) -> Iterator[KillPointHarness]:
 def _points(situation: str) -> pytest.MarkDecorator:
     """Return the points of a situation; a few of them, unless all were asked for.
 
-    Of each pair before and after a step, one is taken, now this and now that: what lies between
-    the end of a step and the start of the next is seldom a write.
+    Of two steps one is taken, now before and now after it: what lies between the end of a step and
+    the start of the next is seldom a write.
     """
     points = [point for point in POINTS.values() if point.situation == situation]
     if not ALL:
-        taken = itertools.cycle((True, False, False, True))
+        taken = itertools.cycle((True, False, False, False, False, True, False, False))
         paired = {point.name for point in points if _partner(point) in POINTS}
         points = [point for point in points if point.name not in paired or next(taken)]
     return pytest.mark.parametrize("point", points, ids=lambda point: point.name.replace(" ", "-"))

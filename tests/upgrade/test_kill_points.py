@@ -26,6 +26,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 NOW = 1_800_000_000.0
 #: The lines of these files are the steps between which a start is killed.
+#: Of so many lines, one is where a process is killed; `make soak` takes each.
+STRIDE = 1 if os.environ.get("PLEXSYNC_KILL_POINTS") == "all" else 3
 _STEPS = ("worker/upgrade.py", "history/schema.py", "common/files.py")
 
 
@@ -116,5 +118,5 @@ def test_a_start_that_is_killed_anywhere_is_made_good(
         shutil.rmtree(folder)
         if not is_killed:
             break
-        step += 1
-    assert kills > 40
+        step += STRIDE
+    assert kills > 40 / STRIDE

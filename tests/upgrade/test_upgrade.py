@@ -429,14 +429,14 @@ def test_many_differences_after_a_loss_are_held_back(tmp_path: Path) -> None:
 
 
 def test_of_thousands_of_scenes_only_the_waiting_edits_are_written(tmp_path: Path) -> None:
-    with grown(tmp_path, 5_000, waiting=40, choices=10, letters=20) as (harness, made):
+    with grown(tmp_path, 1_500, waiting=40, choices=10, letters=20) as (harness, made):
         with harness.opened() as history:
             harness.run_for(1_200.0)
             assert history.get(FULL_ENDED)
             assert harness.waiting() == 0
             assert history.count_proposals() == {}
             assert history.count() == {
-                Status.IN_SYNC: 5_000,
+                Status.IN_SYNC: 1_500,
                 Status.NOT_IN_PLEX: 10,
                 Status.AMBIGUOUS: 10,
             }

@@ -13,7 +13,8 @@ from queue.inbox import Inbox
 from queue.models import SyncJob, create_sync_job
 from tests.harness.in_process import WorkerHarness
 
-WAITING = 2_000
+#: No retry waits for longer than ten minutes.
+WAITING, DUE_IN = 500, 550.0
 
 
 @contextmanager
@@ -30,11 +31,11 @@ def statements(harness: WorkerHarness) -> Iterator[list[str]]:
 
 @pytest.fixture
 def many_retries(harness: WorkerHarness) -> WorkerHarness:
-    """Add many retries that are due in an hour or later."""
+    """Add many retries that are due in nine minutes."""
     jobs: list[SyncJob] = []
     for number in range(WAITING):
         job = create_sync_job(10_000 + number, "metadata", {"title": True})
-        jobs.append({**job, "retry_count": 3, "next_retry_at": harness.clock.now + 3600 + number})
+        jobs.append({**job, "retry_count": 3, "next_retry_at": harness.clock.now + DUE_IN})
     connection = harness.queue._putter
     connection.execute("BEGIN")
     for job in jobs:
@@ -75,10 +76,10 @@ def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(
 
 def test_waiting_retries_are_not_read_again_and_again(many_retries: WorkerHarness) -> None:
     with statements(many_retries) as seen:
-        many_retries.run_for(1800)
+        many_retries.run_for(500)
 
     reads = [statement for statement in seen if "data_version" not in statement]
-    heartbeats = 1800 / 30
+    heartbeats = 500 / 30
     assert len(reads) <= heartbeats * 11 + 30, "a few reads per heartbeat"
     writes = [statement for statement in reads if "UPDATE" in statement or "INSERT" in statement]
     assert len(writes) <= 1, "at the end, what is in progress is put back"
