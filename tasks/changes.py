@@ -274,9 +274,12 @@ def _units(history: History, what: dict[str, Any]) -> Iterator[Unit]:
 def _looks(unit: Unit) -> Iterator[dict[str, Any]]:
     """Yield a line for each field of a unit that would be looked at."""
     row = unit.row
-    seen = {
-        name: state.observed for name, state in row.fields.items() if state.observed is not None
+    # What was just sent, and not read back yet, is taken for what Plex has.
+    known = {
+        name: state.observed if state.sent is None else state.sent
+        for name, state in row.fields.items()
     }
+    seen = {name: value for name, value in known.items() if value is not None}
     planned = plan(unit, seen)
     for name, written in unit.fields.items():
         one: dict[str, Any] = {

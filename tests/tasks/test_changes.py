@@ -188,6 +188,15 @@ def test_a_preview_shows_what_a_run_would_get_back(context: Context, history: Hi
     assert history.changes.count_run("sync-1") == (2, 6), "nothing is noted"
 
 
+def test_a_preview_right_after_a_write_takes_it_for_done(
+    context: Context, history: History
+) -> None:
+    sent = FieldState(before="old", wanted="new", observed="old", sent="new", replaced="old")
+    written(history, 1, "try-1", title=sent)
+    found = changes.undo(context, {"run": "try-1", "preview": "true"})
+    assert brief(found)[0] == (1, "title", "new", "old")
+
+
 def test_a_preview_of_a_removal_counts_all_and_what_would_be_left(
     context: Context, history: History
 ) -> None:
