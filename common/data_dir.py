@@ -160,6 +160,8 @@ def _place_among(shared: str, stash_dir: str, *, claims: bool) -> str:
         if not claims or _claim(shared, stash_dir) or not owner_of(shared):
             return shared
         owners[shared] = owner_of(shared)
+        if _is_same(owners[shared], stash_dir):  # another hook of this Stash was faster
+            return shared
     left = [place for place, owner in owners.items() if owner and not os.path.isdir(owner)]
     return left[0] if len(left) == 1 else own
 

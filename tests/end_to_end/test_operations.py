@@ -52,7 +52,7 @@ OPERATIONS = (
     "Approve changes",
 )
 #: Size of the library in which *Sync all* is stopped; `PLEXSYNC_SCENES=10000` for a long run.
-SCENES = int(os.environ.get("PLEXSYNC_SCENES", "300"))
+SCENES = int(os.environ.get("PLEXSYNC_SCENES", "150"))
 
 
 def run_worker(harness: ProcessHarness) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from common import data_dir
 from common.data_dir import NOTE_FILE, owner_of
 from tests.entry.test_data_directory import IN_CONFIG, input_of, keep_workers_out
 from tests.harness.plugin import ROOT, install_plugin, run
@@ -134,6 +135,22 @@ def test_of_hooks_of_two_stashes_at_once_one_gets_the_folder(stashes: Stashes) -
         list(pool.map(lambda n: stashes.save(both[n % 2], n + 1, shared), range(8)))
     (inside,) = shared.glob("stash-*")
     assert {owner_of(str(shared)), owner_of(str(inside))} == {str(stash) for stash in both}
+
+
+def test_of_two_hooks_of_one_stash_both_use_the_folder_that_one_has_claimed(
+    stashes: Stashes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stash, shared = stashes.make("one"), stashes.folder / "shared"
+    claim = data_dir._claim
+
+    def claim_too_late(place: str, stash_dir: str) -> bool:
+        assert claim(place, stash_dir), "the other hook"
+        return claim(place, stash_dir)
+
+    monkeypatch.setattr(data_dir, "_claim", claim_too_late)
+    monkeypatch.setenv("STASH_PLUGIN_DATA", str(shared))
+    found = data_dir.plugin_data_dir(str(stash / "plugins" / "PlexSync"), {"Dir": str(stash)})
+    assert found == str(shared)
 
 
 def test_a_stash_that_moved_keeps_its_directory(stashes: Stashes) -> None:

@@ -25,7 +25,7 @@ from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 
 #: Worlds; `PLEXSYNC_WORLDS=2000` for a long run.
-WORLDS = int(os.environ.get("PLEXSYNC_WORLDS", "100"))
+WORLDS = int(os.environ.get("PLEXSYNC_WORLDS", "50"))
 FOLDERS = ("", "a/", "b/a/", "c/b/a/", "d/b/a/", "e/")
 NAMES = ("x.mp4", "y.mp4")
 SIZES = (100, 200)

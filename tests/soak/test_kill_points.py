@@ -194,7 +194,8 @@ def _points(situation: str) -> pytest.MarkDecorator:
     if not ALL:
         taken = itertools.cycle((True, False, False, False, False, True, False, False))
         paired = {point.name for point in points if _partner(point) in POINTS}
-        points = [point for point in points if point.name not in paired or next(taken)]
+        others = itertools.cycle((True, False))
+        points = [point for point in points if next(taken if point.name in paired else others)]
     return pytest.mark.parametrize("point", points, ids=lambda point: point.name.replace(" ", "-"))
 
 

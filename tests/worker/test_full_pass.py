@@ -377,7 +377,7 @@ def test_a_reused_id_is_another_scene(installed: WorkerHarness) -> None:
 def test_a_failed_listing_forgets_no_scene(installed: WorkerHarness, fault: Answer) -> None:
     ((scene, _),) = synced(installed)
     installed.stash.faults.add(fault, when=is_page)
-    for _ in range(4):
+    for _ in range(2):
         day(installed)
     assert installed.synced_at(scene) is not None
     (row,) = installed.worker.history.of_scene(scene.id)
