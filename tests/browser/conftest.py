@@ -22,6 +22,9 @@ expect.set_options(timeout=PATIENCE)
 
 Open = Callable[..., Page]
 
+#: A test that breaks something on purpose adds this to the complaints: some come late.
+EXPECTED = "complaints are expected"
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
@@ -81,4 +84,4 @@ def open_page(browser: Browser, stash: StashSimulator, complaints: list[str]) ->
     yield open_
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert complaints == [] or EXPECTED in complaints

@@ -6,7 +6,7 @@ import pytest
 
 from tests.model.life import KNOWN, Options, find
 
-CHUNKS, SEEDS = 6, 5
+CHUNKS, SEEDS = 5, 4
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -187,14 +187,13 @@ def harness(tmp_path: Path) -> Iterator[KillPointHarness]:
 def _points(situation: str) -> pytest.MarkDecorator:
     """Return the points of a situation; a few of them, unless all were asked for.
 
-    Of two steps one is taken, now before and now after it: what lies between the end of a step and
-    the start of the next is seldom a write.
+    Of each few steps one is taken, now before and now after it.
     """
     points = [point for point in POINTS.values() if point.situation == situation]
     if not ALL:
-        taken = itertools.cycle((True, False, False, False, False, True, False, False))
+        taken = itertools.cycle((True, *[False] * 8, True, *[False] * 8))
         paired = {point.name for point in points if _partner(point) in POINTS}
-        others = itertools.cycle((True, False))
+        others = itertools.cycle((True, False, False))
         points = [point for point in points if next(taken if point.name in paired else others)]
     return pytest.mark.parametrize("point", points, ids=lambda point: point.name.replace(" ", "-"))
 
