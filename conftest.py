@@ -30,7 +30,8 @@ if _MISSING:  # otherwise pytest fails on an option or an import
         " or `python -m pip install -r requirements-dev.txt`"
     )
 
-import pytest  # noqa: E402 - after the check
+import hypothesis  # noqa: E402 - after the check
+import pytest  # noqa: E402
 
 import PlexSync  # noqa: E402
 
@@ -38,6 +39,13 @@ import PlexSync  # noqa: E402
 PlexSync.host_queue_package()
 
 from tests import isolation  # noqa: E402 - after the standard queue hosts ours
+from tests.isolation import pauses  # noqa: E402
+
+# The same examples in each usual run: none fails by chance. A long one looks for others.
+hypothesis.settings.register_profile(
+    "plexsync", deadline=None, database=None, derandomize=not os.environ.get("PLEXSYNC_LONG")
+)
+hypothesis.settings.load_profile("plexsync")
 
 _session = contextlib.ExitStack()
 atexit.register(_session.close)  # pytest-xdist ends some workers without calling a pytest hook
@@ -48,6 +56,8 @@ _folder = _session.enter_context(
 )
 _session.enter_context(isolation.private_home(_folder))
 _guard = isolation.Guard(_folder)
+if not isolation.started_guarded():  # else they have begun with the process
+    pauses.begin()
 
 
 def _fail_on_refusals() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from queue.operations import load_sync_timestamps
 from tests.harness import results
 from tests.harness.compare import differences, in_stash
+from tests.simulators.httpd import FaultRule, Hang
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 
@@ -16,6 +18,11 @@ TOKEN = "plex-token-0123456789abcdef"
 #: Where Stash and Plex see the same files.
 STASH_FOLDER, PLEX_FOLDER = "/data", "/media"
 _SIZE = 100
+
+
+def clock_time(moment: float) -> str:
+    """Return the local time of day at a moment in epoch seconds, as the setting has it."""
+    return time.strftime("%H:%M", time.localtime(moment))
 
 
 class Harness:
@@ -47,6 +54,7 @@ class Harness:
             "plex_url": plex.url,
             "plex_token": plex.token,
             "path_mappings": f"{STASH_FOLDER} => {plex_folder}",
+            "compare_at": clock_time(time.time()),  # no test is in the middle of it
             **(settings or {}),
         }
         self.configure()
@@ -59,6 +67,12 @@ class Harness:
         )
 
     # --- scenes and items
+
+    def hold_writes_after(self, count: int) -> FaultRule:
+        """Have Plex take that many writes and hold the others, however late the test looks."""
+        return self.plex.faults.add(
+            Hang(), method="PUT", when=lambda request: len(self.plex.writes) >= count
+        )
 
     def pair(self, name: str = "a", **scene: Any) -> tuple[Scene, PlexItem]:
         """Add a scene and the Plex item of the same file."""

@@ -49,11 +49,26 @@ def differences(wanted: Shown, item: PlexItem | None) -> list[str]:
     if item is None:
         return ["Plex has no item for its file"]
     shown = in_plex(item)
+    wanted = {**wanted, "collections": {*_names(wanted), *(_names(shown) & _ending(item))}}
     return [
         f"{name}: Stash has {readable(wanted[name])}, Plex {readable(shown[name])}"
         for name in wanted
         if wanted[name] != shown[name]
     ]
+
+
+def _names(shown: Shown) -> set[str]:
+    names = shown["collections"]
+    assert isinstance(names, set)
+    return names
+
+
+def _ending(item: PlexItem) -> set[str]:
+    """Return the collections that have no other item: the last one leaves only days later."""
+    others = [one for one in item.library.items.values() if one is not item]
+    return {
+        name for name in item.collections if all(name not in other.collections for other in others)
+    }
 
 
 def readable(value: object) -> str:

@@ -73,7 +73,8 @@ class ProcessHarness(Harness):
                 stash,
                 plex,
                 data_dir,
-                settings={"poll_interval": "0.1", **(settings or {})},
+                # With events it would look seldom while nothing is used: too seldom to wait for.
+                settings={"poll_interval": "0.1", "plex_events": False, **(settings or {})},
                 **options,
             )
             self._open = stack.pop_all()
@@ -125,7 +126,7 @@ class ProcessHarness(Harness):
         self.stash.stop()  # first, because a running hook could start a worker
         self.plex.faults.clear()
         try:
-            assert stop_workers(self.data_dir, 30.0), "a worker could not be ended"
+            assert stop_workers(self.data_dir), "a worker could not be ended"
         finally:
             self._open.close()
 

@@ -156,8 +156,8 @@ class PlexHarness:
     ) -> Written:
         """Write scene 1 to an item as the worker does for a saved scene, with its history."""
         switches = switches or Switches()
-        item = self.read(rating_key)
         self._configure(switches)
+        (item,) = self._session.read([rating_key])
         self._covers.picture = cover
         scene = dataclasses.replace(SCENE, cover=SCENE.cover if cover is not None else "")
         target = SyncTarget(

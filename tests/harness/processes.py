@@ -18,7 +18,7 @@ _CONTINUE = getattr(signal, "SIGCONT", None)
 #: Seconds after which a wait fails.
 PATIENCE = 240.0
 #: Seconds that a worker gets to finish its current job.
-_POLITE = 5.0
+_POLITE = 15.0
 _SHORTEST_PAUSE, _PAUSE = 0.005, 0.1
 _PROC = Path("/proc")
 _WINDOWS = 'Get-CimInstance Win32_Process | ForEach-Object { "$($_.ProcessId) $($_.CommandLine)" }'
@@ -67,7 +67,7 @@ def kill_workers(folder: str | Path) -> list[int]:
     return signal_workers(folder, KILL)
 
 
-def stop_workers(data_dir: str | Path, patience: float = 20.0) -> bool:
+def stop_workers(data_dir: str | Path, patience: float = PATIENCE) -> bool:
     """Stop the workers, and kill those that do not stop; return whether all have ended.
 
     Call it after all hooks have ended, because a hook could start a worker.

@@ -11,6 +11,7 @@ from typing import Any
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.operations import get_stats
+from tests.harness.processes import wait_until
 
 _ALL = 10_000
 
@@ -18,10 +19,11 @@ _ALL = 10_000
 def queued(data_dir: str | Path) -> list[dict[str, Any]]:
     """Return the unfinished jobs on disk; import the spool and check the database."""
     file = Path(data_dir, "queue", "data.db")
-    if not file.exists():
+    if not file.parent.is_dir():
         return []
     with closing(JobQueue(str(file.parent))) as queue:
-        queue.import_spool()
+        # More than once: it gives up after some seconds if another process imports, and pauses.
+        wait_until(lambda: queue.import_spool() or not queue.count_spooled(), "the spool's import")
     with closing(sqlite3.connect(file, timeout=240.0)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rows = connection.execute(

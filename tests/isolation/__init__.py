@@ -25,7 +25,9 @@ _HOME = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 _XDG = ("CONFIG_HOME", "CACHE_HOME", "DATA_HOME", "STATE_HOME", "CONFIG_DIRS", "RUNTIME_DIR")
 #: Variables that point PlexSync to the user's own servers and files, or change its behaviour.
 _PREFIXES = ("STASH_", "PLEX_", "PLEXAPI_")
-_NAMES = ("PLEXSYNC_TIME_SCALE", "PLEXSYNC_IDLE_TIMEOUT", "PLEXSYNC_SOAK_KILL")
+_NAMES = (
+    "PLEXSYNC_TIME_SCALE", "PLEXSYNC_IDLE_TIMEOUT", "PLEXSYNC_SOAK_KILL", "PYTHONDONTWRITEBYTECODE",
+)  # fmt: skip
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -140,8 +142,11 @@ class Guard:
         return new
 
 
+def started_guarded() -> bool:
+    """Return whether Python has loaded the guard when this process started."""
+    return hasattr(sys.modules.get("sitecustomize"), "use")
+
+
 def _loaded() -> Any:
     """Return the guard's module; reuse a loaded one, so that there is only one audit hook."""
-    first = sys.modules.get("sitecustomize")
-    ours = sys.modules["tests.isolation.sitecustomize"]
-    return first if hasattr(first, "use") else ours
+    return sys.modules["sitecustomize" if started_guarded() else "tests.isolation.sitecustomize"]

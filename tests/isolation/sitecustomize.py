@@ -150,4 +150,6 @@ def _run_next() -> None:
 if __name__ == "sitecustomize" or not hasattr(sys.modules.get("sitecustomize"), "use"):
     sys.addaudithook(_audit)
 if __name__ == "sitecustomize":
+    if os.environ.get("PLEXSYNC_PAUSES"):
+        __import__("pauses").begin()  # of this folder, which is on the path
     _run_next()

@@ -14,7 +14,15 @@ import pytest
 from tests.harness.plugin import ENTRY, environment, run
 from tests.harness.processes import wait_until
 from tests.harness.results import worker_log
-from tests.isolation import FOLDER, VARIABLE, closed_port, register, search_path, unregister
+from tests.isolation import (
+    FOLDER,
+    VARIABLE,
+    closed_port,
+    pauses,
+    register,
+    search_path,
+    unregister,
+)
 from tests.simulators.httpd import Response, SimulatedServer
 from tests.simulators.stash.events import encode, hook_input, scene_update, server_connection
 
@@ -127,6 +135,7 @@ def test_another_sitecustomize_on_the_path_is_run_as_well(
 
 def test_the_guard_imports_no_further_modules(session: dict[str, str]) -> None:
     code = "import sys; print(*sorted(sys.modules))"
+    session = {**session, pauses.VARIABLE: ""}
     bare = {**session, "PYTHONPATH": ""}
     command = [sys.executable, "-c", code]
     without = subprocess.run(

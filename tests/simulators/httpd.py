@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -68,6 +69,64 @@ class Request:
         return next((value for key, value in self.query if key == name), default)
 
 
+class Channel:
+    """The open end of a long answer: what a simulator sends, from any thread, as it comes."""
+
+    def __init__(self, *, chunked: bool = True) -> None:
+        """Open a channel.
+
+        Args:
+            chunked: frame the pieces as HTTP/1.1 does; else the end of the connection ends them.
+        """
+        self.chunked = chunked
+        self._lock = threading.Lock()
+        self._pieces: deque[bytes] = deque()
+        self._is_closed = self._is_reset = False
+        self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether nothing more can be sent."""
+        return self._is_closed
+
+    def send(self, piece: bytes) -> None:
+        """Send some bytes; after the end they are dropped."""
+        with self._lock:
+            if not self._is_closed:
+                self._pieces.append(piece)
+                self._notify()
+
+    def close(self, *, reset: bool = False) -> None:
+        """End the answer after what was sent.
+
+        Args:
+            reset: reset the connection instead, at once.
+        """
+        with self._lock:
+            self._is_reset = reset
+            self._is_closed = True
+            self._notify()
+
+    def _notify(self) -> None:
+        with contextlib.suppress(OSError):  # full: the other side is awake anyway
+            self._wake.send(b"x")
+
+    def _take(self) -> tuple[bytes, bool, bool]:
+        """Return the bytes to be sent, whether the answer ends with them, and how."""
+        with contextlib.suppress(OSError):
+            self._woken.recv(_RECEIVE)
+        with self._lock:
+            pieces, self._pieces = self._pieces, deque()
+            return b"".join(pieces), self._is_closed, self._is_reset
+
+    def _release(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            self._wake.close()
+            self._woken.close()
+
+
 @dataclass
 class Response:
     """The response to a request."""
@@ -75,6 +134,8 @@ class Response:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    channel: Channel | None = None
+    """Where further bytes come from, until it is closed, the client leaves or the server stops."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +179,7 @@ class RequestLog:
         count: int = 1,
         method: str | None = None,
         path: str | None = None,
-        timeout: float = 30.0,
+        timeout: float = 240.0,
     ) -> bool:
         """Wait until that many such requests have arrived; return False on a timeout."""
         with self._changed:
@@ -374,7 +435,7 @@ class SimulatedServer:
             connection.abort()
         for thread in open_connections.values():
             if thread is not threading.current_thread():
-                thread.join(10.0)
+                thread.join(60.0)
 
     def restart(self) -> None:
         self.stop()
@@ -430,12 +491,17 @@ class SimulatedServer:
             return False
         response = self._answer(request, fault)
         if isinstance(fault, ResetAfter):
+            if response.channel is not None:
+                response.channel._release()
             connection.reset()
             return False
         self.log._ended(number, response.status, time.perf_counter() - started)
         close = request.headers.get("Connection", "").lower() == "close" or isinstance(
             fault, Truncate
         )
+        if response.channel is not None:
+            connection.send_as_it_comes(response, response.channel)
+            return False
         drip = self._drip(rule) if rule is not None else None
         connection.send(
             response,
@@ -515,7 +581,7 @@ class _Acceptor:
 
     def stop(self) -> None:
         self._wake.send(b"x")
-        self._thread.join(10.0)
+        self._thread.join(60.0)
         for sock in (self._listener, self._wake, self._woken):
             sock.close()
 
@@ -576,6 +642,39 @@ class _Connection:
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         while is_running():
             self._socket.sendall(fault.piece)
+
+    def send_as_it_comes(self, response: Response, channel: Channel) -> None:
+        """Send a long answer until its end, or until the client leaves or `abort` is called."""
+        fields = {**response.headers, "Connection": "close"}
+        if channel.chunked:
+            fields["Transfer-Encoding"] = "chunked"
+        lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
+        try:
+            self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            self._send_piece(response.body, channel)
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                selector.register(channel._woken, selectors.EVENT_READ)
+                while True:
+                    ready = [key.fileobj for key, _ in selector.select()]
+                    if self._socket in ready:  # it sends no more: it has left, or `abort`
+                        return
+                    content, is_end, is_reset = channel._take()
+                    if is_reset:
+                        self.reset()
+                        return
+                    self._send_piece(content, channel)
+                    if is_end:
+                        self._socket.sendall(b"0\r\n\r\n" if channel.chunked else b"")
+                        return
+        finally:
+            channel._release()
+
+    def _send_piece(self, content: bytes, channel: Channel) -> None:
+        if content and channel.chunked:
+            content = b"%x\r\n%b\r\n" % (len(content), content)
+        self._socket.sendall(content)
 
     def abandoned(self) -> bool:
         """Return whether the client has closed its side without sending more."""
@@ -672,7 +771,8 @@ class _Reserved:
     def __init__(self, host: str) -> None:
         self._host = host
         self._port = 0
-        self._socket: socket.socket | None = None
+        # A descriptor: a socket in a circle of garbage may complain before it is closed here.
+        self._descriptor: int | None = None
         self._pid = os.getpid()
 
     def listening(self, port: int) -> None:
@@ -682,12 +782,12 @@ class _Reserved:
 
     def stopped(self) -> None:
         with contextlib.suppress(OSError):  # another process was faster; `start` will raise
-            self._socket = isolation.reserve(self._host, self._port)
+            self._descriptor = isolation.reserve(self._host, self._port).detach()
 
     def release(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._descriptor is not None:
+            socket.close(self._descriptor)
+            self._descriptor = None
 
     def __del__(self) -> None:
         self.release()
@@ -695,7 +795,7 @@ class _Reserved:
             isolation.unregister(self._host, self._port)
 
 
-def _listen(host: str, port: int, reserved: _Reserved, patience: float = 5.0) -> socket.socket:
+def _listen(host: str, port: int, reserved: _Reserved, patience: float = 60.0) -> socket.socket:
     """Return a listening socket; wait while the port's last user still releases it."""
     deadline = time.monotonic() + patience
     while True:

@@ -24,7 +24,7 @@ from tests.simulators.httpd import (
     Truncate,
 )
 
-SOON = 30.0
+SOON = 240.0
 
 
 class Echo:
@@ -330,7 +330,7 @@ def test_many_clients_at_once(server: SimulatedServer, echo: Echo) -> None:
     for client in clients:
         client.start()
     for client in clients:
-        client.join(30)
+        client.join(SOON)
     assert len(echo.seen) == len(server.log) == 200
 
 

@@ -332,6 +332,53 @@ class TestSecondTool:
         assert len(plex.uploads) == 1
 
 
+class TestBackgrounds:
+    def arts(self, plex: PlexSimulator, item: PlexItem) -> list[Any]:
+        found = get(plex, f"/library/metadata/{item.rating_key}/arts")
+        return [dict(photo.attrib) for photo in found.iter("Photo")]
+
+    def send(self, plex: PlexSimulator, item: PlexItem, method: str, **more: Any) -> int:
+        ending = "arts" if method == "POST" else "art"
+        url = f"{plex.url}/library/metadata/{item.rating_key}/{ending}"
+        return requests.request(method, url, headers=HEADERS, timeout=10, **more).status_code
+
+    def test_they_are_like_posters(self, plex: PlexSimulator, item: PlexItem) -> None:
+        [own] = self.arts(plex, item)
+        assert own["ratingKey"].startswith("media://") and full(plex, item).get("art")
+        assert self.send(plex, item, "POST", data=b"one") == 200
+        _, ours = self.arts(plex, item)
+        assert (ours["selected"], "art" in item.locked, item.posters) == ("1", True, [])
+        assert (plex.uploads, [one.data for one in plex.art_uploads]) == ([], [b"one"])
+        assert requests.get(plex.url + ours["key"], headers=HEADERS, timeout=10).content == b"one"
+        assert self.send(plex, item, "PUT", params={"url": own["ratingKey"]}) == 200
+        assert [one["selected"] for one in self.arts(plex, item)] == ["1", "0"]
+        assert self.send(plex, item, "PUT", params={"url": "upload://arts/unknown"}) == 404
+
+    def test_a_refresh_drops_one_that_is_not_locked(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
+        plex.person_selects_art(item.rating_key, b"mine")
+        plex.refresh_item(item.rating_key)
+        assert item.art is not None
+        edit(plex, item, art__locked="0")
+        plex.refresh_item(item.rating_key)
+        assert item.art is None
+
+    def test_since_1_43_an_item_can_be_left_without_one(
+        self, plex: PlexSimulator, item: PlexItem
+    ) -> None:
+        item.own_art = False
+        assert (self.arts(plex, item), full(plex, item).get("art")) == ([], None)
+        plex.person_selects_art(item.rating_key, b"mine")
+        assert (self.send(plex, item, "DELETE"), item.art is None) == (404, False)
+        plex.settings.version = "1.43.0.1-a"
+        assert (self.send(plex, item, "DELETE"), item.art, "art" in item.locked) == (
+            200,
+            None,
+            True,
+        )
+
+
 class TestPosters:
     def posters(self, plex: PlexSimulator, item: PlexItem) -> list[Any]:
         found = get(plex, f"/library/metadata/{item.rating_key}/posters")

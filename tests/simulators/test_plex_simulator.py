@@ -13,6 +13,7 @@ import requests
 from plexapi.exceptions import BadRequest, NotFound, Unauthorized
 from plexapi.server import PlexServer
 
+from tests.harness.processes import wait_until
 from tests.simulators.httpd import Answer
 from tests.simulators.plex import PlexItem, PlexLibrary, PlexSimulator
 from tests.simulators.support import FOLDER, TOKEN, Clock
@@ -683,7 +684,7 @@ class TestScans:
     def test_it_is_asynchronous_and_in_two_steps(
         self, plex: PlexSimulator, scenes: PlexLibrary
     ) -> None:
-        plex.scan_delay = 0.15
+        plex.scan_delay = 3600
         path = f"{FOLDER}/Fresh.mp4"
         plex.add_file(path, agent_metadata={"title": "From the agent", "summary": "S"})
         section = section_of(plex)
@@ -694,11 +695,14 @@ class TestScans:
             1,
         )
 
-        _wait_for(lambda: plex.find(path) is not None)
+        plex.run_next_steps()
+        wait_until(lambda: plex.find(path) is not None)
         item = plex.find(path)
         assert item is not None
         assert item.title == "Fresh"
         full(plex, item).edit(**{"title.value": "Mine", "title.locked": 1, "summary.value": "Mine"})
+        assert (item.title, item.summary) == ("Mine", "Mine")
+        plex.run_next_steps()
         assert plex.settle()
         assert (item.title, item.summary) == ("Mine", "S")
         assert (section.reload().refreshing, connect(plex).activities) == (False, [])
@@ -789,12 +793,3 @@ class TestPosters:
 
     def test_without_a_poster_there_is_a_frame(self, plex: PlexSimulator, item: PlexItem) -> None:
         assert requests.get(full(plex, item).thumbUrl).content.startswith(b"\x89PNG")
-
-
-def _wait_for(happened: Any) -> None:
-    waiting = threading.Event()
-    for _ in range(1000):
-        if happened():
-            return
-        waiting.wait(0.005)
-    raise AssertionError("it did not happen")

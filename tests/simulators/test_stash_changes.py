@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from tests.simulators.stash import GraphQLFailure, NotFound, StashSimulator
+from tests.simulators.stash.mutations import InvalidInput
 from tests.simulators.support import START, Clock
 
 AT_START = "2026-01-05T10:00:00+01:00"
@@ -261,3 +262,103 @@ def test_a_new_scene_can_take_the_id_of_a_deleted_one(stash: StashSimulator, clo
         ("2", "b", AT_START),
     ]
     assert stash.add_scene("c").id == 3
+
+
+# --- what is above and below
+
+
+@pytest.fixture
+def nested(stash: StashSimulator, clock: Clock) -> StashSimulator:
+    """Return a Stash in which scenes 1 to 4 have a tag each, the first the topmost one."""
+    stash.add_tag("Top")
+    stash.add_tag("Middle", parents=["Top"])
+    stash.add_tag("Low", parents=["Middle"])
+    stash.add_studio("Network")
+    stash.add_studio("Site", parent="Network")
+    stash.add_performer("Ann", tags=["Low"])
+    for tag in ("Top", "Middle", "Low"):
+        stash.add_scene(tags=[tag])
+    stash.add_scene(performers=["Ann"], studio="Site")
+    clock.now += 60
+    return stash
+
+
+def found(stash: StashSimulator, criteria: str) -> list[int]:
+    query = f'{{ findScenes(scene_filter: {{{criteria}}}, filter: {{sort: "id"}}) {{'
+    return [
+        int(one["id"])
+        for one in stash.graphql(query + " scenes { id } } }")["findScenes"]["scenes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "ids"),
+    [
+        ("tags: {value: [1], modifier: INCLUDES}", [1]),
+        ("tags: {value: [1], modifier: INCLUDES, depth: 1}", [1, 2]),
+        ("tags: {value: [1], modifier: INCLUDES, depth: -1}", [1, 2, 3]),
+        ("tags: {value: [2], modifier: EXCLUDES, depth: -1}", [1, 4]),
+        ("performer_tags: {value: [3], modifier: INCLUDES}", [4]),
+        ("performer_tags: {value: [1], modifier: INCLUDES, depth: -1}", [4]),
+        ("performer_tags: {value: [1], modifier: INCLUDES}", []),
+        ("studios: {value: [1], modifier: INCLUDES}", []),
+        ("studios: {value: [1], modifier: INCLUDES, depth: -1}", [4]),
+    ],
+)
+def test_a_filter_goes_down_as_many_levels_as_it_says(
+    nested: StashSimulator, criteria: str, ids: list[int]
+) -> None:
+    assert found(nested, criteria) == ids
+
+
+@pytest.mark.parametrize("inner", ["AND", "OR", "NOT"])
+def test_a_filter_within_a_filter_cant_ask_for_performers_tags(
+    nested: StashSimulator, inner: str
+) -> None:
+    within = f"{inner}: {{performer_tags: {{value: [3], modifier: INCLUDES}}}}"
+    with pytest.raises(GraphQLFailure, match="no such table: performer_tags"):
+        found(nested, f"tags: {{value: [1], modifier: INCLUDES}}, {within}")
+
+
+def test_tags_with_parents_are_listed_with_them(nested: StashSimulator) -> None:
+    query = """{ findTags(
+        tag_filter: {parent_count: {value: 0, modifier: GREATER_THAN}}, filter: {per_page: -1}
+    ) { tags { name parent_count child_count parents { name } children { name } } } }"""
+    low, middle = nested.graphql(query)["findTags"]["tags"]
+    top, counts = {"name": "Top"}, ("parent_count", "child_count")
+    assert [tag["name"] for tag in (low, middle)] == ["Low", "Middle"]
+    assert ([low[name] for name in counts], low["parents"]) == ([1, 0], [{"name": "Middle"}])
+    assert ([middle[name] for name in counts], middle["parents"]) == ([1, 1], [top])
+    assert (low["children"], middle["children"]) == ([], [{"name": "Low"}])
+
+
+def test_only_the_tag_that_was_saved_has_another_date(nested: StashSimulator) -> None:
+    dates = [tag.updated_at for tag in nested.library.tags.all()]
+    nested.set_children("Top", "Low")
+    assert [tag.parent_ids for tag in nested.library.tags.all()] == [(), (), (2, 1)]
+    nested.set_parents("Middle", "Top")
+    now = nested.library.now()
+    after = nested.library.tags.all()
+    assert [tag.parent_ids for tag in after] == [(), (1,), (2, 1)]
+    assert [tag.updated_at for tag in after] == [now, now, dates[2]]
+
+
+def test_a_circle_is_refused(nested: StashSimulator) -> None:
+    with pytest.raises(InvalidInput):
+        nested.set_parents("Top", "Low")
+    with pytest.raises(InvalidInput):
+        nested.set_children("Low", "Top")
+    with pytest.raises(InvalidInput):
+        nested.set_parent_studio("Network", "Site")
+
+
+def test_what_was_deleted_or_merged_is_above_nothing(nested: StashSimulator) -> None:
+    nested.destroy_silently("tag", "Middle")
+    assert [tag.parent_ids for tag in nested.library.tags.all()] == [(), ()]
+    nested.add_tag("Other", parents=["Low"])
+    nested.merge_silently("tag", ["Low"], "Top")
+    top, other = nested.library.tags.all()
+    assert (top.parent_ids, other.parent_ids) == ((), (top.id,))
+    assert nested.library.performers.get(1).tag_ids == (top.id,)
+    nested.destroy_silently("studio", "Network")
+    assert nested.library.studios.known("Site").parent_id is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.simulators.stash import StashSimulator, execution
-from tests.simulators.stash.execution import Executor
+from tests.simulators.stash.execution import Executor, compiled
 from tests.simulators.stash.plugins import Caller
 
 FULL_SCENE = """
@@ -87,7 +87,7 @@ def test_both_ways_give_the_same(
     slow = run(stash, query, variables, fast=False)
     assert '"errors"' not in slow
     assert run(stash, query, variables, fast=True) == slow
-    assert all(executor(stash)._compiled[query].plans.values()), "no plan"
+    assert all(compiled(stash._schema, query).plans.values()), "no plan"
 
 
 @pytest.mark.parametrize(

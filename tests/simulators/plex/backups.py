@@ -92,6 +92,7 @@ def _item_copy(item: PlexItem) -> PlexItem:
         roles=dict(item.roles),
         locked=set(item.locked),
         posters=list(item.posters),
+        arts=list(item.arts),
         agent_metadata=dict(item.agent_metadata),
         rendered=None,
     )
@@ -103,6 +104,7 @@ def _collection_copy(collection: PlexCollection) -> PlexCollection:
         values=dict(collection.values),
         locked=set(collection.locked),
         posters=list(collection.posters),
+        arts=list(collection.arts),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from tests.simulators.plex.behaviour import Behaviour
 from tests.simulators.plex.edits import Edit, apply_collection_edit, apply_edit, check_titles
 from tests.simulators.plex.records import (
+    POSTERS,
     TAG_KINDS,
     PlexCollection,
     PlexItem,
@@ -85,36 +86,44 @@ class Editor:
         if self._behaviour.updated_at.moved_by_rating:
             self.move(item, {"userRating"})
 
-    def upload_poster(self, record: Record, data: bytes, url: str | None) -> None:
-        """Add a poster and select it. A URL is not fetched: it gives a blank poster."""
-        poster = uploaded_poster(data or (url or "").encode(), data)
-        if self._ignores(record, "thumb", {"poster": poster.key}):
+    def upload_poster(
+        self, record: Record, data: bytes, url: str | None, name: str = "thumb"
+    ) -> None:
+        """Add a picture and select it. A URL is not fetched: it gives a blank one.
+
+        Args:
+            name: "thumb", or "art" for a background.
+        """
+        poster = uploaded_poster(data or (url or "").encode(), data, name)
+        if self._ignores(record, name, {POSTERS[name][0]: poster.key}):
             return
         upload = Upload(record.rating_key, data, self._state.clock(), url)
-        if isinstance(record, PlexItem):
-            self._state.uploads.append(upload)
-        else:
+        if not isinstance(record, PlexItem):
             self._state.collection_uploads.append(upload)
-        self._select(record, poster)
+        elif name == "art":
+            self._state.art_uploads.append(upload)
+        else:
+            self._state.uploads.append(upload)
+        self._select(record, poster, name)
 
-    def select_poster(self, record: Record, poster: Poster | None) -> None:
-        """Select a poster; None: Plex's own picture."""
+    def select_poster(self, record: Record, poster: Poster | None, name: str = "thumb") -> None:
+        """Select a picture; None: Plex's own, or none."""
         key = "" if poster is None else poster.key
-        if not self._ignores(record, "thumb", {"poster": key}):
-            self._select(record, poster)
+        if not self._ignores(record, name, {POSTERS[name][0]: key}):
+            self._select(record, poster, name)
 
-    def apply_poster(self, record: Record, poster: Poster | None) -> None:
-        """Select a poster without recording it."""
-        self._state.select_poster(record, poster)
+    def apply_poster(self, record: Record, poster: Poster | None, name: str = "thumb") -> None:
+        """Select a picture without recording it."""
+        self._state.select_poster(record, poster, name)
         if isinstance(record, PlexItem):
-            self.move(record, {"thumb"})
+            self.move(record, {name})
         else:
             self._state.touch(record)
 
-    def _select(self, record: Record, poster: Poster | None) -> None:
-        self.apply_poster(record, poster)
+    def _select(self, record: Record, poster: Poster | None, name: str) -> None:
+        self.apply_poster(record, poster, name)
         if isinstance(record, PlexItem):
-            self._overwrite(record, {"thumb"})
+            self._overwrite(record, {name})
 
     def _not_ignored(self, record: Record, edit: Edit) -> Edit | None:
         """Return the part of an edit to carry out, or None; record the rest."""
@@ -137,8 +146,10 @@ class Editor:
         mode = self._behaviour.updated_at
         if not mode.moves(names):
             self._state.changed(item)
+            self._state.processed(item)
         elif mode.delay:
             self._state.touch_later(item, mode.delay)
+            self._state.processed(item)
         else:
             self._state.touch(item)
 
@@ -147,8 +158,8 @@ class Editor:
         if self._behaviour.after_edit is None:
             return
         for name, value in (self._behaviour.after_edit(item, frozenset(names)) or {}).items():
-            if name == "thumb" and isinstance(value, bytes):
-                self._state.select_poster(item, uploaded_poster(value, value))
+            if name in POSTERS and isinstance(value, bytes):
+                self._state.select_poster(item, uploaded_poster(value, value, name), name)
             elif name in TAG_KINDS and isinstance(value, list | tuple):
                 self._state.set_tags(item, name, value)
             else:
@@ -159,7 +170,7 @@ class Editor:
         return Write(record.rating_key, dict(parameters), self._state.clock())
 
 
-def uploaded_poster(named_after: bytes, data: bytes) -> Poster:
-    """Return the poster of an upload; the same bytes give the same key."""
+def uploaded_poster(named_after: bytes, data: bytes, name: str = "thumb") -> Poster:
+    """Return the picture of an upload; the same bytes give the same key."""
     digest = hashlib.sha1(named_after, usedforsecurity=False).hexdigest()
-    return Poster(f"upload://posters/{digest}", data)
+    return Poster(f"upload://{POSTERS[name][1]}/{digest}", data)

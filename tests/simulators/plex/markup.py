@@ -190,6 +190,7 @@ def _collection_attributes(state: PlexState, collection: PlexCollection) -> dict
 
 def _attributes(item: PlexItem, options: Options) -> dict[str, object]:
     values, key = item.values, item.rating_key
+    art = f"/library/metadata/{key}/art/{item.updated_at}"
     attributes: dict[str, object] = {
         "ratingKey": key,
         "key": f"/library/metadata/{key}",
@@ -198,7 +199,7 @@ def _attributes(item: PlexItem, options: Options) -> dict[str, object]:
         "type": "movie",
         **{name: values.get(name) for name in _AFTER_TYPE},
         "thumb": f"/library/metadata/{key}/thumb/{item.updated_at}",
-        "art": f"/library/metadata/{key}/art/{item.updated_at}",
+        "art": art if item.art is not None or item.own_art else None,
         "duration": sum(part.duration for part in item.media[0].parts),
         "originallyAvailableAt": values.get("originallyAvailableAt"),
         "addedAt": item.added_at,

@@ -37,8 +37,8 @@ class Person:
             raise ValueError(f"the item has no {kind} {tag}")
         self._set_tags(item, kind, kept)
 
-    def selects_poster(self, record: Record, data: bytes) -> None:
-        self._editor.apply_poster(record, uploaded_poster(data, data))
+    def selects_poster(self, record: Record, data: bytes, name: str = "thumb") -> None:
+        self._editor.apply_poster(record, uploaded_poster(data, data, name), name)
 
     def edits_collection(
         self, collection: PlexCollection, values: dict[str, str], poster: bytes | None

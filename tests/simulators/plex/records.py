@@ -37,6 +37,9 @@ TAG_KINDS = (
     "similar",
 )
 
+POSTERS = {"thumb": ("poster", "posters"), "art": ("art", "arts")}
+"""Field of a picture → the record's selected picture, and all its uploaded ones."""
+
 COLLECTION_FIELDS = ("title", "titleSort", "summary", "contentRating")
 """The fields of a collection that a client may set."""
 
@@ -80,7 +83,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """An uploaded poster; without data when the server could not fetch it."""
+    """An uploaded poster or background; without data when the server could not fetch it."""
 
     key: str
     data: bytes
@@ -129,6 +132,11 @@ class PlexItem:
     posters: list[Poster] = field(default_factory=list, repr=False)
     poster: Poster | None = field(default=None, repr=False)
     """The selected poster; None for Plex's own picture."""
+    arts: list[Poster] = field(default_factory=list, repr=False)
+    art: Poster | None = field(default=None, repr=False)
+    """The selected background; None for Plex's own picture, or for none."""
+    own_art: bool = True
+    """True: Plex made the background; False: an agent or a person did."""
     agent_metadata: dict[str, object] = field(default_factory=dict, repr=False)
     """The agent's metadata for a refresh, by field name and tag kind; default: the file's stem."""
     rendered: tuple[object, str] | None = field(default=None, repr=False)
@@ -206,6 +214,8 @@ class PlexCollection:
     posters: list[Poster] = field(default_factory=list, repr=False)
     poster: Poster | None = field(default=None, repr=False)
     """The selected poster; None: Plex shows its items' posters side by side."""
+    arts: list[Poster] = field(default_factory=list, repr=False)
+    art: Poster | None = field(default=None, repr=False)
 
     @property
     def title(self) -> str:
@@ -245,7 +255,7 @@ class Write(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """An uploaded poster; with `url` the server had to fetch it, and it has no data."""
+    """An uploaded picture; with `url` the server had to fetch it, and it has no data."""
 
     rating_key: int
     data: bytes

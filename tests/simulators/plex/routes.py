@@ -56,6 +56,7 @@ class Routes:
         self._listings = Listings(state)
         self._editor = Editor(state, behaviour)
         posters = PosterRoutes(state, self._editor, behaviour)
+        arts = PosterRoutes(state, self._editor, behaviour, "art")
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Response]]] = [
             (method, re.compile(path), handle)
             for method, path, handle in (
@@ -79,10 +80,16 @@ class Routes:
                 ("GET", r"/library/metadata/(\d+)/posters", posters.listing),
                 ("POST", r"/library/metadata/(\d+)/posters", posters.upload),
                 ("PUT", r"/library/metadata/(\d+)/poster", posters.select),
+                ("GET", r"/library/metadata/(\d+)/arts", arts.listing),
+                ("POST", r"/library/metadata/(\d+)/arts", arts.upload),
+                ("PUT", r"/library/metadata/(\d+)/art", arts.select),
+                ("DELETE", r"/library/metadata/(\d+)/art", arts.remove),
+                ("GET", r"/library/metadata/(\d+)/art(?:/\d+)?", arts.background),
                 ("GET", r"/library/metadata/(\d+)/thumb(?:/\d+)?", posters.thumb),
                 ("GET", r"/library/metadata/(\d+)/file", posters.file),
                 ("GET", r"/photo/:/transcode", posters.transcode),
                 ("PUT", r"/:/rate", self._rate),
+                ("GET", r"/:/eventsource/notifications", self._events),
             )
         ]
 
@@ -314,6 +321,9 @@ class Routes:
     def _records(self, keys: str) -> list[Record]:
         found = [self._state.record(int(key)) for key in keys.split(",") if key]
         return [record for record in found if record is not None]
+
+    def _events(self, request: Request) -> Response:
+        return self._state.notifications.subscribe(request)
 
     # -- edits --
 

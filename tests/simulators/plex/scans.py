@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
+from tests.simulators.plex.notifications import DOWNLOADING, MATCHING, NO_AGENT, PROCESSING
 from tests.simulators.plex.records import PlexItem, PlexLibrary
 from tests.simulators.plex.state import PlexState, within
 
@@ -23,6 +24,8 @@ class Scanner:
         self._changed = threading.Condition()
         self._jobs: set[threading.Thread] = set()
         self._cancelled = threading.Event()
+        self._turn = 0
+        """How often the waiting jobs were told not to wait for the delay."""
 
     def request_scan(
         self, library: PlexLibrary, path: str | None = None, *, force: bool = False
@@ -43,16 +46,23 @@ class Scanner:
             library.scanned_at = self._state.now()
             return added
 
-    def wait_until_idle(self, timeout: float = 10.0) -> bool:
+    def wait_until_idle(self, timeout: float = 240.0) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._jobs, timeout)
+
+    def run_next_steps(self) -> None:
+        """Let each job that waits for the delay carry out its next step now."""
+        with self._changed:
+            self._turn += 1
+            self._changed.notify_all()
 
     def cancel(self) -> None:
         """Drop pending steps, as a stopping server does."""
         with self._changed:
             cancelled, self._cancelled = self._cancelled, threading.Event()
             jobs = list(self._jobs)
-        cancelled.set()
+            cancelled.set()
+            self._changed.notify_all()
         for job in jobs:
             job.join(10.0)
 
@@ -63,7 +73,7 @@ class Scanner:
             added = self.scan(library, path)
             chosen = list(library.items.values()) if force else added
             yield
-            self._refresh_all(chosen)
+            self._refresh_all(chosen, added)
         finally:
             library.scans -= 1
 
@@ -71,11 +81,18 @@ class Scanner:
         yield
         self._refresh_all([item])
 
-    def _refresh_all(self, items: list[PlexItem]) -> None:
+    def _refresh_all(self, items: list[PlexItem], added: Sequence[PlexItem] = ()) -> None:
+        """Refresh items; new ones of a library without an agent are not told of again."""
+        new = set(added)
         for item in items:
             # It may have been removed since, and its key taken by another item.
             if self._state.items.get(item.rating_key) is item:
                 self._state.refresh(item)
+                if item in new and item.library.agent == NO_AGENT:
+                    continue
+                if item in new:
+                    self._state.notifications.tell(item, MATCHING, DOWNLOADING, PROCESSING)
+                self._state.processed(item)
 
     def _vanished(self, item: PlexItem, path: str | None) -> bool:
         inside = path is None or all(within(file, path) for file in item.paths)
@@ -106,21 +123,29 @@ class Scanner:
         """Run the first step now and the others in a thread, each after the delay."""
         self._step(steps)
         with self._changed:
-            args = (steps, self._cancelled)
+            args = (steps, self._cancelled, self._turn)
             job = threading.Thread(target=self._run, args=args, name="plex-job", daemon=True)
             self._jobs.add(job)
             job.start()
 
-    def _run(self, steps: Steps, cancelled: threading.Event) -> None:
+    def _run(self, steps: Steps, cancelled: threading.Event, turn: int) -> None:
         try:
-            while not cancelled.wait(self.delay) and self._step(steps):
-                pass
+            while True:
+                self._wait(cancelled, turn)
+                turn = self._turn  # read before the step shows: what is asked for then is the next
+                if cancelled.is_set() or not self._step(steps):
+                    break
         finally:
             with self._state.lock:
                 steps.close()
             with self._changed:
                 self._jobs.discard(threading.current_thread())
                 self._changed.notify_all()
+
+    def _wait(self, cancelled: threading.Event, turn: int) -> None:
+        """Wait for the delay, for `run_next_steps` or for the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: cancelled.is_set() or self._turn > turn, self.delay)
 
     def _step(self, steps: Steps) -> bool:
         with self._state.lock:

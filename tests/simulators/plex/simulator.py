@@ -9,6 +9,7 @@ from tests.simulators.httpd import Faults, RequestLog, SimulatedServer
 from tests.simulators.plex.backups import Backup, Order, backup, rebuild, restore
 from tests.simulators.plex.behaviour import Behaviour
 from tests.simulators.plex.edits import IndexedTags
+from tests.simulators.plex.notifications import NO_AGENT, Notifications
 from tests.simulators.plex.person import Person
 from tests.simulators.plex.records import (
     DiskFile,
@@ -118,6 +119,11 @@ class PlexSimulator:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def events(self) -> Notifications:
+        """The event streams: what they are told, and their faults."""
+        return self._state.notifications
+
     # -- libraries and items --
 
     def add_library(
@@ -126,7 +132,7 @@ class PlexSimulator:
         locations: Sequence[str] = (),
         *,
         type: str = "movie",
-        agent: str = "tv.plex.agents.none",
+        agent: str = NO_AGENT,
     ) -> PlexLibrary:
         with self._state.lock:
             return self._state.add_library(title, locations, type, agent)
@@ -170,12 +176,14 @@ class PlexSimulator:
         added_at: float | None = None,
         agent_metadata: Mapping[str, object] | None = None,
         rating_key: int | None = None,
+        own_art: bool = True,
     ) -> PlexItem:
         """Add an item and its files on the disk.
 
         `parts` are further files of the same version (CD2 …), `versions` are further versions of
         one file each, `values` are other fields by Plex's names, `agent_metadata` is the metadata
-        that a refresh brings, and `rating_key` is by default the next free one.
+        that a refresh brings, `rating_key` is by default the next free one, and `own_art` says
+        whether Plex made a background itself.
         """
         fields = {
             "title": title,
@@ -209,10 +217,12 @@ class PlexSimulator:
                 rating_key=rating_key,
             )
             item.locked |= set(locked)
+            item.own_art = own_art
             for file in item.paths:
                 self._state.files.setdefault(
                     file, DiskFile(size, item.added_at, item.agent_metadata)
                 )
+            self._state.processed(item)
             return item
 
     def add_items(
@@ -268,7 +278,7 @@ class PlexSimulator:
         with self._state.lock:
             old = self._state.at_path(path)[0]
             self._state.remove_item(old)
-            return self._state.add_item(
+            new = self._state.add_item(
                 old.library,
                 [[(part.file, part.size) for part in media.parts] for media in old.media],
                 values={},
@@ -277,6 +287,8 @@ class PlexSimulator:
                 duration=old.parts[0].duration,
                 agent_metadata=old.agent_metadata,
             )
+            self._state.processed(new)
+            return new
 
     def add_version(self, rating_key: int, path: str, *, size: int = 1_000_000) -> Media:
         """Add a version of one file to an item, and the file to the disk.
@@ -356,14 +368,25 @@ class PlexSimulator:
         """Start a scan as a client or Plex would; `settle` waits for its end."""
         self._scanner.request_scan(library, path)
 
-    def settle(self, timeout: float = 10.0) -> bool:
+    def run_next_steps(self) -> None:
+        """Let each waiting scan and refresh carry out its next step now, whatever the delay."""
+        self._scanner.run_next_steps()
+
+    def settle(self, timeout: float = 240.0) -> bool:
         """Wait until all scans and refreshes have ended; return False on a timeout."""
         return self._scanner.wait_until_idle(timeout)
 
     def refresh_item(self, rating_key: int) -> None:
         """Refresh an item's metadata at once; overwrite the fields that are not locked."""
         with self._state.lock:
-            self._state.refresh(self._state.items[rating_key])
+            item = self._state.items[rating_key]
+            self._state.refresh(item)
+            self._state.processed(item)
+
+    def touch_item(self, rating_key: int) -> None:
+        """Have the server process an item again, of which nothing but its `updatedAt` changes."""
+        with self._state.lock:
+            self._state.touch(self._state.items[rating_key])
 
     # -- changes by a person in Plex's web app: locked, and never in `writes` or `uploads` --
 
@@ -386,6 +409,11 @@ class PlexSimulator:
         """Upload a poster, which selects it."""
         with self._state.lock:
             self._person.selects_poster(self._state.items[rating_key], data)
+
+    def person_selects_art(self, rating_key: int, data: bytes) -> None:
+        """Upload a background, which selects it."""
+        with self._state.lock:
+            self._person.selects_poster(self._state.items[rating_key], data, "art")
 
     def edit_collection(
         self,
@@ -439,6 +467,11 @@ class PlexSimulator:
     def collection_uploads(self) -> list[Upload]:
         """Return the posters that clients uploaded for collections."""
         return self._state.collection_uploads
+
+    @property
+    def art_uploads(self) -> list[Upload]:
+        """Return the backgrounds that clients uploaded for items."""
+        return self._state.art_uploads
 
     @property
     def uploads(self) -> list[Upload]:

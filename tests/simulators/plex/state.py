@@ -9,10 +9,18 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from tests.simulators.plex.notifications import (
+    CREATED,
+    DELETED,
+    PROCESSED,
+    PROGRESS,
+    Notifications,
+)
 from tests.simulators.plex.records import (
     COLLECTION_FIELDS,
     FIELDS,
     ITEM_TYPES,
+    POSTERS,
     TAG_KINDS,
     DiskFile,
     Media,
@@ -72,12 +80,14 @@ class PlexState:
         self.writes: list[Write] = []
         self.ignored_writes: list[Write] = []
         self.uploads: list[Upload] = []
+        self.art_uploads: list[Upload] = []
         self.collection_writes: list[Write] = []
         self.collection_uploads: list[Upload] = []
         self._by_path: dict[str, list[PlexItem]] = {}
         self._tag_ids: dict[tuple[str, str], tuple[int, str]] = {}
         self._tag_uses: Counter[tuple[int, str, str]] = Counter()
         self._late_moves: list[tuple[float, PlexItem]] = []
+        self.notifications = Notifications()
         self.last_key = 0
         self._last_change = 1000
 
@@ -166,6 +176,7 @@ class PlexState:
         for path in item.paths:
             self._by_path.setdefault(path, []).append(item)
         self.touch_library(library)
+        self.notifications.tell(item, CREATED, PROGRESS)
         return item
 
     def load(
@@ -204,6 +215,7 @@ class PlexState:
             self._forget_path(item, path)
         del self.items[item.rating_key], item.library.items[item.rating_key]
         self.touch_library(item.library)
+        self.notifications.tell(item, DELETED)
 
     def add_media(self, item: PlexItem, media: Media) -> None:
         """Add a version to an item; the caller moves `updatedAt`."""
@@ -227,6 +239,12 @@ class PlexState:
         """Move the `updatedAt` of an item or collection."""
         record.updated_at = self.now()
         self.changed(record)
+        self.processed(record)
+
+    def processed(self, record: Record) -> None:
+        """Tell the event streams that an item was processed."""
+        if isinstance(record, PlexItem):
+            self.notifications.tell(record, PROCESSED)
 
     def changed(self, record: Record) -> None:
         """Note a change of an item or collection that leaves its `updatedAt`."""
@@ -246,6 +264,7 @@ class PlexState:
             self._late_moves.remove((due, item))
             item.updated_at = int(due)
             self.changed(item)
+            self.processed(item)
 
     def set_values(self, item: PlexItem, values: Mapping[str, object]) -> None:
         """Set fields by Plex's names; None and "" clear. A free sort title follows the title."""
@@ -392,7 +411,7 @@ class PlexState:
     # -- metadata and posters --
 
     def refresh(self, item: PlexItem) -> None:
-        """Let the agent overwrite the fields that are not locked."""
+        """Let the agent overwrite the fields that are not locked; the caller tells of it."""
         says = item.agent_metadata
         values = {"title": stem(item.path), "summary": ""} | {
             name: says[name] for name in FIELDS if name in says
@@ -408,17 +427,25 @@ class PlexState:
                 self.set_tags(item, kind, names)
         if "thumb" not in item.locked:
             item.poster = None
-        self.touch(item)
+        if "art" not in item.locked:
+            item.art = None
+        item.updated_at = self.now()
+        self.changed(item)
 
-    def select_poster(self, record: Record, poster: Poster | None) -> None:
-        """Add the poster unless it exists, select it (None: Plex's own), and lock the thumb.
+    def select_poster(self, record: Record, poster: Poster | None, name: str = "thumb") -> None:
+        """Add the picture unless it exists, select it (None: Plex's own), and lock its field.
 
         The caller moves `updatedAt`.
+
+        Args:
+            name: "thumb", or "art" for a background.
         """
+        selected, listed = POSTERS[name]
         if poster is not None:
-            known = next((each for each in record.posters if each.key == poster.key), None)
+            uploaded: list[Poster] = getattr(record, listed)
+            known = next((each for each in uploaded if each.key == poster.key), None)
             if known is None:
-                record.posters.append(poster)
+                uploaded.append(poster)
             poster = known or poster
-        record.poster = poster
-        record.locked.add("thumb")
+        setattr(record, selected, poster)
+        record.locked.add(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from graphql.execution.values import get_variable_values
 
 from tests.simulators.stash.plans import NotCoveredError, Plan
 from tests.simulators.stash.plugins import Caller
-from tests.simulators.stash.resolvers import resolve_field
+from tests.simulators.stash.resolvers import ResolversByType, resolve_field
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ class _Compiled:
 
 
 class Executor:
-    def __init__(self, schema: GraphQLSchema) -> None:
+    def __init__(self, schema: GraphQLSchema, resolvers: ResolversByType) -> None:
         self.plans = True
         """Whether plain queries take the fast way; the result is the same."""
         self._schema = schema
-        self._compiled: dict[str, _Compiled] = {}
+        self._resolvers = resolvers
 
     def run(
         self,
@@ -68,26 +69,25 @@ class Executor:
         operation_name: str | None,
         caller: Caller,
     ) -> Outcome:
-        compiled = self._compiled.get(text)
-        if compiled is None:
-            compiled = self._compiled[text] = self._compile(text)
-        if compiled.document is None:
-            return _refused(compiled.errors)
-        operation = get_operation_ast(compiled.document, operation_name or None)
+        caller.resolvers = self._resolvers
+        found = compiled(self._schema, text)
+        if found.document is None:
+            return _refused(found.errors)
+        operation = get_operation_ast(found.document, operation_name or None)
         if operation is None:
             return _refused([{"message": f"operation {operation_name or ''} not found"}])
-        values = {**_nulls(operation, compiled.inside_objects), **(variables or {})}
+        values = {**_nulls(operation, found.inside_objects), **(variables or {})}
         problems = get_variable_values(self._schema, operation.variable_definitions or (), values)
         if isinstance(problems, list):
             return _refused([_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in problems])
-        plan = compiled.plan(operation, self._schema) if self.plans else None
+        plan = found.plan(operation, self._schema) if self.plans else None
         if plan is not None:
             # Queries change nothing, so graphql-core can run one again to report its errors.
             with suppress(Exception):
                 return Outcome({"data": plan.run(problems, caller)}, True)
         result = execute(
             self._schema,
-            compiled.document,
+            found.document,
             context_value=caller,
             variable_values=values,
             operation_name=operation_name or None,
@@ -100,19 +100,20 @@ class Executor:
             body = {"errors": [_formatted(error) for error in result.errors], **body}
         return Outcome(body, True)
 
-    def _compile(self, text: str) -> _Compiled:
-        try:
-            document = parse(text)
-        except GraphQLError as error:
-            return _Compiled(None, [_formatted(error, "GRAPHQL_PARSE_FAILED")])
-        errors = validate(self._schema, document)
-        if errors:
-            return _Compiled(
-                None, [_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in errors]
-            )
-        finder = _VariablesInObjects()
-        visit(document, finder)
-        return _Compiled(document, [], frozenset(finder.names))
+
+@functools.lru_cache(1000)
+def compiled(schema: GraphQLSchema, text: str) -> _Compiled:
+    """Parse and validate a document, once for all simulators of the process."""
+    try:
+        document = parse(text)
+    except GraphQLError as error:
+        return _Compiled(None, [_formatted(error, "GRAPHQL_PARSE_FAILED")])
+    errors = validate(schema, document)
+    if errors:
+        return _Compiled(None, [_formatted(error, "GRAPHQL_VALIDATION_FAILED") for error in errors])
+    finder = _VariablesInObjects()
+    visit(document, finder)
+    return _Compiled(document, [], frozenset(finder.names))
 
 
 class _VariablesInObjects(Visitor):

@@ -80,6 +80,7 @@ class Tag(Entity):
     sort_name: str = ""
     description: str = ""
     aliases: tuple[str, ...] = ()
+    parent_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -366,10 +367,41 @@ class Library:
                     self.change_scene(scene.id, touch=False, **changes)
 
     def destroy(self, kind: str, entity_id: int) -> None:
-        """Delete an entity and take it from every scene."""
+        """Delete an entity and take it from every scene, and from other entities."""
         with self.lock:
             self.shelf(kind).remove(entity_id)
             self.forget(kind, entity_id)
+            if kind == "tag":
+                self._replace_in_entities(entity_id, None)
+            elif kind == "studio":
+                for studio in self.studios.all():
+                    if studio.parent_id == entity_id:
+                        self.studios.keep(replace(studio, parent_id=None))
+
+    def set_children(self, tag_id: int, child_ids: Iterable[int]) -> None:
+        """Set the tags below a tag; like Stash, without changing their updated_at."""
+        with self.lock:
+            wanted = {self.tags.get(child).id for child in child_ids}
+            for tag in self.tags.all():
+                parents = [one for one in tag.parent_ids if one != tag_id]
+                if tag.id in wanted:
+                    parents.append(tag_id)
+                self.tags.keep(replace(tag, parent_ids=tuple(parents)))
+
+    def children(self, tag: Tag) -> list[int]:
+        """Return the ids of the tags directly below a tag."""
+        return [one.id for one in self.tags.all() if tag.id in one.parent_ids]
+
+    def below(self, kind: str, entity_id: int, depth: int = -1) -> set[int]:
+        """Return a tag or studio and what is below it, so many levels deep; -1: all."""
+        found, level = {entity_id}, {entity_id}
+        while depth and level:
+            level = {
+                one.id for one in self.shelf(kind).all() if level.intersection(parents_of(one))
+            } - found
+            found |= level
+            depth -= 1
+        return found
 
     def snapshot(self) -> Snapshot:
         with self.lock:
@@ -397,12 +429,30 @@ class Library:
                 raise ValueError("cannot merge where source == destination")
             for source in gone:
                 self._replace(kind, source.id, destination)
+                if kind == "tag":
+                    self._replace_in_entities(source.id, destination)
                 shelf.remove(source.id)
             if kind == "performer":
                 shelf.change(destination)
             else:
+                target = shelf.get(destination)
                 names = [alias for one in gone for alias in (one.name, *one.aliases)]
                 shelf.keep(replace(target, aliases=(*target.aliases, *names)))
+
+    def _replace_in_entities(self, old: int, new: int | None) -> None:
+        """Put another tag in a tag's place in all entities, or none; no updated_at changes."""
+        instead = () if new is None else (new,)
+        for kind in KINDS:
+            for one in self.shelf(kind).all():
+                tag_ids = _exchanged(one.tag_ids, old, instead)
+                changes: dict[str, Any] = {} if tag_ids == one.tag_ids else {"tag_ids": tag_ids}
+                if kind == "tag":
+                    inherited = self.tags.find(old) if one.id == new else None
+                    parents = [*one.parent_ids, *(inherited.parent_ids if inherited else ())]
+                    kept = _exchanged(tuple(parents), old, instead)
+                    changes["parent_ids"] = tuple(id_ for id_ in kept if id_ != one.id)
+                if changes:
+                    self.shelf(kind).keep(replace(one, **changes))
 
     def _replace(self, kind: str, old: int, new: int) -> None:
         name = f"{kind}_ids"
@@ -413,6 +463,20 @@ class Library:
                 if kind == "performer":
                     after = tuple(sorted(after))
                 self.change_scene(scene.id, touch=False, **{name: after})
+
+
+def parents_of(entity: Tag | Studio) -> tuple[int, ...]:
+    """Return the ids of what a tag or studio is directly below."""
+    if isinstance(entity, Tag):
+        return entity.parent_ids
+    return () if entity.parent_id is None else (entity.parent_id,)
+
+
+def _exchanged(ids: tuple[int, ...], old: int, instead: tuple[int, ...]) -> tuple[int, ...]:
+    if old not in ids:
+        return ids
+    kept = (new for id_ in ids for new in (instead if id_ == old else (id_,)))
+    return tuple(dict.fromkeys(kept))
 
 
 def _without(scene: Scene, kind: str, entity_id: int) -> dict[str, Any]:

@@ -183,7 +183,9 @@ class Mutations:
 
     def entity_create(self, kind: str, input_: Input, caller: Caller) -> Entity:
         with self._library.lock:
+            self._check_parents(kind, 0, input_)
             entity: Entity = self.shelf(kind).add(**self._entity_changes(kind, input_))
+            self._set_children(entity.id, input_)
         if kind == "Group":
             self._fire(events.group_events("Create", entity.id, events.only_set(input_)), caller)
         else:
@@ -192,9 +194,11 @@ class Mutations:
 
     def entity_update(self, kind: str, input_: Input, caller: Caller) -> Entity:
         with self._library.lock:
+            self._check_parents(kind, int(input_["id"]), input_)
             entity: Entity = self.shelf(kind).change(
                 int(input_["id"]), **self._entity_changes(kind, input_)
             )
+            self._set_children(entity.id, input_)
         self._fire(self._update_events(kind, input_), caller)
         return entity
 
@@ -240,6 +244,27 @@ class Mutations:
         self._fire([events.tags_merge(input_["source"], input_["destination"])], caller)
         return merged
 
+    def _set_children(self, tag_id: int, input_: Input) -> None:
+        """Set the tags below a tag; only its own updated_at moves, as in Stash."""
+        if "child_ids" in input_:
+            self._library.set_children(tag_id, map(int, input_["child_ids"] or ()))
+
+    def _check_parents(self, kind: str, entity_id: int, input_: Input) -> None:
+        """Refuse parents and children that do not exist, or that make a circle."""
+        if kind not in ("Tag", "Studio"):
+            return
+        given = input_.get("parent_ids") or list(filter(None, [input_.get("parent_id")]))
+        parents = self._ids(self.shelf(kind), given)
+        children = self._ids(self.shelf(kind), input_.get("child_ids"))
+        below = self._library.below(kind.lower(), entity_id) if entity_id else set()
+        for child in children:
+            below |= self._library.below(kind.lower(), child)
+        circle = below.intersection(parents) or any(
+            entity_id in self._library.below(kind.lower(), child) for child in children
+        )
+        if circle:
+            raise InvalidInput(f"cannot apply hierarchy of {kind.lower()} {entity_id}: a circle")
+
     def _entity_changes(self, kind: str, input_: Input) -> dict[str, Any]:
         record: type[Entity] = self.shelf(kind).make
         changes: dict[str, Any] = {}
@@ -247,7 +272,7 @@ class Mutations:
         for key in set(input_) & set(defaults) - {"id", "custom_fields"}:
             value = input_[key]
             if isinstance(value, list | tuple):
-                changes[key] = tuple(map(int, value)) if key == "tag_ids" else tuple(value)
+                changes[key] = tuple(map(int, value)) if key.endswith("_ids") else tuple(value)
             elif key in ("parent_id", "studio_id"):
                 changes[key] = self._id(self._library.studios, value)
             else:

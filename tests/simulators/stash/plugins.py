@@ -33,6 +33,8 @@ class Caller:
     visited: tuple[str, ...] = ()
     base_url: str = ""
     runs: list[HookRun] = field(default_factory=list)
+    resolvers: Mapping[str, Mapping[str, Callable[..., Any]]] = field(default_factory=dict)
+    """Of the simulator that handles the request, by type and field."""
     _cancelled: bool = False
     _current: HookRun | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from tests.simulators.stash.library import Library, Scene
+from tests.simulators.stash.library import Library, Scene, Tag
 
 T = TypeVar("T")
 Predicate = Callable[[Scene], bool]
@@ -142,6 +142,10 @@ def _sorted(
 
 def _matching(scene_filter: Criterion, library: Library) -> Predicate:
     """Build a test: all criteria of a filter hold, or those under its OR."""
+    for sub_filter in map(scene_filter.get, ("AND", "OR", "NOT")):
+        # Stash loses the WITH clause of a filter within a filter.
+        if sub_filter and (sub_filter.get("performer_tags") or {}).get("value"):
+            raise QueryError("error executing `SELECT …`: no such table: performer_tags")
     found = [
         _PREDICATES[name](criterion, library)
         for name, criterion in scene_filter.items()
@@ -163,6 +167,21 @@ def _all_of(predicates: list[Predicate]) -> Predicate:
 def _not(criterion: Criterion, library: Library) -> Predicate:
     inner = _matching(criterion, library)
     return lambda scene: not inner(scene)
+
+
+def matching_tags(library: Library, criteria: Criterion, tags: list[Tag]) -> list[Tag]:
+    """Return the tags for which all criteria of a filter hold."""
+    counts: dict[str, Callable[[Tag], int]] = {
+        "parent_count": lambda tag: len(tag.parent_ids),
+        "child_count": lambda tag: len(library.children(tag)),
+    }
+    for name, criterion in criteria.items():
+        if name not in counts:
+            raise NotImplementedError(f"the simulator does not filter tags by {name}")
+        if criterion is not None:
+            holds = _comparison(criterion["modifier"], criterion["value"], criterion.get("value2"))
+            tags = [tag for tag in tags if holds(counts[name](tag))]
+    return tags
 
 
 def _text(
@@ -266,13 +285,31 @@ def _multi(
     return build
 
 
-def _studio_and_below(library: Library, studio_id: int, depth: int) -> set[int]:
-    found, level = {studio_id}, {studio_id}
-    while depth and level:
-        level = {studio.id for studio in library.studios.all() if studio.parent_id in level} - found
-        found |= level
-        depth -= 1
-    return found
+def _hierarchical(
+    kind: str, ids_of: Callable[[Scene, Library], Iterable[int]]
+) -> Callable[..., Predicate | None]:
+    """Build a criterion over tags or studios: `depth` levels below a wanted one count too."""
+
+    def build(criterion: Criterion, library: Library) -> Predicate | None:
+        if criterion["modifier"] in ("EQUALS", "NOT_EQUALS"):
+            raise QueryError(
+                f"modifier {criterion['modifier']} is not supported for hierarchical multi"
+                " criterion"
+            )
+        depth = criterion.get("depth") or 0
+        excluded = [library.below(kind, int(id_), depth) for id_ in criterion.get("excludes") or ()]
+        whole = {**criterion, "excludes": set().union(*excluded)}
+        below = _multi(
+            lambda scene: ids_of(scene, library), lambda _, id_, __: library.below(kind, id_, depth)
+        )
+        return below(whole, library)
+
+    return build
+
+
+def _performers_tags(scene: Scene, library: Library) -> Iterable[int]:
+    performers = map(library.performers.find, scene.performer_ids)
+    return (id_ for performer in performers if performer for id_ in performer.tag_ids)
 
 
 def _boolean(value_of: Callable[[Scene], bool]) -> Callable[..., Predicate]:
@@ -322,11 +359,12 @@ _PREDICATES: dict[str, Callable[..., Predicate | None]] = {
     "o_counter": _ordered(lambda scene: scene.o_counter),
     "tag_count": _ordered(lambda scene: len(scene.tag_ids)),
     "performer_count": _ordered(lambda scene: len(scene.performer_ids)),
-    "studios": _multi(
-        lambda scene: () if scene.studio_id is None else (scene.studio_id,), _studio_and_below
+    "studios": _hierarchical(
+        "studio", lambda scene, _: () if scene.studio_id is None else (scene.studio_id,)
     ),
     "performers": _multi(lambda scene: scene.performer_ids),
-    "tags": _multi(lambda scene: scene.tag_ids),
+    "tags": _hierarchical("tag", lambda scene, _: scene.tag_ids),
+    "performer_tags": _hierarchical("tag", _performers_tags),
     "groups": _multi(lambda scene: [group_id for group_id, _ in scene.group_ids]),
     "date": _ordered(lambda scene: scene.date),
     "created_at": _ordered(lambda scene: scene.created_at),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ from tests.simulators.stash.sessions import Sessions
 from tests.simulators.stash.values import to_map
 
 Info = GraphQLResolveInfo
+Resolvers = dict[str, Callable[..., Any]]
+ResolversByType = dict[str, Resolvers]
 KINDS = ("Performer", "Studio", "Tag", "Group")
 METADATA_JOBS = {
     "metadataScan": "Scanning...", "metadataGenerate": "Generating...",
@@ -74,25 +77,42 @@ def resolve_field(source: Any, info: Info, **_: Any) -> Any:
     return getattr(source, info.field_name, None)
 
 
-def make_schema(services: Services) -> GraphQLSchema:
+def make_resolvers(services: Services) -> ResolversByType:
+    """Return the resolvers of one simulator."""
+    return {
+        "Query": _queries(services),
+        "Mutation": _mutations(services),
+        **_types(services),
+    }
+
+
+def make_schema(resolvers: ResolversByType) -> GraphQLSchema:
+    """Return the schema, which all simulators of a process share: it takes long to build.
+
+    Its fields are resolved by the resolvers of the request (`Caller.resolvers`).
+    """
+    return _make_schema(frozenset((name, field) for name in resolvers for field in resolvers[name]))
+
+
+@functools.cache
+def _make_schema(resolved: frozenset[tuple[str, str]]) -> GraphQLSchema:
     schema = build_schema(sdl())
     for name in ("Map", "PluginConfigMap", "BoolMap"):
         scalar = schema.type_map[name]
         assert isinstance(scalar, GraphQLScalarType)
         scalar.coerce_input_value = scalar.parse_value = to_map  # type: ignore[method-assign]
-    for type_name, resolvers in {
-        "Query": _queries(services),
-        "Mutation": _mutations(services),
-        **_types(services),
-    }.items():
+    for type_name, field_name in resolved:
         type_ = schema.type_map[type_name]
         assert isinstance(type_, GraphQLObjectType)
-        for field_name, resolver in resolvers.items():
-            type_.fields[field_name].resolve = resolver
+        type_.fields[field_name].resolve = _resolver_of_request(type_name, field_name)
     return schema
 
 
-Resolvers = dict[str, Callable[..., Any]]
+def _resolver_of_request(type_name: str, field_name: str) -> Callable[..., Any]:
+    def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+        return info.context.resolvers[type_name][field_name](source, info, **arguments)
+
+    return resolve
 
 
 def _queries(services: Services) -> Resolvers:
@@ -139,6 +159,8 @@ def _find_entities(services: Services, kind: str) -> Callable[..., dict[str, Any
             found = page = [shelf.get(number(id_)) for id_ in wanted]
         else:
             found = find_related(services.library, kind, filter or {}, services.rng)
+            if more.get("tag_filter"):
+                found = query.matching_tags(services.library, more["tag_filter"], found)
             page = query.page(found, filter or {})
         return {"count": len(found), f"{kind}s": page}
 
@@ -342,6 +364,10 @@ def _types(services: Services) -> dict[str, Resolvers]:
         },
         "Tag": {
             "scene_count": lambda one, _, depth=None: scene_count(library, "tag", one.id),
+            "parents": lambda tag, _: _tags(library, tag.parent_ids),
+            "children": lambda tag, _: _tags(library, library.children(tag)),
+            "parent_count": lambda tag, _: len(tag.parent_ids),
+            "child_count": lambda tag, _: len(library.children(tag)),
             "image_path": _image_path,
         },
         "Group": {
@@ -498,4 +524,7 @@ def number(value: Any) -> int:
         raise NotFound(f'strconv.Atoi: parsing "{value}": invalid syntax') from None
 
 
-__all__ = ["Account", "Job", "Services", "make_schema", "number", "resolve_field"]
+__all__ = [
+    "Account", "Job", "ResolversByType", "Services", "make_resolvers", "make_schema", "number",
+    "resolve_field",
+]  # fmt: skip

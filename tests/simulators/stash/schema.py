@@ -21,7 +21,9 @@ type Query {
   findStudio(id: ID!): Studio
   findStudios(filter: FindFilterType, ids: [ID!]): FindStudiosResultType!
   findTag(id: ID!): Tag
-  findTags(filter: FindFilterType, ids: [ID!]): FindTagsResultType!
+  findTags(
+    tag_filter: TagFilterType, filter: FindFilterType, ids: [ID!]
+  ): FindTagsResultType!
   findGroup(id: ID!): Group
   findGroups(filter: FindFilterType, ids: [ID!]): FindGroupsResultType!
   plugins: [Plugin!]
@@ -200,6 +202,10 @@ type Tag {
   favorite: Boolean!
   image_path: String
   scene_count(depth: Int): Int!
+  parents: [Tag!]!
+  children: [Tag!]!
+  parent_count: Int!
+  child_count: Int!
   created_at: Time!
   updated_at: Time!
 }
@@ -339,6 +345,11 @@ input HierarchicalMultiCriterionInput {
   depth: Int
   excludes: [ID!]
 }
+input TagFilterType {
+  name: StringCriterionInput
+  parent_count: IntCriterionInput
+  child_count: IntCriterionInput
+}
 input SceneFilterType {
   AND: SceneFilterType
   OR: SceneFilterType
@@ -360,6 +371,7 @@ input SceneFilterType {
   groups: HierarchicalMultiCriterionInput
   tags: HierarchicalMultiCriterionInput
   tag_count: IntCriterionInput
+  performer_tags: HierarchicalMultiCriterionInput
   performers: MultiCriterionInput
   performer_count: IntCriterionInput
   date: DateCriterionInput

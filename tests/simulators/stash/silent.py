@@ -30,6 +30,7 @@ class SilentChanges:
         details: str = "",
         date: str | None = None,
         code: str = "",
+        stash_ids: Iterable[Mapping[str, Any]] = (),
         director: str = "",
         rating100: int | None = None,
         organized: bool = False,
@@ -46,7 +47,8 @@ class SilentChanges:
     ) -> Scene:
         """Add a scene; `scene_id` takes the id of a deleted scene, default: the next id."""
         return self.library.add_scene(
-            title=title, details=details, date=date, code=code, director=director,
+            title=title, details=details, date=date, code=code, stash_ids=tuple(stash_ids),
+            director=director,
             rating100=rating100, organized=organized, urls=urls, studio=studio,
             performers=performers, tags=tags, groups=groups, files=files, cover=cover,
             created_at=created_at, updated_at=updated_at, scene_id=scene_id,
@@ -64,7 +66,8 @@ class SilentChanges:
         dates = {"created_at": created_at, "updated_at": updated_at}
         return self._change(replaces, {**fields, **dates})
 
-    def add_performer(self, name: str, **fields: Any) -> int:
+    def add_performer(self, name: str, tags: Names = (), **fields: Any) -> int:
+        fields.setdefault("tag_ids", tuple(map(self.library.tags.id_of, tags)))
         return self.library.performers.add(name, **fields).id
 
     def add_studio(self, name: str, parent: str | int | None = None, **fields: Any) -> int:
@@ -72,7 +75,8 @@ class SilentChanges:
             fields["parent_id"] = self.library.studios.id_of(parent)
         return self.library.studios.add(name, **fields).id
 
-    def add_tag(self, name: str, **fields: Any) -> int:
+    def add_tag(self, name: str, parents: Names = (), **fields: Any) -> int:
+        fields.setdefault("parent_ids", tuple(map(self.library.tags.id_of, parents)))
         return self.library.tags.add(name, **fields).id
 
     def add_group(self, name: str, **fields: Any) -> int:

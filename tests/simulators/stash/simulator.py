@@ -29,7 +29,12 @@ from tests.simulators.stash.library import Entity, Library, Scene
 from tests.simulators.stash.mutations import Mutations
 from tests.simulators.stash.pluginlog import LogLine
 from tests.simulators.stash.plugins import Caller, PluginHost, RequestCancelled
-from tests.simulators.stash.resolvers import Account, Services, make_schema
+from tests.simulators.stash.resolvers import (
+    Account,
+    Services,
+    make_resolvers,
+    make_schema,
+)
 from tests.simulators.stash.runner import HookRun, Runner
 from tests.simulators.stash.sessions import COOKIE, Session, Sessions
 from tests.simulators.stash.silent import RELATED, SilentChanges
@@ -105,7 +110,7 @@ class StashSimulator(SilentChanges):
             lambda: self.server.port,
         )
         self.mutations = Mutations(self.library, self.plugins, self.rng)
-        self._schema = make_schema(
+        resolvers = make_resolvers(
             Services(
                 self.library,
                 self.mutations,
@@ -120,9 +125,10 @@ class StashSimulator(SilentChanges):
                 new_api_key=lambda: f"sim.{secrets.token_urlsafe(24)}",
             )
         )
+        self._schema = make_schema(resolvers)
         self._web = Web(
             self.library,
-            Executor(self._schema),
+            Executor(self._schema, resolvers),
             self.sessions,
             self.account,
             HostPage(
@@ -306,9 +312,30 @@ class StashSimulator(SilentChanges):
     def rename_group(self, group: str | int, name: str) -> SaveResult:
         return self._rename("Group", group, name)
 
+    def set_parents(self, tag: str | int, *parents: str | int) -> SaveResult:
+        """Put a tag below others, and below no other."""
+        ids = [str(self.library.tags.id_of(parent)) for parent in parents]
+        return self._save_related("Tag", tag, parent_ids=ids)
+
+    def set_children(self, tag: str | int, *children: str | int) -> SaveResult:
+        """Put tags below a tag; only that tag's updated_at moves."""
+        ids = [str(self.library.tags.id_of(child)) for child in children]
+        return self._save_related("Tag", tag, child_ids=ids)
+
+    def set_parent_studio(self, studio: str | int, parent: str | int | None) -> SaveResult:
+        known = None if parent is None else str(self.library.studios.id_of(parent))
+        return self._save_related("Studio", studio, parent_id=known)
+
+    def set_performer_tags(self, performer: str | int, *tags: str | int) -> SaveResult:
+        ids = [str(self.library.tags.id_of(tag)) for tag in tags]
+        return self._save_related("Performer", performer, tag_ids=ids)
+
     def _rename(self, kind: str, entity: str | int, name: str) -> SaveResult:
+        return self._save_related(kind, entity, name=name)
+
+    def _save_related(self, kind: str, entity: str | int, **fields: Any) -> SaveResult:
         entity_id = self.mutations.shelf(kind).id_of(entity)
-        input_ = {"id": str(entity_id), "name": name}
+        input_ = self._input(f"{kind}UpdateInput", {"id": str(entity_id), **fields})
 
         def update(input_: Mapping[str, Any], caller: Caller) -> Entity:
             return self.mutations.entity_update(kind, input_, caller)
