@@ -187,8 +187,8 @@ def _leave(status: int) -> "NoReturn":
 
 
 if __name__ == "__main__":
-    # First of all: Stash may run with umask 0, as in a container. Whatever this process or a child
-    # of it creates, Python's caches included, is writable by nobody else.
+    # First of all: Stash may run with umask 0, as in a container. All that this process and its
+    # children create, Python's caches included, is writable by this user alone.
     os.umask(0o077)
     if sys.version_info < OLDEST_FOR_HOOKS:
         sys.stderr.write("\x01e\x02%s\n" % explain_python())

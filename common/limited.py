@@ -6,12 +6,13 @@ fill the memory or keep a worker waiting for good.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -30,8 +31,10 @@ MAX_ERROR_BYTES = 65_536
 MAX_SECONDS = 180.0
 #: Bytes that are read, and unpacked, at once.
 _CHUNK = 16_384
-_FIRST_ERROR = 400
+_OK, _FIRST_ERROR = 200, 400
 _POOLS = ("http", "https")
+#: Of a stream: seconds without a byte until the first probe, between two, and unanswered ones.
+_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 4}
 
 
 class AnswerTooLarge(requests.RequestException):
@@ -70,15 +73,18 @@ class LimitedSession(requests.Session):
             self.mount(f"{scheme}://", _LimitedAdapter())
 
     def send(self, request: requests.PreparedRequest, **arguments: Any) -> requests.Response:
-        """Send a request and read its whole answer.
+        """Send a request and read its whole answer; of a stream that was accepted only the head.
 
         Raises:
             AnswerTooLarge, AnswerTooSlow, requests.RequestException
         """
         _exchange.clock, _exchange.end = self._clock, self._clock() + self._seconds
+        is_stream = bool(arguments.get("stream"))
         arguments |= {"stream": True, "allow_redirects": False}
         try:
             response = super().send(request, **arguments)
+            if is_stream and response.status_code == _OK:
+                return response
             try:
                 _keep(response, self._read(response))
             except BaseException:
@@ -91,6 +97,15 @@ class LimitedSession(requests.Session):
         finally:
             _exchange.end = None
         return response
+
+    def open_stream(self, url: str, *, headers: Mapping[str, str]) -> LimitedStream:
+        """GET an answer without an end; its head is limited as every answer, its body is not read.
+
+        Raises:
+            AnswerTooSlow, requests.RequestException
+        """
+        response = self.request("GET", url, headers=dict(headers), stream=True)
+        return LimitedStream(response)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return None: a redirect is an answer like any other, and its address is not parsed."""
@@ -109,6 +124,38 @@ class LimitedSession(requests.Session):
             if _time_left() <= 0:
                 raise AnswerTooSlow(f"not complete after {self._seconds:g} seconds")
         return bytes(content[:limit])
+
+
+class LimitedStream:
+    """The answer to `LimitedSession.open_stream`, read piece by piece as it comes."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self.status = response.status_code
+        self.kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        #: compressed bytes are not unpacked here, where they have no limit
+        self.is_packed = response.headers.get("Content-Encoding", "identity") != "identity"
+        self._response = response
+        raw: Any = response.raw._original_response
+        self._raw = raw if isinstance(raw, _TimedResponse) else None
+        if self._raw is not None:
+            self._raw.keep_alive()
+
+    def read(self) -> bytes:
+        """Return the next bytes, at most 16 KiB; b"": it has ended. Waits for the read timeout.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection was lost, or was silent for too long.
+        """
+        return b"" if self._raw is None else self._raw.read1(_CHUNK)
+
+    def close(self) -> None:
+        """End it, also while another thread reads."""
+        if self._raw is not None:
+            self._raw.interrupt()
+
+    def release(self) -> None:
+        """Close the connection; for the thread that reads."""
+        self._response.close()
 
 
 def _keep(response: requests.Response, content: bytes) -> None:
@@ -167,6 +214,21 @@ class _TimedResponse(http.client.HTTPResponse):
         super().__init__(sock, *arguments, **named)
         self.fp.close()
         self.fp = io.BufferedReader(_TimedReader(sock))
+        self._socket = sock
+
+    def keep_alive(self) -> None:
+        """Have the system notice a peer that is gone without a word, by probes of its own."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, seconds in _PROBES.items():
+                if hasattr(socket, name):
+                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+
+    def interrupt(self) -> None:
+        """End a read in another thread."""
+        with contextlib.suppress(OSError):
+            # not TLS's own `shutdown`, which another thread may be reading through
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _TimedConnection(HTTPConnection):

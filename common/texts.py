@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 #: Characters of one message or stored text. Paths have up to 4,096.
 MAX_LENGTH = 8_000
 
@@ -35,3 +39,17 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return `text` as one printable line; its line breaks become spaces."""
     return printable(" ".join(text.splitlines()).strip())
+
+
+def first_of(names: Sequence[str], count: int) -> str:
+    """Return the first of some names, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def duration_in_words(seconds: float) -> str:
+    """Return a length of time: "61 minutes", "3 hours", "2 days"."""
+    for unit, name in ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"

@@ -15,7 +15,9 @@ from history.records import Agreement
 #: Causes of a change.
 SAVED, RENAMED, REPAIRED, COMPARED = "saved", "renamed", "repaired", "compared"
 SYNC, TRY, TAKEN, UNDONE = "sync", "try", "taken", "undone"
-#: What is known of a write: not read back yet; Plex has it; Plex did not take it.
+#: The user said where the values of a library in Plex came from.
+ORIGIN = "origin"
+#: State of a write: not read back yet; Plex has it; Plex did not take it.
 SENT, CONFIRMED, DROPPED = "sent", "confirmed", "dropped"
 
 #: Changes that are kept, and for how many seconds.
@@ -139,7 +141,7 @@ class Changes:
             )
 
     def trim(self, now: float) -> list[str]:
-        """Delete what is old, and what is too much; return the runs that lost their first rows.
+        """Delete changes that are old or too many; return the runs that lost their first rows.
 
         Args:
             now: epoch seconds.

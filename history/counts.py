@@ -11,6 +11,7 @@ import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 #: Schema from which on `history.db` has the column and the indexes that are used here.
@@ -32,6 +33,10 @@ MOST_FOLDERS = 20
 
 _LIVE = "retired_at IS NULL"
 _IS_KEPT = "instr(fields, '\"kept\": true') > 0"
+#: Condition of records with a field that waits for a yes (`history.fields.OPEN`).
+ASKING = 'instr(fields, \'"asks": "open"\') > 0'
+#: Schema from which on that has an index.
+_ASKING_SINCE = 5
 _IS_SHOWN = "instr(ifnull(details, ''), '\"cleared\": true') = 0"
 _IN_TROUBLE = "status IN ('ambiguous', 'failed', 'refused')"
 _NOT_IN_PLEX = "status = 'not_in_plex'"
@@ -39,6 +44,8 @@ _NOT_IN_PLEX = "status = 'not_in_plex'"
 _MOST_LOCATIONS = 300
 #: Seconds after which a saved scene should be in Plex, if Plex has its folder.
 _DAY = 86_400.0
+#: Type of error of a dead letter that is none: its file may still come to Plex.
+_MAY_COME = "PlexNotFound"
 #: The epoch's Julian day.
 _EPOCH = 2440587.5
 
@@ -70,9 +77,28 @@ def count_kept(db: sqlite3.Connection) -> int:
     )
 
 
+def count_asking(db: sqlite3.Connection) -> int:
+    """Return the number of scenes that would become visible to restricted accounts, after a yes."""
+    if not _is_since(db, _ASKING_SINCE):
+        return 0
+    statement = f"SELECT count(DISTINCT scene_id) FROM agreements WHERE {_LIVE} AND {ASKING}"
+    return int(db.execute(statement).fetchone()[0])
+
+
+def count_skipped(db: sqlite3.Connection) -> dict[str, int]:
+    """Return reason → scenes that a setting or a rule leaves out; the largest numbers first."""
+    return dict(
+        db.execute(
+            "SELECT reason, count(DISTINCT scene_id) FROM agreements"
+            f" WHERE {_LIVE} AND status = 'skipped' GROUP BY reason ORDER BY 2 DESC, 1 LIMIT ?",
+            (MOST_FOLDERS,),
+        ).fetchall()
+    )
+
+
 def count_folders(db: sqlite3.Connection) -> dict[str, int]:
     """Return folder in Stash → records that are not in Plex; the 20 largest numbers first."""
-    if not _is_indexed(db):
+    if not _is_since(db, INDEXED_SINCE):
         return {}
     rows = db.execute(
         "SELECT folder, count(*) FROM agreements INDEXED BY agreements_by_folder"
@@ -94,7 +120,8 @@ def needing(db: sqlite3.Connection, now: float) -> dict[str, list[int]]:
     for status in NEEDING:
         where, values = needing_where(db, status, now)
         index = ""
-        if _is_indexed(db):  # otherwise SQLite takes another index, and reads each record
+        # Without the hint SQLite takes another index, and reads each record.
+        if _is_since(db, INDEXED_SINCE):
             name = "absent" if status == "not_in_plex" else "in_trouble"
             index = f"INDEXED BY agreements_{name}"
         rows = db.execute(f"SELECT scene_id FROM agreements {index} WHERE {where}", values)
@@ -119,5 +146,25 @@ def needing_where(db: sqlite3.Connection, status: str, now: float) -> tuple[str,
     return f"{_LIVE} AND {_NOT_IN_PLEX} AND {_IS_SHOWN} AND ({' OR '.join(is_missed)})", values
 
 
-def _is_indexed(db: sqlite3.Connection) -> bool:
-    return bool(db.execute("PRAGMA user_version").fetchone()[0] >= INDEXED_SINCE)
+def _is_since(db: sqlite3.Connection, version: int) -> bool:
+    """Return whether the history has a version of its schema, or a later one."""
+    return bool(db.execute("PRAGMA user_version").fetchone()[0] >= version)
+
+
+def failed_jobs(letters: sqlite3.Connection) -> list[tuple[int, int | None]]:
+    """Return (id, scene id) of the dead letters that need the user, the newest first."""
+    return letters.execute(
+        "SELECT id, scene_id FROM dead_letters WHERE error_type != ? ORDER BY id DESC",
+        (_MAY_COME,),
+    ).fetchall()
+
+
+def count_needs(needing: Mapping[str, list[int]], letters: list[tuple[int, int | None]]) -> int:
+    """Return how many need the user: scenes on record, and failed jobs of other scenes.
+
+    Args:
+        needing: as `needing` returns them.
+        letters: as `failed_jobs` returns them.
+    """
+    scenes = {scene_id for found in needing.values() for scene_id in found}
+    return len(scenes) + sum(1 for _, scene_id in letters if scene_id not in scenes)

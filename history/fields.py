@@ -10,7 +10,9 @@ from typing import Any
 #: A text, or the names of a list.
 Value = str | tuple[str, ...]
 
-_VALUES = ("before", "ours", "wanted", "observed", "form", "sent", "replaced", "claim")
+_VALUES = ("before", "ours", "wanted", "observed", "form", "sent", "replaced", "claim", "asked")
+#: Of `FieldState.asks`: the user has not answered, said yes, or said no.
+OPEN, GRANTED, DECLINED = "open", "granted", "declined"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class FieldState:
     replaced: Value | None = None
     #: what `ours` becomes if Plex took that write; None: `sent`
     claim: Value | None = None
+    #: what is not written without a yes, as it may show the item to restricted accounts
+    asked: Value | None = None
+    #: `OPEN`, `GRANTED` or `DECLINED`; "": there is nothing to ask
+    asks: str = ""
     #: reads that did not show `sent`
     misses: int = 0
     #: Plex does not take `wanted`, and why
@@ -51,6 +57,16 @@ class FieldState:
     take: bool = False
     #: Plex had a lock on the field before our first write
     was_locked: bool = False
+    #: names of a list that were there before us were taken for Stash's; that is done once
+    taken_over: bool = False
+
+    @property
+    def claimed(self) -> Value | None:
+        """Return what becomes ours once Plex shows the last write.
+
+        Of an undo, only what it claims.
+        """
+        return self.claim if self.held or self.claim is not None else self.sent
 
 
 Fields = Mapping[str, FieldState]

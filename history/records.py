@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.media import MediaFile
-from history.fields import Fields
+from history.fields import Fields, FieldState
 
 
 class Status(str, enum.Enum):
@@ -42,6 +42,10 @@ IN_PLEX = (Status.IN_SYNC, Status.WRITTEN, Status.REFUSED)
 
 #: Name that the poster has among an item's fields and locks.
 POSTER = "thumb"
+#: The same of the background.
+ART = "art"
+#: Picture that a scene's cover becomes → its name for the user.
+PICTURES = {POSTER: "poster", ART: "background"}
 #: SHA-1 of a poster that is ours without our knowing which.
 UNKNOWN_COVER = "-"
 
@@ -98,8 +102,22 @@ class Agreement:
     verify_at: float | None = None
     fields: Fields = field(default_factory=dict)
     cover: CoverState = CoverState()
+    #: the same of the background
+    art: CoverState = CoverState()
     #: of an ambiguous scene: its candidates, in JSON's types
     details: dict[str, Any] | None = None
+
+    def cover_of(self, name: str) -> CoverState:
+        """Return the cover's state as the poster or as the background."""
+        return self.art if name == ART else self.cover
+
+    def with_cover(self, name: str, cover: CoverState) -> Agreement:
+        """Return the record with another state of the cover."""
+        return replace(self, art=cover) if name == ART else replace(self, cover=cover)
+
+    def with_field(self, name: str, state: FieldState) -> Agreement:
+        """Return the record with another state of a field."""
+        return replace(self, fields={**self.fields, name: state})
 
     @property
     def has_item(self) -> bool:
@@ -142,10 +160,12 @@ class OwnCollection:
     server: str
     section: int
     name: str
-    #: what it is for in Stash: "studio", "group" or "", and its id
+    #: what it is for in Stash: "studio", "group", "performers", … or "", and its id
     kind: str = ""
     source_id: int = 0
     #: 0: not known yet
     rating_key: int = 0
     #: the name that it is about to get; "": none
     renaming: str = ""
+    #: the sort title that we gave it; "": none
+    sort_title: str = ""

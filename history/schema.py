@@ -9,7 +9,7 @@ from common.sqlite import NewerSchema, write
 __all__ = ["VERSION", "NewerSchema", "migrate"]
 
 #: Version of the schema: the number of steps.
-VERSION = 4
+VERSION = 5
 
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -75,6 +75,11 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         " AND instr(ifnull(details, ''), '\"cleared\": true') = 0",
         "DROP INDEX changes_by_run",
         "CREATE INDEX changes_by_run ON changes(run, scene_id)",
+    ),
+    (
+        "ALTER TABLE collections ADD COLUMN sort_title TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX agreements_asking ON agreements(scene_id)"
+        ' WHERE retired_at IS NULL AND instr(fields, \'"asks": "open"\') > 0',
     ),
 )
 

@@ -18,6 +18,8 @@ from common.sqlite import connect_in_memory, write
 from history.changes import Changes
 from history.fields import decode, encode, rename
 from history.records import (
+    ART,
+    PICTURES,
     UNKNOWN_COVER,
     UNTOUCHABLE,
     Agreement,
@@ -63,7 +65,7 @@ _LAST_OF_ITEM = (
 
 
 class Row(NamedTuple):
-    """An agreement without what is long: enough to see whether something changed."""
+    """An agreement without its long fields: enough to see whether something changed."""
 
     id: int
     scene_id: int
@@ -332,8 +334,9 @@ class History:
     def forget_cover(self, scene_id: int) -> None:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
         for one in self.of_scene(scene_id):
-            if one.cover.sha1:
-                self.save(dataclasses.replace(one, cover=CoverState(sha1=UNKNOWN_COVER)))
+            for name in PICTURES:
+                if one.cover_of(name).sha1:
+                    one = self.save(one.with_cover(name, CoverState(sha1=UNKNOWN_COVER)))
 
     def count(self, *, since: float | None = None) -> dict[Status, int]:
         """Return status → number of scenes.
@@ -367,6 +370,18 @@ class History:
             since,
         )
         return int(rows[0][0])
+
+    def count_asking(self) -> int:
+        """Return the number of scenes of which a field waits for a yes; see `counts`."""
+        return self._ask(counts.count_asking)
+
+    def count_skipped(self) -> dict[str, int]:
+        """Return reason → scenes that are left out; see `counts`."""
+        return self._ask(counts.count_skipped)
+
+    def asking(self) -> list[Agreement]:
+        """Return the records with a field that waits for a yes."""
+        return self._agreements(f"retired_at IS NULL AND {counts.ASKING}")
 
     def count_folders(self) -> dict[str, int]:
         """Return folder → records that are not in Plex; the 20 largest numbers first."""
@@ -474,22 +489,26 @@ class History:
     # --- collections
 
     def collections(self, server: str, section: int, name: str) -> list[OwnCollection]:
-        """Return what is known of our collection of this name."""
+        """Return the record of our collection of this name."""
         where = "server = ? AND section = ? AND name = ?"
         return self._collections(where, server, section, name)
 
     def collection_of(
         self, server: str, section: int, kind: str, source_id: int
     ) -> OwnCollection | None:
-        """Return our collection for a studio or a group, or None."""
+        """Return our collection for a studio, a group, …, or None."""
         found = self._collections(
             "server = ? AND section = ? AND kind = ? AND source_id = ?",
             server, section, kind, source_id,
         )  # fmt: skip
         return found[0] if found else None
 
+    def own_collections(self, server: str) -> list[OwnCollection]:
+        """Return all collections that we created in a Plex."""
+        return self._collections("server = ?", server)
+
     def save_collection(self, own: OwnCollection) -> None:
-        """Store that we created a collection; a studio or group has one at a time."""
+        """Store that we created a collection; what it stands for has one at a time."""
         with self.transaction():
             if own.kind:
                 self._run(
@@ -502,7 +521,7 @@ class History:
                     own.name,
                 )
             self._run(
-                "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 *dataclasses.astuple(own),
             )
 
@@ -571,8 +590,8 @@ class History:
 
     def _collections(self, where: str, *values: object) -> list[OwnCollection]:
         rows = self._run(
-            "SELECT server, section, name, kind, source_id, rating_key, renaming FROM collections"
-            f" WHERE {where}",
+            "SELECT server, section, name, kind, source_id, rating_key, renaming, sort_title"
+            f" FROM collections WHERE {where}",
             *values,
         )
         return [OwnCollection(*row) for row in rows]
@@ -646,6 +665,10 @@ class History:
             self._run("DELETE FROM state WHERE name = ?", name)
         else:
             self._run("INSERT OR REPLACE INTO state VALUES (?, ?)", name, json.dumps(value))
+
+    def version(self) -> int:
+        """Return a number that grows with each change that is made through this object."""
+        return self._db.total_changes
 
     def _agreements(self, where: str, *values: object) -> list[Agreement]:
         """Return agreements; set aside those that can't be read, so that the others go on.
@@ -747,11 +770,24 @@ def _stored(one: Agreement) -> tuple[object, ...]:
         one.missing_since,
         one.verify_at,
         json.dumps(encode(one.fields)),
-        json.dumps(dataclasses.asdict(one.cover)),
+        _stored_covers(one),
         None if one.details is None else json.dumps(one.details),
-        one.cover.source,
+        max(one.cover.source, one.art.source, key=_age),
         _folder(one.files),
     )
+
+
+def _stored_covers(one: Agreement) -> str:
+    """Return the states of the cover; the poster's stand where those of earlier versions do."""
+    content = dataclasses.asdict(one.cover)
+    if one.art != CoverState():
+        content[ART] = dataclasses.asdict(one.art)
+    return json.dumps(content)
+
+
+def _age(source: str) -> tuple[int, str]:
+    """Return the order of two addresses of a cover, which end in the time of a change."""
+    return len(source), source
 
 
 def _folder(files: Sequence[MediaFile]) -> str:
@@ -762,7 +798,7 @@ def _folder(files: Sequence[MediaFile]) -> str:
 
 
 def _text(stored: bytes) -> str | bytes:
-    """Return a text; what is not UTF-8 stays bytes, so that the other columns can be read."""
+    """Return a text, or bytes if it is not UTF-8, so that the other columns can be read."""
     try:
         return stored.decode()
     except UnicodeDecodeError:
@@ -786,11 +822,14 @@ def _read(row: tuple[Any, ...]) -> Agreement:
     if _is_damaged(row):
         raise ValueError("a text is not UTF-8")
     values = dict(zip(_NAMES, row, strict=True))
+    covers = dict(json.loads(values["cover"]))
+    art = CoverState(**covers.pop(ART, {}))
     values.update(
         status=Status(values["status"]),
         files=tuple(MediaFile(*file) for file in json.loads(values["files"])),
         fields=decode(json.loads(values["fields"])),
-        cover=CoverState(**json.loads(values["cover"])),
+        cover=CoverState(**covers),
+        art=art,
         details=json.loads(values["details"]) if values["details"] else None,
     )
     return Agreement(**values)

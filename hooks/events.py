@@ -28,6 +28,8 @@ RELATED = {
     "Group.Update.Post": "group",
 }
 TAG_MERGE = "Tag.Merge.Post"
+#: Input fields of a performer, studio, tag or group that affect Plex.
+RELATED_FIELDS = frozenset(("name", "tag_ids", "parent_id", "parent_ids", "child_ids"))
 #: Such an object was deleted. Stash does not tell which scenes had it.
 RELATED_DESTROYED = {
     "Performer.Destroy.Post": "performer",
@@ -53,7 +55,7 @@ PLEX_FIELDS = frozenset(
             "urls",
         ),
         *("studio", "studio_id", "performers", "performer_ids", "tags", "tag_ids"),
-        *("groups", "group_ids", "movies", "movie_ids", "cover", "cover_image"),
+        *("groups", "group_ids", "movies", "movie_ids", "cover", "cover_image", "stash_ids"),
     )
 )
 _REQUEST_FIELDS = frozenset(("id", "ids", "clientMutationId", "inputFields"))

@@ -6,6 +6,7 @@ from hooks.events import (
     PLEX_FIELDS,
     RELATED,
     RELATED_DESTROYED,
+    RELATED_FIELDS,
     TAG_MERGE,
     changed_fields,
     job_data,
@@ -100,12 +101,12 @@ def on_related_update(
         kind: the event type; a key of `hooks.events.RELATED`.
 
     Returns:
-        False if the name did not change (Plex shows nothing else of these objects), else True.
+        False if nothing changed that Plex may show, else True.
 
     Raises:
         sqlite3.Error, OSError: the queue can't be written.
     """
-    if kind != TAG_MERGE and "name" not in changed_fields(update_data):
+    if kind != TAG_MERGE and not RELATED_FIELDS & changed_fields(update_data):
         return False
     queue.put(create_related_job(RELATED[kind], object_id))
     return True

@@ -29,6 +29,7 @@ from worker.process import (
     ensure_worker,
     ensure_worker_if_unfinished,
     is_unfinished,
+    mark_opened,
     mark_unfinished,
     worker_alive,
 )
@@ -187,7 +188,7 @@ def _show_page(
 
 
 def _run_wake(entry: ModuleType, input_data: dict[str, Any]) -> int:
-    """Start a worker if edits wait and none is alive."""
+    """Start a worker if one is wanted and none is alive; tell the living one that Stash is used."""
     problem = why_not_to_work(entry)
     if problem:
         return _fail(problem)
@@ -202,7 +203,9 @@ def _run_wake(entry: ModuleType, input_data: dict[str, Any]) -> int:
 
 
 def wake_if_waiting(data_dir: str, entry: str, input_data: dict[str, Any] | None = None) -> bool:
-    """Start a worker if edits wait and none is alive; return whether one was started.
+    """Start a worker if one is wanted and none is alive; return whether one was started.
+
+    One that is alive learns that Stash is used.
 
     Args:
         entry: path of `PlexSync.py`.
@@ -213,11 +216,14 @@ def wake_if_waiting(data_dir: str, entry: str, input_data: dict[str, Any] | None
     """
     if not is_unfinished(data_dir) and get_stats(data_dir)["pending"]:
         mark_unfinished(data_dir)
-    if not is_unfinished(data_dir) or worker_alive(data_dir):
+    if not is_unfinished(data_dir):
         return False
     server = None if input_data is None else _server(input_data)
-    if input_data is not None and server is not None:
+    if input_data is not None and server is not None:  # for one that is alive it may be new, too
         save_connection(data_dir, StashConnection(server, carried_settings(input_data)))
+    if worker_alive(data_dir):
+        mark_opened(data_dir)
+        return False
     return ensure_worker_if_unfinished(data_dir, entry) == STARTED
 
 

@@ -50,7 +50,7 @@ def numbers(arguments: Mapping[str, object], name: str, most: int) -> list[int]:
     """Return a list of ids; a text has them separated by commas.
 
     Raises:
-        WrongArgument: it is no list, too long, or one of them is not an id.
+        WrongArgument: it is not a list, it is too long, or one of them is not an id.
     """
     value = arguments.get(name)
     parts = value.split(",") if isinstance(value, str) and value.strip() else value
@@ -65,7 +65,7 @@ def text(arguments: Mapping[str, object], name: str, *, most: int = 200) -> str:
     """Return a text, "" if it is missing.
 
     Raises:
-        WrongArgument: it is no text, or too long.
+        WrongArgument: it is not a text, or too long.
     """
     value = arguments.get(name)
     if value is None:
@@ -105,7 +105,7 @@ def cursor(arguments: Mapping[str, object], parts: int) -> list[int] | None:
     """Return the numbers in the cursor `after`; None for the first page.
 
     Raises:
-        WrongArgument: it is no cursor that a view has handed out.
+        WrongArgument: no view has handed out this cursor.
     """
     value = arguments.get("after")
     if value is None or value == "":

@@ -6,6 +6,7 @@ import json
 
 import history.counts as counts
 from page.arguments import WrongArgument, cursor, limit, text
+from page.readonly import has_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _WORDS = {
     "sync": "Sync",
     "try": "Try",
     "taken": "taken from Stash, as you asked",
+    "origin": "as you answered about a library in Plex",
     "undone": "undone",
 }
 _CAN_UNDO = "undone_at IS NULL AND status != 'dropped' AND cause != 'undone'"
@@ -54,7 +56,7 @@ def run(look: Look, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _runs(db: sqlite3.Connection, after: list[int] | None, most: int) -> list[dict[str, Any]]:
-    if not _has_changes(db):
+    if not has_table(db, "changes"):
         return []
     found = db.execute(  # out of the index `changes_by_run` alone
         "SELECT run, min(id), max(id), count(*), count(DISTINCT scene_id) FROM changes GROUP BY run"
@@ -88,7 +90,7 @@ def _run(db: sqlite3.Connection, row: tuple[Any, ...], cut: list[Any]) -> dict[s
 def _changes(
     db: sqlite3.Connection, name: str, after: list[int] | None, most: int
 ) -> list[dict[str, Any]]:
-    if not _has_changes(db):
+    if not has_table(db, "changes"):
         return []
     found = db.execute(
         "SELECT id, scene_id, section, rating_key, field, before, after, at, status, undone_at,"
@@ -114,11 +116,6 @@ def _changes(
         for change, scene_id, section, key, field, before, value, at, status, undone_at, why_left,
         can_undo in found
     ]  # fmt: skip
-
-
-def _has_changes(db: sqlite3.Connection) -> bool:
-    found = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'changes'")
-    return found.fetchone() is not None
 
 
 def _one(db: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:

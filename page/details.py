@@ -6,11 +6,21 @@ import os
 import sys
 
 import history.counts as counts
+from common.daily import in_words
+from common.files import read_json
 from common.hook_times import hook_times, summarize_hook_times
 from common.texts import cut, printable
 from page.arguments import number
+from page.readonly import has_table
 from page.records import decoded
-from page.state import PLEX, progress_of
+from page.state import (
+    PLEX,
+    STATE_FILE,
+    compared,
+    event_stream,
+    look_at_worker,
+    progress_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
 LOG_FILE = "worker.log"
 _LINES, _TAIL = 100, 65_536
 _LONGEST_LINE = 1_000
+#: State in the history: values of `worker.outages` and `worker.alerts`.
+_OUTAGES, _WEBHOOK_PROBLEM = "outages", "webhook_problem"
 #: By the numbers of `queue.commands`.
 _STATUSES = ("waiting", "in_progress", "done", "dropped")
 
@@ -33,6 +45,7 @@ def details(look: Look) -> dict[str, Any]:
     log = look.path(LOG_FILE)
     files, listed_at, items = look.index(_index) or (0, None, 0)
     synced = look.history(_count_items) or 0
+    known = look.history(lambda db: _told(db, look.now)) or {}
     return {
         "hook_ms": summarize_hook_times(hook_times(look.data_dir)) or None,
         "log": log,
@@ -40,7 +53,23 @@ def details(look: Look) -> dict[str, Any]:
         "python": f"{sys.version.split()[0]} ({sys.executable})",
         "index": {"files": files, "listed_at": listed_at},
         "without_scene": max(0, items - synced),
+        "events": event_stream(
+            read_json(look.path(STATE_FILE)), look_at_worker(look.data_dir)["alive"]
+        ),
+        **known,
+        "clock": in_words(look.now, look.now).partition(" ")[2],
         "lines": _tail(log),
+    }
+
+
+def _told(db: sqlite3.Connection, now: float) -> dict[str, Any]:
+    """Return the latest outages, why the webhook can't be reached, and when all is compared."""
+    outages = counts.get_state(db, _OUTAGES)
+    problem = counts.get_state(db, _WEBHOOK_PROBLEM)
+    return {
+        "outages": outages if isinstance(outages, list) else [],
+        "webhook_problem": problem if isinstance(problem, dict) else None,
+        **compared(db, now),
     }
 
 
@@ -56,8 +85,7 @@ def command(look: Look, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _command(db: sqlite3.Connection, command_id: int) -> tuple[Any, ...] | None:
-    there = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'commands'")
-    if there.fetchone() is None:
+    if not has_table(db, "commands"):
         return None
     row: tuple[Any, ...] | None = db.execute(
         "SELECT status, progress, result FROM commands WHERE id = ?", (command_id,)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import history.counts as counts
+from history.counts import failed_jobs
 from page.arguments import cursor, limit, numbers, one_of
 from page.records import brief_status, candidates_of, fields_of
-from page.state import failed_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

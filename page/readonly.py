@@ -143,3 +143,11 @@ def _explain(path: str, error: Exception) -> str:
     if "readonly" in text:  # a process was just opening or closing it, at each attempt
         return f"{name} is in use by another process: look again in a moment"
     return f"{name} can't be read ({type(error).__name__}: {text})"
+
+
+def has_table(db: sqlite3.Connection, name: str) -> bool:
+    """Return whether a database has a table; one of an older version may not."""
+    found = db.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)
+    ).fetchone()
+    return found is not None

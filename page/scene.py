@@ -5,6 +5,7 @@ from __future__ import annotations
 import history.counts as counts
 import queue.table as table
 from page.arguments import number
+from page.readonly import has_table
 from page.records import brief_status, candidates_of, fields_of
 
 TYPE_CHECKING = False
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
     from page.look import Look
 
-_POSTER = "thumb"
+#: Field of a picture → its key in what the page gets.
+_PICTURES = {"thumb": "cover", "art": "art"}
 #: Plex's fields, in the order in which they are shown; others follow.
 _ORDER = (
     *("title", "summary", "originallyAvailableAt", "year", "studio", "userRating"),
     *("actor", "director", "genre", "collection"),
+    *("contentRating", "label", "tagline", "originalTitle", "titleSort"),
 )
 _VALUES = ("wanted", "observed", "before", "ours")
 #: Characters of a poster's key or hash that are shown.
@@ -48,7 +51,7 @@ _UNKNOWN = "unknown"
 
 
 def scene(look: Look, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of a scene."""
+    """Return the records of a scene."""
     scene_id = number(arguments, "scene_id")
     known = look.history(lambda db: _scene(db, scene_id)) or _nothing(scene_id)
     is_queued = look.attempt(lambda: look.queue(lambda db: _is_queued(db, scene_id))) or False
@@ -112,8 +115,7 @@ def _scene(db: sqlite3.Connection, scene_id: int) -> dict[str, Any]:
 
 def _writes(db: sqlite3.Connection, scene_id: int) -> dict[int, dict[str, tuple[float, bool]]]:
     """Return record → field → when it was last written, and whether that can be undone."""
-    has_table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'changes'").fetchone()
-    if has_table is None:
+    if not has_table(db, "changes"):
         return {}
     found: dict[int, dict[str, tuple[float, bool]]] = {}
     for agreement, field, at, can_undo in db.execute(
@@ -140,9 +142,14 @@ def _item(
         if isinstance(one, dict) and one.get("key") == section
     ]
     order = [name for name in _ORDER if name in fields]
-    order += sorted(name for name in fields if name not in (*_ORDER, _POSTER))
+    order += sorted(name for name in fields if name not in (*_ORDER, *_PICTURES))
     shown = [_field(name, fields[name], writes.get(name), synced_at) for name in order]
-    cover = fields.get(_POSTER)
+    pictures = {
+        key: _brief(_field(name, fields[name], writes.get(name), synced_at))
+        if name in fields
+        else None
+        for name, key in _PICTURES.items()
+    }
     return {
         "agreement": agreement,
         "rating_key": key,
@@ -155,9 +162,7 @@ def _item(
         "checked_at": checked_at or None,
         "synced_at": synced_at,
         "fields": shown,
-        "cover": None
-        if cover is None
-        else _brief(_field(_POSTER, cover, writes.get(_POSTER), synced_at)),
+        **pictures,
     }
 
 
@@ -224,7 +229,7 @@ def _has_all(observed: list[Any], wanted: list[Any]) -> bool:
 
 
 def _brief(field: dict[str, Any]) -> dict[str, Any]:
-    """Return a poster's row; its values are keys and hashes."""
+    """Return a picture's row; its values are keys and hashes."""
     short = {
         name: value[:_BRIEF] if isinstance(value := field[name], str) else None for name in _VALUES
     }

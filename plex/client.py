@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 import uuid
 from collections import Counter
@@ -46,6 +47,10 @@ PAGE = 1000
 #: Items, and pages, that a listing may have; a large library has 100,000 items.
 MAX_ITEMS = 5_000_000
 MAX_PAGES = 10_000
+#: Field of a picture → what Plex calls one in a path; several have an "s".
+_PICTURES = {"thumb": "poster", "art": "art"}
+#: Version since which an item can be left without a picture.
+_REMOVES_SINCE = (1, 43)
 #: Plex's numbers for the types "movie" and "collection".
 MOVIE = 1
 COLLECTION = 18
@@ -141,7 +146,7 @@ class PlexClient:
         self.url = url.rstrip("/")
         self._token = token
         limits = (connect_timeout, read_timeout)
-        self._session = RetryingSession(self.url, limits, _identity(self.url), sleep)
+        self._session = RetryingSession(self.url, limits, identity(self.url), sleep)
         self._server = server
         #: key of each library → what a person calls it
         self._names: dict[int, str] = {}
@@ -326,30 +331,57 @@ class PlexClient:
 
     def rename_collection(self, collection: Collection, title: str) -> None:
         """Rename a collection: its items show the new name, its poster and rating key stay."""
-        arguments = {"type": COLLECTION, "id": collection.rating_key, "title.value": title}
+        self._edit_collection(collection, {"title.value": title})
+
+    def sort_collection(self, collection: Collection, title_sort: str) -> None:
+        """Set a collection's sort title, and lock it; "": unlocked, Plex sorts by the title."""
+        is_locked = int(bool(title_sort))
+        self._edit_collection(
+            collection, {"titleSort.value": title_sort, "titleSort.locked": is_locked}
+        )
+
+    def _edit_collection(self, collection: Collection, values: Mapping[str, str | int]) -> None:
+        arguments = {"type": COLLECTION, "id": collection.rating_key, **values}
         query: str = joinArgs(arguments)  # type: ignore[no-untyped-call]
         self._query(f"/library/sections/{collection.library_key}/all{query}", "put")
 
-    def selected_poster(self, item: PlexItem) -> str:
-        """Return the key of the item's selected poster; "" when none is."""
-        root = self.get(f"/library/metadata/{item.rating_key}/posters")
+    def selected_picture(self, item: PlexItem, name: str) -> str:
+        """Return the key of the item's selected poster or background; "" when none is.
+
+        Args:
+            name: the field, "thumb" or "art".
+        """
+        root = self.get(f"/library/metadata/{item.rating_key}/{_PICTURES[name]}s")
         selected = (one for one in root if one.get("selected") == "1")
         return next((one.get("ratingKey") or one.get("key") or "" for one in selected), "")
 
-    def poster_keys(self, item: PlexItem) -> list[str]:
-        """Return the keys of the posters that an item can have."""
-        root = self.get(f"/library/metadata/{item.rating_key}/posters")
+    def picture_keys(self, item: PlexItem, name: str) -> list[str]:
+        """Return the keys of the posters or backgrounds that an item can have."""
+        root = self.get(f"/library/metadata/{item.rating_key}/{_PICTURES[name]}s")
         return [one.get("ratingKey") or one.get("key") or "" for one in root]
 
-    def select_poster(self, item: PlexItem, key: str) -> None:
-        """Select one of an item's posters; Plex locks it."""
-        path = f"/library/metadata/{item.rating_key}/poster"
+    def select_picture(self, item: PlexItem, name: str, key: str) -> None:
+        """Select one of an item's posters or backgrounds; Plex locks the field."""
+        path = f"/library/metadata/{item.rating_key}/{_PICTURES[name]}"
         query: str = joinArgs({"url": key})  # type: ignore[no-untyped-call]
-        self._query(f"{path}{query}", "put")
+        self._query(f"{path}{query}", "put", is_xml=False)
 
-    def upload_poster(self, item: PlexItem, picture: bytes) -> None:
-        """Upload a picture as the item's poster; Plex selects and locks it."""
-        self._query(f"/library/metadata/{item.rating_key}/posters", "post", data=picture)
+    def upload_picture(self, item: PlexItem, name: str, picture: bytes) -> None:
+        """Upload a picture as the item's poster or background; Plex selects and locks it."""
+        path = f"/library/metadata/{item.rating_key}/{_PICTURES[name]}s"
+        self._query(path, "post", data=picture)
+
+    def remove_art(self, item: PlexItem) -> bool:
+        """Leave an item without a background; Plex locks the field.
+
+        Returns:
+            False if this Plex can't: before 1.43, nothing says what it makes of the request.
+        """
+        version = re.match(r"(\d+)\.(\d+)", self.name_and_version()[1])
+        if version is None or (int(version[1]), int(version[2])) < _REMOVES_SINCE:
+            return False
+        self._query(f"/library/metadata/{item.rating_key}/{_PICTURES['art']}", "delete")
+        return True
 
     def scan(self, library: Library, folder: str) -> None:
         """Ask Plex to scan one folder, a path as Plex sees it; it scans later."""
@@ -393,12 +425,19 @@ class PlexClient:
         self._session.close()
         self._server = None
 
-    def _query(self, path: str, method: str = "get", **content: Any) -> Element | None:
+    def _query(
+        self, path: str, method: str = "get", *, is_xml: bool = True, **content: Any
+    ) -> Element | None:
         server = self.server
         with translated():
-            root: Element | None = server.query(
-                path, method=getattr(server._session, method), **content
-            )
+            try:
+                root: Element | None = server.query(
+                    path, method=getattr(server._session, method), **content
+                )
+            except ParseError:
+                if is_xml:
+                    raise
+                return None
         return root
 
     def _connect(self) -> Any:
@@ -489,7 +528,7 @@ def _named(libraries: Sequence[T], name: str) -> T:
     raise PlexNotFound(f"Plex has no library named {name!r}, but: {there}")
 
 
-def _identity(url: str) -> dict[str, str]:
+def identity(url: str) -> dict[str, str]:
     """Return a stable client identifier: Plex announces a new device for each new one."""
     return {
         "X-Plex-Product": "PlexSync",

@@ -49,7 +49,9 @@ def _encode_field(
     item: PlexItem, edits: Edits, name: str, present: Value, target: Value
 ) -> list[Parameters]:
     """Return the parameters of a field, in groups that each fit into one request."""
-    lock: Parameters = {f"{name}.locked": 1} if edits.lock else {}
+    # Without its lock, a sort title can't be told from one that Plex derived.
+    is_locked = edits.lock or name == "titleSort"
+    lock: Parameters = {f"{name}.locked": 1} if is_locked else {}
     if name in edits.unlock:
         lock = {f"{name}.locked": 0}
     if isinstance(target, str):

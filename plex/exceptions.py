@@ -55,6 +55,8 @@ class PlexNotFound(TransientError):
 #: HTTP statuses that are about a value (a wrong one, one that is too large, another kind of
 #: picture) and not about the server or the item.
 REFUSALS_OF_A_VALUE = (400, 409, 413, 414, 415, 422)
+#: Plex answers so when it fails, and for bad data in a known field: only attempts tell which it is.
+FAILURE_OR_BAD_DATA = 500
 #: All that leaves the package `plex`.
 PLEX_ERRORS = (PlexTemporaryError, PlexPermanentError, PlexNotFound)
 

@@ -55,7 +55,10 @@ class Places:
         return map_path(file.path, self.mappings)[0]
 
     def is_shared(self, path: str) -> bool:
-        """Return whether several mappings lead to a normalized path of Plex."""
+        """Return whether several paths of Stash lead to a normalized path of Plex.
+
+        A path that needs no mapping is one of them if it is in a library folder of Stash.
+        """
         sources = {
             stash + path[len(plex) :]
             for stash, plex in (
@@ -64,6 +67,8 @@ class Places:
             )
             if path.startswith(f"{plex}/")
         }
+        if any(path.startswith(top) for top in _tops(self.stash_folders)):
+            sources.add(path)
         return sum(map_path(one, self.mappings)[0] == path for one in sources) > 1
 
 
@@ -105,9 +110,13 @@ def best_fit(ours: Iterable[MediaFile], theirs: Sequence[MediaFile], places: Pla
 
 def _relative(path: str, folders: Sequence[str]) -> list[list[str]]:
     """Return the parts of a path below each of the folders that it is in; else all its parts."""
-    tops = [normalize(folder).rstrip("/") + "/" for folder in folders]
-    below = [path[len(top) :] for top in tops if path.startswith(top)]
+    below = [path[len(top) :] for top in _tops(folders) if path.startswith(top)]
     return [folded(one).split("/") for one in below or [path.lstrip("/")]]
+
+
+def _tops(folders: Iterable[str]) -> list[str]:
+    """Return folders, normalized, as the beginnings of the paths in them."""
+    return [normalize(folder).rstrip("/") + "/" for folder in folders]
 
 
 def _is_tail(one: list[str], other: list[str]) -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from xml.etree.ElementTree import Element
 
+from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
 from plex.client import MOVIE, PAGE, PlexClient
 from plex.exceptions import PLEX_ERRORS, PlexListingError, PlexRejected
@@ -59,6 +60,8 @@ _CHANGED_PAGE = 100
 _MOST_VALUES = 500
 
 T = TypeVar("T")
+#: Of a file: path, normalized path, folded name, and size in bytes.
+FileRow = tuple[str, str, str, int | None]
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,45 @@ class FileIndex:
                 "UPDATE files SET updated_at = ? WHERE rating_key = ? AND updated_at != ?",
                 [(item.updated_at, item.rating_key, item.updated_at) for item in items],
             )
+
+    def learn(self, items: Iterable[PlexItem]) -> None:
+        """Note the files of items that were read just now, as a listing would.
+
+        Items of sections that were never listed are left out.
+        """
+        rounds = dict(self._db.execute("SELECT section_id, round FROM sections").fetchall())
+        by_section: dict[int, list[PlexItem]] = {}
+        for item in items:
+            if item.library_key in rounds:
+                by_section.setdefault(item.library_key, []).append(item)
+        for section_id, some in by_section.items():
+            found = [(item.rating_key, item.updated_at, _rows_of(item.files)) for item in some]
+            self._store_rows(section_id, found, rounds[section_id])
+
+    def remove(self, rating_keys: Collection[int]) -> None:
+        """Drop items that Plex does not have any more, each of which was asked for.
+
+        Where that is more than half of a section, the section is listed instead: Plex shows a
+        short library for a while when a disk is not mounted.
+        """
+        self.changed.difference_update(rating_keys)
+        marks = ", ".join("?" * len(rating_keys))
+        counted = self._db.execute(
+            "SELECT section_id, count(DISTINCT rating_key) FROM files"
+            f" WHERE rating_key IN ({marks}) GROUP BY section_id",
+            tuple(rating_keys),
+        ).fetchall()
+        with write(self._db):
+            for section_id, count in counted:
+                if 2 * count > self._count_items(section_id):
+                    self._db.execute(
+                        "UPDATE sections SET marks = '' WHERE section_id = ?", (section_id,)
+                    )
+                else:
+                    self._db.execute(
+                        f"DELETE FROM files WHERE section_id = ? AND rating_key IN ({marks})",
+                        (section_id, *rating_keys),
+                    )
 
     def new_paths(self, after: int) -> tuple[list[str], int]:
         """Return the normalized paths of files that came after a number, and the last number."""
@@ -295,12 +337,16 @@ class FileIndex:
             "SELECT round FROM sections WHERE section_id = ?", (section_id,)
         ).fetchone()[0]
         changed: list[Element] = []
-        total = 0
-        for element, total in client.list_items(path, size=_CHANGED_PAGE):  # noqa: B007 - the last
+        total = latest = 0
+        listed = client.list_items(path, size=_CHANGED_PAGE)
+        for count, (element, total) in enumerate(listed, start=1):  # noqa: B007 - the last total
             changed.append(element)
-            if len(changed) >= _CHANGED_PAGE and _updated_at(element) < newest:
+            if count >= _CHANGED_PAGE and _updated_at(element) < newest:
                 break
-        newest = self._store(section_id, changed, this_round)
+            if len(changed) >= PAGE:  # a library that was re-read does not fit into memory at once
+                latest = max(latest, self._store(section_id, changed, this_round))
+                changed = []
+        newest = max(latest, self._store(section_id, changed, this_round))
         if self._count_items(section_id) != total:
             return False
         self._db.execute(
@@ -311,11 +357,20 @@ class FileIndex:
 
     def _store(self, section_id: int, elements: list[Element], this_round: int) -> int:
         """Replace the rows of these items; return the newest `updatedAt` among them."""
-        newest = 0
+        found = [
+            (int_attribute(element, "ratingKey"), _updated_at(element), _rows(element))
+            for element in elements
+        ]
+        self._store_rows(section_id, found, this_round)
+        return max((updated_at for _, updated_at, _ in found), default=0)
+
+    def _store_rows(
+        self, section_id: int, found: list[tuple[int, int, list[FileRow]]], this_round: int
+    ) -> None:
+        """Replace the rows of items: (rating key, `updatedAt`, files)."""
         with write(self._db):
             (last,) = self._db.execute("SELECT last_number FROM about").fetchone()
-            for element in elements:
-                key, updated_at = int_attribute(element, "ratingKey"), _updated_at(element)
+            for key, updated_at, files in found:
                 known = {
                     path: (number, at)
                     for path, number, at in self._db.execute(
@@ -323,7 +378,7 @@ class FileIndex:
                     )
                 }
                 rows = []
-                for path, normal, name, size in _rows(element):
+                for path, normal, name, size in files:
                     number, at = known.get(path, (None, None))
                     if number is None:
                         last += 1
@@ -337,9 +392,7 @@ class FileIndex:
                 self._db.executemany(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
                 )
-                newest = max(newest, updated_at)
             self._db.execute("UPDATE about SET last_number = ?", (last,))
-        return newest
 
     def _find(self, where: str, value: str, section_ids: Iterable[int]) -> list[IndexedFile]:
         wanted = set(section_ids)
@@ -364,7 +417,12 @@ def _install(connection: sqlite3.Connection, *, anew: bool = False) -> None:
         connection.execute(f"PRAGMA user_version={_VERSION}")
 
 
-def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:
+def _rows_of(files: Iterable[MediaFile]) -> list[FileRow]:
+    """Return the rows of an item with these files."""
+    return [_row(file.path, file.size or 0) for file in files] or [_row("", 0)]
+
+
+def _rows(element: Element) -> list[FileRow]:
     """Return the rows of an item; one without files has a row too, so that items can be counted."""
     parts = [part for part in element.iter("Part") if part.get("file")]
     return [_row(part.get("file") or "", int_attribute(part, "size")) for part in parts] or [
@@ -372,7 +430,7 @@ def _rows(element: Element) -> list[tuple[str, str, str, int | None]]:
     ]
 
 
-def _row(path: str, size: int) -> tuple[str, str, str, int | None]:
+def _row(path: str, size: int) -> FileRow:
     normal = normalize(path)
     return path, normal, folded(name_of(normal)), size or None
 

@@ -11,6 +11,9 @@ from plex.exceptions import PlexTemporaryError, translated
 from plex.paths import normalize
 
 _LIBRARY_KEY = "librarySectionID"
+#: Agents that look nothing up ("Personal Media"), and how Plex's own and custom ones begin.
+_NO_AGENT = ("", "tv.plex.agents.none", "com.plexapp.agents.none")
+_CURRENT_AGENT, _CUSTOM_AGENT = "tv.plex.agents.", "tv.plex.agents.custom."
 #: The largest number that SQLite can store.
 _MAX_NUMBER = 2**63 - 1
 
@@ -32,6 +35,16 @@ class Library:
         """Use the title where no name was given."""
         if not self.name:
             object.__setattr__(self, "name", self.title)
+
+    @property
+    def has_legacy_agent(self) -> bool:
+        """Return whether its agent is a plug-in of the old kind, which Plex is removing."""
+        return self.agent not in _NO_AGENT and not self.agent.startswith(_CURRENT_AGENT)
+
+    @property
+    def has_foreign_agent(self) -> bool:
+        """Return whether its agent is not Plex's own, so that it may take metadata from Stash."""
+        return self.has_legacy_agent or self.agent.startswith(_CUSTOM_AGENT)
 
 
 @dataclass(frozen=True)
@@ -55,9 +68,16 @@ class PlexItem:
     characters: dict[str, str] = field(default_factory=dict)
     locked: frozenset[str] = frozenset()
     has_poster: bool = False
+    has_art: bool = False
     #: epoch seconds of Plex's clock; moves with most edits, and may go back
     updated_at: int = 0
     files: tuple[MediaFile, ...] = ()
+    content_rating: str = ""
+    tagline: str = ""
+    original_title: str = ""
+    #: "" where Plex derives it from the title
+    title_sort: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -78,6 +98,11 @@ class PlexItem:
             "director": self.directors,
             "genre": self.genres,
             "collection": self.collections,
+            "contentRating": self.content_rating,
+            "label": self.labels,
+            "tagline": self.tagline,
+            "originalTitle": self.original_title,
+            "titleSort": self.title_sort,
         }
 
 
@@ -92,6 +117,8 @@ class Collection:
     summary: str = ""
     #: the fields that a person, or a tool, has set; known of one that was read whole
     locked: frozenset[str] = frozenset()
+    #: "" where Plex sorts by the title
+    title_sort: str = ""
 
     @property
     def is_edited(self) -> bool:
@@ -108,6 +135,7 @@ def parse_collection(data: Element, library_key: int) -> Collection:
         int_attribute(data, "childCount"),
         data.get("summary", ""),
         _locked(data),
+        data.get("titleSort", ""),
     )
 
 
@@ -118,6 +146,7 @@ def parse_item(data: Element, container: Element | None = None) -> PlexItem:
         container: the `MediaContainer` around it, which may carry the library instead.
     """
     around = data if container is None else container
+    locked = _locked(data)
     rating = data.get("userRating")
     try:
         stars = float(rating) if rating else None
@@ -142,14 +171,20 @@ def parse_item(data: Element, container: Element | None = None) -> PlexItem:
             for role in data.findall("Role")
             if role.get("role")
         },
-        locked=_locked(data),
+        locked=locked,
         has_poster=bool(data.get("thumb")),
+        has_art=bool(data.get("art")),
         updated_at=int_attribute(data, "updatedAt", "addedAt"),
         files=tuple(
             MediaFile(part.get("file", ""), int_attribute(part, "size") or None)
             for part in data.findall("Media/Part")
             if part.get("file")
         ),
+        content_rating=data.get("contentRating", ""),
+        tagline=data.get("tagline", ""),
+        original_title=data.get("originalTitle", ""),
+        title_sort=_title_sort(data) if "titleSort" in locked else "",
+        labels=_tags(data, "Label"),
     )
 
 
@@ -189,6 +224,14 @@ def int_attribute(element: Element, *names: str) -> int:
 def format_rating(value: float | None) -> str:
     """Return a rating from 0 to 10 as Plex writes it."""
     return "" if value is None else f"{float(value):.1f}"
+
+
+def _title_sort(data: Element) -> str:
+    """Return a sort title; Plex leaves it out where it is the title.
+
+    One that Plex derived looks like one that was set, so only a locked one is read.
+    """
+    return data.get("titleSort") or data.get("title") or ""
 
 
 def _locked(data: Element) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.media import MediaFile
@@ -62,28 +62,37 @@ class AmbiguousMatch(PermanentError):
 class Chosen:
     """What the index says about a scene."""
 
-    fit: Fit = Fit.NONE
-    #: indexed files of the candidates
-    files: tuple[IndexedFile, ...] = ()
+    #: indexed files of the candidates, and how well each fits
+    fits: Mapping[IndexedFile, Fit] = field(default_factory=dict)
     #: files of other items that have a further file of the scene at its path
     elsewhere: tuple[IndexedFile, ...] = ()
 
     @property
+    def files(self) -> tuple[IndexedFile, ...]:
+        """The indexed files of the candidates."""
+        return tuple(self.fits)
+
+    @property
     def keys(self) -> tuple[int, ...]:
         """The rating keys of the candidates."""
-        return tuple(dict.fromkeys(file.rating_key for file in self.files))
+        return tuple(dict.fromkeys(file.rating_key for file in self.fits))
+
+    def fit_of(self, rating_key: int) -> Fit:
+        """Return how well a candidate fits."""
+        fits = [how for file, how in self.fits.items() if file.rating_key == rating_key]
+        return max(fits, default=Fit.NONE)
 
     @property
     def is_certain(self) -> bool:
         """Return whether there is one candidate, and more than its name tells so."""
-        return len(self.keys) == 1 and self.fit is not Fit.NAME
+        return len(self.keys) == 1 and Fit.NAME not in self.fits.values()
 
     @property
     def is_copied(self) -> bool:
         """Return whether the candidates are one file, each in another library."""
         libraries = [file.section_id for file in self.files]
         sizes = {file.size for file in self.files}
-        is_path = self.fit is Fit.PATH and len(sizes) == 1
+        is_path = set(self.fits.values()) == {Fit.PATH} and len(sizes) == 1
         return is_path and len(self.keys) == len(libraries) == len(set(libraries)) > 1
 
 
@@ -97,7 +106,7 @@ class Match:
     @property
     def is_certain(self) -> bool:
         """Return whether it is certain that the only item is the scene's."""
-        return self.chosen.is_certain and len(self.items) == 1
+        return self.chosen.is_certain
 
 
 def find_items(
@@ -250,12 +259,11 @@ def _by_path(index: FileIndex, files: Sequence[MediaFile], places: Places) -> Ch
     for file in files:
         there = index.by_path(places.mapped(file), places.library_keys)
         if there:
-            best = max(_fit(file, one, places) for one in there)
-            found.append(Chosen(best, tuple(there)))
+            found.append(Chosen({one: _fit(file, one, places) for one in there}))
     if not found:
         return Chosen()
     # A file that Plex converted itself decides only where nothing else does.
-    chosen = next((one for one in found if one.fit is not Fit.CONVERTED), found[0])
+    chosen = next((one for one in found if Fit.CONVERTED not in one.fits.values()), found[0])
     elsewhere = {file for one in found for file in one.files if file.rating_key not in chosen.keys}
     return replace(chosen, elsewhere=tuple(sorted(elsewhere, key=lambda one: one.rating_key)))
 
@@ -272,9 +280,9 @@ def _by_name(index: FileIndex, file: MediaFile, places: Places) -> Chosen:
     fits = same_case or fits
     best = max(fits.values(), default=Fit.NONE)
     if best >= Fit.TAIL:
-        return Chosen(best, tuple(one for one, how in fits.items() if how is best))
+        return Chosen({one: how for one, how in fits.items() if how is best})
     # One whose size is not known may be the file as well.
-    return Chosen(min(fits.values(), default=Fit.NONE), tuple(fits))
+    return Chosen(fits)
 
 
 def _fit(file: MediaFile, indexed: IndexedFile, places: Places) -> Fit:
@@ -301,16 +309,14 @@ def _read(
     for file in chosen.files:
         expected.setdefault(file.rating_key, set()).add((file.normal, file.size))
     keys = list(expected)[:MOST_SHOWN]
-    known = {key: read_before[key] for key in keys if key in read_before}
-    missing = [key for key in keys if key not in known]
-    fetched = [
-        item
-        for start in range(0, len(missing), _CHUNK)
-        for item in client.fetch_items(missing[start : start + _CHUNK])
-    ]
+    there = {key: read_before[key] for key in keys if key in read_before}
+    missing = [key for key in keys if key not in there]
+    for start in range(0, len(missing), _CHUNK):
+        fetched = client.fetch_items(missing[start : start + _CHUNK])
+        there.update((item.rating_key, item) for item in fetched)
     items = [
         item
-        for item in (*known.values(), *fetched)
+        for item in (there[key] for key in keys if key in there)
         if expected.get(item.rating_key, set())
         & {(normalize(file.path), file.size) for file in item.files}
     ]

@@ -9,7 +9,12 @@ The rules (README, "What goes where, and what wins"), per field:
 - First meeting: an unlocked list becomes what Stash says, a locked one is added to. A locked text
   that differs is a person's: it stays in bulk work.
 - Of a list only what we added ever goes; a text is emptied only where Plex still has ours.
+- If the user says that a library's values came from Stash, its lists are taken over: once per
+  item, the names that were there before us count as ours.
 - What the user said about a single field comes first: it is held, or Stash's value is taken.
+- Where only rules or settings ask for another value, a person's edit stays until Stash's changes.
+- A field that only rules fill gets back what it had when no rule fills it any more.
+- What may hide an item from restricted accounts goes, or gets weaker, only after a yes.
 """
 
 from __future__ import annotations
@@ -17,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from history.fields import Fields, FieldState, Value
-from plex.desired import Switches, lists, texts
+from history.fields import DECLINED, GRANTED, OPEN, Fields, FieldState, Value
+from plex.desired import FROM_STASH, OPTIONAL, PARTLY_MINE, Switches, values
 from plex.items import PlexItem
 from plex.names import folds, unique, within, without
 from validation.metadata import SyncMetadata
@@ -29,7 +34,14 @@ REPAIR_AFTER = (0.0, _DAY, 7 * _DAY)
 #: Plex stores a rating per user and moves it without a lock: it is never repaired.
 NEVER_REPAIRED = ("userRating",)
 #: Lists that belong to the user: they are only ever added to.
-_ONLY_ADDED_TO = ("collection",)
+_ONLY_ADDED_TO = ("collection", "label")
+#: Lists whose names may be taken for Stash's where another program wrote them.
+_MAY_BE_TAKEN_OVER = ("genre", "actor", "director", "collection")
+#: Fields that may hide an item from restricted accounts, and seconds between two repairs of one.
+PROTECTIVE = ("contentRating", "label")
+_PROTECT_AFTER = 3_600.0
+#: Content ratings from the weakest on. Of others it is not known which is the stronger one.
+_STRONGER = ("g", "pg", "pg-13", "r", "nc-17", "x", "xxx")
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,10 @@ class Intent:
     force: bool = False
     #: try again what Plex refused
     retry: bool = False
+    #: after this attempt the job is given up
+    is_last: bool = False
+    #: Stash is as at the last sync: only rules and settings can ask for something else
+    unchanged: bool = False
     #: the history was lost: write texts that differ, take nothing out of a list
     additive: bool = False
 
@@ -72,6 +88,7 @@ def plan_edits(
     intent: Intent,
     now: float,
     pinned: Sequence[str] = (),
+    staying: Sequence[str] = (),
 ) -> Edits:
     """Plan the edits that bring `item` to what Stash says.
 
@@ -80,18 +97,24 @@ def plan_edits(
         known: what the history knows of this item's fields; empty: never met.
         now: epoch seconds.
         pinned: collections that the item must not leave; they are a person's from now on.
+        staying: collections that it must not leave yet.
     """
     plan = _Plan(item, known, switches, intent, now)
-    plan.pinned = pinned
-    for name, wanted in texts(metadata, stem, switches):
-        if not plan.is_decided(name, wanted):
-            if name == "title" and not metadata.title:
-                plan.stand_in(name, wanted)
-            else:
-                plan.text(name, wanted)
-    for name, names in lists(metadata, switches):
-        if not plan.is_decided(name, names):
-            plan.list(name, names)
+    plan.pinned, plan.staying = pinned, staying
+    desired = values(metadata, stem, switches)
+    is_stand_in = not metadata.title and "title" in switches.rules.title.parts
+    for name, wanted in desired.items():
+        if plan.is_decided(name, wanted):
+            continue
+        if isinstance(wanted, tuple):
+            plan.list(name, wanted)
+        elif name == "title" and is_stand_in:
+            plan.stand_in(name, wanted)
+        else:
+            plan.text(name, wanted)
+    for name in OPTIONAL:
+        if name in known and name not in desired:
+            plan.take_back(name)
     return Edits(
         plan.changes, plan.fields, tuple(plan.kept), tuple(plan.left), switches.lock,
         frozenset(plan.unlock),
@@ -110,24 +133,46 @@ def names_of(value: Value | None) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
 
 
+def weakens(name: str, current: Value, target: Value) -> bool:
+    """Return whether restricted accounts may see an item after an edit that did not before it."""
+    if name not in PROTECTIVE:
+        return False
+    if isinstance(current, tuple):
+        return bool(without(current, names_of(target)))
+    order = {one: rank for rank, one in enumerate(_STRONGER)}
+    before, after = (str(one).casefold() for one in (current, target))
+    if not before or before == after:
+        return False
+    return order.get(after, -1) <= order.get(before, len(order))
+
+
 def resolve(state: FieldState, current: Value) -> FieldState:
     """Confirm an unconfirmed write if Plex shows it."""
     if state.sent is None or not _shows(current, state):
         return state
-    # An undo leaves nothing of ours but what it claims.
-    is_claimed = state.held or state.claim is not None
+    if _is_followed(state):
+        state = replace(state, asked=None, asks="")
     return replace(
-        state, ours=state.claim if is_claimed else state.sent, observed=current, take=False,
-        form=None, sent=None, replaced=None, claim=None, misses=0, refused=False, why="",
+        state, ours=state.claimed, observed=current, take=False, form=None, sent=None,
+        replaced=None, claim=None, misses=0, refused=False, why="",
     )  # fmt: skip
 
 
-def may_repair(state: FieldState, switches: Switches, now: float) -> bool:
-    """Return whether a field that drifted is written again by now (epoch seconds)."""
-    if not switches.repair or state.repairs >= len(REPAIR_AFTER):
+def may_repair(
+    state: FieldState, switches: Switches, now: float, *, is_protective: bool = False
+) -> bool:
+    """Return whether a field that drifted is written again by now (epoch seconds).
+
+    Args:
+        is_protective: it may hide the item from restricted accounts, so it is never given up.
+    """
+    if not switches.repair or (state.repairs >= len(REPAIR_AFTER) and not is_protective):
         return False
+    wait = REPAIR_AFTER[min(state.repairs, len(REPAIR_AFTER) - 1)]
+    if is_protective:
+        wait = min(wait, _PROTECT_AFTER)
     # A clock that was set back must not put a repair off for ever.
-    return not 0 <= now - state.repaired_at < REPAIR_AFTER[state.repairs]
+    return not 0 <= now - state.repaired_at < wait
 
 
 def _shows(current: Value, state: FieldState) -> bool:
@@ -152,9 +197,11 @@ class _Plan:
         self.left: list[str] = []
         self.unlock: set[str] = set()
         self.pinned: Sequence[str] = ()
+        self.staying: Sequence[str] = ()
         self._present = item.values
         self._locked = item.locked
-        self._is_known = bool(known)
+        # After *Remove*, only content rating and labels may be left: the item counts as never met.
+        self._is_known = any(name not in PROTECTIVE for name in known)
         self._switches = switches
         self._intent = intent
         self._now = now
@@ -218,7 +265,7 @@ class _Plan:
             self._keep(name, state, wanted, current)
         elif self._intent.force:
             self._write(name, state, wanted, wanted, current)
-        elif state.wanted is None and not is_ours and self._is_persons(name, current):
+        elif not is_ours and self._is_persons(name, state, current):
             self._keep(name, state, wanted, current)
         elif is_new or (self._intent.saved and state.kept and state.before is None):
             # Kept at the first meeting until the scene itself is saved.
@@ -236,10 +283,43 @@ class _Plan:
         else:
             self.text(name, wanted)
 
-    def _is_persons(self, name: str, current: str) -> bool:
-        """Return whether a text at the first meeting is a person's; an empty one may be filled."""
-        is_kept = not (self._intent.saved or self._intent.additive)
-        return name in self._locked and bool(current) and is_kept
+    def take_back(self, name: str) -> None:
+        """Give a field what it had before us, as far as Plex still has what is ours; forget it."""
+        current, state = self._present[name], resolve(self.fields[name], self._present[name])
+        if state.held:
+            return
+        before = names_of(state.before) if isinstance(current, tuple) else state.before or ""
+        if isinstance(current, tuple):
+            ours = unique((*names_of(state.ours), *names_of(state.claim)))
+            target: Value = without(current, without(ours, names_of(before)))
+        else:
+            is_ours = bool(current) and current in (state.ours, state.sent, state.form)
+            target = before if is_ours else current
+        if same(target, current):
+            del self.fields[name]
+            return
+        if state.refused and same(state.wanted, target) and not self._tries_again:
+            self._keep(name, state, target, current)
+            return
+        self._write(
+            name, state, target, target, current, claim=() if isinstance(target, tuple) else ""
+        )
+        if name in self.changes and not state.was_locked and same(target, before):
+            self.unlock.add(name)
+
+    def _is_only_a_rule(self, name: str, state: FieldState) -> bool:
+        """Return whether rules alone ask for another value of a field that a person may own."""
+        is_settled = state.wanted is not None and state.sent is None and not state.refused
+        is_rule = self._intent.unchanged and not (self._intent.saved or self._intent.force)
+        return is_rule and is_settled and name in self._locked
+
+    def _is_persons(self, name: str, state: FieldState, current: str) -> bool:
+        """Return whether a text that is not ours is a person's, and stays in bulk work."""
+        if name not in self._locked or not current:
+            return False
+        if state.wanted is None:  # first meeting
+            return not (self._intent.saved or self._intent.additive)
+        return current != state.wanted and self._is_only_a_rule(name, state)
 
     def list(self, name: str, wanted: tuple[str, ...]) -> None:
         present = self._present[name]
@@ -248,35 +328,67 @@ class _Plan:
         if state.wanted is None and self._is_known:
             # On a known item, a list that was never looked at was empty on our side.
             state = replace(state, ours=state.ours or (), wanted=(), observed=present)
-        state = resolve(state, present)
+        known = resolve(state, present)
+        state = self._taken_over(name, known, wanted, present)
         if state.ours is None and not _is_met(state, present):
             self._meet_list(name, state, wanted, present)
             return
         # A write that was not confirmed may have arrived in part.
         ours = unique((*names_of(state.ours), *within(names_of(state.claim), present)))
-        if name in _ONLY_ADDED_TO:
+        kept, is_new = wanted, not same(state.wanted, wanted)
+        is_preserved = self._switches.preserve or (state is not known and not is_new)
+        is_preserved = is_preserved or (is_new and self._is_only_a_rule(name, state))
+        if is_preserved and state.sent is None and name in self._locked:
+            kept = without(wanted, without(ours, present))  # what the user took out stays out
+        is_all_theirs = not within(ours, present)
+        if name == "collection":
             ours = without(ours, self.pinned)
         theirs = without(present, ours)
-        kept = wanted
-        if self._switches.preserve and state.sent is None and name in self._locked:
-            kept = without(wanted, without(ours, present))  # what the user took out stays out
-        target = unique((*kept, *theirs))
-        claim = (*within(ours, wanted), *without(wanted, (*present, *ours)))
-        is_new = not same(state.wanted, wanted)
+        staying = within(self.staying, ours) if name == "collection" else ()
+        target = unique((*kept, *theirs, *staying))
+        claim = (*within(ours, (*wanted, *staying)), *without(wanted, (*present, *ours)))
         # A refresh took out what was ours: a person's edit would have locked the list.
         is_reset = bool(ours) and name not in self._locked
         state = replace(state, ours=ours)
+        is_left = state.waits and bool(within(without(ours, target), present))
         if same(target, present):
             self._note(name, state, wanted, present, ours=claim)
-        elif self._switches.preserve and present and theirs == present and not is_reset:
-            # Nothing is ours.
+        elif self._switches.preserve and present and is_all_theirs and not is_reset:
             self._keep(name, state, wanted, present)
-        elif is_new or state.sent is not None or self._intent.force:
+        elif is_new or state.sent is not None or self._intent.force or is_left:
             self._write(name, state, wanted, target, present, claim=claim)
         elif missing := self._missing(state, kept, present):
             self._drifted(name, state, wanted, present, (*present, *missing), claim=claim)
         else:
             self._note(name, state, wanted, present, ours=ours)
+        if staying:  # each full pass looks again
+            self.fields[name] = replace(self.fields[name], waits=True)
+
+    def _taken_over(
+        self, name: str, state: FieldState, wanted: tuple[str, ...], present: tuple[str, ...]
+    ) -> FieldState:
+        """Return the state of a list after the names that were there before us became ours, once.
+
+        It is as if the user's answer, or `replace_lists`, had been there at the first meeting.
+        """
+        if state.taken_over or name not in _MAY_BE_TAKEN_OVER:
+            return state
+        if self._switches.preserve or self._intent.additive:
+            return state
+        is_locked = name in self._locked if state.before is None else state.was_locked
+        is_from_stash = self._switches.origin == FROM_STASH and not is_locked
+        is_replaced = self._switches.replace_met and name not in _ONLY_ADDED_TO
+        is_met = state.ours is not None or _is_met(state, present)
+        if not (is_from_stash or (is_replaced and is_met)):
+            return state
+        names = present
+        if state.before is not None and name in self._locked:
+            names = within(present, names_of(state.before))  # a person has added others since
+        if not (wanted or is_from_stash):
+            names = ()  # as at a first meeting: what Stash lacks is not emptied
+        ours = unique((*names_of(state.ours), *names))
+        # `waits`: what is to go is still there
+        return replace(state, taken_over=True, ours=ours, waits=True)
 
     def _missing(
         self, state: FieldState, kept: tuple[str, ...], present: tuple[str, ...]
@@ -291,6 +403,9 @@ class _Plan:
     ) -> None:
         """Decide about a list of an item that was never synced."""
         is_locked = name in self._locked and not self._switches.replace_lists
+        is_added_to = name in _ONLY_ADDED_TO or self._switches.origin == PARTLY_MINE
+        if self._switches.replace_lists and name not in _ONLY_ADDED_TO:
+            state = replace(state, taken_over=True)
         added = without(wanted, present)
         if added and present and self._switches.preserve:
             self._keep(name, replace(state, ours=()), wanted, present)
@@ -298,7 +413,7 @@ class _Plan:
         target, claim = wanted, wanted
         if not wanted or self._switches.preserve:
             target, claim = present or wanted, added
-        elif name in _ONLY_ADDED_TO or is_locked or self._intent.additive:
+        elif is_added_to or is_locked or self._intent.additive:
             target, claim = (*present, *added), added
         if same(target, present):
             self._note(name, state, wanted, present, ours=claim)
@@ -311,6 +426,7 @@ class _Plan:
     ) -> None:  # fmt: skip
         """Decide about a field that differs although Stash's value is the same as before."""
         is_locked = name in self._locked or name in NEVER_REPAIRED
+        is_protective = name in PROTECTIVE
         if state.refused and self._tries_again:
             self._write(name, state, wanted, target, current, claim=claim)
         elif state.refused:
@@ -320,12 +436,14 @@ class _Plan:
             self._write(name, state, wanted, target, current, claim=claim)
         elif is_locked:
             self._keep(name, state, wanted, current)
-        elif self._intent.saved or may_repair(state, self._switches, self._now):
+        elif self._intent.saved or may_repair(
+            state, self._switches, self._now, is_protective=is_protective
+        ):
             repaired = replace(state, repairs=state.repairs + 1, repaired_at=self._now)
             self._write(name, repaired, wanted, target, current, claim=claim)
         else:
-            is_over = state.repairs >= len(REPAIR_AFTER)
-            if self._switches.repair and state.repairs == len(REPAIR_AFTER):
+            is_over = state.repairs >= len(REPAIR_AFTER) and not is_protective
+            if self._switches.repair and is_over and state.repairs == len(REPAIR_AFTER):
                 self.left.append(name)
                 state = replace(state, repairs=state.repairs + 1)  # said once
             waits = self._switches.repair and not is_over
@@ -344,6 +462,26 @@ class _Plan:
             kept=not state.refused, waits=False,
         )  # fmt: skip
 
+    def _ask(self, name: str, state: FieldState, target: Value, current: Value) -> None:
+        """Leave a field until the user has agreed to what is to be written there."""
+        is_declined = state.asks == DECLINED and _is_about(state, target)
+        self.fields[name] = replace(
+            state, observed=current, asked=target, asks=DECLINED if is_declined else OPEN,
+            sent=None, replaced=None, claim=None, kept=False, waits=False,
+        )  # fmt: skip
+
+    def _write_what_hides(
+        self, name: str, state: FieldState, target: Value, current: Value, claim: Value | None
+    ) -> None:
+        """Add the labels of a list that may not lose others without a yes."""
+        asked, both = self.fields[name], unique((*names_of(target), *names_of(current)))
+        if not isinstance(target, tuple) or same(both, current):
+            return
+        ours = unique((*names_of(claim), *within(names_of(state.ours), names_of(current))))
+        # `wanted` stays as it was, so that the removal is still to be done when the yes comes.
+        self._write(name, state, state.wanted or (), both, current, claim=ours)
+        self.fields[name] = replace(self.fields[name], asked=target, asks=asked.asks)
+
     def _note(
         self, name: str, state: FieldState, wanted: Value, current: Value, ours: Value | None
     ) -> None:
@@ -360,6 +498,13 @@ class _Plan:
         self, name: str, state: FieldState, wanted: Value, target: Value, current: Value,
         claim: Value | None = None,
     ) -> None:  # fmt: skip
+        is_weaker = weakens(name, current, target)
+        is_granted = state.take or (state.asks == GRANTED and _is_about(state, target))
+        if is_weaker and not is_granted:
+            self._ask(name, state, target, current)
+            self._write_what_hides(name, state, target, current, claim)
+            return
+        answer = (state.asked, state.asks) if is_weaker else (None, "")
         # What a write that is repeated replaced is what the first attempt found.
         is_repeated = state.sent is not None and same(state.wanted, wanted)
         first = state.replaced if is_repeated and state.replaced is not None else current
@@ -370,14 +515,29 @@ class _Plan:
             was_locked=name in self._locked if state.before is None else state.was_locked,
             observed=current, sent=target, replaced=first, claim=claim, kept=False, refused=False,
             why="", waits=False, misses=0 if state.refused else state.misses,
+            asked=answer[0], asks=answer[1],  # a yes holds until a read shows the write
         )  # fmt: skip
 
 
 def _renewed(state: FieldState, wanted: Value) -> FieldState:
     """Forget how Plex took the value that Stash had before, if Stash has another by now."""
+    state = replace(state, asked=None, asks="")
     if same(state.wanted, wanted):
         return state
     return replace(state, form=None, refused=False, why="", kept=False, misses=0, repairs=0)
+
+
+def _is_about(state: FieldState, target: Value) -> bool:
+    """Return whether the user's answer is about a value: of a list, about the names that go."""
+    if isinstance(state.asked, tuple):
+        return not without(state.asked, names_of(target))
+    return same(state.asked, target)
+
+
+def _is_followed(state: FieldState) -> bool:
+    """Return whether the last write did all that the user has agreed to."""
+    going = without(names_of(state.replaced), names_of(state.asked))
+    return state.asks == GRANTED and not within(going, names_of(state.sent))
 
 
 def _is_met(state: FieldState, present: tuple[str, ...]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Container, Iterable, Sequence
 
 from common.env import Env
 from common.media import MediaFile
@@ -12,6 +13,8 @@ from history.store import History
 from plex.client import PlexClient
 from plex.edits import Parameters, by_field, encode_edits
 from plex.exceptions import (
+    FAILURE_OR_BAD_DATA,
+    PLEX_ERRORS,
     REFUSALS_OF_A_VALUE,
     PlexListingError,
     PlexNotFound,
@@ -29,8 +32,13 @@ from validation.config import PlexSyncConfig
 from validation.errors import SettingsError
 
 log = logging.getLogger("plexsync")
-#: Seconds for which the same folder is not scanned again.
+PlexRefusal = PlexPermanentError | PlexTemporaryError
+#: Seconds for which no scan is asked for on account of the same file again.
 SCAN_AGAIN = 3600.0
+#: Files, and folders, of which it is remembered that a scan was asked for.
+_MOST_SCANNED = 10_000
+#: Items in one request of `read_changed`.
+_READ_AT_ONCE = 100
 #: State in the history: which Plex, its name, its address, and the chosen libraries.
 PLEX = "plex"
 
@@ -68,9 +76,14 @@ class PlexSession:
         self._libraries_read_at = float("-inf")
         self._ahead: dict[int, PlexItem] = {}
         self._ahead_read_at = float("-inf")
+        #: folder → when it was scanned last; file → when its folder was, on its account
         self._scanned_at: dict[str, float] = {}
-        #: rating key → when an item that is about to be written was read
-        self._read_at: dict[int, float] = {}
+        self._scanned_for: dict[str, float] = {}
+        #: folder → its library and how Plex writes it, where a scan has to wait
+        self._scans_left: dict[str, tuple[Library, str]] = {}
+        #: rating key → (item, when it was read), while that is fresh enough to write
+        self._fresh: dict[int, tuple[PlexItem, float]] = {}
+        self._noting = threading.Lock()  # writes side by side change it
 
     @property
     def config(self) -> PlexSyncConfig:
@@ -114,6 +127,9 @@ class PlexSession:
         self._client = None
         self._libraries = []
         self._ahead = {}
+        for folder in self._scans_left:
+            self._forget_scan(folder)
+        self._scans_left = {}
 
     def identify(self) -> None:
         """Note which server this is; an index of another one is begun anew."""
@@ -155,13 +171,21 @@ class PlexSession:
         """Note Plex's name, its libraries and their folders, for those who do not ask Plex."""
         folders = [normalize(path).rstrip("/") + "/" for one in libraries for path in one.locations]
         name, _ = self.client().name_and_version()
-        chosen = [{"key": library.key, "name": library.name} for library in libraries]
+        chosen = [self._noted(library) for library in libraries]
         plex = {
             "server": self.server, "name": name, "url": self.config.plex_url, "libraries": chosen,
         }  # fmt: skip
         for key, value in ((LOCATIONS, folders), (PLEX, plex)):
             if self._history.get(key) != value:
                 self._history.set(key, value)
+
+    def _noted(self, library: Library) -> dict[str, object]:
+        noted: dict[str, object] = {"key": library.key, "name": library.name}
+        if library.has_foreign_agent:
+            noted["agent"] = library.agent
+            noted["is_legacy"] = library.has_legacy_agent
+            noted["locks"] = self.config.lock_fields
+        return noted
 
     def _known(self, libraries: list[Library]) -> list[Library]:
         """Leave out libraries that came after the first run: the user has not chosen them."""
@@ -201,7 +225,6 @@ class PlexSession:
             SettingsError, PlexTemporaryError, PlexPermanentError
         """
         self.libraries()
-        self._read_at.clear()
         found = [chosen.keys for chosen in map(self.choose, scenes) if chosen.is_certain]
         certain = list(dict.fromkeys(key for keys in found for key in keys))
         self._ahead_read_at = self._env.monotonic()
@@ -231,25 +254,26 @@ class PlexSession:
         for item in match.items:
             # A second edit in the same batch reads the item again.
             is_ahead = self._ahead.pop(item.rating_key, None) is item
-            self._read_at[item.rating_key] = self._ahead_read_at if is_ahead else now
+            self._note_read([item], self._ahead_read_at if is_ahead else now)
         return match
 
     def renewed(self, item: PlexItem) -> PlexItem:
-        """Return an item as it is now, if it was read too long ago to be written.
+        """Return an item as it was last read; as it is now, if that is too long ago to write it.
 
         Raises:
             PlexNotFound: the item is gone, or has other files.
             PlexTemporaryError, PlexPermanentError
         """
-        now = self._env.monotonic()
-        if now - self._read_at.get(item.rating_key, now) < self._env.timing.item_fresh:
-            return item
-        return self.read_again(item)
+        latest, read_at = self._fresh.get(item.rating_key, (item, float("-inf")))
+        if self._env.monotonic() - read_at >= self._env.timing.item_fresh:
+            return self.read_again(item)
+        return _checked(latest, item)
 
     def forget_reads(self) -> None:
         """Read all items again before they are written: a collection has just been renamed."""
         self._ahead = {}
-        self._read_at = dict.fromkeys(self._read_at, float("-inf"))
+        with self._noting:
+            self._fresh = {}
 
     def read_again(self, item: PlexItem) -> PlexItem:
         """Return an item as it is now.
@@ -260,55 +284,81 @@ class PlexSession:
         """
         now = self._env.monotonic()
         found = self.client().fetch_items([item.rating_key])
-        if not found or found[0].paths != item.paths:
-            raise PlexNotFound(f"the item {item.title!r} in Plex has just changed")
-        self._read_at[item.rating_key] = now
-        return found[0]
+        self._note_read(found, now)
+        return _checked(found[0] if found else None, item)
 
-    def write(self, item: PlexItem, edits: Edits) -> dict[str, PlexPermanentError]:
+    def _note_read(self, items: Iterable[PlexItem], read_at: float) -> None:
+        """Note items that were read, and forget those that are not fresh any more."""
+        oldest = self._env.monotonic() - self._env.timing.item_fresh
+        with self._noting:
+            known = {key: one for key, one in self._fresh.items() if one[1] > oldest}
+            self._fresh = known | {item.rating_key: (item, read_at) for item in items}
+
+    def write(
+        self, item: PlexItem, edits: Edits, *, is_last_attempt: bool = False
+    ) -> dict[str, PlexRefusal]:
         """Send edits of an item's texts and lists, in as few requests as possible.
 
         If Plex refuses a request, its fields are sent one by one.
 
+        Args:
+            is_last_attempt: a field that fails alone (500) while others are taken is refused, too.
+
         Returns:
             Field → why Plex refuses it.
         """
-        refused: dict[str, PlexPermanentError] = {}
-        client = self.client()
+        refusals = {*REFUSALS_OF_A_VALUE, *([FAILURE_OR_BAD_DATA] if is_last_attempt else ())}
+        refused: dict[str, PlexRefusal] = {}
+        with self._noting:  # after this the item has other values than those read
+            self._fresh.pop(item.rating_key, None)
         for parameters in encode_edits(item, edits):
-            try:
-                client.edit(item, parameters)
-            except PlexPermanentError as error:
-                if error.status not in REFUSALS_OF_A_VALUE:
-                    raise
-                fields = by_field(parameters)
-                if len(fields) == 1:
-                    refused.update(dict.fromkeys(fields, error))
-                else:
-                    refused.update(self._write_apart(item, fields))
+            refused.update(self._send(item, parameters, refusals))
+        if len(refused) == len(edits.changes):  # then it may be Plex itself that fails
+            for error in refused.values():
+                if isinstance(error, PlexTemporaryError):
+                    raise error
         return refused
 
-    def _write_apart(
-        self, item: PlexItem, fields: Mapping[str, Parameters]
-    ) -> dict[str, PlexPermanentError]:
-        """Send fields one by one; return those that Plex refuses."""
-        refused = {}
-        for name, parameters in fields.items():
-            try:
-                self.client().edit(item, parameters)
-            except PlexPermanentError as error:
-                if error.status not in REFUSALS_OF_A_VALUE:
-                    raise
-                refused[name] = error
-        return refused
+    def _send(
+        self, item: PlexItem, parameters: Parameters, refusals: Container[int | None]
+    ) -> dict[str, PlexRefusal]:
+        """Send one request, or its fields one by one if it is refused; return refused fields."""
+        try:
+            self.client().edit(item, parameters)
+        except (PlexPermanentError, PlexTemporaryError) as error:
+            if error.status not in refusals:
+                raise
+            fields = by_field(parameters)
+            if len(fields) == 1:
+                return dict.fromkeys(fields, error)
+            refused: dict[str, PlexRefusal] = {}
+            for alone in fields.values():
+                refused.update(self._send(item, alone, refusals))
+            return refused
+        return {}
 
     def read(self, rating_keys: Sequence[int]) -> list[PlexItem]:
         """Read items whole, in one request, and note in the index what they say."""
         now = self._env.monotonic()
         items = self.client().fetch_items(rating_keys)
-        self._read_at.update((item.rating_key, now) for item in items)
+        self._note_read(items, now)
         self.index.note_read(items)
         return items
+
+    def read_changed(self, rating_keys: Sequence[int]) -> None:
+        """Read items that may be new, changed or gone; the index learns what is so.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError
+        """
+        items: list[PlexItem] = []
+        for start in range(0, len(rating_keys), _READ_AT_ONCE):
+            items += self.client().fetch_items(rating_keys[start : start + _READ_AT_ONCE])
+        self.index.learn(item for item in items if item.library_key in self.keys)
+        gone = set(rating_keys).difference(item.rating_key for item in items)
+        if gone:
+            self.index.remove(gone)
+        self.index.changed.update(item.rating_key for item in items)
 
     def vocabulary(self, kind: str) -> frozenset[str]:
         """Return the names of a kind of tag that the chosen libraries have, as Plex compares them.
@@ -323,20 +373,76 @@ class PlexSession:
         return frozenset(names)
 
     def request_scan(self, file: MediaFile) -> None:
-        """Ask Plex to scan the folder of a missing file, if the settings say so, once an hour."""
+        """Ask Plex to scan the folder of a missing file, if the settings say so.
+
+        Once an hour for a file. A folder is scanned at once, or as soon as its last scan was asked
+        for some seconds ago: that one may have gone past the file.
+        """
         if not self.config.trigger_plex_scan:
             return
-        folder = map_path(file.path, self.config.path_mappings)[0].rpartition("/")[0]
-        now = self._env.monotonic()
-        if now - self._scanned_at.get(folder, float("-inf")) < SCAN_AGAIN:
+        path = map_path(file.path, self.config.path_mappings)[0]
+        folder, now = path.rpartition("/")[0], self._env.monotonic()
+        if now - self._scanned_for.get(path, float("-inf")) < SCAN_AGAIN:
             return
         for library in self._libraries:
             written = _as_plex_writes(library, folder)
             if written is not None:  # outside of its locations Plex answers 200, and does nothing
-                self._scanned_at[folder] = now
-                self.client().scan(library, written)
-                log.info("Plex was asked to scan %s", folder)
+                self._scans_left[folder] = (library, written)
+                if self._scan_in(folder) <= 0:
+                    self._scan(folder)
+                _remember(self._scanned_for, path, now)
                 return
+
+    def scan_due_in(self) -> float:
+        """Return seconds until a scan that had to wait may be asked for; infinite: none has."""
+        return min(map(self._scan_in, self._scans_left), default=float("inf"))
+
+    def run_scan(self) -> None:
+        """Ask for the scan that is due first.
+
+        Raises:
+            PlexTemporaryError, PlexPermanentError, PlexNotFound
+        """
+        if self._scans_left:
+            self._scan(min(self._scans_left, key=self._scan_in))
+
+    def _scan_in(self, folder: str) -> float:
+        last = self._scanned_at.get(folder, float("-inf"))
+        return max(0.0, last + self._env.timing.scan_rest - self._env.monotonic())
+
+    def _scan(self, folder: str) -> None:
+        library, written = self._scans_left.pop(folder)
+        _remember(self._scanned_at, folder, self._env.monotonic())
+        try:
+            self.client().scan(library, written)
+        except PLEX_ERRORS:
+            self._forget_scan(folder)
+            raise
+        log.info("Plex was asked to scan %s", folder)
+
+    def _forget_scan(self, folder: str) -> None:
+        """Let the next attempt at a file of a folder ask for its scan again."""
+        for path in [one for one in self._scanned_for if one.rpartition("/")[0] == folder]:
+            del self._scanned_for[path]
+
+
+def _checked(latest: PlexItem | None, item: PlexItem) -> PlexItem:
+    """Return an item as it was read later.
+
+    Raises:
+        PlexNotFound: it is gone, or has other files.
+    """
+    if latest is None or latest.paths != item.paths:
+        raise PlexNotFound(f"the item {item.title!r} in Plex has just changed")
+    return latest
+
+
+def _remember(times: dict[str, float], name: str, now: float) -> None:
+    """Note a time; the oldest ones are forgotten."""
+    times.pop(name, None)
+    times[name] = now
+    if len(times) > _MOST_SCANNED:
+        del times[next(iter(times))]
 
 
 def _as_plex_writes(library: Library, folder: str) -> str | None:

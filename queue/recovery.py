@@ -1,4 +1,4 @@
-"""Quarantine a damaged database, and read what is readable in it. Loaded by the hook.
+"""Quarantine a damaged database, and read its readable rows. Loaded by the hook.
 
 Only the holder of the worker lock renames a database and salvages jobs from it. A hook only looks
 whether that is going on. Nothing is deleted.
@@ -178,7 +178,7 @@ def readable_rows(database: str, name: str, columns: str, key: str) -> Iterator[
             return
         connection.text_factory = _decode
         try:
-            # No index: it may be what is damaged.
+            # No index: it may be the damaged part.
             for row in connection.execute(
                 f"SELECT {key}, {columns} FROM {name} NOT INDEXED ORDER BY {key} {order}"
             ):

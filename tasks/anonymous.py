@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from history.records import POSTER, Status
+from history.records import PICTURES, Status
 from plex.desired import Switches
 from plex.items import PlexItem
 from validation.config import PlexSyncConfig
+from worker.alerts import CAUSES
 from worker.circuit_breaker import CircuitState
 
 HIDDEN = "…"
@@ -80,6 +81,7 @@ SENTENCES = (
     "PlexSync does not know where Stash is yet: save any scene in Stash",
     "The answer of {text} is too large",
     "{text} answered {number} without GraphQL; is it Stash?",
+    "{names} is {text}. The last valid one stays in effect",
     "{names} is not set: enter it in Stash under Settings > Plugins > PlexSync",
     "{number} scenes would change in Plex ({text})",
     "{number} scenes differ from what was synced; queued",
@@ -110,6 +112,17 @@ SENTENCES = (
     "Plex does not take {text}",
     "The database {text} was damaged; it is now {text}, and a new one is begun",
     "Plex was asked to scan {text}",
+    "Plex's events: connected",
+    "Plex's events: {text}",
+    "Plex ended the connection",
+    "the connection was lost ({names})",
+    "The webhook can't be reached: {text}. Check its address",
+    "it answers {number}",
+    "it answers {number}, a redirect, which is not followed",
+    "it does not answer in time",
+    "its certificate is not accepted",
+    "there is no connection",
+    "the connection broke",
     "The collection {text} in Plex is now {text}",
 )
 _PLACEHOLDERS = {
@@ -124,7 +137,11 @@ _LOG_LINE = re.compile(
 )
 _FRAME = re.compile(r' *File "(.+)", line (\d+), in .*')
 _VERSION = re.compile(r"v?\d+(?:\.\d+)*")
-_STATES = {*(state.value for state in CircuitState), *(status.value for status in Status)}
+_STATES = {
+    *(state.value for state in CircuitState),
+    *(status.value for status in Status),
+    *CAUSES,
+}
 
 
 def allowed(text: str) -> str:
@@ -185,7 +202,7 @@ def _error_names() -> set[str]:
 def _field_names() -> set[str]:
     """Return the names of fields in messages: ours, and Plex's."""
     values = PlexItem(0, 0, "", "", "", "", "", "", "", (), (), (), ()).values
-    return {*Switches.__dataclass_fields__, *PlexItem.__dataclass_fields__, *values, POSTER}
+    return {*Switches.__dataclass_fields__, *PlexItem.__dataclass_fields__, *values, *PICTURES}
 
 
 def version_of(text: str) -> str:
@@ -244,6 +261,8 @@ def state(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {key: state(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [state(one) for one in value]
     if isinstance(value, str):
         return value if value in _STATES else allowed(value)
     return value

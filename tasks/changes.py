@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from history.fields import FieldState, Value
-from history.records import POSTER
+from history.records import ART, PICTURES, POSTER
 from history.store import History
 from tasks.context import Context, Result, UsageError, is_set, number_of, scene_id_of
 from tasks.summary import summarize
@@ -28,7 +28,13 @@ FIELDS = {
     "director": "director",
     "tags": "genre",
     "collections": "collection",
+    "content rating": "contentRating",
+    "labels": "label",
+    "tagline": "tagline",
+    "original title": "originalTitle",
+    "sort title": "titleSort",
     "poster": POSTER,
+    "background": ART,
 }
 _WORDS = {name: words for words, name in FIELDS.items()}
 #: Scenes of a try, and the most.
@@ -42,13 +48,15 @@ def undo(context: Context, arguments: Mapping[str, Any]) -> Result:
 
     Args:
         arguments: `change`, `scene_id` (all its fields, or `field`), or `run`; `preview`: only show
-            what would be taken back.
+            what would be taken back; `visible`: also what hides items from restricted accounts.
 
     Raises:
         UsageError
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
     what = _what(arguments)
+    if is_set(arguments, "visible"):
+        what["visible"] = True
     if is_set(arguments, "preview"):
         return _preview(context, "Undo", what)
     result = _outcome("Undo", context.run("undo", what))
@@ -65,7 +73,8 @@ def remove(context: Context, arguments: Mapping[str, Any]) -> Result:
 
     Args:
         arguments: `preview`: only show it; `section`: only this library, by its number in Plex;
-            `off`: sync again what was taken back.
+            `off`: sync again what was taken back; `visible`: also what hides items from restricted
+            accounts.
 
     Raises:
         UsageError
@@ -78,7 +87,7 @@ def remove(context: Context, arguments: Mapping[str, Any]) -> Result:
             return Result(f"{name}: {result['reason']}", result, ok=False)
         count = result["scenes"]
         return Result(f"{count} scenes are synced again from the next comparison on", result)
-    what: dict[str, Any] = {}
+    what: dict[str, Any] = {"visible": True} if is_set(arguments, "visible") else {}
     if str(arguments.get("section") or "").strip():
         what["section"] = number_of(arguments, "section", "a library", "its number in Plex")
     if is_set(arguments, "preview"):
@@ -167,7 +176,7 @@ def _what(arguments: Mapping[str, Any]) -> dict[str, Any]:
         name for name in ("change", "scene_id", "run") if str(arguments.get(name) or "").strip()
     ]
     if len(named) != 1:
-        raise UsageError("what is to be taken back? Name a change, a scene_id, or a run")
+        raise UsageError("name what to undo: a change, a scene_id, or a run")
     if named == ["run"]:
         return {"run": str(arguments["run"]).strip()[:_LONGEST_RUN]}
     if named == ["change"]:
@@ -286,10 +295,11 @@ def _looks(unit: Unit) -> Iterator[dict[str, Any]]:
             "scene_id": row.scene_id, "rating_key": row.rating_key or None, "field": name,
             "now": _json(seen.get(name)), "back": None, "why": "",
         }  # fmt: skip
-        if name == POSTER:
+        if name in PICTURES:
             before = written.before if written else row.fields.get(name, FieldState()).before
-            one["back"] = before or None
-            one["why"] = "" if before else "the former poster is not known"
+            is_known = bool(before) or (name == ART and before is not None)
+            one["back"] = before if is_known else None
+            one["why"] = "" if is_known else f"the former {PICTURES[name]} is not known"
         elif name in planned:
             one["back"], one["why"] = _json(planned[name].target), planned[name].why_left
             if one["back"] is None and not one["why"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import random
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import hooks.session
 from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.fit import Fit, best_fit
 from plex.matcher import AmbiguousMatch
@@ -21,6 +23,7 @@ from plex.paths import name_of, normalize
 from stash.records import Scene
 from tasks.context import Context, Result
 from tasks.copies import other_copies
+from tasks.origin import advice
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.bootstrap import open_readonly
 from worker.job_runner import JobRunner
@@ -78,6 +81,15 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     findings.add(
         "Python", f"{platform.python_version()} ({sys.executable})", platform.python_version()
     )
+    if not os.path.exists(importlib.util.cache_from_source(hooks.session.__file__)):
+        cure = (
+            "unset PYTHONDONTWRITEBYTECODE for Stash"
+            if sys.dont_write_bytecode
+            else f"let Stash's user write to {os.path.dirname(context.entry)}"
+        )
+        findings.notes.append(
+            f"each save takes longer, as Python can't keep its compiled modules: {cure}"
+        )
     yield "Packages"
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     findings.add(
@@ -109,6 +121,11 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     )
     if not config.enabled:
         findings.notes.append("PlexSync is switched off")
+    if config.rule_problems:
+        findings.add("Wrong rules", "; ".join(config.rule_problems), list(config.rule_problems))
+        findings.notes += [
+            f"{one}. The last valid one stays in effect" for one in config.rule_problems
+        ]
     yield "Plex"
     with open_readonly(context.data_dir, config, context.stash) as runner:
         plex = runner.plex
@@ -126,8 +143,22 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
                 "Plex has no video library of type movie: create one, or set plex_libraries",
             )
             return
+        yield "Agents"
+        _look_at_agents(context, findings, runner)
         yield "Matching"
         _try_scenes(context, findings, runner)
+
+
+def _look_at_agents(context: Context, findings: Findings, runner: JobRunner) -> None:
+    """Say which libraries are on an agent that Plex removes, and what to do first."""
+    plex = runner.plex
+    found = advice(context, plex.config, plex.server, plex.libraries())
+    if found:
+        names = ", ".join(f"{one['name']} ({one['agent']})" for one, _ in found)
+        findings.add("Agents", names, [one for one, _ in found])
+    for _, sentences in found:
+        findings.notes.extend(sentences)
+        findings.lines.extend(f"  {sentence}" for sentence in sentences)
 
 
 def lacks_page(version: str) -> bool:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from common.files import make_private_dir
+from common.files import make_private_dir, replace_private
 from common.texts import one_line
 from history.records import TROUBLE
 from hooks.plugin import explain, explain_import, package_problem, why_not_to_work
@@ -44,10 +44,15 @@ _OPERATIONS = {
     "try": "sync some scenes that would change, as one run that can be taken back",
     "remove": "take back all that PlexSync wrote to Plex, and sync nothing until you say so",
     "cover": "put up a JPEG as the poster of a scene's item, in place of Stash's cover",
+    "library-origin": "say where the values in a library of Plex came from: Stash, or partly you",
     "report": "write a file for a bug report, without secrets",
-    "wake": "start the worker if edits wait and it is not running",
+    "export": "write settings, choices and ignored scenes to a file, without secrets",
+    "import": "take over settings, choices and ignored scenes from such a file",
+    "wake": "start the worker if it is to run, and does not",
     "setup-test": "try an address and a token of Plex; list its libraries",
     "setup-match": "try libraries and path mappings on some scenes",
+    "rules-test": "check rules that are not saved, and show what they make of one scene",
+    "webhook-test": "send a test message to the webhook of the settings",
     "pictures": "print posters of items in Plex, scaled down, as data URLs",
 }
 #: Views of the page, in `page.views` under the same names, and their arguments.
@@ -63,7 +68,7 @@ _VIEW_ARGUMENTS = {
 }
 
 
-#: Bytes of a file that are read; what is larger than a picture may be, is refused.
+#: Bytes of a file that are read; a larger one is refused as a picture.
 _MOST_READ = 5_000_000
 
 
@@ -158,6 +163,11 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         help="number of the scene's item in Plex, several, or both; PlexSync remembers it",
     )
     parsers["approve"].add_argument("--no", action="store_true", help="drop it")
+    for name in ("approve", "undo", "remove"):
+        parsers[name].add_argument(
+            "--visible", action="store_true",
+            help="also what hides items from restricted accounts: content ratings and labels",
+        )  # fmt: skip
     which = parsers["ignore"].add_mutually_exclusive_group(required=True)
     which.add_argument("scene_id", nargs="?", help="the number in the scene page's URL")
     which.add_argument("--folder", help="the scenes in it that are not in Plex; as status names it")
@@ -180,6 +190,11 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         "--all", action="store_true", help="all scenes; default: changed in the last 24 hours"
     )
     parsers["preview"].add_argument("--scene-id", help="one scene")
+    for name in ("preview", "rules-test"):
+        parsers[name].add_argument(
+            "--rules", help='rules that are not saved, as JSON: {"labels": "Stash"}'
+        )
+    parsers["rules-test"].add_argument("--scene-id", help="default: the scene saved last")
     for name in ("setup-test", "setup-match"):
         parsers[name].add_argument(
             "--plex-url", help="default: the setting; the token is PLEX_TOKEN or the setting"
@@ -213,11 +228,32 @@ def _add_arguments_of_changes(parsers: dict[str, argparse.ArgumentParser]) -> No
         "from", choices=("stash", "plex"), help="write Stash's value, or keep Plex's"
     )
     parsers["take"].add_argument("--agreement", help=argparse.SUPPRESS)
+    origin = parsers["library-origin"]
+    origin.add_argument(
+        "section", nargs="?", help="its number in Plex, or its name; none: list all"
+    )
+    origin.add_argument(
+        "answer", nargs="?", choices=("stash", "mine", "ask"),
+        help="from Stash, partly from you, or take the answer back",
+    )  # fmt: skip
+    origin.add_argument(
+        "--preview", action="store_true", help="only show which names would go from Plex"
+    )
     parsers["pause"].add_argument(
         "on", nargs="?", choices=("on", "off"), default="on", help="off: go on"
     )
     parsers["cover"].add_argument("scene_id", help="the number in the scene page's URL")
     parsers["cover"].add_argument("file", help="a JPEG of at most 4 MB")
+    parsers["export"].add_argument("file", nargs="?", help="default: print it")
+    parsers["import"].add_argument("file", help="as export has written it")
+    parsers["import"].add_argument(
+        "--preview", action="store_true", help="only show what would change"
+    )
+    parsers["import"].add_argument(
+        "--with-plex-url",
+        action="store_true",
+        help="take its address of Plex, too; the token known here is then sent there",
+    )
     parsers["try"].add_argument("count", nargs="?", help="scenes; default: 20")
 
 
@@ -247,6 +283,8 @@ def _operate(chosen: argparse.Namespace) -> int:
     if chosen.command == "cover":
         with open(chosen.file, "rb") as file:
             arguments["data"] = base64.b64encode(file.read(_MOST_READ)).decode()
+    if chosen.command == "import":
+        arguments["data"] = _read_text(chosen.file)
     context, console = _context(chosen), Console()
     try:
         result = OPERATIONS[_operation_of(chosen)](context, arguments)
@@ -255,11 +293,33 @@ def _operate(chosen: argparse.Namespace) -> int:
     finally:
         with suppress(OSError):  # the command itself, or the next save, says why
             ensure_worker_if_unfinished(context.data_dir, context.entry)
+    if chosen.command == "export" and (chosen.file or not chosen.json):
+        text = json.dumps(context.redactor.clean(result.data.pop("document")), indent=1)
+        if not chosen.file:
+            console.print_lines(*text.splitlines())
+            return 0
+        replace_private(os.path.abspath(chosen.file), f"{text}\n")
     if chosen.json:
         console.print(context.redactor.clean(result.to_dict()))
     else:
         console.print_lines(*map(context.redactor.redact, (*result.lines, result.summary)))
     return 0 if result.ok else 1
+
+
+def _read_text(path: str) -> str:
+    """Return the text of a file, no more of it than is accepted.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is not a text.
+    """
+    from tasks.transfer import MOST
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(MOST + 1)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not JSON") from None
 
 
 def _page(chosen: argparse.Namespace) -> int:
@@ -299,6 +359,9 @@ def _data_dir(chosen: argparse.Namespace) -> str:
 
 
 def _worker(chosen: argparse.Namespace) -> int:
+    from common.imports import skip_unused
+
+    skip_unused()
     from worker.main import run_worker  # loads the worker's libraries
 
     return run_worker(

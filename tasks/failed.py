@@ -114,6 +114,7 @@ def clear_queue(context: Context, arguments: Mapping[str, Any]) -> Result:
         text = f"Clear queue: {result['dropped']} queued edits dropped"
         return Result(f"{text}. The next comparison finds their scenes again", result)
     with QueueManager(context.data_dir) as queue:
+        queue.import_spool()  # an edit may be in both: its hook gave up waiting for the database
         count = queue.counts()["pending"] + queue.count_spooled()
     if count:
         replace_private(asked, "")

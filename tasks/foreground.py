@@ -79,7 +79,7 @@ def _run_here(
 ) -> str | None:
     """Be the worker until the command is done; return why it is not.
 
-    A successor waits meanwhile. Stash may kill this process, and then it does what is left.
+    A successor waits meanwhile. If Stash kills this process, it does the rest.
     """
     try:
         lock.sign(TASK)
@@ -89,9 +89,9 @@ def _run_here(
         with build_worker(data_dir, lock, tell=tell, entry=entry) as worker:
             with _stopped_by_ctrl_c(worker):
                 worker.run_until(command_id, progress)
-            has_work = worker.has_work()
+            is_wanted = worker.has_work() or worker.is_to_be_woken
             reason = worker.presence.reason or worker.health.obstacle()
-        if not (has_work or lock.is_lost()):
+        if not (is_wanted or lock.is_lost()):
             mark_finished(data_dir)
     finally:
         lock.release()

@@ -10,8 +10,10 @@ from tasks.check import check
 from tasks.context import Context, Result
 from tasks.cover import put_cover
 from tasks.failed import clear_failed, clear_queue, retry_failed, show_failed
+from tasks.origin import library_origin
 from tasks.preview import preview, preview_all
 from tasks.report import report
+from tasks.rules import rules_test
 from tasks.setup import pictures, setup_match, setup_test
 from tasks.status import status
 from tasks.sync import (
@@ -24,6 +26,8 @@ from tasks.sync import (
     sync_recent,
     wake,
 )
+from tasks.transfer import export_all, import_all
+from tasks.webhook import webhook_test
 
 Operation = Callable[[Context, Mapping[str, Any]], Result]
 
@@ -48,11 +52,16 @@ OPERATIONS: dict[str, Operation] = {
     "wake": wake,
     "setup_test": setup_test,
     "setup_match": setup_match,
+    "rules_test": rules_test,
     "pictures": pictures,
+    "webhook_test": webhook_test,
+    "export": export_all,
+    "import": import_all,
     "undo": undo,
     "take": take,
     "pause": pause,
     "try": try_some,
     "remove": remove,
     "put_cover": put_cover,
+    "library_origin": library_origin,
 }

@@ -202,7 +202,7 @@ def _config(context: Context, arguments: Mapping[str, Any], **always: str) -> Pl
     """Return the settings with those that are tried.
 
     Raises:
-        UsageError: An argument is no text.
+        UsageError: An argument is not a text.
         SettingsError: A setting is missing or wrong; the text names it.
     """
     tried = {**_texts(arguments), **always}

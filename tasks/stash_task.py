@@ -25,7 +25,7 @@ from worker.page_defaults import PageDefaults
 from worker.process import ensure_worker_if_unfinished
 
 #: Operations that answer the page at every look at it: Stash's log is not filled with them.
-QUIET = ("pictures", "setup_test", "setup_match", "wake")
+QUIET = ("pictures", "setup_test", "setup_match", "rules_test", "wake")
 #: Lines of details that go into Stash's log.
 _MOST_LINES = 200
 

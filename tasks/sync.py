@@ -69,21 +69,24 @@ def approve(context: Context, arguments: Mapping[str, Any]) -> Result:
     """Write what PlexSync holds back because it is much, or drop it.
 
     Args:
-        arguments: `no`: drop it; the scenes stay as they are in Plex.
+        arguments: `no`: drop it; the scenes stay as they are in Plex. `visible`: what would show
+            items to restricted accounts, which is a question of its own.
 
     Raises:
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
     refused, started = is_set(arguments, "no"), {"started_at": time.time()}
-    result = context.run("approve", {"no": refused})
+    visible = is_set(arguments, "visible")
+    result = context.run("approve", {"no": refused, "visible": visible})
+    name = "Show to restricted accounts" if visible else "Approve changes"
     if result.get("reason"):
-        return Result(f"Approve changes: {result['reason']}", result, ok=False)
+        return Result(f"{name}: {result['reason']}", result, ok=False)
     if refused:
-        return Result("Approve changes: dropped; Plex stays as it is", result)
+        return Result(f"{name}: dropped; Plex stays as it is", result)
     count = result.get("approved", 0)
     if not count:
-        return Result("Approve changes: nothing waits for your approval", result)
-    return summarize(f"Approve changes: {count} scenes approved", context.run("drain", started))
+        return Result(f"{name}: nothing waits for your approval", result)
+    return summarize(f"{name}: {count} scenes approved", context.run("drain", started))
 
 
 def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
@@ -121,7 +124,7 @@ def candidates(context: Context, arguments: Mapping[str, Any]) -> Result:
         UsageError: Stash has no such scene.
         TransientError, PermanentError, SettingsError
     """
-    scene = _scene(context, arguments)
+    scene = scene_of(context, arguments)
     with open_readonly(context.data_dir, context.config(), context.stash) as runner:
         try:
             items = runner.matcher.candidates(scene).items
@@ -145,7 +148,7 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
         TransientError, PermanentError, SettingsError
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
-    scene = _scene(context, arguments)
+    scene = scene_of(context, arguments)
     wanted = rating_keys_of(arguments)
     command: dict[str, Any] = {"scene_id": scene.id}
     if wanted is not None:
@@ -155,7 +158,13 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
     return _outcome(context, scene, started, result)
 
 
-def _scene(context: Context, arguments: Mapping[str, Any]) -> Scene:
+def scene_of(context: Context, arguments: Mapping[str, Any]) -> Scene:
+    """Return the scene that `scene_id` names, else the one saved last.
+
+    Raises:
+        UsageError: Stash has no such scene.
+        StashUnavailable, StashRefused, StashQueryError
+    """
     if str(arguments.get("scene_id") or "").strip():
         scene_id = scene_id_of(arguments)
         scene = context.stash.find_scene(scene_id)

@@ -1,4 +1,4 @@
-"""Words for what is counted and recorded."""
+"""Words for counts and records."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import PlexSync
 from tests.demo import run_demo
 from tests.demo.catalogue import FIRST
 from tests.harness.processes import wait_until, worker_pids
+from tests.harness.size import long
 from tests.simulators.httpd import Answer
 from tests.simulators.plex import PlexSimulator
 
@@ -40,7 +41,7 @@ def test_demo_without_a_terminal(tmp_path: Path, environment: dict[str, str]) ->
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=90,
+        timeout=280,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
@@ -66,6 +67,7 @@ def test_demo_has_a_private_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["HOME"] == before
 
 
+@long
 def test_demo_names_the_scene_whose_edits_plex_drops(capsys: pytest.CaptureFixture[str]) -> None:
     def drop_edits(plex: PlexSimulator) -> None:
         item = plex.find(FIRST.plex_path)

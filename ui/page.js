@@ -11,6 +11,7 @@
   } = shared.parts;
 
   const ROWS = 25;
+  const REASONS = 10; // why scenes are left out
   const STATE_EVERY = 10000;
   const MANY = 50; // scenes of a run that is undone by a task
 
@@ -48,6 +49,13 @@
     ].filter(Boolean).join(" ");
   }
 
+  function awake(worker) {
+    if (!worker) return "";
+    if (worker.alive) return worker.since ? t("awake.since", { at: clock(worker.since) }) : "";
+    const why = worker.left_because ? ` (${worker.left_because})` : "";
+    return worker.left_at ? t("asleep.since", { at: clock(worker.left_at), why }) : t("asleep");
+  }
+
   function where(plex) {
     const names = ((plex && plex.libraries) || []).map((one) => (typeof one === "string" ? one : one.name));
     return [plex && plex.name && t("plex.name", { name: plex.name }), names.length && t("plex.libraries", { n: names.length, names: names.join(", ") })]
@@ -56,15 +64,44 @@
 
   function Approval({ approval, done }) {
     const [show, setShow] = useState(false);
+    // What restricted accounts would see is a question of its own.
+    const answer = { mode: "approve", ...(approval.kind === "visible" ? { visible: true } : {}) };
+    const text = t(approval.kind === "visible" ? "approval.visible" : "approval", { n: approval.count });
     return h(
       Note,
       { kind: "warn" },
-      h("span", null, approval.kind === "fewer_scenes" ? approval.reason : `${t("approval", { n: approval.count })}${approval.reason ? `: ${approval.reason}` : "."}`),
+      h("span", null, approval.kind === "fewer_scenes" ? approval.reason : `${text}${approval.reason ? `: ${approval.reason}` : "."}`),
       h("span", { className: "plexsync-buttons" },
         approval.kind !== "fewer_scenes" && h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("show")),
-        h(Act, { small: true, kind: "primary", run: () => call({ mode: "approve" }), done }, t("approval.yes")),
-        h(Act, { small: true, run: () => call({ mode: "approve", no: true }), done }, t("approval.no"))),
+        h(Act, { small: true, kind: "primary", run: () => call(answer), done }, t("approval.yes")),
+        h(Act, { small: true, run: () => call({ ...answer, no: true }), done }, t("approval.no"))),
       show && h(Preview, { mode: "preview_all" })
+    );
+  }
+
+  /** A library on an agent that is not Plex's own: where its values came from, and what to do. */
+  function Library({ library, done }) {
+    const [show, setShow] = useState(false);
+    const { section, name, agent } = library;
+    const say = (answer) => () => call({ mode: "library_origin", section, answer });
+    const steps = library.is_legacy && h(React.Fragment, null,
+      h("p", null, t("legacy.what", { name, agent })),
+      h("ol", null, ["answer", "lock", "sync", "switch"].map((step) => h("li", { key: step }, t(`legacy.${step}`)))),
+      !library.locks && h("p", { className: "text-warning" }, t("legacy.unlocked")));
+    if (library.answer)
+      return h("details", { className: "plexsync-legacy" },
+        h("summary", null, t(`legacy.said.${library.answer}`, { name })),
+        steps,
+        h(Act, { small: true, run: say("ask"), done }, t("legacy.again")));
+    return h(
+      Note,
+      { kind: "warn" },
+      h("div", null, steps, h("p", null, h("strong", null, t("legacy.question", { name })))),
+      h("span", { className: "plexsync-buttons" },
+        h(Button, { small: true, onClick: () => setShow(!show), "aria-expanded": show }, t("legacy.preview")),
+        h(Act, { small: true, kind: "primary", confirm: t("legacy.stash.sure"), yes: t("legacy.stash.yes"), run: say("stash"), done }, t("legacy.stash")),
+        h(Act, { small: true, run: say("mine"), done }, t("legacy.mine"))),
+      show && h(Preview, { mode: "library_origin", args: { section, answer: "stash", preview: true } })
     );
   }
 
@@ -96,9 +133,12 @@
       { className: "plexsync-part plexsync-now", "aria-label": t("title.state") },
       h(Failure, { error }),
       h("div", { "aria-live": "polite" },
-        state.problem ? h(Problem, { problem: state.problem, toSetup, done }) : h("p", { className: "plexsync-line" }, line(state), " ", plex && h("span", { className: "text-muted" }, plex))),
+        state.problem ? h(Problem, { problem: state.problem, toSetup, done }) : h("p", { className: "plexsync-line" }, line(state), " ", plex && h("span", { className: "text-muted" }, plex)),
+        h("p", { className: "text-muted plexsync-awake" }, awake(state.worker))),
       state.running && h("div", { className: "plexsync-job" }, h("span", null, tOr(`running.${state.running.name}`, state.running.name)), h(Bar, { done: state.running.done || 0, left: state.running.left || 0, label: state.running.name })),
       state.approval && h(Approval, { approval: state.approval, done }),
+      (state.legacy || []).map((library) => h(Library, { key: library.section, library, done })),
+      (state.rule_problems || []).map((text) => h(Note, { key: text, kind: "warn" }, h("span", null, text), h(Button, { small: true, onClick: toSetup }, t("rules.correct")))),
       h(Sums, { state, done }),
       h("div", { className: "plexsync-buttons" },
         state.paused
@@ -313,7 +353,10 @@
       fields.length > 0 && h("table", { className: "table table-sm plexsync-sumtable" },
         h("thead", null, h("tr", null, ["field", "scenes", "locked"].map((name) => h("th", { key: name, scope: "col" }, t(`column.${name}`))))),
         h("tbody", null, fields.map(([name, n]) => h("tr", { key: name }, h("th", { scope: "row" }, fieldName(name)), h("td", null, n.toLocaleString()), h("td", null, ((data.locked || {})[name] || 0).toLocaleString()))))),
+      data.items_with_removed > 0 && h("p", null, t("preview.removed", { n: data.items_with_removed }), " ", Object.entries(data.removed || {}).map(([name, n]) => `${fieldName(name)}: ${n.toLocaleString()}`).join(", ")),
       made.length > 0 && h("p", null, t("preview.new"), " ", made.map(([name, n]) => `${fieldName(name)}: ${n.toLocaleString()}`).join(", ")),
+      Object.entries(data.left_out || {}).slice(0, REASONS).map(([why, n]) => h("p", { key: why, className: "text-muted" }, t("preview.left_out", { n, why }))),
+      data.visible > 0 && h(Note, { kind: "warn" }, `${t("approval.visible", { n: data.visible })}${t("preview.asked")}`),
       kept > 0 && h("p", null, t("preview.kept", { n: kept })));
   }
 
@@ -327,12 +370,12 @@
         h("tbody", null, Object.entries(change.fields || {}).map(([name, value]) =>
           h("tr", { key: name }, h("th", { scope: "row" }, fieldName(name)),
             h("td", { "data-label": t("column.before") }, h(Value, { value: value.from })),
-            h("td", { "data-label": t("column.after") }, name === "poster" ? h(Cover, { scene }) : h(Value, { value: value.to })))))),
+            h("td", { "data-label": t("column.after") }, ["poster", "background"].includes(name) && !value.from ? h(Cover, { scene }) : h(Value, { value: value.to })))))),
       (change.kept || []).length > 0 && h("p", { className: "text-muted" }, t("preview.kept.fields", { names: change.kept.map(fieldName).join(", ") })));
   }
 
   /** Run a preview as soon as it is shown; *Stop* ends the process in Stash. */
-  function Preview({ mode, pick, picked }) {
+  function Preview({ mode, args, rules, pick, picked }) {
     const [state, setState] = useState({ data: null, error: null, busy: true });
     const [page, setPage] = useState(0);
     const controller = useRef(null);
@@ -341,7 +384,7 @@
       controller.current = own;
       setState({ data: null, error: null, busy: true });
       setPage(0);
-      call({ mode }, own.signal).then(
+      call({ mode, ...args, ...(rules ? { rules } : {}) }, own.signal).then(
         (data) => own.signal.aborted || setState({ data, error: null, busy: false }),
         (error) => own.signal.aborted || setState({ data: null, error, busy: false })
       );
@@ -432,8 +475,6 @@
 
   // --- the page
 
-  const isWoken = { value: false };
-
   function Page() {
     const { data: state, error, reload } = useLoad({ mode: "page", view: "state" }, STATE_EVERY);
     const [setup, setSetup] = useState(false);
@@ -441,10 +482,7 @@
     useEffect(() => {
       if (!state) return;
       shared.setCount({ needs: state.needs, problem: Boolean(state.problem) });
-      if (state.must_wake && state.is_set_up !== false && !isWoken.value) {
-        isWoken.value = true; // once per page load
-        call({ mode: "wake" }).then(() => reload(true), () => undefined);
-      }
+      if (state.must_wake && state.is_set_up !== false) shared.wake().then((done) => done && reload(true));
     }, [state]);
     useEffect(() => {
       document.title = t("page.title");
@@ -476,5 +514,5 @@
       h(Section, { title: t("title.details") }, h(shared.views.Details)));
   }
 
-  shared.views.Page = Page;
+  Object.assign(shared.views, { Page, Preview });
 })();

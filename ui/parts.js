@@ -14,13 +14,14 @@
 
   const language = (document.documentElement.lang || "en").slice(0, 2);
 
-  /** Return the text of `key`; `{name}` in it becomes a value, and `key.one` is for n = 1. */
+  /** Return the text of `key`; `{name}` in it becomes a value, `{{name}}` is shown as {name}, and `key.one` is for n = 1. */
   function t(key, values) {
     const table = { ...shared.texts.en, ...(shared.texts[language] || {}) };
     const one = values && values.n === 1 ? table[`${key}.one`] : undefined;
     const text = one !== undefined ? one : table[key];
     if (text === undefined) return key;
-    return text.replace(/\{(\w+)\}/g, (_, name) => {
+    return text.replace(/\{(\{\w+\})\}|\{(\w+)\}/g, (_, shown, name) => {
+      if (shown) return shown;
       const value = values ? values[name] : "";
       return typeof value === "number" ? value.toLocaleString() : String(value === undefined ? "" : value);
     });

@@ -12,8 +12,9 @@
   const ID = "PlexSync";
   const VERSION = "0.2.0"; // as in PlexSync.yml; so that a browser never mixes two versions' files
   const ROUTE = "/plugins/plexsync";
-  const FILES = ["texts.js", "parts.js", "scene.js", "page.js", "setup.js"];
+  const FILES = ["texts.js", "parts.js", "scene.js", "page.js", "setup.js", "rules.js"];
   const COUNT_EVERY = 300000; // ms between two looks at the number in the navigation bar
+  const WAKE_EVERY = 540000; // ms between two of our starts of the worker, at least
   const FIRST_COUNT = 1500; // ms after Stash's page is there
 
   const React = api.React;
@@ -150,7 +151,19 @@
     clearTimeout(count.timer);
     count.timer = count.listeners.size ? setTimeout(look, COUNT_EVERY) : null;
     if (document.hidden) return;
-    call({ mode: "page", view: "count" }).then(setCount, () => undefined); // the page says why
+    call({ mode: "page", view: "count" }).then((found) => {
+      setCount(found);
+      if (found.must_wake) wake();
+    }, () => undefined); // the page says why
+  }
+
+  let wokenAt = -Infinity;
+
+  /** Start the worker, or tell it that Stash is used: while a page is looked at, now and then. */
+  function wake() {
+    if (Date.now() - wokenAt < WAKE_EVERY) return Promise.resolve(false);
+    wokenAt = Date.now();
+    return call({ mode: "wake" }).then(() => true, () => false);
   }
 
   function useCount() {
@@ -224,7 +237,7 @@
 
   const shared = {
     api, React, h, ID, VERSION, ROUTE, Boundary, LinkOrAnchor, call, graphql, guarded,
-    folder, look, setCount, views: {}, texts: {},
+    folder, look, setCount, wake, views: {}, texts: {},
   };
   window.PlexSync = shared;
 

@@ -100,7 +100,7 @@
   function FieldRow({ sceneId, item, field, done }) {
     const name = fieldName(field.name);
     const last = field.last || {};
-    const isPoster = ["thumb", "cover", "poster"].includes(field.name);
+    const isPoster = ["thumb", "cover", "poster", "art"].includes(field.name);
     // Of a poster, only keys and hashes are known: say in words whose it is.
     const shown = (value) => (isPoster && value ? t(value === field.wanted || field.state === "in_sync" ? "poster.ours" : "poster.other") : value);
     return h(
@@ -133,7 +133,7 @@
   const BADGES = { in_sync: "success", kept: "info", held: "info", refused: "danger", waiting: "warning" };
 
   function Item({ sceneId, item, done }) {
-    const fields = [...(item.fields || []), ...(item.cover ? [{ name: "cover", ...item.cover }] : [])];
+    const fields = [...(item.fields || []), ...["cover", "art"].filter((name) => item[name]).map((name) => ({ name, ...item[name] }))];
     const link = plexLink(item.plex_url);
     const isEmpty = (value) => value === null || value === undefined || value === "" || (Array.isArray(value) && !value.length);
     const isDull = (field) => field.state === "in_sync" && isEmpty(field.wanted) && isEmpty(field.observed);

@@ -17,11 +17,17 @@
     plex_connect_timeout: 5, plex_read_timeout: 30, dlq_retention_days: 30,
     sync_title: true, sync_details: true, sync_date: true, sync_studio: true, sync_performers: true,
     sync_tags: true, sync_collections: true, sync_poster: true, sync_rating: false,
-    repair_drift: true, replace_lists: false, write_all_copies: false,
+    repair_drift: true, replace_lists: false, write_all_copies: false, stay: true, plex_events: true,
+    compare_at: "03:30", webhook_url: "",
+    title_template: "{title}", sort_title_template: "", title_without_performers: false, tag_rules: "",
+    performer_tags: false, tag_parents: false, max_tags: "", studio_from: "studio",
+    collections_from: "studio; groups", collection_sort_title: "", content_rating: "", labels: "",
+    sync_tagline: false, sync_original_title: false, sync_art: false, keep_emoji: true,
+    include_scenes: "", exclude_scenes: "",
   };
   const WHAT = ["sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers", "sync_tags", "sync_collections", "sync_poster", "sync_rating"];
-  const RULES = ["enabled", "only_organized", "preserve_plex_edits", "strict_matching", "write_all_copies"];
-  const ADVANCED = ["lock_fields", "repair_drift", "replace_lists", "trigger_plex_scan", "max_retries", "poll_interval", "plex_connect_timeout", "plex_read_timeout", "dlq_retention_days"];
+  const HOW = ["enabled", "only_organized", "preserve_plex_edits", "strict_matching", "write_all_copies"];
+  const ADVANCED = ["lock_fields", "repair_drift", "replace_lists", "trigger_plex_scan", "max_retries", "poll_interval", "plex_connect_timeout", "plex_read_timeout", "dlq_retention_days", "stay", "plex_events"];
   const TOKEN_HELP = "https://support.plex.tv/articles/204059436-finding-an-authentication-token-x-plex-token/";
 
   const isOn = (values, key) => {
@@ -180,6 +186,34 @@
         onChange: (event) => set({ [name]: typeof DEFAULTS[name] === "number" && /^\d+$/.test(event.target.value) ? Number(event.target.value) : event.target.value }),
       }));
 
+  /** The time is on the clock of Stash's machine: the form says what time it is there. */
+  function TimeOfDay({ values, set, clock: there }) {
+    const [, hours, minutes] = /^\s*(\d{1,2})(?:[:.](\d{2}))?\s*$/.exec(values.compare_at || DEFAULTS.compare_at) || ["", "", ""];
+    return h(Field, { label: t("set.compare_at"), help: h("span", null, t("set.compare_at.help"), there && ` ${t("set.compare_at.now", { time: there })}`) },
+      h("input", { className: "form-control form-control-sm text-input plexsync-inline", type: "time", value: hours && `${hours.padStart(2, "0")}:${minutes || "00"}`, onChange: (event) => set({ compare_at: event.target.value }) }));
+  }
+
+  /** Whoever knows the address can post there: like the token, the saved one stays out of the page. */
+  function Webhook({ values, set }) {
+    const typed = String(values.new_webhook || "").trim();
+    return h("div", null,
+      h(Field, { label: t("set.webhook_url"), help: t("set.webhook_url.help") },
+        h("input", { className: "form-control text-input", type: "password", value: values.new_webhook || "", placeholder: values.has_webhook ? t("set.webhook_url.saved") : "", autoComplete: "new-password", spellCheck: false, onChange: (event) => set({ new_webhook: event.target.value }) })),
+      h("div", { className: "plexsync-buttons" },
+        h(Act, { small: true, disabled: !typed && !values.has_webhook, run: () => call({ mode: "webhook_test", ...(typed ? { webhook_url: typed } : {}) }) }, t("set.webhook_url.test")),
+        values.has_webhook && h(Button, { small: true, onClick: () => set({ webhook_url: "", new_webhook: "", has_webhook: false }) }, t("set.webhook_url.drop"))));
+  }
+
+  function Advanced({ values, set }) {
+    const [isOpen, setOpen] = useState(false);
+    const { data } = useLoad(isOpen ? { mode: "page", view: "details" } : null);
+    return h("details", { onToggle: (event) => setOpen(event.target.open) },
+      h("summary", null, t("setup.advanced")),
+      h(Switches, { names: ADVANCED, values, set }),
+      h(TimeOfDay, { values, set, clock: data && data.clock }),
+      h(Webhook, { values, set }));
+  }
+
   const Switches = ({ names, ...given }) => names.map((name) => h(typeof DEFAULTS[name] === "boolean" ? Switch : Number_, { key: name, name, ...given }));
 
   const Choice = ({ values, set }) =>
@@ -195,11 +229,11 @@
     const isShown = useShown();
     async function read() {
       try {
-        const { plex_token, ...others } = await readSettings();
+        const { plex_token, webhook_url, ...others } = await readSettings();
         if (!isShown()) return;
         changed.current = {};
         setError(null);
-        setValues({ ...others, has_token: Boolean(plex_token), new_token: "" });
+        setValues({ ...others, has_token: Boolean(plex_token), new_token: "", has_webhook: Boolean(webhook_url), new_webhook: "" });
       } catch (reason) {
         if (isShown()) setError(reason);
       }
@@ -212,12 +246,14 @@
       setValues((before) => ({ ...before, ...some }));
     };
     async function save(more) {
-      const { new_token, ...others } = { ...(more || {}), ...changed.current };
-      await writeSettings({ ...others, ...(new_token ? { plex_token: new_token.trim() } : {}) });
+      const { new_token, new_webhook, has_webhook, ...others } = { ...(more || {}), ...changed.current };
+      const webhook = String(new_webhook || "").trim();
+      await writeSettings({ ...others, ...(new_token ? { plex_token: new_token.trim() } : {}), ...(webhook ? { webhook_url: webhook } : {}) });
       await read();
     }
     const isChanged = Object.keys(changed.current).length > 0;
-    return { values, error, set, save, read, isChanged };
+    const changes = (names) => names.some((name) => name in changed.current);
+    return { values, error, set, save, read, isChanged, changes };
   }
 
   function SettingsForm({ inPage, changed }) {
@@ -226,16 +262,22 @@
     const tried = useServer(values || {});
     const isReady = Boolean(tried.data && tried.data.ok && values && split(values.plex_libraries, ",").length);
     const matched = useMatches(values || {}, isReady);
+    const [preview, setPreview] = useState(null);
     if (!values) return form.error ? h(Failure, { error: form.error, again: form.read }) : h(Wait);
+    const ahead = JSON.stringify(shared.form.tried(values)); // a preview goes when the form changes
     return h("form", { className: "plexsync plexsync-form", noValidate: true, onSubmit: (event) => event.preventDefault() },
       h(Connection, { values, set, tried }),
       h(Libraries, { values, set, tried, matched }),
       h(Mappings, { values, set, matched }),
       h(Choice, { values, set }),
-      h("fieldset", null, h("legend", null, t("setup.rules")), h(Switches, { names: RULES, values, set })),
-      h("details", null, h("summary", null, t("setup.advanced")), h(Switches, { names: ADVANCED, values, set })),
+      h("fieldset", null, h("legend", null, t("setup.how")), h(Switches, { names: HOW, values, set })),
+      h(shared.views.Rules, { values, set }),
+      h(Advanced, { values, set }),
+      h(shared.views.Transfer, { done: form.read }),
+      preview === ahead && h(shared.views.Preview, { key: ahead, mode: "preview_all", rules: JSON.parse(ahead) }),
       h("div", { className: "plexsync-buttons plexsync-save" },
-        h(Act, { kind: "primary", disabled: !form.isChanged, run: async () => { await form.save(); return { summary: t("setup.saved") }; }, done: () => changed && changed() }, t("setup.save")),
+        h(Act, { kind: "primary", disabled: !form.isChanged, run: async () => { const text = form.changes(shared.form.TRIED) ? "rules.saved" : "setup.saved"; await form.save(); return { summary: t(text) }; }, done: () => changed && changed() }, t("setup.save")),
+        h(Button, { onClick: () => setPreview(ahead), title: t("rules.preview.title") }, t("rules.preview")),
         form.isChanged && h(Button, { onClick: form.read }, t("setup.discard")),
         form.isChanged && h("span", { role: "status", className: "text-warning" }, t("setup.unsaved")),
         !inPage && h(shared.LinkOrAnchor, { to: shared.ROUTE }, t("setup.more"))));
@@ -309,15 +351,38 @@
 
   // --- details, for a bug report
 
+  const OUTAGES = 5;
+
+  /** How long it took, in words. */
+  function span(seconds) {
+    const [unit, name] = [[86400, "days"], [3600, "hours"], [60, "minutes"], [1, "seconds"]].find(([one]) => seconds >= 2 * one) || [1, "seconds"];
+    return t(`span.${name}`, { n: Math.round(seconds / unit) });
+  }
+
+  function Outages({ outages }) {
+    const waited = ({ waiting: n, caught_up_after: after }) =>
+      !n ? t("outage.none") : after === null ? t("outage.behind", { n }) : t("outage.done", { n, after: span(after) });
+    return outages.length ? h("div", null,
+      h("h3", null, t("outage.title")),
+      h("ul", { className: "plexsync-outages" }, outages.slice(-OUTAGES).reverse().map((one) =>
+        h("li", { key: `${one.cause}-${one.since}` }, t(`outage.${one.cause}`), " ",
+          one.until === null ? t("outage.since", { at: clock(one.since) })
+            : h("span", null, t("outage.from", { from: clock(one.since), to: clock(one.until), for: span(one.seconds) }), "; ", waited(one)))))) : null;
+  }
+
   function Details() {
     const { data, error, reload } = useLoad({ mode: "page", view: "details" });
     const rows = data ? [
       ["hook", data.hook_ms && t("details.hook.value", data.hook_ms)], ["index", data.index && t("details.index.value", { n: data.index.files || 0, at: clock(data.index.listed_at) })],
       ["without", data.without_scene ? data.without_scene.toLocaleString() : ""],
+      ["events", data.events && t(data.events.connected ? "details.events.on" : "details.events.off", { at: clock(data.events.since), why: data.events.problem || "" })],
+      ["compared", clock(data.full_at)], ["next", data.next_full && data.next_full.text],
+      ["webhook", data.webhook_problem && data.webhook_problem.text],
       ["data_dir", data.data_dir], ["log", data.log], ["python", data.python]] : [];
     return h("div", null,
       h(Failure, { error, again: () => reload() }),
       data && h("dl", { className: "plexsync-details" }, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", { key: name }, t(`details.${name}`)), h("dd", { key: `${name}-value`, className: "plexsync-path" }, value)])),
+      data && h(Outages, { outages: data.outages || [] }),
       h("div", { className: "plexsync-buttons" },
         h(Act, { small: true, run: () => call({ mode: "check" }) }, t("problem.check")),
         h(Act, { small: true, run: () => call({ mode: "report" }) }, t("details.report")),
@@ -325,6 +390,6 @@
       data && data.lines && data.lines.length > 0 && h("pre", { className: "plexsync-log", tabIndex: 0, "aria-label": t("details.log") }, data.lines.join("\n")));
   }
 
-  shared.DEFAULTS = DEFAULTS;
+  shared.form = { DEFAULTS, Switches, WHAT, useTried };
   Object.assign(shared.views, { SettingsForm, FirstRun, Details });
 })();

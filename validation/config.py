@@ -7,17 +7,43 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from common.redaction import mask
+from validation.metadata import SyncMetadata
+from validation.rules import (
+    COLLECTION_PARTS,
+    STUDIO_FROM,
+    TITLE,
+    TITLE_PARTS,
+    Rules,
+    parse_collections,
+    parse_conditions,
+    parse_outcomes,
+    parse_tag_rules,
+)
+from validation.templates import parse_template
 
 _TRUE = frozenset(("true", "1", "yes", "on", "y", "t"))
 _FALSE = frozenset(("false", "0", "no", "off", "n", "f"))
 _DEFAULT_PORT = 32400
+#: Shorter parts of a webhook's address, such as "/notify", are words that stand elsewhere too.
+_SECRET_LENGTH = 12
+#: Stands in for the required settings where Plex is not asked.
+NO_SERVER = {"plex_url": "http://127.0.0.1", "plex_token": "none"}
 _WANTED_URL = "must be an address such as http://192.168.1.10:32400"
 
 #: Settings that change what is written, and where.
@@ -26,7 +52,35 @@ _OUTCOME = (
     "lock_fields", "sync_title", "sync_details", "sync_date", "sync_studio", "sync_performers",
     "sync_tags", "sync_collections", "sync_poster", "sync_rating", "repair_drift", "replace_lists",
     "write_all_copies",
+    "title_template", "sort_title_template", "title_without_performers", "tag_rules",
+    "performer_tags", "tag_parents", "max_tags", "studio_from", "collections_from",
+    "collection_sort_title", "content_rating", "labels", "sync_tagline", "sync_original_title",
+    "sync_art", "keep_emoji", "include_scenes", "exclude_scenes",
 )  # fmt: skip
+#: Rules that a person writes → their parser, which raises ValueError with one sentence.
+RULES: dict[str, Callable[[str], Any]] = {
+    "title_template": lambda text: parse_template(text, TITLE_PARTS),
+    "sort_title_template": lambda text: parse_template(text, TITLE_PARTS),
+    "tag_rules": parse_tag_rules,
+    "studio_from": lambda text: _one_of(text, STUDIO_FROM),
+    "collections_from": parse_collections,
+    "collection_sort_title": lambda text: parse_template(text, COLLECTION_PARTS),
+    "content_rating": parse_outcomes,
+    "labels": parse_outcomes,
+    "include_scenes": parse_conditions,
+    "exclude_scenes": parse_conditions,
+}
+#: Settings of which a wrong value stops nothing: the last valid one stays in effect.
+FORGIVING = (*RULES, "max_tags")
+#: All settings that are rules.
+RULE_SETTINGS = (
+    *FORGIVING, "title_without_performers", "performer_tags", "tag_parents", "sync_tagline",
+    "sync_original_title", "sync_art", "keep_emoji",
+)  # fmt: skip
+#: Characters of a rule.
+_LONGEST_RULE = 20_000
+#: Characters of the sentence about a wrong value, which may quote it.
+_LONGEST_REASON = 400
 
 log = logging.getLogger("plexsync.config")
 
@@ -47,7 +101,7 @@ def _number(value: Any) -> Any:
         value = value.strip().replace(",", ".")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("must be a number") from None
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError("must be a number")
@@ -84,6 +138,15 @@ class PlexSyncConfig(BaseModel):
     plex_read_timeout: Annotated[float, BeforeValidator(_number), Field(ge=5, le=120)] = 30.0
     dlq_retention_days: Annotated[int, BeforeValidator(_number), Field(ge=1, le=365)] = 30
 
+    #: the worker waits for the next edit instead of leaving
+    stay: Switch = True
+    #: follow Plex's event stream
+    plex_events: Switch = True
+    #: local time of day of the daily comparison, as "HH:MM"
+    compare_at: str = "03:30"
+    #: where outages and scenes that need the user are reported; "": nowhere
+    webhook_url: str = Field(default="", repr=False)
+
     sync_title: Switch = True
     sync_details: Switch = True
     sync_date: Switch = True
@@ -96,6 +159,28 @@ class PlexSyncConfig(BaseModel):
     repair_drift: Switch = True
     replace_lists: Switch = False
     write_all_copies: Switch = False
+
+    #: rules, as the user wrote them; "": none (`rules` has them parsed)
+    title_template: str = TITLE.text
+    sort_title_template: str = ""
+    title_without_performers: Switch = False
+    tag_rules: str = ""
+    performer_tags: Switch = False
+    tag_parents: Switch = False
+    max_tags: Annotated[int | None, BeforeValidator(_number), Field(ge=1, le=500)] = None
+    studio_from: str = "studio"
+    collections_from: str = "studio; groups"
+    collection_sort_title: str = ""
+    content_rating: str = ""
+    labels: str = ""
+    sync_tagline: Switch = False
+    sync_original_title: Switch = False
+    sync_art: Switch = False
+    keep_emoji: Switch = True
+    include_scenes: str = ""
+    exclude_scenes: str = ""
+    #: rules that are wrong, a sentence each; `validate_config` uses the last valid ones instead
+    rule_problems: tuple[str, ...] = ()
 
     #: the folders of Stash's library; no setting of PlexSync's, but the way of the settings
     stash_folders: tuple[str, ...] = ()
@@ -121,6 +206,28 @@ class PlexSyncConfig(BaseModel):
             raise ValueError(_WANTED_URL)
         return url.rstrip("/")
 
+    @field_validator("compare_at", mode="before")
+    @classmethod
+    def _check_time(cls, value: Any) -> str:
+        found = re.fullmatch(r"([01]?\d|2[0-3])(?:[:.]([0-5]\d))?", str(value).strip())
+        if found is None:
+            raise ValueError("must be a time of day such as 03:30")
+        return f"{int(found[1]):02d}:{found[2] or '00'}"
+
+    @field_validator("webhook_url", mode="before")
+    @classmethod
+    def _check_webhook(cls, value: Any) -> str:
+        return _webhook(value)
+
+    @field_validator(*RULES, mode="before")
+    @classmethod
+    def _check_rule(cls, value: Any, info: ValidationInfo) -> str:
+        text = str(value).strip()
+        if len(text) > _LONGEST_RULE:
+            raise ValueError(f"must have at most {_LONGEST_RULE} characters")
+        RULES[str(info.field_name)](text)
+        return text
+
     @field_validator("plex_token", mode="before")
     @classmethod
     def _check_token(cls, value: Any) -> str:
@@ -144,12 +251,43 @@ class PlexSyncConfig(BaseModel):
             return value
         return tuple(_mapping(part) for part in value.replace("\n", ";").split(";") if part.strip())
 
+    @cached_property
+    def rules(self) -> Rules:
+        """The rules, parsed."""
+        texts = {name: getattr(self, name) for name in RULES}
+        parsed = {name: RULES[name](text) for name, text in texts.items() if text}
+        return Rules(
+            title=parsed["title_template"],
+            sort_title=parsed.get("sort_title_template"),
+            title_without_performers=self.title_without_performers,
+            tags=parsed.get("tag_rules", ()),
+            performer_tags=self.performer_tags,
+            tag_parents=self.tag_parents,
+            max_tags=self.max_tags,
+            studio_from=parsed["studio_from"],
+            collections=parsed["collections_from"],
+            collection_sort_title=parsed.get("collection_sort_title"),
+            content_rating=parsed.get("content_rating", ()),
+            labels=parsed.get("labels", ()),
+            tagline=self.sync_tagline,
+            original_title=self.sync_original_title,
+            keep_emoji=self.keep_emoji,
+            include=parsed.get("include_scenes", ()),
+            exclude=parsed.get("exclude_scenes", ()),
+        )
+
     @property
     def outcome_hash(self) -> str:
         """A short hash of the settings that change what is written, and where."""
         content = self.model_dump(mode="json", include=set(_OUTCOME))
         text = json.dumps(content, sort_keys=True).encode("ascii")
         return hashlib.blake2b(text, digest_size=6).hexdigest()
+
+    def why_left_out(self, metadata: SyncMetadata) -> str | None:
+        """Return which setting or rule leaves a scene out, in words for the user, or None."""
+        if self.only_organized and not metadata.organized:
+            return "not organized"
+        return self.rules.why_left_out(metadata)
 
     def log_config(self) -> None:
         """Log the current settings, the token masked."""
@@ -159,25 +297,58 @@ class PlexSyncConfig(BaseModel):
 
     def shown(self) -> dict[str, Any]:
         """Return the settings for display, the token masked."""
-        settings = self.model_dump(exclude={"stash_folders"})
-        return settings | {"plex_token": mask(self.plex_token)}
+        settings = self.model_dump(exclude={"stash_folders", "rule_problems"})
+        # Whoever knows a webhook's address can post there.
+        webhook = _host_of(self.webhook_url) if self.webhook_url else ""
+        return settings | {"plex_token": mask(self.plex_token), "webhook_url": webhook}
 
 
-def validate_config(settings: Mapping[str, Any]) -> tuple[PlexSyncConfig | None, str | None]:
+def validate_config(
+    settings: Mapping[str, Any], last_valid: Mapping[str, Any] | None = None
+) -> tuple[PlexSyncConfig | None, str | None]:
     """Validate the settings.
 
     An unset, empty or blank value means the default; so does 0 for a number, as no range allows 0.
     If `plex_url` or `plex_token` is unset, `plexHost`, `plexPort` and `plexToken` of the older
-    community plugin are used.
+    community plugin are used. A rule that is wrong stops nothing: it is in `rule_problems`.
+
+    Args:
+        last_valid: rules that stand in for those that are wrong; else these have their defaults.
 
     Returns:
         (config, None), or (None, one line that names each wrong setting, its value and its range).
     """
     given = _with_legacy({key: value for key, value in settings.items() if _is_set(key, value)})
+    given.pop("rule_problems", None)  # not a setting
     try:
         return PlexSyncConfig.model_validate(given), None
     except ValidationError as error:
-        return None, "; ".join(_message(problem) for problem in error.errors(include_url=False))
+        problems = error.errors(include_url=False)
+    wrong = [problem for problem in problems if problem["loc"][0] in FORGIVING]
+    if len(wrong) < len(problems):
+        return None, "; ".join(map(_message, problems))
+    for problem in wrong:
+        name = str(problem["loc"][0])
+        given.pop(name)
+        if name in (last_valid or {}):
+            given[name] = (last_valid or {})[name]
+    config, reason = validate_config(given)
+    if config is None:
+        return None, reason
+    said = (*map(_message, wrong), *config.rule_problems)
+    return config.model_copy(update={"rule_problems": said}), None
+
+
+def wrong_rules(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return setting → one sentence that says what is wrong, of the rules that are not valid."""
+    given = {name: settings.get(name) for name in FORGIVING}
+    try:
+        PlexSyncConfig.model_validate(
+            {**NO_SERVER, **{key: value for key, value in given.items() if _is_set(key, value)}}
+        )
+    except ValidationError as error:
+        return {str(one["loc"][0]): _reason(one) for one in error.errors(include_url=False)}
+    return {}
 
 
 def default_settings() -> dict[str, Any]:
@@ -202,6 +373,43 @@ def _is_set(key: str, value: Any) -> bool:
         or isinstance(value, bool)
         or str(value).strip() not in ("0", "0.0", "nan", "NaN")
     )
+
+
+def webhook_address(settings: Mapping[str, Any]) -> str:
+    """Return the webhook's address, whatever else is wrong with the settings; "" if it is."""
+    try:
+        return _webhook(settings.get("webhook_url") or "")
+    except ValueError:
+        return ""
+
+
+def webhook_secrets(address: str) -> list[str]:
+    """Return the address of a webhook and the parts of it that give it away."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return [address]
+    secrets = (parts.path, parts.query, parts.password or "")
+    return [address, *(secret for secret in secrets if len(secret) >= _SECRET_LENGTH)]
+
+
+def _webhook(value: Any) -> str:
+    url = str(value).strip()
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError if it is not a number
+        is_address = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if url and (not is_address or any(c.isspace() or not c.isprintable() for c in url)):
+        raise ValueError("must be an address such as https://example.org/hook")
+    return url
+
+
+def _one_of(text: str, words: tuple[str, ...]) -> str:
+    if text.lower() not in words:
+        raise ValueError(f"must be one of {', '.join(words)}")
+    return text.lower()
 
 
 def _with_legacy(given: dict[str, Any]) -> dict[str, Any]:
@@ -250,17 +458,31 @@ def _message(problem: Any) -> str:
         if "token" in setting
         else f"{_without_secrets(setting, str(value))[:120]!r}"
     )
-    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{setting} is {shown}: {_reason(problem)}"
+
+
+def _reason(problem: Any) -> str:
+    """Say what is wrong, without the setting and its value."""
+    setting = str(problem["loc"][0])
     bounds = _RANGES.get(setting)
     if bounds:
-        is_int = PlexSyncConfig.model_fields[setting].annotation is int
+        is_int = PlexSyncConfig.model_fields[setting].annotation in (int, int | None)
         kind = "a whole number" if is_int else "a number"
-        reason = f"must be {kind} from {bounds[0]} to {bounds[1]}"
-    return f"{setting} is {shown}: {reason}"
+        return f"must be {kind} from {bounds[0]} to {bounds[1]}"
+    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    reason = " ".join(reason.split())
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+
+
+def _host_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/…"
 
 
 def _without_secrets(setting: str, value: str) -> str:
     """Strip user, password and query from an address: it may contain a token or a password."""
+    if setting == "webhook_url":
+        return f"{value.partition('://')[0][:5]}…"
     if setting != "plex_url":
         return value
     _, at, rest = value.rpartition("@")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -19,6 +20,14 @@ def _names(value: Any) -> Any:
     if not isinstance(value, (list, tuple)):
         return value
     return sanitize_names([one.get("name") if isinstance(one, dict) else one for one in value])
+
+
+def _ancestors(value: Any) -> Any:
+    """Sanitize a mapping of a name to its ancestors' names."""
+    if not isinstance(value, Mapping):
+        return value
+    found = {sanitize_for_plex(name): _names(names) for name, names in value.items()}
+    return {name: names for name, names in found.items() if name and names}
 
 
 def _name(value: Any) -> Any:
@@ -77,6 +86,14 @@ class SyncMetadata(BaseModel):
         default=(), validation_alias=AliasChoices("groups", "collections", "movies")
     )
     organized: Annotated[bool, BeforeValidator(_none_as_false)] = False
+    code: Name = ""
+    parent_studio: Name = ""
+    performer_tags: Names = ()
+    has_stash_id: Annotated[bool, BeforeValidator(_none_as_false)] = False
+    #: tag of the scene or of a performer, or above one → its ancestors, the nearest first
+    tag_ancestors: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_ancestors)] = Field(
+        default_factory=dict
+    )
 
     @property
     def is_blank(self) -> bool:

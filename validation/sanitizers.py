@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 #: Maximum length in characters of a title, a studio or a name, and of a summary.
 NAME_LENGTH = 255
@@ -35,6 +36,16 @@ _BLANKS_AND_LINES = re.compile(r"\s+")
 _LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _AROUND_LINES = re.compile(r" ?\n ?")
 _EMPTY_LINES = re.compile(r"\n{3,}")
+# Characters that are shown as emoji: most of planes 1's symbols, those of plane 0 that are emoji by
+# themselves (Unicode's emoji-data.txt, Emoji_Presentation), and others with U+FE0F after them.
+_EMOJI = re.compile(
+    "(?:[0-9#*]\ufe0f?\u20e3"
+    "|[\U0001f000-\U0001faff\u231a\u231b\u23e9-\u23ec\u23f0\u23f3\u25fd\u25fe\u2614\u2615"
+    "\u2648-\u2653\u267f\u2693\u26a1\u26aa\u26ab\u26bd\u26be\u26c4\u26c5\u26ce\u26d4\u26ea\u26f2\u26f3"
+    "\u26f5\u26fa\u26fd\u2705\u270a\u270b\u2728\u274c\u274e\u2753-\u2755\u2757\u2795-\u2797\u27b0\u27bf"
+    "\u2b1b\u2b1c\u2b50\u2b55]|[^\\x00-\\x7f]\ufe0f)"
+    "(?:[\ufe0f\u200d\U000e0020-\U000e007f]|\u200d[^\\x00-\\x7f]\ufe0f?)*"
+)
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 #: Cut at the last blank if it lies beyond this fraction of the maximum length.
 _MIN_KEPT_FRACTION = 0.8
@@ -62,12 +73,19 @@ def sanitize_for_plex(
     return _cut(text, max_length) if len(text) > max_length else text
 
 
+@lru_cache(maxsize=50_000)  # rules compare each name of a scene with each of theirs
 def fold(name: str) -> str:
     """Return a name as Plex compares it: ASCII letters without case, all else exactly.
 
     Plex stores tags with SQLite's NOCASE (facts of its schema: `COLLATE NOCASE`).
     """
     return name.translate(_ASCII_LOWER)
+
+
+def without_emoji(text: str) -> str:
+    """Return a sanitized text without emoji."""
+    shorter = _EMOJI.sub("", text)
+    return text if shorter == text else sanitize_summary(shorter)
 
 
 def sanitize_names(names: Sequence[str | None]) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from history.fields import FieldState
-from history.records import IN_PLEX, UNTOUCHABLE, Agreement, CoverState
+from history.records import IN_PLEX, PICTURES, UNTOUCHABLE, Agreement, CoverState
 from history.store import OTHER_SERVER, History, Row
 from plex.items import PlexItem
+from plex.plan import NEVER_REPAIRED
 from plex.session import PlexSession
 from queue.timestamps import parse_time
 from stash.records import Scene
@@ -34,7 +35,7 @@ class Agreements:
         ]
 
     def find(self, target: SyncTarget, item: PlexItem) -> Agreement:
-        """Return what is known of the scene and this item, in a record about just these two.
+        """Return the record of the scene and this item, in a form about just these two.
 
         A file that came back under a new rating key inherits its record, and one that was moved
         keeps it.
@@ -47,7 +48,7 @@ class Agreements:
             if is_there or (not row.has_item and not found.id and takes_row):
                 found = row
             elif row.has_item and self._came_back(row, item):
-                found = replace(row, fields=_as_new(row))
+                found = replace(row, fields=_as_new(row, item))
             if is_there:
                 break
         if not found.has_item:
@@ -76,10 +77,13 @@ class Agreements:
                 observed=state.observed,
                 held=state.held,
                 was_locked=state.was_locked,
+                taken_over=state.taken_over,
             )
             for name, state in last.fields.items()
         }
-        return replace(row, fields=fields, cover=CoverState(sha1=last.cover.sha1))
+        for name in PICTURES:
+            row = row.with_cover(name, CoverState(sha1=last.cover_of(name).sha1))
+        return replace(row, fields=fields)
 
     def retire_others(self, target: SyncTarget) -> None:
         """Forget agreements with items that are not the scene's any more, or with none.
@@ -167,15 +171,20 @@ def is_same(row: Agreement | Row, scene: Scene) -> bool:
     return parse_time(row.created_at) == parse_time(scene.created_at)
 
 
-def _as_new(row: Agreement) -> dict[str, FieldState]:
+def _as_new(row: Agreement, item: PlexItem) -> dict[str, FieldState]:
     """Return the fields for an item that was added again.
 
-    Nothing was written, repaired, refused or kept there yet.
+    Nothing was written, repaired, refused or kept there yet. A field that is never repaired counts
+    as never met if it is empty, so that it is written; any value in it is a person's.
     """
-    return {
+    fields = {
         name: replace(
             state, repairs=0, refused=False, why="", kept=False, sent=None, replaced=None,
             claim=None, misses=0,
         )
         for name, state in row.fields.items()
     }  # fmt: skip
+    for name in fields.keys() & set(NEVER_REPAIRED):
+        if not item.values[name]:
+            fields[name] = replace(fields[name], wanted=None)
+    return fields

@@ -15,13 +15,13 @@ from queue.table import SUSPECTS
 from stash.records import Scene
 from validation.errors import PermanentError
 from worker.health import OUTAGES, REFUSALS, Health
-from worker.job_runner import JobRunner, SceneGone
+from worker.job_runner import JobRunner
 from worker.maintenance import STATUS_EVERY, Maintenance
 from worker.outcome import JobOutcome, display_name
 from worker.parts import Parts
 from worker.reconcile.forgetting import Forgetting
 from worker.reconcile.passes import Passes
-from worker.reconcile.quick import related_pass
+from worker.reconcile.quick import related_passes
 from worker.target import SyncTarget, Written
 from worker.write_pool import WritePool
 
@@ -107,20 +107,33 @@ class Batches:
             nack_job(parts.queue, left)
         return self.done > before
 
+    def read(self, job: SyncJob) -> Scene | None:
+        """Return a job's scene; None: it is gone, or the job carries all that is known of it.
+
+        Raises:
+            StashUnavailable, StashRefused, StashQueryError
+        """
+        stash = self._parts.stash
+        if stash is None or job["update_type"] != METADATA:
+            return None
+        return stash.find_scene(job["scene_id"])
+
     def match(self, job: SyncJob, scene: Scene | None, read_at: float) -> SyncTarget | None:
         """Return what is to be written for a job; None: nothing.
 
+        Args:
+            scene: see `read`.
+
         Raises:
-            what `JobRunner.prepare` raises, but SceneGone
+            what `JobRunner.prepare` raises
         """
         if job["update_type"] != METADATA:
             self._start_related(job)
             return None
-        try:
-            target = self._runner.prepare(job, scene, read_at)
-        except SceneGone:
+        if scene is None and self._parts.stash is not None:
             self.forgetting.scene_gone(job["scene_id"])
             return None
+        target = self._runner.prepare(job, scene, read_at)
         if isinstance(target, str):
             text = f"{display_name(job)}: {target}, so not synced"
             self._parts.reporter.log("debug", text)
@@ -178,9 +191,8 @@ class Batches:
         """
         deaths = job.pop("deaths", 0)  # an attempt that ends in another way begins the count anew
         try:
-            reads = scene is None and deaths <= FATAL_AFTER and job["update_type"] == METADATA
-            if reads and self._parts.stash is not None:
-                scene = self._parts.stash.find_scene(job["scene_id"])  # an error's record needs it
+            if scene is None and deaths <= FATAL_AFTER:
+                scene = self.read(job)  # an error's record needs it
             if deaths >= FATAL_AFTER:
                 raise WorkerDied(
                     f"PlexSync's worker died {deaths} times while it synced this"
@@ -230,6 +242,8 @@ class Batches:
             self._failed(job, result, target.scene)
         else:
             self.record(job, target, result)
+            if self._health.outages.is_open():  # while the job still counts as waiting
+                self._health.succeeded()
             self._succeeded(job)
 
     def _succeeded(self, job: SyncJob) -> None:
@@ -262,5 +276,6 @@ class Batches:
         object_id = job["data"].get("id")
         if self._parts.stash is None or not isinstance(object_id, int):
             raise PermanentError(f"the scenes of this {job['update_type']} are not known")
-        self._passes.start(related_pass(job["update_type"], object_id))
+        for one in related_passes(job["update_type"], object_id):
+            self._passes.start(one)
         self._parts.reporter.log("info", f"{display_name(job)}: changed; its scenes are compared")

@@ -112,7 +112,9 @@ def build_worker(
             reporter=reporter,
             env=env,
             compares=True,
-            presence=Presence(None if entry is None else os.path.dirname(entry), stash, env),
+            presence=Presence(
+                None if entry is None else os.path.dirname(entry), stash, env, data_dir=data_dir
+            ),
         )
         stack.callback(worker.stop)
         if is_queue_damaged:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from history.changes import TAKEN, UNDONE
-from history.fields import FieldState
+from history.fields import Fields, FieldState
 from history.records import UNTOUCHABLE, Agreement, Choice, Status
 from history.store import History
 from plex.exceptions import PlexNotFound
+from plex.plan import PROTECTIVE
 from plex.undo import hold, release
 from queue.commands import WAITING, Command, Commands
 from queue.inbox import DATABASE, QUEUE_DIR
@@ -25,6 +26,7 @@ from queue.lease import is_held
 from queue.models import FORCE, RETRY, RETRY_FIELDS, RUN, SyncJob, create_bulk_job, create_sync_job
 from queue.table import BULK_WORK
 from worker.attention import CLEARED, has_reason, needing_user
+from worker.origins import ANSWERS, set_answer
 from worker.parts import Parts
 from worker.paused import REMOVED, paused, resume, set_paused
 from worker.reconcile.forgetting import accept_fewer
@@ -63,12 +65,14 @@ class CommandRunner:
             "clear_queue": self._clear_queue,
             "approve": self._approve,
             "hold": self._hold,
+            "import": self._import,
             "pause": self._pause,
             "restore": self._restore,
+            "library_origin": self._library_origin,
         }
 
     def at_start(self) -> None:
-        """Delete results that nobody reads any more."""
+        """Delete old results."""
         self.commands.forget_finished(_KEPT)
 
     def run_next(self) -> bool:
@@ -78,6 +82,7 @@ class CommandRunner:
         command = self.commands.next(after=self._last)
         if command is None:
             return finished
+        self.commands.forget_finished(_KEPT)  # a worker may stay for months
         try:
             self._run(command)
         except (KeyError, TypeError, ValueError) as error:
@@ -159,13 +164,14 @@ class CommandRunner:
         if command.name == "remove":
             section = arguments.get("section")
             what = {"all": True, "section": None if section is None else int(section)}
+            what["visible"] = bool(arguments.get("visible"))
             if section is None:
                 set_paused(history, self._parts.env.time(), REMOVED)
             return Pass(UNDO, undo=what, total=history.count_items(what["section"]))
-        names = ("run", "change", "scene_id", "field")
+        names = ("run", "change", "scene_id", "field", "visible")
         what = {name: arguments[name] for name in names if arguments.get(name) is not None}
         if not what.keys() & {"run", "change", "scene_id"}:
-            raise ValueError("what is to be taken back?")
+            raise ValueError("name a change, a scene or a run to take back")
         total = 1
         if "run" in what:
             total = history.changes.count_run(str(what["run"]))[0]
@@ -260,18 +266,18 @@ class CommandRunner:
     def _choose(self, arguments: Arguments) -> dict[str, Any]:
         """Remember which items the user chose for a scene."""
         scene_id = int(arguments["scene_id"])
-        choices = [
-            Choice(scene_id, str(one["server"]), int(one["rating_key"]), str(one["path"]))
-            for one in arguments.get("items") or ()
-        ]
-        self._parts.history.choose(scene_id, choices)
-        self._retry_rivals(scene_id)
+        self._parts.history.choose(scene_id, _choices(arguments))
+        self._retry_rivals({scene_id})
         return {"scene_id": scene_id}
 
-    def _retry_rivals(self, scene_id: int) -> None:
-        """Queue the scenes that are ambiguous because of this one."""
+    def _retry_rivals(self, scene_ids: set[int]) -> None:
+        """Queue the scenes that are ambiguous because of these."""
         now, rows = self._parts.env.time(), self._parts.history.with_status(Status.AMBIGUOUS)
-        rivals = [row.scene_id for row in rows if scene_id in (row.details or {}).get("scenes", ())]
+        rivals = [
+            row.scene_id
+            for row in rows
+            if not scene_ids.isdisjoint((row.details or {}).get("scenes", ()))
+        ]
         self._parts.queue.put_many(create_bulk_job(one, now=now) for one in rivals)
 
     def _ignore(self, arguments: Arguments) -> dict[str, Any]:
@@ -287,14 +293,36 @@ class CommandRunner:
         if is_off:
             self._release(scene_id)
             return {"scene_id": scene_id}
-        rows = history.of_scene(scene_id) or [Agreement(scene_id)]
+        self._leave_alone(scene_id)
+        self._retry_rivals({scene_id})
+        return {"scene_id": scene_id}
+
+    def _leave_alone(self, scene_id: int) -> None:
+        """Put on record that the user ignores a scene."""
+        history = self._parts.history
         history.save_all(
             replace(row, status=Status.IGNORED, reason="ignored by you", verify_at=None)
-            for row in rows
+            for row in history.of_scene(scene_id) or [Agreement(scene_id)]
         )
         self._parts.dlq.delete_scene(scene_id)
-        self._retry_rivals(scene_id)
-        return {"scene_id": scene_id}
+
+    def _import(self, arguments: Arguments) -> dict[str, Any]:
+        """Take over choices and ignored scenes of a file; see `tasks.transfer`."""
+        history, choices = self._parts.history, arguments.get("choices") or ()
+        with history.transaction():
+            for one in choices:
+                history.choose(int(one["scene_id"]), _choices(one))
+            scene_ids = {int(scene_id) for scene_id in arguments.get("ignores") or ()}
+            for scene_id in scene_ids:
+                self._leave_alone(scene_id)
+        chosen = {int(one["scene_id"]) for one in choices}
+        self._retry_rivals({*chosen, *scene_ids})
+        ambiguous = {row.scene_id for row in history.with_status(Status.AMBIGUOUS)}
+        now = self._parts.env.time()
+        self._parts.queue.put_many(
+            create_bulk_job(one, now=now) for one in sorted(chosen & ambiguous)
+        )
+        return {"choices": len(chosen), "ignores": len(scene_ids)}
 
     def _release(self, scene_id: int) -> None:
         """Have a scene compared again that the user had excluded."""
@@ -305,7 +333,7 @@ class CommandRunner:
                 status=Status.IN_SYNC if row.has_item else Status.FAILED,
                 digest=None,
                 # after *Remove*, the scene and its item meet for the first time again
-                fields={} if row.status is Status.HELD else row.fields,
+                fields=_stayed(row.fields) if row.status is Status.HELD else row.fields,
                 synced_at=None if row.status is Status.HELD else row.synced_at,
             )
             for row in history.of_scene(scene_id)
@@ -366,6 +394,14 @@ class CommandRunner:
             resume(history)
         return {"paused": paused(history) is not None}
 
+    def _library_origin(self, arguments: Arguments) -> dict[str, Any]:
+        """Note where the values of a library in Plex came from; all scenes are compared soon."""
+        section, answer = int(arguments["section"]), arguments.get("answer")
+        if answer not in (None, *ANSWERS):
+            raise ValueError(f"the answer is one of {', '.join(ANSWERS)}")
+        set_answer(self._parts.history, str(arguments["server"]), section, answer)
+        return {"section": section, "answer": answer}
+
     def _restore(self, arguments: Arguments) -> dict[str, Any]:
         """Sync again what *Remove* took back."""
         history = self._parts.history
@@ -410,6 +446,10 @@ class CommandRunner:
 
     def _approve(self, arguments: Arguments) -> dict[str, Any]:
         """Let the passes write what they hold back, or drop it."""
+        if arguments.get("visible"):
+            is_granted = not arguments.get("no")
+            count = self._passes.approval.answer_visible(is_granted=is_granted)
+            return {"approved": count if is_granted else 0}
         if arguments.get("no"):
             self._passes.approval.decline()
             return {"approved": 0}
@@ -418,6 +458,31 @@ class CommandRunner:
         count = self._passes.approval.grant()
         self._passes.start_approved()
         return {"approved": count}
+
+
+def _stayed(fields: Fields) -> dict[str, FieldState]:
+    """Return the states of what *Remove* left in Plex, as restricted accounts might see the item.
+
+    It is still ours, so that it goes when no rule wants it any more.
+    """
+    return {
+        name: FieldState(before=one.before, ours=one.ours, was_locked=one.was_locked)
+        for name, one in fields.items()
+        if name in PROTECTIVE and one.ours
+    }
+
+
+def _choices(arguments: Arguments) -> list[Choice]:
+    """Return the items that a command chooses for a scene."""
+    return [
+        Choice(
+            int(arguments["scene_id"]),
+            str(one["server"]),
+            int(one["rating_key"]),
+            str(one["path"]),
+        )
+        for one in arguments.get("items") or ()
+    ]
 
 
 def _failures(history: History) -> dict[str, int]:

@@ -14,9 +14,18 @@ from common.redaction import Redactor
 from stash.client import StashClient
 from stash.connection import load_connection
 from stash.settings import add_environment, merge_settings
-from validation.config import PlexSyncConfig, validate_config
+from validation.config import (
+    PlexSyncConfig,
+    validate_config,
+    webhook_address,
+    webhook_secrets,
+)
 from validation.errors import SettingsError
+from worker.last_rules import LastRules
 from worker.page_defaults import PageDefaults
+
+#: State: what is wrong with the rules, one line each; none: they are all valid.
+RULE_PROBLEMS = "rule_problems"
 
 
 class ConfigProvider:
@@ -25,6 +34,8 @@ class ConfigProvider:
     def __init__(self, config: PlexSyncConfig | None, env: Env) -> None:
         """Use `config`; None: no settings yet."""
         self.config = config
+        #: "": the user has none; None: not known yet. It is known while another setting is wrong.
+        self.webhook_url = None if config is None else config.webhook_url
         self._given = config
         self._env = env
         self._read_at = float("-inf")
@@ -109,14 +120,17 @@ class StashConfigProvider(ConfigProvider):
         self._redactor = redactor
         self._environ = environ
         self._defaults = PageDefaults(stash, data_dir, self._env)
+        self._last_rules = LastRules(data_dir)
 
     def load(self) -> PlexSyncConfig:
         """Ask Stash for the settings and check them; see `ConfigProvider.load`."""
         settings, page = self._ask()
-        config, problem = validate_config(settings)
+        config, problem = validate_config(settings, self._last_rules.load())
+        self.webhook_url = webhook_address(settings)
         self._defaults.look(page)
         if config is None:
             raise SettingsError(problem)
+        self._last_rules.keep(config)
         return config
 
     def given(self) -> dict[str, Any]:
@@ -135,4 +149,5 @@ class StashConfigProvider(ConfigProvider):
         settings = add_environment(merge_settings(carried, page), self._environ)
         for key in ("plex_token", "plexToken"):
             self._redactor.add(str(settings.get(key) or "").strip())
+        self._redactor.add(*webhook_secrets(str(settings.get("webhook_url") or "").strip()))
         return {**settings, "stash_folders": folders}, page

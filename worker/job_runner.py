@@ -21,6 +21,7 @@ from queue.models import CREATED, FORCE, RETRY, SyncJob, is_saved
 from queue.timestamps import parse_time
 from stash.client import StashClient
 from stash.records import Scene
+from validation.errors import PermanentError
 from validation.metadata import SyncMetadata
 from worker.item_writer import ItemWriter
 from worker.reporter import Reporter
@@ -29,10 +30,6 @@ from worker.target import SyncTarget, Written, desired, run_of_job
 
 #: Characters of a reason that are kept.
 LONGEST_REASON = 1_000
-
-
-class SceneGone(Exception):
-    """Stash does not have the scene any more."""
 
 
 class JobRunner:
@@ -59,6 +56,8 @@ class JobRunner:
         self.matcher = SceneMatcher(plex, stash, history, reporter)
         self._items = ItemWriter(plex, stash, history, reporter, env)
         self._agreements = self._items.agreements
+        #: where the values in Plex's libraries came from
+        self.origins = self._items.origins
 
     @property
     def generation(self) -> str:
@@ -69,24 +68,22 @@ class JobRunner:
         """Match a job's scene to its item; return the target, or why nothing is to be written.
 
         Args:
-            scene: as it was read already; None: it is read now.
-            read_at: the moment before the scene is read, in epoch seconds.
+            scene: None: the job carries all that is known of it.
+            read_at: the moment before the scene was read, in epoch seconds.
 
         Raises:
-            SceneGone
             PlexNotFound, AmbiguousMatch
             PermanentError: the scene has no file, or its metadata are not valid.
             SettingsError, StashUnavailable, StashRefused, StashQueryError
             PlexTemporaryError, PlexPermanentError
         """
-        if scene is None and self._stash is not None:
-            scene = self._stash.find_scene(job["scene_id"])
-            if scene is None:
-                raise SceneGone
         if self.history.is_untouchable(job["scene_id"]):
             return "ignored, as you said"
         data = job.get("data") or {}
-        intent = Intent(saved=is_saved(job), force=FORCE in data, retry=RETRY in data)
+        is_last = job.get("retry_count", 0) >= self.plex.config.max_retries
+        intent = Intent(
+            saved=is_saved(job), force=FORCE in data, retry=RETRY in data, is_last=is_last
+        )
         metadata = desired(scene, job)
         reason = self.reason_to_skip(metadata, is_new=CREATED in data and not intent.saved)
         if reason is not None:
@@ -107,8 +104,9 @@ class JobRunner:
         Args:
             is_new: nothing but its appearance in Stash is known of it.
         """
-        if self.plex.config.only_organized and not metadata.organized:
-            return "not organized"
+        left_out = self.plex.config.why_left_out(metadata)
+        if left_out is not None:
+            return left_out
         if is_new and metadata.is_blank and not self.history.is_known(metadata.scene_id or 0):
             return "new, and without any metadata yet"
         return None
@@ -119,11 +117,20 @@ class JobRunner:
         Raises:
             SettingsError, PlexTemporaryError, PlexPermanentError
         """
-        every = not self.plex.config.only_organized
-        self.plex.read_ahead(scene.files for scene in scenes if every or scene.organized)
+        config = self.plex.config
+        every = not (config.only_organized or config.rules.filters_scenes)
+        self.plex.read_ahead(scene.files for scene in scenes if every or self._is_wanted(scene))
 
-    def preview(self, scene: Scene) -> list[tuple[PlexItem, Edits, bytes | None]]:
-        """Return what a sync in bulk would write, per item, with the poster; writes nothing.
+    def _is_wanted(self, scene: Scene) -> bool:
+        try:
+            return self.reason_to_skip(desired(scene)) is None
+        except PermanentError:  # its metadata are not valid: that is said at its turn
+            return False
+
+    def preview(self, scene: Scene) -> list[tuple[PlexItem, Edits, dict[str, bytes]]]:
+        """Return what a sync in bulk would write, per item, with pictures; writes nothing.
+
+        See `Covers.preview` for these.
 
         Nothing for a scene that a filter leaves out.
 
@@ -137,8 +144,18 @@ class JobRunner:
         drafts = [self._items.draft(target, item) for item in target.items]
         return [(one.item, one.edits, self._items.preview(one)) for one in drafts]
 
-    def compare(self, scene: Scene, read_at: float, intent: Intent) -> bool:
-        """Return whether something would be written for a scene; if not, record why.
+    def why_skipped(self, scene: Scene) -> str:
+        """Return why `preview` has nothing for a scene.
+
+        Raises:
+            PermanentError: its metadata are not valid.
+        """
+        if self.history.is_untouchable(scene.id):
+            return "ignored, or taken back, as you said"
+        return self.reason_to_skip(desired(scene)) or ""
+
+    def compare(self, scene: Scene, read_at: float, intent: Intent) -> frozenset[str]:
+        """Return the fields that would be written for a scene; if none, record why.
 
         Raises:
             what `match` raises, but PlexNotFound and AmbiguousMatch
@@ -148,20 +165,20 @@ class JobRunner:
         reason = self.reason_to_skip(metadata)
         if reason is not None:
             self.record(scene.id, scene, Status.SKIPPED, reason)
-            return False
+            return frozenset()
         try:
             target = self._target(metadata, scene, read_at, intent)
         except PlexNotFound as error:
             self.record(scene.id, scene, Status.NOT_IN_PLEX, str(error), error.details)
-            return False
+            return frozenset()
         except AmbiguousMatch as error:
             self.record(scene.id, scene, Status.AMBIGUOUS, str(error), error.details)
-            return False
+            return frozenset()
         drafts = [self._items.draft(target, item) for item in target.items]
-        differs = [self._items.differs(draft) for draft in drafts]
-        if not any(differs):
+        fields = [self._items.differing(draft) for draft in drafts]
+        if not any(fields):
             self._agreements.retire_others(target)
-        return any(differs)
+        return frozenset().union(*fields)
 
     def write(self, target: SyncTarget) -> Written:
         """Bring the items to what Stash says; may run in several threads, each with its own items.

@@ -6,9 +6,9 @@ import logging
 import os
 import signal
 import sqlite3
+import sys
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 
 from queue.operations import get_stats
@@ -26,12 +26,15 @@ from worker.process import (
     mark_finished,
     mark_unfinished,
     other_version,
+    worker_alive,
 )
 from worker.processor import SyncWorker
 
 log = logging.getLogger("plexsync")
-#: Seconds between two checks whether the worker's thread is alive.
+#: Seconds between two looks at a lock, or at the files of an update.
 _LOOK = 0.5
+#: Seconds for which the main thread sleeps at most. Signals wake it, but not on Windows.
+_SLEEP = 0.5 if sys.platform == "win32" else 60.0
 #: Damaged databases after which the worker leaves: the disk itself must be faulty.
 _MOST_DAMAGES = 3
 #: Seconds for which an update may leave the plugin without its files, and for the last of them.
@@ -53,7 +56,8 @@ def run_worker(
     Args:
         inherited_lock: descriptor of the lock, taken by the process that started this one.
         successor: descriptor of the lock of `worker.process.SUCCESSOR_FILE`: wait for the end of a
-            worker of another version, or of a task; then work if anything is left to do.
+            worker of another version, of a task, or of a look at the lock; then work if anything is
+            left to do.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
         rest: seconds to wait first, with the lock held, as the plugin was switched off just now.
         entry: path of `PlexSync.py`; see `worker.bootstrap.build_worker`.
@@ -66,8 +70,8 @@ def run_worker(
         OSError, sqlite3.Error: the data directory can't be used.
     """
     lock = WorkerLock(data_dir, inherited=inherited_lock)
-    asked_to_stop = threading.Event()
-    _set_on_signal(asked_to_stop)
+    stop = _StopOnSignal()
+    asked_to_stop = stop.asked
     damages = 0
     if successor is not None and not _succeed(data_dir, lock, successor, asked_to_stop):
         return 0
@@ -76,32 +80,53 @@ def run_worker(
     while lock.acquire() and not asked_to_stop.is_set():
         lock.sign()
         mark_unfinished(data_dir)
-        worker = _work(data_dir, lock, asked_to_stop, idle_timeout, damages > 0, entry)
+        worker = _work(data_dir, lock, stop, idle_timeout, damages > 0, entry)
         damages += worker.damage is not None
         absent, is_replaced = worker.presence.reason, worker.presence.is_replaced
         is_left = asked_to_stop.is_set() or worker.disabled or damages > _MOST_DAMAGES
         is_left = is_left or worker.paused  # edits wait for the user; the mark says so
-        if not (is_left or absent or worker.damage or lock.is_lost()):
+        is_wanted = absent or worker.damage or worker.is_to_be_woken
+        if not (is_left or is_wanted or lock.is_lost()):
             mark_finished(data_dir)
         lock.release()
         if entry is not None and is_replaced:
-            _hand_over(data_dir, entry, asked_to_stop)
+            _hand_over(data_dir, entry, asked_to_stop, stays=worker.stays)
         if is_left or absent is not None:
             break
         # A hook that saw the lock held wrote its job before: check once more, now that it is free.
-        if worker.damage is None and not _anything_waits(data_dir):
+        if not (worker.damage or worker.stays or _anything_waits(data_dir)):
             break
     return 0
 
 
-def _set_on_signal(asked_to_stop: threading.Event) -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        # in a thread of its own: this one may be inside the event's own lock
-        threading.Thread(target=asked_to_stop.set).start()
+class _StopOnSignal:
+    """Ends the worker when the process is asked to end."""
 
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._worker: SyncWorker | None = None
+        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._on_signal)
+
+    def wait_for(self, worker: SyncWorker) -> None:
+        """Wait for the end of a worker that was started; it is asked to stop by a signal."""
+        self._worker = worker
+        if self.asked.is_set():  # before we knew it
+            worker.ask_to_leave()
+        while worker.running:
+            worker.join(_SLEEP)
+        self._worker = None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # in a thread of its own: this one may be inside the event's own lock
+        threading.Thread(target=self._stop).start()
+
+    def _stop(self) -> None:
+        self.asked.set()
+        worker = self._worker
+        if worker is not None:
+            worker.ask_to_leave()
 
 
 def _succeed(
@@ -109,9 +134,12 @@ def _succeed(
 ) -> bool:
     """Wait for the lock; return whether it is held now and something is left to do."""
     successor = WorkerLock(data_dir, inherited=descriptor, file=SUCCESSOR_FILE)
-    while not (lock.acquire() or asked_to_stop.wait(_LOOK) or lock.silent_for() > SILENT_AFTER):
-        if other_version(data_dir) is None and not is_held_by_task(data_dir):
-            break  # it has left; if a hook was faster, its worker has the lock
+    while not (lock.acquire() or asked_to_stop.wait(_LOOK)):
+        if not worker_alive(data_dir):
+            continue  # a process that looks at the lock held it
+        has_left = other_version(data_dir) is None and not is_held_by_task(data_dir)
+        if has_left or lock.silent_for() > SILENT_AFTER:
+            break  # if a hook was faster, its worker has the lock
     successor.release()
     while lock.acquire():
         if is_unfinished(data_dir):
@@ -122,8 +150,8 @@ def _succeed(
     return False
 
 
-def _hand_over(data_dir: str, entry: str, asked_to_stop: threading.Event) -> None:
-    """Start a worker of the version that was installed, if anything waits.
+def _hand_over(data_dir: str, entry: str, asked_to_stop: threading.Event, *, stays: bool) -> None:
+    """Start a worker of the version that was installed, if anything waits, or it is to stay.
 
     An update removes the files one by one, then unpacks the new ones.
     """
@@ -132,7 +160,7 @@ def _hand_over(data_dir: str, entry: str, asked_to_stop: threading.Event) -> Non
     while not asked_to_stop.wait(_LOOK) and time.monotonic() < end:
         if all(version_in(file) if file == needed[0] else os.path.exists(file) for file in needed):
             asked_to_stop.wait(_UNPACKING)
-            if _anything_waits(data_dir):
+            if stays or _anything_waits(data_dir):
                 ensure_worker(data_dir, entry)
             return
 
@@ -147,7 +175,7 @@ def _anything_waits(data_dir: str) -> bool:
 def _work(
     data_dir: str,
     lock: WorkerLock,
-    asked_to_stop: threading.Event,
+    stop: _StopOnSignal,
     idle_timeout: float | None,
     after_damage: bool,
     entry: str | None,
@@ -158,12 +186,12 @@ def _work(
         lock,
         idle_timeout=idle_timeout,
         after_damage=after_damage,
-        is_stopped=asked_to_stop.is_set,
+        is_stopped=stop.asked.is_set,
         entry=entry,
     ) as worker:
         log.info("Worker started")
         worker.start()
-        _wait(lambda: worker.running, asked_to_stop)
+        stop.wait_for(worker)
         worker.stop(timeout=None)  # after the job in hand
         disabled = worker.disabled
         if lock.is_lost():
@@ -172,11 +200,6 @@ def _work(
         log.info(
             "Worker ends: %s",
             worker.presence.reason
-            or ("switched off" if disabled else "asked to" if asked_to_stop.is_set() else "idle"),
+            or ("switched off" if disabled else "asked to" if stop.asked.is_set() else "idle"),
         )
     return worker
-
-
-def _wait(alive: Callable[[], bool], asked_to_stop: threading.Event) -> None:
-    while alive() and not asked_to_stop.wait(_LOOK):
-        pass

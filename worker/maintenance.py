@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from validation.config import PlexSyncConfig
 from worker.backoff import NOT_FOUND
+from worker.origins import note_settings
 from worker.parts import Parts
 
 #: Jobs between two status lines while there are dead letters, and between two clean-ups of the
@@ -26,7 +29,9 @@ class Maintenance:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._config: PlexSyncConfig | None = None
         self._retention: int | None = None
+        self._dropped_at = -math.inf
 
     def at_start(self) -> None:
         """Drop finished rows, complete the sync timestamps, then log how things are."""
@@ -44,10 +49,15 @@ class Maintenance:
         self._parts.history.set(IN_USE, None)
 
     def configure(self, config: PlexSyncConfig) -> None:
-        """Drop dead letters past their retention where that is new."""
-        if config.dlq_retention_days != self._retention:
+        """Note new settings. Drop dead letters past their retention: a new one, and once a day."""
+        if config is not self._config:
+            self._config = config
+            note_settings(self._parts.history, config)
+        now = self._parts.env.monotonic()
+        is_long_ago = now - self._dropped_at >= self._parts.env.timing.full_pass
+        if is_long_ago or config.dlq_retention_days != self._retention:
             self._parts.dlq.delete_older_than(config.dlq_retention_days)
-            self._retention = config.dlq_retention_days
+            self._retention, self._dropped_at = config.dlq_retention_days, now
 
     def correct_due_times(self) -> bool:
         """Make jobs due that were delayed while the clock was ahead; return whether any were."""

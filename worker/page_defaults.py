@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.env import Env
-from common.files import replace_private
+from common.files import read_json, replace_private
 from stash.client import StashClient
 from validation.config import default_settings
 from validation.errors import PermanentError, TransientError
@@ -38,7 +38,7 @@ class PageDefaults:
         self._env = env
 
     def look(self, page: Mapping[str, Any]) -> None:
-        """Write what is absent from the page, at once the first time, then if it is at rest.
+        """Write the defaults that the page lacks, at once the first time, then if it is at rest.
 
         At rest: two reads a minute apart agree. The defaults hold all the same, so an error of
         Stash or of the disk is none here.
@@ -72,12 +72,11 @@ class PageDefaults:
             return
 
     def _load(self) -> dict[str, Any]:
+        state = read_json(self._file)
         try:
-            with open(self._file, encoding="utf-8") as file:
-                state = json.load(file)
             written = [float(moment) for moment in state["written"]]
             return {"written": written, "seen": (str(state["seen"]), float(state["seen_at"]))}
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             return {"written": [], "seen": ("", 0.0)}
 
     def _save(self, written: list[float], seen: str, now: float) -> bool:

@@ -33,6 +33,13 @@ class Heartbeat:
             with suppress(OSError):  # *Status* shows it; the work goes on
                 self._lock.beat()
 
+    def rest(self) -> None:
+        """Show that there is nothing to do; called again, it writes nothing."""
+        self._beaten_at = float("-inf")
+        if self._lock is not None:
+            with suppress(OSError):
+                self._lock.rest()
+
     def is_lost(self) -> bool:
         """Return whether another process may hold the lock by now; see `WorkerLock.is_lost`."""
         return self._lock is not None and self._lock.is_lost()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 
 from common.files import open_private
 from common.locks import NoLocks, try_lock
@@ -21,14 +22,19 @@ SUCCESSOR_FILE = "successor.lock"
 ERRORS_FILE = "worker.stderr"
 #: Marker of a worker that found the plugin switched off; its time is that of the last check.
 DISABLED_FILE = "disabled"
-#: Marker: edits may wait without a worker. A hook and a worker leave it; a worker that has nothing
-#: left to do removes it.
+#: Marker: a worker is wanted. A hook that queued an edit and a worker leave it; a worker removes it
+#: that has nothing left to do and does not stay.
 UNFINISHED_FILE = "unfinished"
+#: Touched when a page of Stash is opened while a worker waits for something to happen.
+OPENED_FILE = "opened"
 #: Seconds between two checks whether a plugin that is switched off is on again.
 _REST = 30.0
 #: Seconds without a heartbeat after which a worker counts as hanging. Its longest step is one
 #: request to Plex or Stash (120 s to read, at most) with its quick retries.
 SILENT_AFTER = 600.0
+#: Time of the lock file, in epoch seconds, while its holder waits for work. It writes nothing to
+#: the disk then, so it can't show that it is alive; who leaves work for it sets the time.
+_RESTING = 1_000_000_000.0
 
 ALIVE, STARTED, SILENT = "alive", "started", "silent"
 #: As in `signal`, which the hook does not load.
@@ -117,12 +123,24 @@ class WorkerLock:
         """Show that the holder makes progress."""
         os.utime(self.path)
 
+    def rest(self) -> None:
+        """Show that the holder waits for work."""
+        if os.stat(self.path).st_mtime != _RESTING:
+            os.utime(self.path, (_RESTING, _RESTING))
+
+    def expect_beat(self) -> None:
+        """Note that there is work from now on: a holder that waits for some must soon beat."""
+        with suppress(OSError):  # it only tells later that the holder hangs
+            if os.stat(self.path).st_mtime == _RESTING:
+                os.utime(self.path)
+
     def silent_for(self) -> float:
-        """Seconds since the holder's last heartbeat."""
+        """Seconds since the holder's last heartbeat, or since there was work for it."""
         try:
-            return time.time() - os.stat(self.path).st_mtime
+            beaten_at = os.stat(self.path).st_mtime
         except OSError:
             return 0.0
+        return 0.0 if beaten_at == _RESTING else time.time() - beaten_at
 
 
 def ensure_worker(data_dir: str, entry: str) -> str:
@@ -143,7 +161,12 @@ def ensure_worker(data_dir: str, entry: str) -> str:
     """
     lock = WorkerLock(data_dir)
     if not lock.acquire():
+        if not worker_alive(data_dir):  # only processes that look at the lock hold it
+            mark_unfinished(data_dir)
+            start_successor(data_dir, entry)
+            return STARTED
         _replace_other_version(data_dir, entry)
+        lock.expect_beat()
         return SILENT if lock.silent_for() > SILENT_AFTER else ALIVE
     try:
         _start(data_dir, entry, lock, rest=_rest_left(data_dir))
@@ -153,10 +176,10 @@ def ensure_worker(data_dir: str, entry: str) -> str:
 
 
 def ensure_worker_if_unfinished(data_dir: str, entry: str) -> str | None:
-    """Start a worker if edits may wait, none is alive, and no successor is about to take over.
+    """Start a worker if one is wanted, none is alive, and no successor is about to take over.
 
     Returns:
-        As `ensure_worker`; None: no edit waits, or a successor is there.
+        As `ensure_worker`; None: none is wanted, or a successor is there.
 
     Raises:
         NoLocks, OSError: see `ensure_worker`.
@@ -199,7 +222,7 @@ def probe_lock(data_dir: str) -> None:
 
 
 def mark_unfinished(data_dir: str) -> None:
-    """Mark that edits may wait, so that any hook or task sees to it that a worker is alive."""
+    """Mark that a worker is wanted, so that any hook or task sees to it that one is alive."""
     path = os.path.join(data_dir, UNFINISHED_FILE)
     if not os.path.exists(path):
         os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
@@ -216,8 +239,23 @@ def mark_finished(data_dir: str) -> None:
         return
 
 
+def mark_opened(data_dir: str) -> None:
+    """Let the worker know that a page of Stash was opened: Stash is in use."""
+    path = os.path.join(data_dir, OPENED_FILE)
+    os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
+    os.utime(path)
+
+
+def opened_at(data_dir: str) -> float | None:
+    """Return when `mark_opened` was last called, in epoch seconds; None: never."""
+    try:
+        return os.stat(os.path.join(data_dir, OPENED_FILE)).st_mtime
+    except OSError:
+        return None
+
+
 def is_unfinished(data_dir: str) -> bool:
-    """Return whether edits may wait."""
+    """Return whether a worker is wanted: edits may wait, or it was to stay."""
     return os.path.exists(os.path.join(data_dir, UNFINISHED_FILE))
 
 

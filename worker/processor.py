@@ -12,6 +12,7 @@ from typing import Any
 from common.env import Env
 from history.store import History
 from plex.client import PlexClient
+from plex.exceptions import PLEX_ERRORS
 from plex.index import FileIndex
 from plex.items import read_item
 from plex.matcher import find_plex_items_with_confidence
@@ -28,19 +29,23 @@ from stash.client import StashClient
 from validation.config import PlexSyncConfig
 from validation.errors import PermanentError, TransientError
 from validation.metadata import SyncMetadata
+from worker.alerts import Alerts
 from worker.batch import Batches
 from worker.commands import CommandRunner
 from worker.config_provider import ConfigProvider
 from worker.health import Health
 from worker.in_hand import InHand
 from worker.job_runner import JobRunner
+from worker.listener import Listener
 from worker.maintenance import Maintenance
 from worker.parts import Heartbeat, Parts
 from worker.paused import PAUSED, paused
 from worker.presence import Presence
 from worker.process import WorkerLock
 from worker.reconcile.adoption import Adoption
+from worker.reconcile.events import EventStep
 from worker.reconcile.passes import Passes
+from worker.reconcile.plex_changes import PlexChanges
 from worker.reconcile.quick import QuickPass
 from worker.reconcile.read_back import ReadBack
 from worker.reporter import Reporter
@@ -92,7 +97,7 @@ class SyncWorker:
             commands: of tasks and the command line; None: there are none.
             lock: gets a heartbeat.
             compares: compare all scenes again and again, not only those with a job.
-            presence: notices that PlexSync was disabled, uninstalled or updated; None: nobody does.
+            presence: notices when the worker has to leave; None: it leaves only when idle.
         """
         self.queue = queue
         self.dlq = dlq
@@ -114,19 +119,26 @@ class SyncWorker:
             SyncTimes(data_dir, env), Heartbeat(lock, env), InHand(data_dir if lock else None),
         )  # fmt: skip
         self._stop = threading.Event()
+        self._wake = threading.Event()  # ends a pause: to stop, or as Plex has told something
+        self.listener = Listener(env, self._wake)
         self._thread: threading.Thread | None = None
-        self.health = Health(self._provider, parts)
+        self.health = Health(self._provider, parts, self.listener)
+        self.alerts = Alerts(parts, self._provider, self.health.outages)
         self._maintenance = Maintenance(parts)
         self.runner = JobRunner(plex, stash, history, parts.reporter, env)
         self._read_back = ReadBack(parts)
         self._adoption = Adoption(parts)
         self.passes = Passes(parts, self.runner)
-        self._quick = QuickPass(parts, self.runner, self.passes)
+        plex_changes = PlexChanges(parts, self.passes)
+        self._quick = QuickPass(parts, self.runner, self.passes, plex_changes, self.listener)
+        self._events = EventStep(parts, self.listener, plex_changes, self.passes)
         self.batches = Batches(
             parts, self.health, self.runner, self._maintenance, self.passes, self._stop
         )
         self._compares = compares and stash is not None
         self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)
+        self._follows = False  # Plex's events; a task in the foreground does not
+        self._is_resting = False  # nothing is to be done, and nothing is written meanwhile
         self._was_undo = False  # the last step took something back
         self._must_requeue = False  # a step failed with jobs claimed
         self._idle_since: float | None = None
@@ -144,6 +156,12 @@ class SyncWorker:
     def ask_to_stop(self) -> None:
         """Have the work end after the scenes in hand; don't wait for it."""
         self._stop.set()
+        self._wake.set()
+
+    def ask_to_leave(self) -> None:
+        """Have the work end because the process was asked to end, and may be killed next."""
+        self._parts.in_hand.close()
+        self.ask_to_stop()
 
     def stop(self, timeout: float | None = 30.0) -> None:
         """Let the thread finish the job in hand and end.
@@ -151,8 +169,12 @@ class SyncWorker:
         Args:
             timeout: seconds to wait for it; None: for ever.
         """
-        self.ask_to_stop()
-        self._parts.in_hand.close()
+        self.ask_to_leave()
+        self.listener.stop()
+        self.join(timeout)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end of the thread, at most `timeout` seconds; None: for ever."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
@@ -174,6 +196,7 @@ class SyncWorker:
     def run(self) -> None:
         """Work in this thread until `stop`, an idle while, or the plugin is off or gone."""
         self._guarded(self._begin)
+        self._follows = self._compares
         self._idle_since = None
         while self._may_go_on() and not self._idle_for_long():
             self._turn()
@@ -202,20 +225,26 @@ class SyncWorker:
                 progress(*reached)
             if is_over:
                 break
+        if self._provider.config is None:  # nothing was due; whether to stay is a setting
+            self.health.ready()
         self._end()
 
     def _begin(self) -> None:
+        self.health.begin()
         self._maintenance.at_start()
         if self._commands is not None:
             self._commands.at_start()
 
     def _turn(self) -> None:
-        self._parts.heartbeat.beat()
+        if not self._is_resting:
+            self._parts.heartbeat.beat()
         if not self._guarded(self._step):
             if self._commands is not None and self.health.problem:
                 with suppress(sqlite3.Error, OSError):
                     self._commands.block(self.health.problem)
             self._pause(self.health.retry_after())
+        self._guarded(self.health.outages.look)
+        self._guarded(self.alerts.look)
 
     def _end(self) -> None:
         if self._parts.heartbeat.is_lost():  # queue and files may be another worker's by now
@@ -224,9 +253,12 @@ class SyncWorker:
         with suppress(sqlite3.Error, OSError):  # else the next to open the queue does it
             self.queue.requeue_in_progress()
         with suppress(sqlite3.Error, OSError):
+            self.alerts.close()
+            self.health.outages.look()
+        with suppress(sqlite3.Error, OSError):
             self._maintenance.at_end()
             self.paused = self._is_paused()
-        self.health.publish()
+        self.health.leave(self.presence.reason)
 
     def _guarded(self, step: Callable[[], object]) -> bool:
         """Run a step that must not end the worker; return whether it went well."""
@@ -235,6 +267,7 @@ class SyncWorker:
         except (sqlite3.Error, OSError) as error:
             # Our own disk: the network's errors were translated.
             self._must_requeue = True
+            self.alerts.note_disk_failure()
             self.damage = error if is_damage(error) else None
             self.health.pause(
                 f"PlexSync can't write its files: {error}. Edits are kept, and synced once it can"
@@ -254,9 +287,31 @@ class SyncWorker:
             return False
         return self.presence.check()
 
+    @property
+    def stays(self) -> bool:
+        """Whether the worker waits for the next edit, however long, and is to be there always.
+
+        Only if it would notice that Stash, or the plugin, is gone.
+        """
+        return self._provider.config is not None and self.is_to_be_woken
+
+    @property
+    def is_to_be_woken(self) -> bool:
+        """Return whether the next use of Stash starts another worker after this one has left.
+
+        While no settings are valid, the default of `stay` counts: it does.
+        """
+        config = self._provider.config
+        is_wanted = (config is None or config.stay) and not self._env.timing.ends_when_idle
+        return is_wanted and self.presence.watches
+
     def _idle_for_long(self) -> bool:
         since = self._idle_since
-        if since is None or self._env.monotonic() - since < self._env.timing.idle_timeout:
+        if (
+            since is None
+            or self.stays
+            or self._env.monotonic() - since < self._env.timing.idle_timeout
+        ):
             return False
         return not self.has_work()  # the last step may have found some
 
@@ -271,30 +326,53 @@ class SyncWorker:
         self.queue.import_spool()
         self._report_unreadable()
         if self._commands is not None and self._commands.run_next():
-            self._idle_since = None
+            self._idle_since, self._is_resting = None, False
             return
-        if self.has_work():
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = self._env.monotonic()
+        self._note_work()
         step = self._next_step()
-        if step is None and self._is_paused():
-            self._block()
+        self._is_resting = step is None and self._idle_since is not None
         if step is None:
-            self._parts.times.flush_if_due()
-            if not self._maintenance.correct_due_times():
-                self._wait_for_work(seen)
+            self._rest(seen)
             return
+        self._parts.heartbeat.beat()
         if not self.health.ready():
             self._block()
             self._pause(self.health.retry_after())
             return
-        self._maintenance.configure(self._parts.plex.config)
+        self._use_settings()
         if step():
-            self._parts.times.flush_if_due()
+            self._flush_times()
         else:
             self._block()
             self._pause(self.health.retry_after())
+
+    def _use_settings(self) -> None:
+        config = self._parts.plex.config
+        self._maintenance.configure(config)
+        if self._follows:
+            self._events.follow(config)
+
+    def _note_work(self) -> None:
+        """Note since when there is no work, and whether Stash or Plex is used."""
+        has_work = self.has_work()
+        if has_work:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._env.monotonic()
+        if self.presence.take_use() or self.listener.take_use() or has_work:
+            self._quick.note_use()
+
+    def _rest(self, seen: object) -> None:
+        """Wait until something is due; `seen` is the queue's version before the look at it."""
+        if self._is_paused():
+            self._block()
+        self._flush_times()
+        if not self._maintenance.correct_due_times():
+            self._wait_for_work(seen)
+
+    def _flush_times(self) -> None:
+        if not self._parts.heartbeat.is_lost():  # else the folder may be another worker's by now
+            self._parts.times.flush_if_due()
 
     def _report_unreadable(self) -> None:
         """Say once that queued edits could not be read, and have their scenes compared."""
@@ -314,7 +392,7 @@ class SyncWorker:
     def has_work(self) -> bool:
         """Return whether jobs, read-backs, passes or commands wait, due or not.
 
-        A quick pass alone is no work: else the worker would never leave.
+        A quick pass alone does not count: else the worker would never leave.
         """
         history = self._parts.history
         if self._is_paused() and not self._is_busy():
@@ -336,18 +414,18 @@ class SyncWorker:
 
         After a while of nothing but edits, one of the others goes first.
         """
-        if self._adoption.is_due():  # until then nobody knows which items are ours
+        if self._adoption.is_due():  # until then it is not known which items are ours
             return self._adopt
         undo_id = self.passes.next_undo()
         if undo_id is None:
             return self._usual_step()
-        # What is to be taken back goes first, but an undo of a library lets edits through.
+        # An undo goes first, but that of a library lets edits through.
         step = None if not self._was_undo else self._usual_step()
         self._was_undo = step is None
         return step or (lambda: self.health.attempt(lambda: self.passes.run_slice(undo_id)))
 
     def _usual_step(self) -> Callable[[], bool] | None:
-        """Return what is due first, but what is to be taken back."""
+        """Return what is due first, without undos."""
         if self._is_paused():
             return self._run_read_back if self._read_back.is_due(idle=True) else None
         has_edits = self.queue.is_due(EDITS, self._env.time())
@@ -358,13 +436,14 @@ class SyncWorker:
         return self._lower_step(has_edits=has_edits) or (self._edits if has_edits else None)
 
     def _is_paused(self) -> bool:
-        """Return whether the user wants nothing written, but what was to be taken back."""
+        """Return whether the user wants nothing written, but undos."""
         return paused(self._parts.history) is not None
 
     def _lower_step(self, *, has_edits: bool) -> Callable[[], bool] | None:
         now = self._env.time()
-        if self._compares and self._quick.is_due():
-            return self._run_quick
+        look = self._look_step()
+        if look is not None:
+            return look
         if self._read_back.is_due(idle=False):
             return self._run_read_back
         if self.queue.is_due(RETRIES, now):
@@ -378,7 +457,17 @@ class SyncWorker:
             return self._run_read_back
         if self.queue.is_due(SUSPECTS, now):
             return lambda: self.batches.run(SUSPECTS)
+        if self._follows and self._events.must_follow(self._provider.config):
+            return lambda: True  # settings are read before each step, and followed
         return None
+
+    def _look_step(self) -> Callable[[], bool] | None:
+        """Return the step that looks at what has changed, or has Plex look for files."""
+        if self._events.is_due():
+            return lambda: self.health.attempt(self._events.run)
+        if self._compares and (self._quick.is_due() or self._events.wants_quick_pass()):
+            return self._run_quick
+        return self._run_scan if self._parts.plex.scan_due_in() <= 0 else None
 
     def _edits(self) -> bool:
         return self.batches.run(EDITS)
@@ -387,7 +476,19 @@ class SyncWorker:
         return self.health.attempt(self._adoption.run)
 
     def _run_quick(self) -> bool:
-        return self.health.attempt(self._quick.run)
+        is_for_events = self.listener.must_look
+        self._events.before_quick_pass()
+        went_well = self.health.attempt(self._quick.run)
+        if is_for_events and not went_well:
+            self._events.quick_pass_failed()
+        return went_well
+
+    def _run_scan(self) -> bool:
+        try:
+            self._parts.plex.run_scan()
+        except PLEX_ERRORS as error:  # the job's retries ask again
+            self._parts.reporter.log("info", f"Plex could not be asked to scan: {error}")
+        return True
 
     def _run_read_back(self) -> bool:
         return self.health.attempt(self._read_back.run)
@@ -400,15 +501,19 @@ class SyncWorker:
 
     def _wait_for_work(self, seen: object) -> None:
         """Wait until something is due, or another process has put a job or a command."""
+        if self.health.confirm_in() <= 0:
+            self.health.confirm()
         timing, now = self._env.timing, self._env.time()
         moments = [self._parts.history.next_verification()]
         if not self._is_paused():
             moments.append(self.queue.next_due())
         waits = [moment - now for moment in moments if moment is not None]
-        if self._idle_since is not None:
+        if self._idle_since is not None and not self.stays:
             waits.append(timing.idle_timeout - (self._env.monotonic() - self._idle_since))
         if self._compares and not self._is_paused():
-            waits.append(self._quick.due_in())
+            waits += [self._quick.due_in(), self._events.due_in()]
+            waits.append(self._parts.plex.scan_due_in())
+        waits += [self.health.confirm_in(), self.alerts.due_in()]
         self._pause(max(0.0, min([timing.heartbeat, *waits])), unless_changed=seen)
 
     def _pause(self, seconds: float, unless_changed: object = None) -> None:
@@ -416,10 +521,16 @@ class SyncWorker:
         config = self._provider.config
         poll = config.poll_interval if config else 1.0
         end = self._env.monotonic() + seconds
+        self.health.publish()  # also before no pause at all, after a step that took long
         while (left := end - self._env.monotonic()) > 0:
-            self._parts.heartbeat.beat()
+            if self._is_resting:
+                self._parts.heartbeat.rest()
+            else:
+                self._parts.heartbeat.beat()
             self.health.publish()
-            if self._env.wait(self._stop, min(poll, left)) or self.presence.due_in() <= 0:
+            if self._env.wait(self._wake, min(poll, left)) or self.presence.due_in() <= 0:
+                self._wake.clear()
+                self.health.publish()
                 return
             if unless_changed is not None and self.queue.version() != unless_changed:
                 return
@@ -437,7 +548,8 @@ class SyncWorker:
             SettingsError: nothing can be synced with these settings.
         """
         self._parts.plex.use(self._get_plex_client())  # another, where a caller replaced the method
-        target = self.batches.match(job, None, self._env.time())
+        read_at = self._env.time()
+        target = self.batches.match(job, self.batches.read(job), read_at)
         if target is not None:
             self.batches.record(job, target, self.runner.write(target))
             if self._parts.data_dir is not None:

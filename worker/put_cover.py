@@ -12,7 +12,7 @@ from dataclasses import replace
 from common.files import read_private
 from history.changes import CONFIRMED, DROPPED, TAKEN
 from history.fields import FieldState
-from history.records import POSTER, Agreement
+from history.records import ART, POSTER, Agreement
 from plex.exceptions import REFUSALS_OF_A_VALUE, PlexPermanentError
 from plex.items import PlexItem
 from worker.parts import Parts
@@ -78,38 +78,41 @@ def put_cover(parts: Parts, scene_id: int) -> dict[str, str]:
     for row in rows:
         item = items.get(row.rating_key)
         if item is not None and row.path in ("", *item.paths):
-            left = _put(parts, row, item, picture)
+            left = _put(parts, row, item, POSTER, picture)
+            if row.fields.get(ART, FieldState()).refused:
+                row = next(one for one in parts.history.of_scene(scene_id) if one.id == row.id)
+                left |= _put(parts, row, item, ART, picture)
     with suppress(OSError):
         os.unlink(file)
     return left
 
 
-def _put(parts: Parts, row: Agreement, item: PlexItem, picture: bytes) -> dict[str, str]:
+def _put(parts: Parts, row: Agreement, item: PlexItem, name: str, picture: bytes) -> dict[str, str]:
     client, history, now = parts.plex.client(), parts.history, parts.env.time()
     sha1 = hashlib.sha1(picture, usedforsecurity=False).hexdigest()
-    poster, shown = row.fields.get(POSTER, FieldState()), client.selected_poster(item)
-    if poster.before is None:
-        poster = replace(poster, before=shown, was_locked=POSTER in item.locked)
+    state, shown = row.fields.get(name, FieldState()), client.selected_picture(item, name)
+    if state.before is None:
+        state = replace(state, before=shown, was_locked=name in item.locked)
     if not shown.endswith(f"/{sha1}"):  # else a kill came before it was recorded
         with history.transaction():
-            row = history.save(replace(row, fields={**row.fields, POSTER: poster}))
-            history.changes.note(row, {POSTER: (shown, sha1)}, TAKEN, now)
-    outcome, cover, stashs = CONFIRMED, row.cover, str(poster.wanted or sha1)
+            row = history.save(row.with_field(name, state))
+            history.changes.note(row, {name: (shown, sha1)}, TAKEN, now)
+    outcome, cover, stashs = CONFIRMED, row.cover_of(name), str(state.wanted or sha1)
     try:
-        client.upload_poster(item, picture)
-        poster = replace(
-            poster, ours=sha1, refused=False, why="", kept=False, held=False, take=False
-        )
+        client.upload_picture(item, name, picture)
+        state = replace(state, ours=sha1, refused=False, why="", kept=False, held=False, take=False)
         cover = replace(cover, sha1=stashs)  # it stands in for Stash's
     except PlexPermanentError as error:
         if error.status not in REFUSALS_OF_A_VALUE:
             raise
-        poster, outcome = refuse_poster(poster, stashs, len(picture), error), DROPPED
-    fields = {**row.fields, POSTER: poster}
+        state, outcome = refuse_poster(state, stashs, len(picture), error), DROPPED
+    fields = {**row.fields, name: state}
     status = status_of(fields, is_written=row.verify_at is not None)
     with history.transaction():
         row = history.save(
-            replace(row, fields=fields, cover=cover, status=status, reason=reason_of(fields))
+            replace(row, fields=fields, status=status, reason=reason_of(fields)).with_cover(
+                name, cover
+            )
         )
-        history.changes.settle(row, {POSTER: outcome})
-    return {} if outcome == CONFIRMED else {POSTER: poster.why}
+        history.changes.settle(row, {name: outcome})
+    return {} if outcome == CONFIRMED else {name: state.why}

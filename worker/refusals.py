@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from history.fields import Fields, FieldState, Value
-from history.records import POSTER, Agreement, Status
+from history.records import PICTURES, Agreement, Status
 from plex.items import PlexItem
 from worker.reporter import Reporter
 
@@ -28,7 +28,7 @@ def refuse_fields(fields: Fields, errors: Mapping[str, Exception]) -> dict[str, 
 
 
 def refuse_poster(state: FieldState, sha1: str, size: int, error: Exception) -> FieldState:
-    """Return the poster's state after Plex has refused a picture.
+    """Return a poster's or background's state after Plex has refused a picture.
 
     Args:
         size: bytes.
@@ -40,7 +40,7 @@ def refuse_poster(state: FieldState, sha1: str, size: int, error: Exception) -> 
 def reason_of(fields: Fields) -> str:
     """Return what Plex does not take, with each value, cut, and the reason; "" if all is taken."""
     refused = [
-        f"{'poster' if name == POSTER else name}{f' ({state.why})' if state.why else ''}"
+        f"{PICTURES.get(name, name)}{f' ({state.why})' if state.why else ''}"
         for name, state in fields.items()
         if state.refused
     ]

@@ -61,7 +61,7 @@ class Reporter:
         """Write a line to the log and to Stash's log: a person should act on it.
 
         Args:
-            passing: nobody needs to read it any more after `withdraw`.
+            passing: `withdraw` deletes it unread.
         """
         self.log(level, text)
         if not self._is_due(self._notified, text, NOTIFY_AGAIN):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.media import MediaFile, files_as_json
@@ -28,7 +28,7 @@ _MOST_NAMED = 10
 class Found:
     """The items of a scene."""
 
-    #: one, or several that the user chose
+    #: one, or several that the user chose, or all copies
     items: tuple[PlexItem, ...]
     #: files of other items that have a further file of the scene; these are left alone
     elsewhere: tuple[IndexedFile, ...] = ()
@@ -81,17 +81,16 @@ class SceneMatcher:
                 " again. It may be",
                 match,
             )
-        if match.is_certain:
-            if scene is not None:
-                self._ownership.check(match, scene)
-            return Found(match.items, match.chosen.elsewhere)
-        if match.chosen.is_copied and self._plex.config.write_all_copies:
-            return Found(match.items, match.chosen.elsewhere)
+        if match.is_certain or self._is_for_all_copies(match):
+            return Found(tuple(self._owned(match, scene)), match.chosen.elsewhere)
         error = _ambiguous(f"{name} may be", match)
         if self._plex.config.strict_matching:
             raise error
-        self._reporter.notify_user("warning", f"{error}. The first one is taken")
-        return Found(match.items[:1])
+        first = next(self._owned(match, scene))
+        self._reporter.notify_user(
+            "warning", f"{error}. The first one that is not another scene's is taken"
+        )
+        return Found((first,))
 
     def candidates(self, scene: Scene) -> Match:
         """Return all items that may be the scene, whatever the user chose.
@@ -103,6 +102,14 @@ class SceneMatcher:
         if not scene.files:
             raise PermanentError("the scene has no file")
         return self._plex.find(scene.files)
+
+    def _owned(self, match: Match, scene: Scene | None) -> Iterator[PlexItem]:
+        """Yield the items of a match that do not belong to another scene: at least one."""
+        return self._ownership.owned(match, scene) if scene is not None else iter(match.items)
+
+    def _is_for_all_copies(self, match: Match) -> bool:
+        """Return whether the candidates are copies, and the user wants all of them written."""
+        return match.chosen.is_copied and self._plex.config.write_all_copies
 
     def _find(self, files: Sequence[MediaFile]) -> Match:
         """Return what the matcher finds; a file that Plex lacks may be scanned for."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from history.changes import COMPARED, SAVED
 from history.records import Agreement
-from plex.desired import Switches
+from plex.desired import Switches, values
 from plex.index import IndexedFile
 from plex.items import PlexItem
 from plex.names import folds
-from plex.plan import Intent
+from plex.plan import Intent, names_of
 from queue.models import CREATED, RUN, SyncJob, is_saved
 from stash.records import Scene
 from validation.errors import PermanentError
@@ -30,7 +30,7 @@ class SyncTarget:
     read_at: float  # epoch seconds: the moment before the scene was read
     switches: Switches
     intent: Intent
-    #: what is known of the scene
+    #: the scene's record
     rows: tuple[Agreement, ...]
     #: files of other items that have a further file of the scene
     elsewhere: tuple[IndexedFile, ...] = ()
@@ -39,10 +39,9 @@ class SyncTarget:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The scene's names that become tags and collections, as Plex compares them."""
-        data = self.metadata
-        names = (*data.performers, *data.tags, *data.groups, data.studio, data.director)
-        return folds(name for name in names if name)
+        """The names that become tags and collections by the rules, as Plex compares them."""
+        lists = map(names_of, values(self.metadata, "", self.switches).values())
+        return folds(name for names in lists for name in names)
 
     @cached_property
     def keys(self) -> frozenset[int]:

@@ -1,7 +1,7 @@
 """Take back what was written to Plex: one field, one scene, one run, or all that is on record.
 
 An undo is a pass on disk. Each step can be repeated: it compares Plex with what was written, and
-what is already taken back needs nothing.
+a change that was taken back already needs nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 
 from history.changes import CONFIRMED, DROPPED, UNDONE, Change
 from history.fields import FieldState, Value, read_at
-from history.records import POSTER, Agreement, CoverState, Status
+from history.records import PICTURES, Agreement, CoverState, Status
 from history.store import History
 from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, PlexTemporaryError
 from plex.items import PlexItem
-from plex.plan import Edits, same
+from plex.plan import PROTECTIVE, Edits, same, weakens
 from plex.undo import CHANGED_SINCE, Undone, Written, hold, of_record, undo
+from worker.covers import restore_picture
 from worker.item_writer import VERIFY_AFTER, outcomes
 from worker.parts import Parts
 from worker.refusals import reason_of, refuse_fields, status_of
@@ -31,23 +32,28 @@ MOST_LEFT = 200
 
 GONE = "its item is not in Plex any more"
 OTHER_SERVER = "its item is in another Plex"
-POSTER_GONE = "the former poster is not in Plex any more"
 NOT_KNOWN = "nothing is on record that PlexSync wrote there"
 FAILED = "Plex fails each time that it is written"
 NOT_TAKEN = "Plex does not take the former value"
+MAY_BE_SEEN = (
+    "it may hide the item from restricted accounts, so it stays until you take back this field"
+    " itself, or undo with visible"
+)
 
 Arguments = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is to be taken back of one item."""
+    """The changes of one item that are to be taken back."""
 
     row: Agreement
     #: field → what was written; None: all that is on record
     fields: Mapping[str, Written | None]
     #: field → its changes in the journal
     changes: Mapping[str, list[int]] = field(default_factory=dict)
+    #: the user agrees that restricted accounts may see the item afterwards
+    may_show: bool = False
 
 
 @dataclass
@@ -118,6 +124,8 @@ class Undo:
         cursor, units = find(history, arguments, number, cursor, limit)
         if not units:
             return cursor, []
+        is_asked = any(arguments.get(name) for name in ("visible", "field", "change"))
+        units = [replace(unit, may_show=is_asked) for unit in units]
         plex = self._parts.plex
         plex.identify()
         here = [
@@ -142,7 +150,7 @@ class Undo:
         except PlexTemporaryError as error:
             raise ItemFailed(str(error), status=error.status) from error
         finally:
-            history.retire(retired)  # what is saved counts again
+            history.retire(retired)  # these scenes are synced again
         return cursor, done
 
     def _leave(self, unit: Unit, number: int) -> Outcome:
@@ -158,6 +166,8 @@ class Undo:
 
     def _undo(self, unit: Unit, item: PlexItem | None, number: int, *, is_whole: bool) -> Outcome:
         outcome, row = Outcome(), unit.row
+        if item is not None:
+            item = self._renewed(item)
         if item is None:
             why = GONE if row.server == self._parts.plex.server else OTHER_SERVER
             outcome.left = dict.fromkeys(unit.fields, why)
@@ -169,6 +179,13 @@ class Undo:
         self._conclude(unit, row, number, outcome)
         return outcome
 
+    def _renewed(self, item: PlexItem) -> PlexItem | None:
+        """Return an item as it is now: others may have been written since it was read."""
+        try:
+            return self._parts.plex.renewed(item)
+        except PlexNotFound:
+            return None
+
     def _take_back(self, unit: Unit, item: PlexItem, number: int, outcome: Outcome) -> Agreement:
         """Send the former values; the record is on disk before."""
         row = unit.row
@@ -179,8 +196,9 @@ class Undo:
         try:
             if edits.changes or edits.unlock:
                 errors = self._parts.plex.write(item, edits)
-            if POSTER in unit.fields:
-                after = self._take_back_poster(unit, item, after, number, outcome)
+            for name in PICTURES:
+                if name in unit.fields:
+                    after = self._take_back_picture(unit, item, after, name, number, outcome)
         except PlexRejected:
             raise
         except (PlexNotFound, PlexPermanentError) as error:
@@ -196,7 +214,7 @@ class Undo:
         return after
 
     def _save(self, row: Agreement, item: PlexItem, edits: Edits, number: int) -> Agreement:
-        """Record what is about to be sent, with its changes."""
+        """Record the edits before they are sent, with their changes."""
         env, history = self._parts.env, self._parts.history
         fields, now = {**row.fields, **edits.fields}, env.time()
         verify_at = row.verify_at  # for other fields
@@ -224,36 +242,43 @@ class Undo:
             history.changes.note(after, new, f"{UNDONE}-{number}", now)
         return after
 
-    def _take_back_poster(
-        self, unit: Unit, item: PlexItem, row: Agreement, number: int, outcome: Outcome
+    def _take_back_picture(
+        self,
+        unit: Unit,
+        item: PlexItem,
+        row: Agreement,
+        name: str,
+        number: int,
+        outcome: Outcome,
     ) -> Agreement:
-        """Select the former poster, if ours is selected and the former is still there."""
+        """Select the former poster or background, if ours is selected and that is still there."""
         plex, changes = self._parts.plex.client(), self._parts.history.changes
-        state = row.fields.get(POSTER, FieldState())
-        written = unit.fields[POSTER] or _poster_of(row)
+        state = row.fields.get(name, FieldState())
+        written = unit.fields[name] or _picture_of(row, name)
         if written is None:
-            outcome.left[POSTER] = NOT_KNOWN
+            outcome.left[name] = NOT_KNOWN
             return row
-        selected, before = plex.selected_poster(item), str(written.before)
+        selected, before = plex.selected_picture(item, name), str(written.before)
         if selected != before:
             if not selected.endswith(f"/{written.after}"):
-                outcome.left[POSTER] = CHANGED_SINCE
-                return _with_poster(row, hold(state, None))
-            if not before or before not in plex.poster_keys(item):
-                outcome.left[POSTER] = POSTER_GONE
-                return _with_poster(row, hold(state, None))
-            known = self._parts.history.changes.of_run(f"{UNDONE}-{number}", scene_id=row.scene_id)
-            if all(one.field != POSTER or one.agreement != row.id for one in known):
-                values = {POSTER: (selected, before)}
+                outcome.left[name] = CHANGED_SINCE
+                return row.with_field(name, hold(state, None))
+            known = changes.of_run(f"{UNDONE}-{number}", scene_id=row.scene_id)
+            if all(one.field != name or one.agreement != row.id for one in known):
+                values = {name: (selected, before)}
                 changes.note(row, values, f"{UNDONE}-{number}", self._parts.env.time())
-            plex.select_poster(item, before)  # which locks
-        if not state.was_locked and (POSTER in item.locked or selected != before):
-            plex.edit(item, {f"{POSTER}.locked": 0})
-        changes.settle(row, {POSTER: CONFIRMED})
-        outcome.add_undone(unit, POSTER, is_sent=selected != before)
+            why = restore_picture(plex, item, name, before, was_locked=state.was_locked)
+            if why:
+                changes.settle(row, {name: DROPPED})
+                outcome.left[name] = why
+                return row.with_field(name, hold(state, None))
+        elif not state.was_locked and name in item.locked:
+            plex.edit(item, {f"{name}.locked": 0})
+        changes.settle(row, {name: CONFIRMED})
+        outcome.add_undone(unit, name, is_sent=selected != before)
         ours = before.rpartition("/")[2] if written.earlier is not None else ""
-        cover = replace(CoverState(), sha1=ours)
-        return replace(_with_poster(row, replace(hold(state, None), wanted=None)), cover=cover)
+        row = row.with_field(name, replace(hold(state, None), wanted=None))
+        return row.with_cover(name, CoverState(sha1=ours))
 
     def _conclude(self, unit: Unit, row: Agreement, number: int, outcome: Outcome) -> None:
         """Note what was taken back, and what was left and why."""
@@ -275,7 +300,7 @@ def find(
 
     Args:
         arguments: `run`, or `change`, or `scene_id` with or without `field`, or `all` with or
-            without `section`.
+            without `section`; `visible`: also what may hide items from restricted accounts.
         number: of the undo; what it has dealt with is left out.
     """
     if arguments.get("run"):
@@ -296,7 +321,18 @@ def find(
         return -1, [_whole(history, row, None if name is None else str(name)) for row in rows]
     rows = history.with_items(cursor, limit, arguments.get("section"))
     units = [_whole(history, row, None) for row in rows if row.status is not Status.HELD]
+    if arguments.get("visible"):  # what an earlier one has left
+        units += filter(None, (_left(history, row) for row in rows if row.status is Status.HELD))
     return (rows[-1].id if rows else -1), units
+
+
+def _left(history: History, row: Agreement) -> Unit | None:
+    """Return the fields that an undo left, as restricted accounts might have seen the item."""
+    unit = _whole(history, row, None)
+    ours = {name for name in PROTECTIVE if row.fields.get(name, FieldState()).ours}
+    fields = {name: written for name, written in unit.fields.items() if name in ours}
+    changes = {name: ids for name, ids in unit.changes.items() if name in ours}
+    return replace(unit, fields=fields, changes=changes) if fields else None
 
 
 def plan(unit: Unit, values: Mapping[str, Value]) -> dict[str, Undone]:
@@ -307,7 +343,7 @@ def plan(unit: Unit, values: Mapping[str, Value]) -> dict[str, Undone]:
     """
     planned = {}
     for name, written in unit.fields.items():
-        if name == POSTER or name not in values:
+        if name in PICTURES or name not in values:
             continue
         state, current = unit.row.fields.get(name, FieldState()), values[name]
         known = written or of_record(state, current)
@@ -316,7 +352,10 @@ def plan(unit: Unit, values: Mapping[str, Value]) -> dict[str, Undone]:
             is_back = state.held and same(current, state.before)
             planned[name] = Undone(hold(state, current), why_left="" if is_back else why)
         else:
-            planned[name] = undo(name, state, current, known)
+            one = undo(name, state, current, known)
+            if one.target is not None and weakens(name, current, one.target) and not unit.may_show:
+                one = Undone(hold(state, current), why_left=MAY_BE_SEEN)
+            planned[name] = one
     return planned
 
 
@@ -348,7 +387,7 @@ def _net(history: History, changes: list[Change]) -> Written:
 
 
 def _counts(change: Change) -> bool:
-    """Return whether a change can be taken back: Plex took it, and it is no undo itself."""
+    """Return whether a change can be taken back: Plex took it, and it is not an undo itself."""
     return change.status != DROPPED and change.cause != UNDONE
 
 
@@ -357,7 +396,7 @@ def _whole(history: History, row: Agreement, name: str | None) -> Unit:
     written = [
         one
         for one, state in row.fields.items()
-        if state.before is not None or (one == POSTER and row.cover.sha1)
+        if state.before is not None or (one in PICTURES and row.cover_of(one).sha1)
     ]
     names = written if name is None else [name]
     changes: dict[str, list[int]] = {one: [] for one in names}
@@ -377,11 +416,11 @@ def _edits(row: Agreement, item: PlexItem, planned: Mapping[str, Undone]) -> Edi
         name
         for name, one in planned.items()
         if name in item.locked
-        and one.why_left not in (CHANGED_SINCE, NOT_KNOWN)
+        and one.why_left not in (CHANGED_SINCE, NOT_KNOWN, MAY_BE_SEEN)
         and not row.fields.get(name, FieldState()).was_locked
     }
     fields = {name: one.state for name, one in planned.items()}
-    # a server that locks what is edited does not lock these
+    # a server that locks edited fields does not lock these
     return Edits(changes, fields, lock=False, unlock=frozenset({*unlock, *_free(row, changes)}))
 
 
@@ -389,12 +428,8 @@ def _free(row: Agreement, changes: Iterable[str]) -> set[str]:
     return {name for name in changes if not row.fields.get(name, FieldState()).was_locked}
 
 
-def _poster_of(row: Agreement) -> Written | None:
-    state = row.fields.get(POSTER)
-    if state is None or state.before is None or not row.cover.sha1:
+def _picture_of(row: Agreement, name: str) -> Written | None:
+    state, sha1 = row.fields.get(name), row.cover_of(name).sha1
+    if state is None or state.before is None or not sha1:
         return None
-    return Written(state.before, state.ours or row.cover.sha1)
-
-
-def _with_poster(row: Agreement, state: FieldState) -> Agreement:
-    return replace(row, fields={**row.fields, POSTER: state})
+    return Written(state.before, state.ours or sha1)

@@ -87,11 +87,19 @@ class Operations:
         """Return the arguments of the last operation of a mode."""
         return next(one for one in reversed(self.asked) if one["mode"] == mode)
 
+    def last_look(self, view: str) -> dict[str, Any]:
+        """Return the arguments of the last look at a view: the page looks at some by itself."""
+        return next(one for one in reversed(self.asked) if one.get("view") == view)
+
     def _usual(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         if name == "page state":
             return {**self.state, "needs": self.state["needs"] or len(self.needs)}
         if name == "page count":
-            return {"needs": len(self.needs), "problem": bool(self.state["problem"])}
+            return {
+                "needs": len(self.needs),
+                "problem": bool(self.state["problem"]),
+                "must_wake": self.state["must_wake"],
+            }
         if name == "page needs":
             return self._needs(args)
         if name == "page changes":

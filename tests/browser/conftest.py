@@ -16,7 +16,7 @@ from tests.harness.plugin import install_plugin
 from tests.simulators.stash import StashSimulator
 
 #: Milliseconds until a step of a test gives up; a busy machine takes its time.
-PATIENCE = 30_000
+PATIENCE = 120_000
 
 expect.set_options(timeout=PATIENCE)
 

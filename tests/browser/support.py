@@ -8,7 +8,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page
 
 #: Seconds until a wait gives up; a busy machine takes its time.
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 def press(page: Page, name: str) -> None:

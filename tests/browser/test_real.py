@@ -151,5 +151,11 @@ def test_a_run_is_undone(open_page: Open, harness: ProcessHarness) -> None:
     line.get_by_role("button", name="Undo all").click()
     line.get_by_role("group").get_by_role("button", name="Undo", exact=True).click()
     harness.wait_for_title(item, before)
-    tab(page, harness.stash, scene.id)
-    expect(page.get_by_role("row", name=re.compile("^Title"))).to_contain_text("not synced")
+
+    def is_told() -> bool:
+        tab(page, harness.stash, scene.id)
+        line = page.get_by_role("row", name=re.compile("^Title"))
+        expect(line).to_be_visible()
+        return "not synced" in line.inner_text()
+
+    wait_for(page, is_told)

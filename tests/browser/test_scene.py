@@ -78,6 +78,7 @@ def test_each_field_can_be_decided(
 def test_sync_choose_another_and_ignore(
     open_page: Open, operations: Operations, scene: dict[str, Any]
 ) -> None:
+    operations.answers["ignore"] = lambda given: scene.update(is_ignored=not given.get("off"))
     page = open_page("/scenes/1")
     page.get_by_role("tab", name="Plex").click()
     press(page, "Sync now")
@@ -87,7 +88,6 @@ def test_sync_choose_another_and_ignore(
     press(page, "This one: /media/scenes/a film 12.mp4")
     wait_for(page, lambda: operations.modes() == ["resync", "resync"])
     assert operations.last("resync")["rating_key"] == "12"
-    scene["is_ignored"] = True
     press(page, "Ignore")
     press(page, "Sync it again")
     wait_for(page, lambda: len(operations.modes()) == 4)
@@ -141,6 +141,6 @@ def test_a_scene_is_found_by_its_title_and_by_its_number(
     expect(page.locator(".plexsync-found")).to_have_count(1)
     page.locator(".plexsync-found").click()
     expect(page.locator(".plexsync-fields tbody tr")).to_have_count(4)
-    assert operations.asked[-1]["scene_id"] == 2
+    assert operations.last_look("scene")["scene_id"] == 2
     search.fill("no such scene")
     expect(page.get_by_text("Stash has no such scene.")).to_be_visible()

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser.canned import Operations
 from tests.browser.conftest import Open
-from tests.browser.support import fold_out, press
+from tests.browser.support import fold_out, press, wait_for
 from tests.harness.plugin import ROOT
 from tests.simulators.stash import StashSimulator
 from validation.config import validate_config
@@ -198,6 +198,47 @@ def test_advanced_settings_are_folded_and_keep_their_types(
     assert (saved["max_retries"], saved["poll_interval"]) == (7, "0.5")
 
 
+WEBHOOK = "https://example.org/hook/that-nobody-may-see"
+
+
+def test_the_time_of_day_and_the_webhook_have_fields_of_their_own(
+    open_page: Open, plex: Operations, stash: StashSimulator
+) -> None:
+    """The saved address is not in the page; a test goes to what is typed, else to the saved one."""
+    settings(stash, webhook_url=WEBHOOK)
+    plex.answers["page details"] = {"clock": "14:05 CET", "lines": []}
+    plex.answers["webhook_test"] = lambda args: (
+        {"summary": "The test message has arrived at the webhook", "ok": True}
+        if "webhook_url" not in args
+        else {"summary": "The webhook can't be reached: it answers 404", "ok": False}
+    )
+    page = open_page("/settings?tab=plugins")
+    page.get_by_text("Advanced").click()
+    expect(page.get_by_text("It is 14:05 CET there now.")).to_be_visible()
+    at = page.get_by_label("Daily comparison")
+    expect(at).to_have_value("03:30")
+    at.fill("22:15")
+    address = page.get_by_label("Webhook")
+    expect(address).to_have_value("")
+    assert address.get_attribute("type") == "password"
+    press(page, "Send a test")
+    expect(page.get_by_text("The test message has arrived")).to_be_visible()
+    assert WEBHOOK not in page.content() + str(plex.asked)
+    address.fill(f" {WEBHOOK}2 ")
+    press(page, "Send a test")
+    expect(page.get_by_text("it answers 404")).to_be_visible()
+    assert plex.last("webhook_test") == {"mode": "webhook_test", "webhook_url": f"{WEBHOOK}2"}
+    press(page, "Save")
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    saved = stash.plugin_settings("PlexSync") or {}
+    assert (saved["compare_at"], saved["webhook_url"]) == ("22:15", f"{WEBHOOK}2")
+    assert not {"new_webhook", "has_webhook"} & set(saved)
+    press(page, "Remove the webhook")
+    press(page, "Save")
+    expect(page.get_by_role("button", name="Send a test")).to_be_disabled()
+    wait_for(page, lambda: (stash.plugin_settings("PlexSync") or {})["webhook_url"] == "")
+
+
 def test_the_defaults_of_the_form_are_those_of_the_code(
     open_page: Open, operations: Operations
 ) -> None:
@@ -205,20 +246,35 @@ def test_the_defaults_of_the_form_are_those_of_the_code(
     fold_out(page, "Setup")
     config, _ = validate_config({"plex_url": "http://plex:32400", "plex_token": "t" * 20})
     assert config is not None
-    for key, value in page.evaluate("window.PlexSync.DEFAULTS").items():
-        assert float(getattr(config, key)) == float(value), key
+    for key, value in page.evaluate("window.PlexSync.form.DEFAULTS").items():
+        default = "" if getattr(config, key) is None else getattr(config, key)
+        same = default == value if isinstance(default, str) else float(default) == float(value)
+        assert same, key
 
 
 def test_details_show_the_log_and_write_a_report(open_page: Open, operations: Operations) -> None:
     operations.answers["page details"] = {
         "hook_ms": {"median": 31, "p95": 44, "count": 9}, "log": "/x/worker.log", "data_dir": "/x",
         "python": "3.12.1", "index": {"files": 3000, "listed_at": 1}, "lines": ["<i>a line</i>"],
+        "full_at": 1, "next_full": {"at": 2, "text": "tomorrow 03:30 CET"},
+        "webhook_problem": {"text": "it answers 404", "since": 1},
+        "outages": [
+            {"cause": "stash_down", "since": 1, "until": 7300, "seconds": 7299, "waiting": 1,
+             "caught_up_after": None},
+            {"cause": "plex_down", "since": 9000, "until": None, "seconds": None,
+             "waiting": None, "caught_up_after": None},
+        ],
     }  # fmt: skip
     operations.answers["report"] = {"summary": "Report: /x/report.txt", "ok": True}
     page = open_page()
     fold_out(page, "Details")
     expect(page.locator("pre")).to_have_text("<i>a line</i>")
     expect(page.get_by_text("31 ms")).to_be_visible()
+    expect(page.get_by_text("tomorrow 03:30 CET")).to_be_visible()
+    expect(page.get_by_text("it answers 404")).to_be_visible()
+    expect(page.locator(".plexsync-outages li")).to_contain_text(
+        ["Plex was not reachable since", "(2 hours); one edit waited, not done yet"]
+    )
     press(page, "Write a report for a bug")
     expect(page.get_by_text("Report: /x/report.txt")).to_be_visible()
 

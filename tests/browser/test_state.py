@@ -128,9 +128,26 @@ def test_waiting_edits_wake_a_worker_once(open_page: Open, operations: Operation
     operations.state.update(must_wake=True, waiting=3)
     page = open_page()
     expect(page.locator(".plexsync-line")).to_contain_text("3 scenes are being synced")
+    wait_for(page, lambda: "wake" in operations.modes())
     press(page, "Pause")
     expect(page.get_by_text("pause: done")).to_be_visible()
     assert operations.modes().count("wake") == 1
+
+
+def test_any_page_of_stash_wakes_the_worker(open_page: Open, operations: Operations) -> None:
+    operations.state.update(must_wake=True)
+    page = open_page("/")
+    expect(page.get_by_role("link", name="PlexSync")).to_be_visible()
+    wait_for(page, lambda: "wake" in operations.modes())
+
+
+def test_since_when_the_worker_is_awake_or_asleep(open_page: Open, operations: Operations) -> None:
+    operations.state["worker"] = {"alive": True, "since": 1.0}
+    page = open_page()
+    expect(page.locator(".plexsync-awake")).to_contain_text("PlexSync is awake since")
+    operations.state["worker"] = {"alive": False, "left_at": 1.0, "left_because": "Stash is gone"}
+    press(page, "Pause")
+    expect(page.locator(".plexsync-awake")).to_contain_text("(Stash is gone).")
 
 
 def test_an_error_of_a_look_is_one_sentence_and_can_be_tried_again(
@@ -175,3 +192,31 @@ def test_it_polls_only_while_it_is_seen(open_page: Open, operations: Operations)
 
 def _looks(operations: Operations) -> int:
     return sum(one.get("view") == "state" for one in operations.asked)
+
+
+def test_a_library_on_a_legacy_agent_is_asked_about_once(
+    open_page: Open, operations: Operations
+) -> None:
+    library = {"section": 2, "name": "Films", "agent": "com.plexapp.agents.old", "is_legacy": True}
+    operations.state["legacy"] = [{**library, "locks": False, "answer": None}]
+    operations.answers["library_origin"] = lambda args: (
+        {"summary": "", "ok": True, "changed": 3, "fields": {"genre": 3}, "scenes": [],
+         "removed": {"genre": 1204}, "items_with_removed": 312}
+        if args.get("preview")
+        else operations.state["legacy"][0].update(answer=args["answer"])
+        or {"summary": "Noted", "ok": True}
+    )  # fmt: skip
+    page = open_page()
+    note = page.locator(".plexsync-warn")
+    expect(note).to_contain_text("legacy agent com.plexapp.agents.old")
+    expect(note).to_contain_text("'Lock what is written' is off")
+    press(page, "Show what would go if from Stash")
+    expect(note).to_contain_text("Names would go from 312 items: Genres: 1,204")
+    press(page, "All from Stash")
+    expect(note).to_contain_text("Take out of Plex what Stash does not have?")
+    note.get_by_role("group").get_by_role("button", name="All from Stash").click()
+    expect(page.get_by_text("Library 'Films': its lists come from Stash.")).to_be_visible()
+    expect(note).to_have_count(0)
+    given = [one for one in operations.asked if one["mode"] == "library_origin"]
+    asked = {"mode": "library_origin", "section": 2, "answer": "stash"}
+    assert given == [{**asked, "preview": True}, asked]

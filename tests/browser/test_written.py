@@ -55,7 +55,7 @@ def test_runs_are_lines_that_fold_out(open_page: Open, written: Operations) -> N
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_contain_text("file 1")
     expect(rows.nth(1)).to_contain_text("undone")
-    assert written.asked[-1]["run"] == "saved-2026-05-03"
+    assert written.last_look("run")["run"] == "saved-2026-05-03"
 
 
 def test_a_field_a_scene_and_a_run_are_undone(open_page: Open, written: Operations) -> None:

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from common.redaction import RedactingFormatter, Redactor, mask
 
-EXAMPLES = settings(
-    max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+EXAMPLES = settings(max_examples=120, suppress_health_check=list(HealthCheck))
 TOKEN = "tok-1234567890abcdef"
 
 #: Characters of tokens, API keys and cookies.

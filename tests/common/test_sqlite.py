@@ -57,7 +57,7 @@ def test_a_writer_waits_for_another_and_sees_what_it_wrote(tmp_path: Path) -> No
         first.execute("INSERT INTO t VALUES (0)")
 
         def count() -> None:
-            with closing(connect(path)) as connection:
+            with closing(connect(path, timeout=240)) as connection:  # a busy machine may be slow
                 for _ in range(100):
                     with write(connection):
                         value = connection.execute("SELECT x FROM t").fetchone()[0]

@@ -64,6 +64,7 @@ class DemoHarness(ProcessHarness):
             settings={
                 "path_mappings": f"{STASH_FOLDER} => {PLEX_FOLDER}",
                 "poll_interval": "0.2",
+                "plex_events": True,
             },
         )
         self.ids: dict[Sample, int] = {}

@@ -27,6 +27,7 @@ from tests.harness.installation import SCALE, ProcessHarness
 from tests.harness.plugin import ENTRY, environment
 from tests.harness.processes import stop_workers, wait_until
 from tests.harness.results import queued
+from tests.harness.size import some
 from tests.simulators.httpd import Delay
 from tests.tasks import Shown, run_command, run_task
 
@@ -50,7 +51,8 @@ COMMANDS = (
     "cover",
     "worker",
     "install",
-    *("page", "wake", "setup-test", "setup-match", "pictures"),
+    *("page", "wake", "setup-test", "setup-match", "pictures", "webhook-test"),
+    *("rules-test", "export", "import"),
 )
 #: Commands that need a known Stash, and change nothing but their own files.
 ASKING: dict[str, tuple[str, ...]] = {
@@ -72,6 +74,10 @@ ASKING: dict[str, tuple[str, ...]] = {
     "a trial of the mappings": ("setup-match", "--sample", "5"),
     "a picture": ("pictures", "1:1"),
     "wake": ("wake",),
+    "rules that are not saved": ("rules-test", "--rules", '{"labels": "Stash"}'),
+    "an export": ("export",),
+    "where values came from": ("library-origin",),
+    "what an answer would do": ("library-origin", "1", "stash", "--preview"),
 }
 ACTING: dict[str, tuple[str, ...]] = {
     "sync": ("sync",),
@@ -87,6 +93,7 @@ ACTING: dict[str, tuple[str, ...]] = {
     "approve nothing": ("approve", "--no"),
     "ignore": ("ignore", "1"),
     "ignore no more": ("ignore", "1", "--off"),
+    "an answer about a library": ("library-origin", "Scenes", "mine"),
 }
 
 
@@ -205,7 +212,7 @@ def test_without_json_a_command_prints_readable_lines(known: ProcessHarness, wha
     assert not shown.stdout.startswith("{")
 
 
-@pytest.mark.parametrize("with_worker", [False, True], ids=["no worker", "a worker alive"])
+@pytest.mark.parametrize("with_worker", some([False, True], 1), ids=lambda one: f"worker {one}")
 def test_every_command_that_acts_ends_with_0_and_one_document(
     known: ProcessHarness, with_worker: bool
 ) -> None:
@@ -221,7 +228,32 @@ def test_every_command_that_acts_ends_with_0_and_one_document(
         )
         assert shown.document["ok"] is True, what
     assert [write.parameters["title.value"] for write in known.plex.writes][-1] == "Title"
-    assert len(known.workers()) <= 1, "a worker may read back what was written"
+    # A worker may read back what was written; that of the command before may be leaving.
+    wait_until(lambda: len(known.workers()) <= 1, "at most one worker")
+
+
+def test_an_export_is_a_private_file_that_can_be_imported(
+    known: ProcessHarness, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.json"
+    shown = command(known, "export", str(file), "--json")
+    assert (shown.exit_code, "document" in shown.document) == (0, False)
+    if os.name == "posix":
+        assert file.stat().st_mode & 0o077 == 0
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert document["settings"]["plex_url"] == known.plex.url
+    document["settings"]["labels"] = "Imported"
+    document["ignores"] = [{"scene_id": 1, "created_at": "", "path": "/data/a.mp4"}]
+    file.write_text(json.dumps(document), encoding="utf-8")
+    shown = command(known, "import", str(file))
+    assert shown.exit_code == 0
+    assert "labels: '' -> 'Imported'" in shown.stdout
+    assert (known.stash.plugin_settings("PlexSync") or {})["labels"] == "Imported"
+    found = command(known, "import", str(file), "--preview", "--json").document
+    assert (found["settings"], found["ignores"]) == ({}, 0)
+    file.write_bytes(b"\xff\xfe")
+    shown = command(known, "import", str(file))
+    assert (shown.exit_code, "is not JSON" in shown.stderr) == (1, True)
 
 
 def test_what_was_tried_is_taken_back_and_all_of_it_is_removed(known: ProcessHarness) -> None:
@@ -283,18 +315,25 @@ def test_before_the_first_save_the_user_reads_what_to_do(tmp_path: Path, what: s
     try:
         shown = run_command(tmp_path, *arguments, "--json")
     finally:
-        assert stop_workers(tmp_path, 30.0)  # one goes on with what a command began
+        assert stop_workers(tmp_path)  # one goes on with what a command began
     assert shown.exit_code == 1
     assert "save any scene" in json.dumps(shown.document)
 
 
 def test_commands_without_stash_work_before_the_first_save(tmp_path: Path) -> None:
-    names = ("status", "failed", "clear failed", "clear queue", "report", "sync queue", "retry")
-    with ThreadPoolExecutor(2) as pool:
-        for shown in pool.map(
-            lambda what: run_command(tmp_path, *{**ACTING, **ASKING}[what], "--json"), names
-        ):
+    names = ("failed", "clear failed", "clear queue", "report", "sync queue", "retry")
+
+    def run(what: str) -> Shown:
+        return run_command(tmp_path, *{**ACTING, **ASKING}[what], "--json")
+
+    try:
+        all_shown = [run("status")]  # alone: once a worker has said what is missing, it is not well
+        with ThreadPoolExecutor(4) as pool:
+            all_shown += pool.map(run, names)
+        for shown in all_shown:
             assert (shown.exit_code, shown.document["ok"]) == (0, True), shown
+    finally:
+        assert stop_workers(tmp_path)
 
 
 @pytest.mark.parametrize("what", ["check", "preview"])
@@ -362,7 +401,7 @@ def test_a_damaged_database_is_reported_in_one_line_by_queries(tmp_path: Path, n
 
 
 def test_a_wrong_environment_variable_is_reported_in_one_line(tmp_path: Path) -> None:
-    with closing(Inbox(str(tmp_path))) as inbox:
+    with closing(Inbox(str(tmp_path), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
     shown = run_command(tmp_path, "sync", "--queue", env={"PLEXSYNC_TIME_SCALE": "x"})
     assert shown.exit_code == 1
@@ -433,7 +472,7 @@ def test_progress_is_shown_only_on_a_terminal(known: ProcessHarness) -> None:
 
 
 def test_the_worker_command_processes_the_queue_and_exits(known: ProcessHarness) -> None:
-    with closing(Inbox(str(known.data_dir))) as inbox:
+    with closing(Inbox(str(known.data_dir), lock_timeout=240)) as inbox:
         inbox.put(create_sync_job(1, "metadata", {"title": "T"}))
     shown = command(known, "worker", "--idle-timeout", "0.2")
     assert (shown.exit_code, shown.stdout, shown.stderr) == (0, "", "")
@@ -463,6 +502,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(
         harness.pair(f"file{number}", title=f"T{number}", updated_at=time.time())
     run_task(harness, "Status")
     harness.plex.faults.add(Delay(1.0), method="PUT")
+    held = harness.hold_writes_after(3)
     process = subprocess.Popen(
         [sys.executable, str(ENTRY), "sync"],
         stdin=subprocess.DEVNULL,
@@ -475,6 +515,7 @@ def test_a_command_that_is_interrupted_says_so_and_keeps_what_was_queued(
     )
     wait_until(lambda: len(harness.plex.writes) >= 3)
     process.send_signal(signal.SIGINT)
+    held.remove()
     stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "stopped" in stderr

@@ -15,16 +15,21 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux")
 
-#: Takes over orphans, as process 1 does, and reaps only its own child.
+#: Takes over orphans, as process 1 does, and reaps only its own child. The worker ends when its
+#: stdin does, so that its end comes last.
 _STASH = """
 import ctypes, os, signal, subprocess, sys, time
 assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
-hook = subprocess.Popen([sys.executable, "-c", sys.argv[2]], stdout=subprocess.PIPE, text=True)
+hook = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[2]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+)
 if sys.argv[1] == "ignores":
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 worker = int(hook.stdout.readline())
 hook.wait()
-for _ in range(500):
+hook.stdin.close()
+end = time.monotonic() + 240
+while time.monotonic() < end:
     try:
         with open(f"/proc/{worker}/stat") as file:
             state, parent = file.read().rpartition(")")[2].split()[:2]
@@ -36,18 +41,18 @@ for _ in range(500):
 print(state, int(parent) == os.getpid())
 """
 _ONE_FORK = """
-import os, time
+import os
 if (pid := os.fork()) == 0:
-    os.setsid(); os.close(1); time.sleep(0.2); os._exit(0)
+    os.setsid(); os.close(1); os.read(0, 1); os._exit(0)
 print(pid, flush=True)
 """
 _TWO_FORKS = """
-import os, time
+import os
 out, into = os.pipe()
 if (pid := os.fork()) == 0:
     os.setsid()
     if (worker := os.fork()) == 0:
-        os.close(1); time.sleep(0.2); os._exit(0)
+        os.close(1); os.read(0, 1); os._exit(0)
     os.write(into, str(worker).encode()); os._exit(0)
 os.waitpid(pid, 0)
 print(os.read(out, 20).decode(), flush=True)

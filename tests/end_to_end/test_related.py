@@ -157,7 +157,7 @@ def test_a_rename_without_scenes_sends_no_request_to_plex(harness: ProcessHarnes
 
 
 def test_a_renamed_object_that_was_deleted_meanwhile_is_skipped(harness: ProcessHarness) -> None:
-    with closing(Inbox(str(harness.data_dir))) as inbox:
+    with closing(Inbox(str(harness.data_dir), lock_timeout=240)) as inbox:
         for kind in KINDS:
             inbox.put(create_related_job(kind, 4711))
     done = run_task(harness, "Process queue now")
@@ -167,7 +167,7 @@ def test_a_renamed_object_that_was_deleted_meanwhile_is_skipped(harness: Process
 
 
 def test_renames_that_fail_are_kept_one_by_one(harness: ProcessHarness) -> None:
-    with closing(Inbox(str(harness.data_dir))) as inbox:
+    with closing(Inbox(str(harness.data_dir), lock_timeout=240)) as inbox:
         for kind in KINDS:
             inbox.put({**create_related_job(kind, 5), "data": {"id": "of another version"}})
     run_task(harness, "Process queue now")

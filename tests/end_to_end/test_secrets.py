@@ -36,6 +36,7 @@ def test_no_secret_is_visible_anywhere_after_many_errors(
     harness.wait_for_title(pairs[2][1], "At last")
     job = harness.stash.run_task("PlexSync", TASK)
     assert job.wait(240)
+    harness.stop_worker()  # it replaces files while they are read
 
     secrets = {TOKEN, API_KEY, PASSWORD, "rejected-token-0123456789"}
     for run in harness.stash.plugins.runs():

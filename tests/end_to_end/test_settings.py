@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,10 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
+def size_of(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
 @pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
     harness: ProcessHarness, what: str
@@ -35,7 +40,7 @@ def test_a_wrong_setting_is_named_at_the_next_hook_and_correcting_it_is_enough(
     harness.configure(**wrong)
     first, second = harness.pairs(2)
     harness.save(first[0], title="First")
-    wait_until(lambda: (harness.data_dir / "notices.jsonl").exists(), "the deferred log")
+    wait_until(lambda: size_of(harness.data_dir / "notices.jsonl"), "the deferred log")
     run = harness.save(second[0], title="Second")
     told = [line.text for line in run.log if line.level in ("warning", "error")]
     assert len(told) == 1, told
@@ -130,8 +135,8 @@ def test_a_running_worker_follows_changes_of_the_page(harness: ProcessHarness) -
     harness.wait_for_title(item, "One")
     harness.configure(sync_title=False)
     harness.wait_for_empty_queue()
-    other, other_item = harness.pair("other")
     time.sleep(0.2)  # here the settings are cached for a tenth of a second
+    other, other_item = harness.pair("other")  # not before: a pass may be writing
     harness.save(other, title="Not wanted", details="Wanted")
     wait_until(lambda: other_item.summary == "Wanted")
     assert other_item.title == "other"

@@ -75,8 +75,10 @@ def test_a_file_size_limit_costs_no_edit_and_damages_nothing(busy: Path) -> None
     assert run(save(1), busy).output["queued"] is True
     for scene_id in range(2, 6):
         run(save(scene_id, details="x" * 1_900), busy, before_exec=no_file_may_grow)
+    assert len(spooled(str(busy / "queue"))) >= 4
     assert run(save(6), busy).output["queued"] is True
-    assert [job["scene_id"] for job in queued(busy)] == [1, 6, 2, 3, 4, 5]
+    # On a slow machine the first and the last were spooled as well.
+    assert sorted(job["scene_id"] for job in queued(busy)) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.fixture
@@ -111,7 +113,8 @@ def test_a_full_disk_is_one_clear_error_and_free_space_ends_it(small_disk: Path)
         assert "disk" in answer.error
         filler.unlink()
         assert run(save(3), small_disk).output["queued"] is True
-        assert [job["scene_id"] for job in queued(small_disk)] == [1, 3]
+        # On a slow machine the first one was spooled, and comes later.
+        assert sorted(job["scene_id"] for job in queued(small_disk)) == [1, 3]
 
 
 def test_a_full_disk_from_the_start_is_one_clear_error(small_disk: Path) -> None:
@@ -190,11 +193,18 @@ def test_another_damaged_file_stops_neither_hook_nor_worker(data_dir: Path, name
     assert (data_dir / "worker.stderr").read_bytes() == b""
     answer = run(save(2), data_dir)
     assert answer.output["queued"] is True
-    assert get_stats(data_dir)["pending"] + get_stats(data_dir)["in_progress"] == 2
+    # For a moment a job that the worker takes out of the spool is in both.
+    wait_until(lambda: waiting(data_dir) == 2, lambda: f"two jobs, not {waiting(data_dir)}")
+
+
+def waiting(data_dir: Path) -> int:
+    stats = get_stats(data_dir)
+    return stats["pending"] + stats["in_progress"]
 
 
 def test_no_save_waits_for_a_process_that_holds_the_queue_locked_for_good(busy: Path) -> None:
     run(save(1), busy)
+    assert len(queued(busy)) == 1, "none is in the spool"
     with closing(sqlite3.connect(busy / "queue" / "data.db", isolation_level=None)) as frozen:
         frozen.execute("BEGIN IMMEDIATE")
         for scene_id in (2, 3, 2):

@@ -56,7 +56,7 @@ LIGHT = (
     "history/counts.py",
     *(f"page/{name}.py" for name in ("arguments", "changes", "details", "look", "needs")),
     *(f"page/{name}.py" for name in ("readonly", "records", "scene", "state", "views")),
-    *("common/sqlite.py", "common/texts.py", "queue/spool.py", "PlexSync.py"),
+    *("common/daily.py", "common/sqlite.py", "common/texts.py", "queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {
     "typing",

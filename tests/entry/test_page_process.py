@@ -14,11 +14,13 @@ import pytest
 
 from queue.inbox import Inbox
 from queue.models import create_sync_job
+from stash.connection import load_connection
 from tests.entry.test_hook_process import HEAVY, LIGHTER, modules_of_a_hook
 from tests.harness.plugin import ENTRY, environment, run
 from tests.harness.processes import wait_until, worker_pids
 from tests.page.support import VIEWS, contents, fill
 from tests.simulators.stash.events import server_connection
+from worker.process import WorkerLock
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX processes")
 
@@ -95,6 +97,22 @@ def test_wake_starts_a_worker_only_where_edits_wait_and_nobody_works(data_dir: P
     assert run(stdin("wake"), data_dir).output == {"started": False}
     assert run(stdin("page", view="state"), data_dir).output["must_wake"] is False
     assert len(worker_pids(data_dir)) == 1
+
+
+def test_wake_tells_a_worker_that_is_alive_where_stash_is_now(data_dir: Path) -> None:
+    """Stash was started again with another port, and the user opens it."""
+    (data_dir / "unfinished").touch()
+    lock = WorkerLock(str(data_dir))
+    assert lock.acquire()
+    try:
+        moved = server_connection(port=1)
+        arguments = {"server_connection": moved, "args": {"mode": "wake"}}
+        assert run(json.dumps(arguments).encode(), data_dir).output == {"started": False}
+    finally:
+        lock.release()
+    latest = load_connection(str(data_dir))
+    assert latest is not None
+    assert latest.server == moved
 
 
 def test_the_command_line_shows_the_same_and_writes_nothing(filled: Path) -> None:

@@ -104,15 +104,16 @@ def test_the_readme_lists_exactly_the_settings(manifest: Manifest) -> None:
 
 
 def first_cells(head: str) -> list[str]:
-    """Return the first cells of the README table whose header begins with `head`."""
-    lines = iter(README.read_text(encoding="utf-8").splitlines())
-    assert any(line.startswith(head) for line in lines), head
+    """Return the first cells of the README tables whose header begins with `head`."""
     rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append(line.split("|")[1].strip())
-    return rows[1:]  # without the separator below the header
+    is_inside = False
+    for line in README.read_text(encoding="utf-8").splitlines():
+        is_head = line.startswith(head)
+        if is_inside and line.startswith("|") and not line.startswith("|---"):
+            rows.append(line.split("|")[1].strip())
+        is_inside = is_head or (is_inside and line.startswith("|"))
+    assert rows, head
+    return rows
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/decisions/*.md")), ids=lambda p: p.stem)

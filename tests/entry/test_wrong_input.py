@@ -166,7 +166,7 @@ def test_a_number_out_of_range_damages_nothing(busy: Path, constant: str) -> Non
         (save(play_count=3), "a play"),
         (save(o_counter=3), "a counter"),
         (save(resume_time=3.5, play_duration=9.5), "a position"),
-        (save(gallery_ids=["1"], stash_ids=[], primary_file_id="2"), "files"),
+        (save(gallery_ids=["1"], primary_file_id="2"), "files"),
     ],
 )
 def test_a_change_that_plex_does_not_show_is_skipped(busy: Path, stdin: bytes, reason: str) -> None:

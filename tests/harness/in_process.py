@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from queue.operations import enqueue
 from stash.client import StashClient
 from stash.connection import StashConnection, load_connection, save_connection
 from stash.deferred_log import take_deferred_lines
-from tests.harness.base import PLUGIN, Harness
+from tests.harness.base import PLUGIN, Harness, clock_time
 from tests.harness.clock import FakeClock
 from tests.simulators.httpd import Delay, Request
 from tests.simulators.plex import PlexSimulator
@@ -33,6 +34,8 @@ from tests.simulators.stash import Scene, StashSimulator
 from tests.simulators.stash.events import server_connection
 from validation.config import PlexSyncConfig, validate_config
 from worker.config_provider import StashConfigProvider
+from worker.presence import Presence
+from worker.process import WorkerLock
 from worker.processor import SyncWorker
 from worker.reporter import Reporter
 from worker.write_pool import WritePool
@@ -63,12 +66,17 @@ class WorkerInTest(SyncWorker):
     def run_again(self) -> None:
         """Run, even after a stop."""
         self._stop.clear()
+        self._wake.clear()
         self.run()
 
     def run_batch(self) -> bool:
         return self.batches.run()
 
     def close(self) -> None:
+        self.listener.stop()
+        thread = self.listener._thread
+        if thread is not None:
+            thread.join(60)  # else it might connect to a server that is gone by then
         self._parts.plex.close()
 
     @property
@@ -121,8 +129,19 @@ class WorkerHarness(Harness):
         self.asks_stash = True
         self._worker: WorkerInTest | None = None
         self._indexes: list[FileIndex] = []
-        super().__init__(stash, plex, folder / "data", settings={"sync_poster": False})
+        compare_at = clock_time(clock.now)
+        settings = {"sync_poster": False, "plex_events": False, "compare_at": compare_at}
+        super().__init__(stash, plex, folder / "data", settings=settings)
         self.log_in()
+
+    def take_long_steps(self) -> None:
+        """Let a worker without work wait for long, so that days go by fast.
+
+        It sees later what the test puts into the queue while it waits.
+        """
+        self.clock.timing = replace(self.clock.timing, heartbeat=600.0, presence=600.0)
+        self._usual["poll_interval"] = 30
+        self.configure()
 
     def _connection(self) -> StashConnection | None:
         return load_connection(str(self.data_dir))
@@ -175,12 +194,15 @@ class WorkerHarness(Harness):
         history: History | None = None,
         parallel_writes: int | None = None,
         env: Env | None = None,
+        presence: Presence | None = None,
+        lock: WorkerLock | None = None,
     ) -> WorkerInTest:
         """Replace the worker, as a restart does.
 
         Args:
             compares: whether it compares all scenes again and again.
             config: the settings; default: ask Stash.
+            presence: with one, the worker stays, as the setting says.
         """
         if self._worker is not None:
             self._worker.close()
@@ -206,6 +228,8 @@ class WorkerHarness(Harness):
                 str(self.data_dir), redactor=self.redactor, clock=self.clock.monotonic
             ),
             env=env,
+            presence=presence,
+            lock=lock,
         )
         if parallel_writes is not None:
             self._worker.pool.size = parallel_writes
@@ -225,7 +249,7 @@ class WorkerHarness(Harness):
     def run_for(self, seconds: float) -> None:
         """Run the worker for this time on the fake clock."""
         end = self.clock.now + seconds
-        plan = self.clock.after(seconds, self.worker.stop)
+        plan = self.clock.after(seconds, self.worker.ask_to_stop)
         self.worker.run_again()
         self.clock.cancel(plan)
         self.clock.advance(max(0.0, end - self.clock.now))
@@ -242,6 +266,7 @@ class WorkerHarness(Harness):
     def run_until(self, command_id: int) -> None:
         """Run the worker in this thread until a command is done."""
         self.worker._stop.clear()
+        self.worker._wake.clear()
         self.worker.run_until(command_id)
 
     def drain(self) -> bool:

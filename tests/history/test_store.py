@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from common.media import MediaFile
 from history.fields import FieldState
-from history.records import Agreement, Choice, CoverState, Status
+from history.records import PICTURES, Agreement, Choice, CoverState, Status
 from history.store import History
 from tests.harness.clock import FakeClock
 
@@ -207,6 +208,27 @@ def test_a_row_in_use_is_never_purged(history: History) -> None:
     row = history.save(pair(7, 70))
     assert history.purge("s", lambda key: False) == 0
     assert history.of_scene(7) == [row]
+
+
+def test_the_poster_stands_where_it_stood_before_there_were_backgrounds(history: History) -> None:
+    def stored(scene_id: int) -> dict[str, Any]:
+        ((text,),) = history._db.execute(
+            "SELECT cover FROM agreements WHERE scene_id = ?", (scene_id,)
+        ).fetchall()
+        content: dict[str, Any] = json.loads(text)
+        return content
+
+    without = history.save(FULL)
+    assert stored(7) == dataclasses.asdict(FULL.cover), "as earlier versions read and write it"
+    art = CoverState("/scene/8/screenshot?t=10", "cd34", final=True)
+    beside = history.save(dataclasses.replace(FULL, scene_id=8, art=art))
+    assert (history.of_scene(7), history.of_scene(8)) == ([without], [beside])
+    assert stored(8) == {**stored(7), "art": dataclasses.asdict(art)}
+    (row,) = history.rows_of([8])[8]
+    assert row.cover_source == art.source, "the later of both"
+
+    history.forget_cover(8)
+    assert [history.of_scene(8)[0].cover_of(name).sha1 for name in PICTURES] == ["-", "-"]
 
 
 def test_forgetting_a_cover_keeps_that_it_is_ours(history: History) -> None:

@@ -21,7 +21,7 @@ def data_dir(tmp_path: Path) -> str:
 
 @pytest.fixture
 def inbox(data_dir: str) -> Iterator[Inbox]:
-    opened = Inbox(data_dir)
+    opened = Inbox(data_dir, lock_timeout=240)  # a busy machine may be slow
     yield opened
     opened.close()
 

@@ -34,6 +34,7 @@ WANTED: dict[str, Any] = {
     "group_ids": {"ids": ["1"], "mode": "ADD"},
     "movie_ids": {"ids": ["1"], "mode": "ADD"},
     "cover_image": "data:image/png;base64,AAAA",
+    "stash_ids": [{"endpoint": "e", "stash_id": "s"}],
 }
 UNWANTED: dict[str, Any] = {
     "clientMutationId": "x",
@@ -44,7 +45,6 @@ UNWANTED: dict[str, Any] = {
     "last_played_at": "2024-01-01T00:00:00Z",
     "gallery_ids": ["1"],
     "scene_markers": [{"id": "1"}],
-    "stash_ids": [{"endpoint": "e", "stash_id": "s"}],
     "primary_file_id": "1",
     "file_ids": ["1"],
     "created_at": "2024-01-01T00:00:00Z",

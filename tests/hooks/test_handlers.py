@@ -14,6 +14,7 @@ from hooks.handlers import (
     is_scene_pending,
     mark_scene_pending,
     on_related_destroyed,
+    on_related_update,
     on_scene_update,
     unmark_scene_pending,
 )
@@ -35,6 +36,20 @@ def nothing_pending() -> None:
 
 def handle(inbox: Inbox, update: dict[str, Any], **more: Any) -> bool:
     return on_scene_update(SCENE, update, inbox, **more)
+
+
+def test_a_related_object_counts_if_its_scenes_may_show_it(inbox: Inbox) -> None:
+    for number, (kind, field) in enumerate(
+        [
+            ("Performer", "name"), ("Performer", "tag_ids"), ("Studio", "parent_id"),
+            ("Tag", "parent_ids"), ("Tag", "child_ids"), ("Tag", "name"),
+        ],
+        1,
+    ):  # fmt: skip
+        event = f"{kind}.Update.Post"
+        assert on_related_update(event, number, {"inputFields": ["id", field]}, inbox)
+        assert not on_related_update(event, number, {"inputFields": ["id", "favorite"]}, inbox)
+    assert on_related_update("Tag.Merge.Post", 9, {}, inbox)
 
 
 @pytest.mark.parametrize("kind", ["performer", "studio", "tag", "group"])

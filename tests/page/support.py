@@ -27,7 +27,11 @@ from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.models import create_sync_job
 from validation.errors import PermanentError
+from worker.alerts import PROBLEM
+from worker.config_provider import RULE_PROBLEMS
 from worker.logfile import FILE as LOG_FILE
+from worker.outages import OUTAGES
+from worker.reconcile.passes import COMPARE_AT
 
 NOW = time.time()
 OLD = "2020-01-01T00:00:00Z"
@@ -42,6 +46,11 @@ CANDIDATES = [
     }
     for key in range(1, 13)
 ]
+WRONG_RULE = "labels is '=>': something is missing. The last valid one stays in effect"
+OUTAGE = {
+    "cause": "plex_down", "since": 1000.0, "until": 4600.0, "seconds": 3600.0, "waiting": 12,
+    "caught_up_after": 30.0,
+}  # fmt: skip
 FIELDS = {
     "title": FieldState(before="Old", ours="T", wanted="T", observed="T"),
     "genre": FieldState((), ("A",), ("A",), ("a", "Mine")),
@@ -50,6 +59,7 @@ FIELDS = {
     "thumb": FieldState(
         wanted="0123456789abcdef", refused=True, why="21.0 MB: Plex answered 413 Payload Too Large"
     ),
+    "art": FieldState(before="media://of-plex-itself", wanted="fedcba9876543210"),
 }
 #: Each view with arguments that fit `fill`.
 VIEWS: dict[str, dict[str, Any]] = {
@@ -120,6 +130,10 @@ def fill(data_dir: Path) -> None:
         )
         history.set("quick_pass_ran_at", 2000.0)
         history.set("full_pass_ended_at", 1990.0)
+        history.set(COMPARE_AT, "03:30")
+        history.set(RULE_PROBLEMS, [WRONG_RULE])
+        history.set(OUTAGES, [OUTAGE])
+        history.set(PROBLEM, {"text": "it answers 404", "since": 1995.0})
         (row,) = history.of_scene(5)
         history.changes.note(row, {"title": ("Old", "T")}, "saved", 3000.0)
         history.changes.note(row, {"genre": ((), ("A",))}, "repaired", 3001.0)

@@ -27,9 +27,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     view=st.sampled_from([*VIEWS]) | ANYTHING,
     arguments=st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=5),

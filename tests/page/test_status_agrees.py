@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from stash.client import StashClient
 from tasks.context import Context
 from tasks.failed import show_failed
 from tasks.status import collect
+from tasks.status import status as show_status
 from tests.harness.plugin import ENTRY
-from tests.page.support import ask
+from tests.page.support import WRONG_RULE, ask
 from worker.state import save_state
 
 
@@ -32,15 +34,21 @@ def in_both(data_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "kept": page["counts"]["kept"],
         "needs": page["needs"],
         "folders": page["folders"],
+        "rule_problems": page["rule_problems"],
         "waiting": page["waiting"],
         "in_progress": page["in_progress"],
         "checked_at": page["checked_at"],
         "full_at": page["full_at"],
+        "next_full": page["next_full"]["text"],
+        "next_full_at": page["next_full"]["at"],
+        "outages": details["outages"],
+        "webhook_problem": details["webhook_problem"],
         "alive": page["worker"]["alive"],
         "problem": page["problem"] and page["problem"]["text"],
         "hook_ms": details["hook_ms"],
         "index": details["index"],
         "log": details["log"],
+        "events": details["events"],
     }
     other = {
         **{name: status[name] for name in one if name in status},
@@ -55,6 +63,9 @@ def in_both(data_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_the_page_and_status_say_the_same(filled: Path) -> None:
     page, status = in_both(filled)
     assert page == status
+    assert page["rule_problems"] == [WRONG_RULE]
+    text = show_status(context(filled), {})
+    assert (WRONG_RULE in text.summary, f"Rule: {WRONG_RULE}" in text.lines) == (True, True)
     assert page["needs"] == ask(filled, "count")["needs"] == ask(filled, "needs")["total"] == 7
 
 
@@ -78,3 +89,12 @@ def test_a_filter_is_the_same(filled: Path, status: str) -> None:
     on_record = {row["scene_id"] for row in rows if row["scene_id"] != 21}
     assert on_record == {one["scene_id"] for one in listed}
     json.dumps(rows)
+
+
+def test_status_says_outages_and_the_next_comparison_in_words(filled: Path) -> None:
+    lines = show_status(context(filled), {}).lines
+    (outage,) = [line for line in lines if line.startswith("Plex was not reachable from ")]
+    assert outage.endswith("(60 minutes); 12 edits waited, done 30 seconds later")
+    assert "The webhook can't be reached: it answers 404" in lines
+    (following,) = [line for line in lines if line.startswith("Next comparison of all scenes: ")]
+    assert re.search(r": (today|tomorrow) 03:30 \S+", following)

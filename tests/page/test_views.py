@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from history.store import History
 from page import state
 from page.look import Look
 from plex.index import FileIndex
-from tests.page.support import CANDIDATES, NOW, SERVER, ask, record
+from tests.page.support import CANDIDATES, NOW, OUTAGE, SERVER, ask, record
 from worker.process import WorkerLock, mark_unfinished
 from worker.state import save_state
 
@@ -49,7 +51,9 @@ def test_the_state_in_numbers(filled: Path) -> None:
     assert found["folders"] == {"/data/a": 3, "/data/elsewhere": 1}
     assert (found["paused"], found["pause"]) == (False, None)
     assert (found["approval"], found["running"]) == (None, None)
-    assert found["worker"] == {"alive": False, "since": None}
+    assert found["worker"] == {
+        "alive": False, "since": None, "left_at": None, "left_because": None,
+    }  # fmt: skip
     assert (found["is_set_up"], found["must_wake"], found["problem"]) == (True, True, None)
     assert ask(filled, "count").items() >= {"needs": 7, "problem": False}.items()
 
@@ -109,7 +113,10 @@ def test_a_living_worker_is_shown_with_what_it_does(filled: Path) -> None:
     assert lock.acquire()
     try:
         found = ask(filled, "state")
-        assert (found["worker"]["alive"], found["must_wake"]) == (True, False)
+        assert (found["worker"]["alive"], found["must_wake"]) == (True, True), "its look is old"
+        with history(filled) as db:
+            History(db).set("quick_pass_ran_at", time.time() - 300)
+        assert ask(filled, "state")["must_wake"] is ask(filled, "count")["must_wake"] is False
         command = found["running"].pop("command")
         assert found["running"] == {"name": "sync", "done": 0, "left": 0}
         assert ask(filled, "command", id=command)["status"] == "in_progress"
@@ -119,6 +126,22 @@ def test_a_living_worker_is_shown_with_what_it_does(filled: Path) -> None:
     finally:
         lock.release()
     assert ask(filled, "state")["running"] is None
+
+
+def test_since_when_the_worker_is_there_or_not(filled: Path) -> None:
+    life = {"since": 10.0, "left_at": 20.0, "left_because": "Stash has not answered for a while"}
+    save_state(str(filled), life)
+    assert ask(filled, "state")["worker"] == {**life, "alive": False, "since": None}
+    lock = WorkerLock(str(filled))
+    assert lock.acquire()
+    try:
+        assert ask(filled, "state")["worker"] == {
+            "alive": True, "since": 10.0, "left_at": None, "left_because": None,
+        }  # fmt: skip
+    finally:
+        lock.release()
+    save_state(str(filled), {"since": "x", "left_at": [], "left_because": {}})
+    assert ask(filled, "state")["worker"]["left_because"] is None
 
 
 def test_a_worker_that_makes_no_progress_is_a_problem(filled: Path) -> None:
@@ -308,6 +331,8 @@ def test_a_scene_field_by_field(filled: Path) -> None:
     assert fields["genre"]["observed"] == ["a", "Mine"]
     assert item["cover"]["wanted"] == "0123456789ab"
     assert "413" in item["cover"]["why"]
+    assert (item["art"]["wanted"], item["art"]["before"]) == ("fedcba987654", "media://of-p")
+    assert "art" not in fields
 
 
 def test_a_scene_of_two_items_shows_both_and_what_is_worst(filled: Path) -> None:
@@ -438,6 +463,39 @@ def test_the_details(filled: Path) -> None:
     assert 0 < len(lines) <= 100
     assert lines[-1].startswith(r"line 199 \x1b[31m")
     assert all(len(line) < 1100 for line in lines)
+
+
+def test_the_details_say_whether_plexs_events_are_followed(filled: Path) -> None:
+    stream = {"connected": False, "since": NOW - 60, "problem": "Plex answered 404"}
+    save_state(str(filled), {"plex": "closed", "stash": "closed", "events": stream})
+    assert ask(filled, "details")["events"] is None, "without a worker nobody follows them"
+    lock = WorkerLock(str(filled))
+    assert lock.acquire()
+    try:
+        assert ask(filled, "details")["events"] == stream
+        save_state(str(filled), {"events": {"connected": "yes"}})
+        assert ask(filled, "details")["events"] is None
+    finally:
+        lock.release()
+
+
+def test_the_details_say_outages_and_the_time_there(filled: Path) -> None:
+    found = ask(filled, "details")
+    assert found["outages"] == [OUTAGE]
+    assert found["webhook_problem"]["text"] == "it answers 404"
+    assert (found["full_at"], found["next_full"]) == (1990, ask(filled, "state")["next_full"])
+    assert re.fullmatch(r"\d\d:\d\d \S.*", found["clock"])
+
+
+@pytest.mark.parametrize("damaged", ["noon", "", 7, None, ["03:30"]])
+def test_without_a_time_of_day_the_next_comparison_is_not_known(
+    filled: Path, damaged: object
+) -> None:
+    with history(filled) as db:
+        db.execute("UPDATE state SET value = ? WHERE name = 'compare_at'", (json.dumps(damaged),))
+        db.execute("UPDATE state SET value = '[' WHERE name = 'outages'")
+    assert ask(filled, "state")["next_full"] is None
+    assert ask(filled, "details")["outages"] == []
 
 
 def test_the_details_count_the_items_that_are_no_scenes(filled: Path) -> None:

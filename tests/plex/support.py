@@ -21,11 +21,7 @@ from validation.metadata import SyncMetadata
 TOKEN = "tok-1234567890abcdef"
 MAPPINGS = (("/data", "/media"),)
 PROPERTY = settings(
-    deadline=None,
-    database=None,
-    derandomize=True,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 

@@ -268,7 +268,7 @@ def _steps(
             "/",
             lambda: harness.write(found, title="New"),
         ),
-        "poster": ("POST", "/", lambda: harness.client.upload_poster(found, b"picture")),
+        "poster": ("POST", "/", lambda: harness.client.upload_picture(found, "thumb", b"picture")),
     }
 
 
@@ -292,7 +292,7 @@ def test_only_our_exceptions_are_raised_at_any_step(
     plex: PlexSimulator, harness: PlexHarness, fake_sleep: FakeSleep, broken: str, step: str
 ) -> None:
     item = plex.add_item(harness.library, "/media/a/One.mp4")
-    harness.client._session._timeout = (2.0, 0.15)
+    harness.client._session._timeout = (2.0, 0.5)
     method, path, call = _steps(harness, item.rating_key)[step]
     rule = plex.faults.add(BROKEN[broken], method=method, path=path)
     try:

@@ -7,6 +7,7 @@ sides, so it knows each scene's item.
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ MAPPINGS = (("/data/one", "/plex1"), ("/data/two/", "/plex2"), ("D:\\three", "/p
 ROOTS = ("/data/one", "/data/two", "D:\\three")
 PLEX_ROOTS = ("/plex1", "/plex2", "/plex3")
 COUNT = 260
+#: `PLEXSYNC_SEEDS=50` for a long run.
+SEEDS = int(os.environ.get("PLEXSYNC_SEEDS", "1"))
 
 
 @dataclass
@@ -179,7 +182,7 @@ class Generated:
         return answers
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
 def test_no_wrong_match_is_high_before_and_after_plex_has_changed(
     harness: PlexHarness, seed: int, mapped: bool

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from history.fields import FieldState
-from plex.desired import Switches
+from plex.desired import OPTIONAL, Switches
 from plex.names import folds, unique, without
 from plex.plan import REPAIR_AFTER, Edits, Intent, resolve
 from tests.plex.support import PROPERTY, item, plan, synced, targets
@@ -696,7 +696,7 @@ FIELDS_OF = {
 
 @pytest.mark.parametrize("switch", FIELDS_OF)
 def test_a_switch_that_is_off_leaves_its_fields_and_their_history(switch: str) -> None:
-    on = dict.fromkeys(FIELDS_OF, True)
+    on: dict[str, Any] = dict.fromkeys(FIELDS_OF, True)
     every = set().union(*FIELDS_OF.values())
     assert set(plan(FULL, {}, switches=Switches(**on)).changes) == every
     known = synced(
@@ -911,7 +911,7 @@ def test_with_a_history_the_users_own_names_always_stay(
 
 
 def test_the_item_of_the_helpers_has_every_field() -> None:
-    assert set(item().values) == set().union(*FIELDS_OF.values())
+    assert set(item().values) == set().union(*FIELDS_OF.values(), OPTIONAL)
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["a refresh", "a person"])

@@ -211,13 +211,7 @@ class Life:
         self.theirs.discard(name)
 
 
-@settings(
-    deadline=None,
-    database=None,
-    derandomize=True,
-    max_examples=400,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(Switches, lock=st.booleans(), preserve=st.booleans(), repair=st.booleans()),
     st.lists(STEPS, min_size=4, max_size=40),

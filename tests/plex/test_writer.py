@@ -165,6 +165,7 @@ def test_a_run_without_history_writes_nothing_either(harness: PlexHarness, item:
 def test_a_change_of_one_field_is_one_put_of_that_field(
     harness: PlexHarness, item: PlexItem, change: dict[str, Any]
 ) -> None:
+    beside(harness)
     harness.sync(item.rating_key, switches=ALL_ON, **EVERYTHING)
     harness.plex.log.clear()
     written = harness.sync(item.rating_key, switches=ALL_ON, **{**EVERYTHING, **change})
@@ -177,7 +178,14 @@ def test_a_change_of_one_field_is_one_put_of_that_field(
     assert puts(harness) == 0
 
 
+def beside(harness: PlexHarness) -> None:
+    """Add an item to the collections, so that none ends with the one that is synced."""
+    names = [EVERYTHING["studio"], *EVERYTHING["groups"], "G"]
+    harness.plex.add_item(harness.library, "/media/beside.mp4", collections=names)
+
+
 def test_removals_arrive_and_the_users_own_names_stay(harness: PlexHarness, item: PlexItem) -> None:
+    beside(harness)
     harness.sync(item.rating_key, performers=["Ann, A", "Bob"], tags=["X, Y", "Z"], groups=["G"])
     harness.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
     harness.sync(item.rating_key, performers=["Bob"], tags=["Z", "W"], groups=[])
@@ -201,6 +209,7 @@ def test_without_a_history_the_list_becomes_the_one_in_stash(
 def test_without_a_history_a_locked_list_is_added_to(harness: PlexHarness, item: PlexItem) -> None:
     harness.plex.refresh_item(item.rating_key)
     harness.item(item.rating_key).addGenre("Own, one").reload().addCollection("My own")
+    beside(harness)
     harness.sync(item.rating_key, tags=["own, one", "New"], groups=["G"])
     assert sorted(item.genres) == ["Agent", "New", "Own, one"]
     assert sorted(item.collections) == ["G", "My own"]

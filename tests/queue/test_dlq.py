@@ -79,7 +79,7 @@ def raised(error: Exception) -> Exception:
 
 
 def test_no_text_in_a_dead_letter_is_longer_than_a_page(letters: DeadLetterQueue) -> None:
-    long = "x" * 20_000_000
+    long = "x" * 2_000_000
     error = AmbiguousError(long, [{"path": long}])
     lines = RuntimeError("\n".join(["y" * 10_000] * 1_000))
     for number, one in enumerate((error, lines)):
@@ -118,7 +118,7 @@ def test_a_dead_letter_holds_the_whole_job_and_the_error(
 
 
 def test_a_letter_keeps_little_of_a_huge_foreign_message(letters: DeadLetterQueue) -> None:
-    body = "x" * 20_000_000
+    body = "x" * 2_000_000
     try:
         try:
             raise ValueError(f"500: {body}")
@@ -294,7 +294,7 @@ def test_an_innocent_title_is_kept_word_for_word(letters: DeadLetterQueue, title
     )
 
 
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.sampled_from(["title", "session", "cookie", "api_key", "plex_token"]),

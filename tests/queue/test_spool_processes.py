@@ -64,8 +64,9 @@ def test_each_file_is_imported_once_and_in_order(queue_dir: str) -> None:
 
 
 def test_clear_queue_during_an_import_drops_the_imported_jobs(
-    data_dir: Path, queue_dir: str, jobs: JobQueue
+    data_dir: Path, queue_dir: str, jobs: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("queue.spool.LOCK_TIMEOUT", 240.0)  # the first import may be slow
     started = threading.Event()
     dropped: list[Any] = []
 

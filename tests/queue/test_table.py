@@ -42,7 +42,7 @@ def columns(database: Path) -> list[tuple[Any, ...]]:
 
 
 def test_the_table_has_persist_queues_own_columns(tmp_path: Path) -> None:
-    with closing(Inbox(str(tmp_path / "ours"))) as inbox:
+    with closing(Inbox(str(tmp_path / "ours"), lock_timeout=240)) as inbox:
         inbox.put(job(1))
     plain(tmp_path / "theirs").close()
     assert columns(tmp_path / "ours" / "queue" / "data.db") == columns(

@@ -24,9 +24,7 @@ from queue.timestamps import (
 )
 from tests.queue.support import run_at_once, run_python
 
-NEVER_RAISES = settings(
-    max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+NEVER_RAISES = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -51,6 +51,13 @@ def harness(plugin: Path, bare: Python, tmp_path: Path) -> Iterator[NewUserHarne
         yield harness
 
 
+@pytest.fixture
+def with_pip(plugin: Path, python: Python, tmp_path: Path) -> Iterator[NewUserHarness]:
+    """The same with a Python that has pip, which is faster."""
+    with NewUserHarness(tmp_path, plugin, python) as harness:
+        yield harness
+
+
 def test_from_the_package_to_the_first_scene_in_plex(
     harness: NewUserHarness, real_wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +95,8 @@ def queued_with_these_packages(harness: NewUserHarness) -> list[dict[str, object
     return queued(harness.data_dir)
 
 
-def test_the_task_shows_its_error_in_stash(harness: NewUserHarness) -> None:
+def test_the_task_shows_its_error_in_stash(with_pip: NewUserHarness) -> None:
+    harness = with_pip
     job = harness.install()  # there is no index
     assert job.run is not None
     assert "ready-made package of persist-queue" in (job.run.error or "")
@@ -98,9 +106,10 @@ def test_the_task_shows_its_error_in_stash(harness: NewUserHarness) -> None:
 
 
 def test_packages_of_another_python_are_reported_at_the_next_save(
-    harness: NewUserHarness, wheels: Path
+    with_pip: NewUserHarness, wheels: Path
 ) -> None:
     """After an update of Python the compiled modules in the installed packages can't be loaded."""
+    harness = with_pip
     assert (job := harness.install()).run is not None and job.run.error is None
     broken = harness.plugin / "dependencies" / "pydantic" / "__init__.py"
     broken.write_text("raise ImportError('compiled for another Python')", encoding="utf-8")

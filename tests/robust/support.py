@@ -52,7 +52,7 @@ def waiting_edits(harness: ProcessHarness, count: int) -> list[tuple[Scene, Plex
     pairs = [harness.pair(f"s{number}") for number in range(count)]
     for scene, _ in pairs:
         harness.save(scene, f"New {scene.id}")
-    queued(harness.data_dir)  # which imports what hooks spooled on a busy machine
+        queued(harness.data_dir)  # imports what a hook spooled on a busy machine: in their order
     return pairs
 
 

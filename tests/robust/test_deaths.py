@@ -12,7 +12,7 @@ from tests.harness.installation import ProcessHarness
 from tests.harness.processes import wait_until
 from tests.harness.results import queued
 from tests.robust.support import no_worker, wait_for_titles, waiting_edits
-from tests.simulators.httpd import Delay, Request, Reset
+from tests.simulators.httpd import Hang, Request, Reset
 from tests.simulators.plex import PlexItem
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
@@ -63,8 +63,9 @@ def test_it_ends_as_a_failed_scene_and_the_others_arrive(harness: ProcessHarness
 
 
 def test_a_worker_that_is_asked_to_leave_counts_no_death(harness: ProcessHarness) -> None:
+    harness.configure(plex_read_timeout=120)
     scene, _ = harness.pair("a")
-    stuck = harness.plex.faults.add(Delay(3.0), method="PUT")
+    stuck = harness.plex.faults.add(Hang(), method="PUT")
     harness.save(scene, "New")
     assert harness.plex.log.wait_for(1, "PUT", timeout=240)
     pid = harness.worker
@@ -76,6 +77,7 @@ def test_a_worker_that_is_asked_to_leave_counts_no_death(harness: ProcessHarness
         ),
         "the worker has noted that it is leaving",
     )
+    assert harness.workers() == [pid], "its write is still on its way"
     os.kill(pid, signal.SIGKILL)
     harness.wait_for_exit()
     stuck.remove()

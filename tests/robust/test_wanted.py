@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from queue.operations import get_stats
 from tests.harness.base import PLUGIN
 from tests.harness.installation import ProcessHarness
 from tests.harness.plugin import ENTRY, PRODUCT, ROOT, run, save
@@ -106,7 +105,7 @@ def test_a_worker_that_was_asked_to_leave_is_followed(harness: ProcessHarness) -
     wait_until(lambda: "Plex" in harness.worker_log(), "the outage")
     os.kill(harness.worker, signal.SIGTERM)
     harness.wait_for_exit()
-    assert get_stats(harness.data_dir)["pending"] == 1
+    assert [job["scene_id"] for job in queued(harness.data_dir)] == [scene.id]
     harness.plex.start()
     save_filtered(harness, scene)
     harness.wait_for_title(item, "New")

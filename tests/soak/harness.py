@@ -21,13 +21,14 @@ from tests.harness.processes import kill_workers
 from tests.harness.results import jobs_left
 from tests.simulators.httpd import Answer, FaultRule, Request
 from tests.simulators.plex import PlexItem
+from tests.simulators.plex.notifications import PROCESSED
 from tests.simulators.stash.plugins import Caller
 from tests.soak.plan import SCENES
 from tests.soak.points import Trap
 
 TIME_SCALE = 0.01
-#: Longer than the pause between two quick passes: a worker that is alive finds missed edits.
-IDLE = 8.0
+#: Much longer than the pause between two quick passes: a worker that is alive finds missed edits.
+IDLE = 20.0
 #: Studios of no scene. When there are fewer, PlexSync runs a full pass.
 UNUSED = 500
 _FEWER = 4
@@ -63,7 +64,12 @@ class SoakHarness(ProcessHarness):
                 "username": USER,
                 "password": PASSWORD,
             },
-            settings={"poll_interval": "0.2", "plex_read_timeout": 5, "lock_fields": locks},
+            settings={
+                "poll_interval": "0.2",
+                "plex_read_timeout": 5,
+                "lock_fields": locks,
+                "plex_events": True,
+            },
         )
         self.attic = self.plex.add_library("Attic", locations=["/attic"])
         self.scene_ids: dict[int, int] = {}
@@ -116,12 +122,14 @@ class SoakHarness(ProcessHarness):
 
     def replace_item(self, slot: int) -> None:
         if self.item_at(slot) is not None:
+            self.learn_keys()  # it may have been written already
             self.keys[self.plex.replace_item(_plex_path(slot)).rating_key] = slot
             self.disturbed[slot] += 1
 
     def remove_item(self, slot: int) -> None:
         item = self.item_at(slot)
         if item is not None:
+            self.learn_keys()
             self.plex.remove_item(item.rating_key)
             self.disturbed[slot] += 1
 
@@ -130,6 +138,16 @@ class SoakHarness(ProcessHarness):
         if item is not None:
             self.plex.refresh_item(item.rating_key)
             self.disturbed[slot] += 1
+
+    def storm(self, items: int) -> None:
+        """Have Plex tell of many items at once: of all that it has, and of many that it has not."""
+        for item in self.plex.items(self.library):
+            self.plex.events.tell(item, PROCESSED)
+        events, unknown = self.plex.events, range(1_000_000, 1_000_000 + items)
+        for start in range(0, items, 50):
+            keys = unknown[start : start + 50]
+            entries = [events.entry(self.library.key, key, PROCESSED, 5) for key in keys]
+            events.send_entries(entries)
 
     def item_at(self, slot: int) -> PlexItem | None:
         return self.plex.find(_plex_path(slot))

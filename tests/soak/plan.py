@@ -209,6 +209,20 @@ class _Planner:
             self._add("remove item", at=start, slot=slot)
             self._add("file appears", at=start + self._rng.uniform(0.2, 2.0), slot=slot)
         self._spread("refresh item", self._rng.randint(0, 3), lambda: {"slot": self._pick(slots)})
+        self._event_trouble()
+
+    def _event_trouble(self) -> None:
+        """Plan events that are lost, garbled or too many, and streams that end or are refused."""
+        self._spread("drop events", self._rng.randint(0, 3), dict)
+        self._spread("garble events", self._rng.randint(0, 1), dict)
+        if self._rng.random() < 0.5:
+            self._add("lose events", every=self._rng.randint(1, 4))
+        if self._rng.random() < 0.4:
+            start = self._moment(0.7)
+            self._add("refuse events", at=start, status=self._rng.choice((404, 401, 502, 503)))
+            self._add("offer events", at=start + self._rng.uniform(0.2, 2.0))
+        if self._rng.random() < 0.3:
+            self._add("storm of events", items=self._rng.choice((50, 500, 5_000)))
 
     def _stash_trouble(self) -> None:
         if self._rng.random() < 0.4:

@@ -120,7 +120,8 @@ WORKER_POINTS = (
     *_around("the job is failed", "dead", _LIBRARY, "ack_failed"),
     *_around("a deferred log line is written", "dead", "stash/deferred_log.py", "defer_log_line"),
     # its file appears in Plex
-    *_around("a scene that Plex has now is queued", "revive", "worker/reconcile/quick.py",
+    *_around("a scene that Plex has now is queued", "revive",
+             "worker/reconcile/plex_changes.py",
              "_revive"),
     *_around("the index is noted as seen", "revive", _HISTORY, "set", where=_INDEX),
     # a scene that is gone
@@ -153,7 +154,7 @@ WORKER_POINTS = (
     # an undo
     Point("after what an undo sends is saved", "undo", "worker/undo.py", "_save", "return"),
     Point("after the former values went to Plex", "undo", "plex/client.py", "edit", "return"),
-    Point("after the former poster was selected", "undo", "plex/client.py", "select_poster",
+    Point("after the former poster was selected", "undo", "plex/client.py", "select_picture",
           "return"),
     Point("after an undo is concluded", "undo", "worker/undo.py", "_conclude", "return"),
     # records of version 0.1

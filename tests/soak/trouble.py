@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.harness.base import PLUGIN, TOKEN
 from tests.harness.processes import signal_workers
-from tests.simulators.httpd import Answer, Delay, Fault, Hang, Reset, ResetAfter, Truncate
+from tests.simulators.httpd import Answer, Delay, Fault, Hang, Reset, ResetAfter, Response, Truncate
 from tests.simulators.stash.library import NotFound
 from tests.soak.harness import SoakHarness
 from tests.soak.plan import Event, Round
@@ -22,6 +22,8 @@ from tests.soak.points import POINTS, anywhere
 _TABS = 6
 #: Longer than the read timeout in the settings.
 _HANG = 6.0
+#: What no event is, within an event stream.
+_GARBAGE = b"event: timeline\ndata: {\n\n\xff\x00" + b"x" * 100_000 + b"\ndata: [[[\n\n"
 _FAULTS: dict[str, Callable[[], Fault]] = {
     "reset": Reset,
     "reset after": ResetAfter,
@@ -56,6 +58,12 @@ class Trouble:
             "plex trouble": self._plex_trouble,
             "plex well": self._plex_well,
             "plex fault": self._plex_fault,
+            "drop events": harness.plex.events.drop_all,
+            "garble events": lambda: harness.plex.events.send_bytes(_GARBAGE),
+            "lose events": self._lose_events,
+            "refuse events": self._refuse_events,
+            "offer events": self._offer_events,
+            "storm of events": harness.storm,
             "stash fault": self._stash_fault,
             "stash restarts": self._restart_stash,
             "sessions end": harness.stash.invalidate_sessions,
@@ -101,6 +109,8 @@ class Trouble:
         harness.rules.clear()
         for kind in ("down", "starting up", "revoked"):
             self._plex_well(kind)
+        self._lose_events(0)
+        self._offer_events()
         for slot in harness.scene_ids:
             harness.file_appears(slot)
         if not harness.plex.settle():
@@ -144,6 +154,17 @@ class Trouble:
 
     def _plex_fault(self, kind: str, method: str | None, times: int) -> None:
         self._harness.plex.faults.add(_FAULTS[kind](), method=method, times=times)
+
+    def _lose_events(self, every: int) -> None:
+        self._harness.plex.events.lose_every = every
+
+    def _refuse_events(self, status: int) -> None:
+        events = self._harness.plex.events
+        events.refusal = Response(status, b"<html>A proxy</html>", {"Content-Type": "text/html"})
+        events.drop_all()
+
+    def _offer_events(self) -> None:
+        self._harness.plex.events.refusal = None
 
     # -- Stash --
 

@@ -73,7 +73,6 @@ class SavedConnection:
     def __init__(self, stash: StashSimulator) -> None:
         self._stash = stash
         self.latest: StashConnection | None = None
-        self.loads = 0
 
     def save(self, **changes: Any) -> str:
         cookie = changes.pop("cookie", None) or self._stash.cookie()
@@ -82,7 +81,6 @@ class SavedConnection:
         return str(cookie)
 
     def __call__(self) -> StashConnection | None:
-        self.loads += 1
         return self.latest
 
 
@@ -405,7 +403,7 @@ class _relay:  # noqa: N801 - reads as a verb
     def _serve(self, client: socket.socket) -> None:
         """Relay one request and its response."""
         try:
-            client.settimeout(5)
+            client.settimeout(60)
             stream = (
                 self._context.wrap_socket(client, server_side=True) if self._context else client
             )
@@ -548,14 +546,14 @@ def test_the_api_key_is_fetched_while_the_cookie_is_valid_and_used_afterwards(
     client: StashClient,
     now: Now,
     learned: list[str],
-    saved: SavedConnection,
 ) -> None:
     guarded.set_api_key(API_KEY)
     client.check()
     now.seconds += 30 * HOUR
 
     assert client.check() == "v0.30.0"
-    assert saved.loads == 1
+    asked = [one.request.body for one in guarded.log.all()]
+    assert sum(b"apiKey" in body for body in asked) == 1
     assert guarded.log.all()[-1].request.headers.get("ApiKey") == API_KEY
     assert API_KEY in learned, "it must be kept out of logs"
 
@@ -945,3 +943,47 @@ def test_no_exception_text_or_traceback_carries_a_secret(
     assert API_KEY not in text
     assert cookie not in text
     assert {API_KEY, cookie} <= set(learned)
+
+
+# --- what a scene has by way of others
+
+
+def test_a_scene_has_code_ids_and_what_is_above_its_studio_and_tags(
+    stash: StashSimulator, client: StashClient
+) -> None:
+    stash.add_tag("World")
+    stash.add_tag("Places", parents=["World"])
+    stash.add_tag("Sunny")
+    stash.add_tag("Beach", parents=["Places", "Sunny"])
+    stash.add_tag("Looks")
+    stash.add_tag("Tall", parents=["Looks"])
+    ann = stash.add_performer("Ann", tags=["Tall", "Sunny"])
+    bob = stash.add_performer("Bob", tags=["Tall", "Beach"])
+    network = stash.add_studio("Network")
+    stash.add_studio("Site", parent="Network")
+    made = stash.add_scene(
+        code="ABC-1", studio="Site", performers=["Ann", "Bob"], tags=["Sunny", "Beach"],
+        stash_ids=[{"endpoint": "https://example.org", "stash_id": "x", "updated_at": "2026"}],
+    )  # fmt: skip
+
+    for scene in (client.find_scene(made.id), *client.find_scenes([made.id]), *client.latest(1, 9)):
+        assert scene is not None
+        assert (scene.code, scene.has_stash_id) == ("ABC-1", True)
+        assert (scene.parent_studio, scene.parent_studio_id) == ("Network", network)
+        assert scene.performer_ids == (ann, bob)
+        assert scene.tags == ("Beach", "Sunny")
+        assert [stash.library.tags.get(one).name for one in scene.tag_ids] == ["Beach", "Sunny"]
+        assert scene.performer_tags == ("Sunny", "Tall", "Beach")
+        assert scene.tag_ancestors == {
+            "Beach": ("Places", "Sunny", "World"),
+            "Places": ("World",),
+            "Tall": ("Looks",),
+        }
+        assert scene.as_metadata()["tag_ancestors"] == scene.tag_ancestors
+
+
+def test_a_scene_with_nothing_above_it(stash: StashSimulator, client: StashClient) -> None:
+    scene = client.find_scene(stash.add_scene(studio="S", tags=["T"], performers=["P"]).id)
+    assert scene is not None
+    assert (scene.code, scene.has_stash_id, scene.parent_studio) == ("", False, "")
+    assert (scene.performer_tags, scene.tag_ancestors) == ((), {})

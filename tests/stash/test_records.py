@@ -41,6 +41,11 @@ CHANGED: dict[str, Any] = {
     "tags": ("y", "x", "z"),
     "groups": (),
     "files": (MediaFile("/data/a.mp4", 101), MediaFile("/data/b.mp4", None)),
+    "code": "ABC-1",
+    "parent_studio": "Network",
+    "performer_tags": ("z",),
+    "has_stash_id": True,
+    "tag_ancestors": {"x": ("above",)},
 }
 #: Times and ids say nothing about content, and the cover has a state of its own.
 UNCHANGED: dict[str, Any] = {
@@ -50,7 +55,13 @@ UNCHANGED: dict[str, Any] = {
     "cover": "http://stash/scene/7/screenshot?t=2",
     "studio_id": 70,
     "group_ids": (71, 72),
+    "parent_studio_id": 73,
+    "performer_ids": (74, 75),
+    "tag_ids": (76,),
 }
+#: The digest of `SCENE` in the former form, and what that form does not hold.
+FORMER = "e82ec8f9e751f1cf1269026a"
+NEW = ("code", "parent_studio", "performer_tags", "has_stash_id", "tag_ancestors")
 
 
 def test_every_field_is_in_the_digest_or_not() -> None:
@@ -60,6 +71,20 @@ def test_every_field_is_in_the_digest_or_not() -> None:
 @pytest.mark.parametrize("name", CHANGED)
 def test_another_value_has_another_digest(name: str) -> None:
     assert dataclasses.replace(SCENE, **{name: CHANGED[name]}).digest != SCENE.digest
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_digest_of_the_former_form_is_the_scenes_but_for_new_values(name: str) -> None:
+    former = SCENE.digest.partition("-")[0]
+    changed = dataclasses.replace(SCENE, **{name: CHANGED[name]})
+    assert SCENE.has_digest(former) and SCENE.has_digest(SCENE.digest)
+    assert changed.has_digest(former) is (name in NEW)
+    assert not changed.has_digest(SCENE.digest)
+    assert not SCENE.has_digest(None)
+
+
+def test_the_former_form_is_what_former_versions_wrote() -> None:
+    assert SCENE.digest.startswith(FORMER + "-")
 
 
 @pytest.mark.parametrize("name", UNCHANGED)

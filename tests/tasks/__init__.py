@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.harness.installation import SCALE
 from tests.harness.plugin import DEADLINE, ENTRY, environment
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def run_command(
     """Run a command as a shell does; assert no traceback and no Stash log prefixes in its output.
 
     Args:
+        env: added to its environment; without it, the worker's durations are short.
         terminal: a descriptor used as stderr, for output that only a terminal gets.
     """
     done = subprocess.run(
@@ -103,7 +105,7 @@ def run_command(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if terminal is None else terminal,
-        env=environment(data_dir, env),
+        env=environment(data_dir, {"PLEXSYNC_TIME_SCALE": SCALE, **(env or {})}),
         timeout=DEADLINE,
         check=False,
         text=True,

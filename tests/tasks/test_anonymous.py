@@ -39,6 +39,7 @@ from tests.plex.support import PROPERTY
 from tests.simulators.stash import StashSimulator
 from tests.simulators.stash.events import server_connection
 from worker.bootstrap import INDEX_FILE
+from worker.config_provider import RULE_PROBLEMS
 from worker.logfile import close_log, open_log
 from worker.state import save_state
 
@@ -97,6 +98,8 @@ def fill(data_dir: Path, texts: Sequence[str]) -> None:
             )  # fmt: skip
             missing = f"/media/{text}/x.mp4"
             history.save(Agreement(number + 1000, Status.NOT_IN_PLEX, text, path=missing))
+        wrong = (f"labels is {text!r}: 'x'. The last valid one stays in effect" for text in texts)
+        history.set(RULE_PROBLEMS, [*texts, *wrong])
     with closing(connect(str(data_dir / INDEX_FILE))) as connection:
         index = FileIndex(connection)
         for number, text in enumerate(texts):
@@ -241,6 +244,10 @@ def test_no_text_at_all_passes_through_a_sentence(texts: list[str], data: st.Dat
         ("Scene 7: no Plex item has the file /a/b.mp4; next attempt in 12 s",
          "Scene 7: no Plex item has the file …; next attempt in 12 s"),
         ("plex_url is not set: enter it in Stash under Settings > Plugins > PlexSync",) * 2,
+        (
+            "labels is 'tag Ann': something. The last valid one stays in effect",
+            "labels is …. The last valid one stays in effect",
+        ),
         ("A title", "…"),
         ("", "…"),
         ("Worker started\n", "…"),

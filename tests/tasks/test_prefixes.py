@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plex.paths import map_path, normalize
@@ -59,7 +59,6 @@ def test_entered_as_a_setting_the_pair_maps_one_path_to_the_other(what: str) -> 
 FOLDERS = st.lists(st.sampled_from(["a", "b", "data", "é", "e\u0301", "x y"]), max_size=4)
 
 
-@settings(deadline=None, database=None)
 @given(ours=FOLDERS, theirs=FOLDERS, name=st.sampled_from(["f.mp4", "a", "ü.mkv"]))
 def test_two_paths_of_one_file_name_are_equal_after_the_mapping(
     ours: list[str], theirs: list[str], name: str

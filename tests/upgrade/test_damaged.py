@@ -11,6 +11,7 @@ import pytest
 
 from history.records import Status
 from queue.operations import load_sync_timestamps
+from tests.harness.size import some
 from tests.upgrade import old_data
 from tests.upgrade.harness import UpgradeHarness, frozen, grown
 from worker.reconcile.passes import BASELINE
@@ -118,7 +119,7 @@ def test_a_damaged_page_costs_only_its_own_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "{", '{"seen_until": NaN}', '{"seen_until": "x"}', "[]"]
+    "content", some([None, "", "{", '{"seen_until": NaN}', '{"seen_until": "x"}', "[]"], 3)
 )
 def test_no_watermark(old: UpgradeHarness, content: str | None) -> None:
     file = old.data_dir / "queue" / "catch_up.json"

@@ -17,6 +17,7 @@ import pytest
 
 from queue.dlq import DeadLetterQueue
 from tests.harness.clock import FakeClock
+from tests.harness.size import some
 from tests.upgrade import old_data
 from tests.upgrade.harness import dump
 from worker.reporter import Reporter
@@ -93,7 +94,7 @@ def damaged(folder: Path) -> None:
     (folder / "sync_timestamps.json").write_text('{"1": 1795281804.5, "2": 17952')
 
 
-@pytest.mark.parametrize("prepare", [None, damaged, lost])
+@pytest.mark.parametrize("prepare", some([None, damaged, lost], 1))
 def test_a_start_that_is_killed_anywhere_is_made_good(
     tmp_path: Path, prepare: Callable[[Path], None] | None
 ) -> None:

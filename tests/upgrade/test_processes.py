@@ -103,7 +103,7 @@ def test_the_frozen_data_directory_is_taken_over(old: ProcessHarness, kills: int
         old.wait_for_exit()
         old.save(scene, f"Saved after {number + 1} kills")
     item = old.plex.item(there["items"]["9"])
-    old.wait_for_title(item, old.stash.scene(9).title, 60.0)
+    old.wait_for_title(item, old.stash.scene(9).title)
     wait_until(lambda: is_settled(old), lambda: f"the full pass; {old.worker_log()[-3000:]}")
     assert wrote(old) == {*keys_to_write(there), item.rating_key}
     assert set(map(int, there["timestamps"])) <= set(load_sync_timestamps(old.data_dir))
@@ -120,7 +120,7 @@ def test_an_old_worker_is_asked_to_leave_and_the_edit_waits_for_no_other(
     harness.data_dir.mkdir(exist_ok=True)
     with process(tmp_path, "worker", "hold", str(lock)) as old_worker:
         harness.save(scene, "For the new worker")
-        assert old_worker.wait(60) == 15
+        assert old_worker.wait(240) == 15
         harness.wait_for_title(item, "For the new worker")
         (pid,) = harness.workers()
         assert worker_pid(str(harness.data_dir)) == pid
@@ -147,7 +147,7 @@ def test_a_task_asks_an_old_worker_to_leave(tmp_path: Path, harness: ProcessHarn
     harness.data_dir.mkdir(exist_ok=True)
     with process(tmp_path, "worker", "hold", str(lock)) as old_worker:
         run_task(harness, "Sync all scenes")
-        assert old_worker.wait(60) == 15
+        assert old_worker.wait(240) == 15
         assert item.title == scene.title
 
 
@@ -191,17 +191,21 @@ def test_a_newer_history_is_left_alone_and_edits_are_kept(harness: ProcessHarnes
         database.execute("CREATE TABLE later (something TEXT)")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = file.read_bytes()
+
+    def said() -> list[str]:
+        return [text for text in harness.errors_in_stash() if "newer PlexSync" in text]
+
     harness.save(scene, "Second")
     harness.wait_for_exit()
-    harness.save(scene, "Third")
+    # The first worker leaves the message; a hook that comes too soon for it says nothing.
+    wait_until(lambda: harness.save(scene, "Third") and said(), "the message in Stash's log")
     harness.wait_for_exit()
     assert item.title == "First"
     (left,) = queued(harness.data_dir)
     assert left["job_key"] == f"scene_{scene.id}"
     assert file.read_bytes() == before
-    lines = [text for text in harness.errors_in_stash() if "newer PlexSync" in text]
-    assert len(lines) == 1, "said by the hook after the first worker"
-    assert "Install that version again" in lines[0]
+    (line,) = said()
+    assert "Install that version again" in line
     job = harness.stash.run_task("PlexSync", "Process queue now", {})
     assert job.wait(240.0)
     assert job.run is not None

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from validation.config import PlexSyncConfig, validate_config
+from validation.rules import Rules
 
-PROPERTY = settings(deadline=None, database=None, derandomize=True, max_examples=300)
+PROPERTY = settings(max_examples=300)
 TOKEN = "abcdEFGHijklMNOPqrst"
 GIVEN = {"plex_url": "http://plex:32400", "plex_token": TOKEN}
 SWITCHES = {
@@ -20,7 +21,10 @@ SWITCHES = {
     "only_organized": False, "lock_fields": True, "trigger_plex_scan": False, "sync_title": True,
     "sync_details": True, "sync_date": True, "sync_studio": True, "sync_performers": True,
     "sync_tags": True, "sync_collections": True, "sync_poster": True, "sync_rating": False,
-    "repair_drift": True, "replace_lists": False, "write_all_copies": False,
+    "repair_drift": True, "replace_lists": False, "write_all_copies": False, "stay": True,
+    "plex_events": True, "title_without_performers": False, "performer_tags": False,
+    "tag_parents": False, "sync_tagline": False, "sync_original_title": False, "sync_art": False,
+    "keep_emoji": True,
 }  # fmt: skip
 NUMBERS: dict[str, tuple[float, float, float, bool]] = {  # default, lowest, highest, whole
     "max_retries": (5, 1, 20, True),
@@ -29,6 +33,13 @@ NUMBERS: dict[str, tuple[float, float, float, bool]] = {  # default, lowest, hig
     "plex_read_timeout": (30, 5, 120, False),
     "dlq_retention_days": (30, 1, 365, True),
 }
+#: Rules, each with one that differs from its default.
+RULES = {
+    "title_template": "{date} {title}", "sort_title_template": "{studio}",
+    "tag_rules": "A => labels", "studio_from": "parent", "collections_from": "groups",
+    "collection_sort_title": "{name}", "content_rating": "XXX", "labels": "Stash",
+    "include_scenes": "organized", "exclude_scenes": "not stash_id",
+}  # fmt: skip
 BLANKS = [None, "", " ", "\t\n "]
 
 
@@ -65,18 +76,29 @@ def test_no_setting_is_left_out_of_this_table() -> None:
         *GIVEN,
         "plex_libraries",
         "path_mappings",
+        "compare_at",
+        "webhook_url",
         "stash_folders",
+        *RULES,
+        "max_tags",
+        "rule_problems",
     }
 
 
 @pytest.mark.parametrize("blank", BLANKS, ids=repr)
-@pytest.mark.parametrize("name", [*SWITCHES, *NUMBERS, "plex_libraries", "path_mappings"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(*SWITCHES, *NUMBERS, *RULES, "max_tags"),
+        *("plex_libraries", "path_mappings", "compare_at", "webhook_url"),
+    ],
+)
 def test_blank_means_the_default(name: str, blank: str | None) -> None:
     assert valid(**{name: blank}) == valid()
 
 
 @pytest.mark.parametrize("nothing", [0, 0.0, "0", " 0 ", "0.0", math.nan, "NaN", "nan"], ids=repr)
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", [*NUMBERS, "max_tags"])
 def test_zero_and_no_number_at_all_mean_the_default(name: str, nothing: Any) -> None:
     assert valid(**{name: nothing}) == valid()
 
@@ -102,11 +124,12 @@ def test_both_missing_are_both_named() -> None:
 WITHOUT_OUTCOME = {
     "plex_url": "http://other:32400", "plex_token": "other-token-0123456789", "enabled": False,
     "trigger_plex_scan": True, "max_retries": 7, "poll_interval": 2, "plex_connect_timeout": 6,
-    "plex_read_timeout": 31, "dlq_retention_days": 31,
-    "stash_folders": ("/data",),
+    "plex_read_timeout": 31, "dlq_retention_days": 31, "stay": False, "plex_events": False,
+    "compare_at": "4:00", "webhook_url": "https://example.org/hook",
+    "stash_folders": ("/data",), "rule_problems": (),
 }  # fmt: skip
 WITH_OUTCOME = {
-    "plex_libraries": "Films", "path_mappings": "/a => /b",
+    "plex_libraries": "Films", "path_mappings": "/a => /b", "max_tags": 7, **RULES,
     **{name: not on for name, on in SWITCHES.items() if name not in WITHOUT_OUTCOME},
 }  # fmt: skip
 
@@ -222,6 +245,10 @@ def test_several_mistakes_are_one_line_that_names_each() -> None:
         ("https://plex.example.com", "https://plex.example.com"),
         ("plex:32400", "http://plex:32400"),
         ("192.168.1.10:32400", "http://192.168.1.10:32400"),
+        ("192.168.1.10", "http://192.168.1.10:32400"),
+        ("plex.local/", "http://plex.local:32400"),
+        ("localhost", "http://localhost:32400"),
+        ("http://192.168.1.10", "http://192.168.1.10"),  # a scheme has a port of its own
         ("http://[::1]:32400", "http://[::1]:32400"),
         ("https://example.com/plex/", "https://example.com/plex"),
     ],
@@ -233,6 +260,7 @@ def test_addresses(url: str, kept: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "not-a-url",
         "ftp://plex",
         "http://",
         "http:///x",
@@ -402,3 +430,91 @@ def test_any_settings_are_taken_or_refused_in_one_line(given: dict[str, Any]) ->
     config, problem = validate_config(given)
     assert (config is None) != (problem is None)
     assert problem is None or "\n" not in problem
+
+
+# --- texts with a form of their own --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "time"), [("4:05", "04:05"), (" 23:59 ", "23:59"), ("3", "03:00"), ("7.30", "07:30")]
+)
+def test_the_time_of_the_daily_comparison(given: str, time: str) -> None:
+    assert valid(compare_at=given).compare_at == time
+
+
+@pytest.mark.parametrize("wrong", ["24:00", "3:60", "noon", "-1", "12:5", "3:30 pm"])
+def test_a_wrong_time_is_named(wrong: str) -> None:
+    problem = problem_of({**GIVEN, "compare_at": wrong})
+    assert f"compare_at is {wrong!r}: must be a time of day such as 03:30" in problem
+
+
+def test_an_address_of_a_webhook_is_never_shown() -> None:
+    config = valid(webhook_url="https://example.org/secret-word?key=secret-word")
+    assert "secret-word" not in f"{config!r} {config.shown()}"
+    assert "secret-word" not in problem_of({**GIVEN, "webhook_url": "ftp://e.org/secret-word"})
+    assert "secret-word" not in problem_of({**GIVEN, "webhook_url": "secret-word"})
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+WRONG_RULES = {
+    "title_template": ("{titel}", "{titel} is unknown; there are {title}"),
+    "sort_title_template": ("{title", "a brace has no partner"),
+    "tag_rules": ("A => genre", "'genre' is unknown; tags go to genres, labels, collections and"),
+    "studio_from": ("network", "must be one of studio, parent, both"),
+    "collections_from": ("studios", "'studios' is unknown; there are studio, parent_studio"),
+    "collection_sort_title": ("{title}", "{title} is unknown; there are {name}, {prefix}"),
+    "content_rating": ("tags A => R", "'tags A' is unknown; conditions are organized"),
+    "labels": ("Stash =>", "something is missing before or after =>"),
+    "include_scenes": ("rating >= 101", "a rating is 0 to 100"),
+    "exclude_scenes": ('tag "A', "a double quote has no partner"),
+    "max_tags": ("501", "must be a whole number from 1 to 500"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_RULES)
+def test_a_wrong_rule_stops_nothing_and_is_said(name: str) -> None:
+    wrong, sentence = WRONG_RULES[name]
+    config = valid(**{name: wrong})
+    (problem,) = config.rule_problems
+    assert problem.startswith(f"{name} is {wrong!r}: ")
+    assert sentence in problem
+    assert config.model_copy(update={"rule_problems": ()}) == valid()
+    assert config.rules == valid().rules
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_last_valid_rule_stays_in_effect(name: str) -> None:
+    given = {**GIVEN, name: WRONG_RULES[name][0], "tag_rules": "A => =>"}
+    config, problem = validate_config(given, {"labels": "not used", name: RULES[name]})
+    assert problem is None
+    assert config is not None
+    assert getattr(config, name) == RULES[name] or name == "tag_rules"
+    assert config.outcome_hash == valid(**{name: RULES[name]}).outcome_hash
+    assert {text.split(" ")[0] for text in config.rule_problems} == {name, "tag_rules"}
+
+
+def test_a_wrong_rule_beside_another_wrong_setting_is_said_too() -> None:
+    problem = problem_of({**GIVEN, "max_retries": "many", "labels": "=>"})
+    assert "max_retries" in problem
+    assert "labels" in problem
+
+
+def test_a_last_valid_rule_that_is_no_longer_valid_is_not_used() -> None:
+    config, _ = validate_config({**GIVEN, "labels": "=>"}, {"labels": "A =>"})
+    assert config is not None
+    assert config.labels == ""
+    assert len(config.rule_problems) == 2
+
+
+def test_rules_from_nothing_are_the_defaults() -> None:
+    assert valid().rules == Rules()
+    assert valid(rule_problems=["x"]).rule_problems == ()
+
+
+@PROPERTY
+@given(st.sampled_from([*RULES, "max_tags"]), st.text(alphabet='AB{}title;=>,"* \n#', max_size=40))
+def test_no_rule_raises(name: str, text: str) -> None:
+    config = valid(**{name: text})
+    assert config.rules
+    assert all("\n" not in problem for problem in config.rule_problems)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from validation.metadata import SyncMetadata, validate_metadata
 
-PROPERTY = settings(deadline=None, database=None, derandomize=True, max_examples=100)
+PROPERTY = settings(max_examples=100)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (

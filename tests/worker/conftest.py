@@ -42,3 +42,18 @@ def harness(
     harness = WorkerHarness(tmp_path, plex, stash, clock)
     yield harness
     harness.close()
+
+
+@pytest.fixture
+def filled(harness: WorkerHarness) -> WorkerHarness:
+    """Return a harness whose Stash has a hierarchy of studios and tags."""
+    stash = harness.stash
+    stash.add_studio("Acme")
+    stash.add_studio("Blue", parent="Acme")
+    for name, parents in (("Place", ()), ("Nature", ["Place"]), ("Beach", ["Nature"])):
+        stash.add_tag(name, parents)
+    stash.add_tag("Blond")
+    stash.add_performer("Ann", tags=["Blond"])
+    harness.new_worker(compares=True)
+    harness.run_for(60)
+    return harness

@@ -54,7 +54,7 @@ def stash_queries(harness: WorkerHarness) -> Counter[str]:
 def scene_reads(harness: WorkerHarness) -> int:
     """Count queries that read complete scenes, one or several at once."""
     return sum(
-        one.request.body.count(b"performers { name }") > 0 for one in harness.stash.log.all()
+        one.request.body.count(b"paths { screenshot }") > 0 for one in harness.stash.log.all()
     )
 
 

@@ -12,20 +12,14 @@ from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Request, ResetAfter
 from tests.simulators.plex import PlexItem
-from tests.simulators.stash import Scene
+from tests.worker.support import PNG, changes_of
 from worker.maintenance import CUT_RUNS
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 @pytest.fixture
 def harness(harness: WorkerHarness) -> WorkerHarness:
     harness.new_worker(compares=True)
     return harness
-
-
-def recorded(harness: WorkerHarness, scene: Scene) -> list[Change]:
-    return harness.worker.history.changes.of_scene(scene.id)
 
 
 def brief(changes: list[Change]) -> list[tuple[str, Any, Any, str, str]]:
@@ -49,7 +43,7 @@ def test_a_saved_scene(harness: WorkerHarness) -> None:
     scene, item = harness.pair("a", tags=["T"])
     harness.edit(scene, "Saved")
     harness.run_for(30)
-    found = recorded(harness, scene)
+    found = changes_of(harness, scene)
     assert brief(found) == [
         ("title", "a", "Saved", "saved", CONFIRMED),
         ("genre", (), ("T",), "saved", CONFIRMED),
@@ -58,7 +52,7 @@ def test_a_saved_scene(harness: WorkerHarness) -> None:
     assert {one.run for one in found} == {found[0].run}
     harness.edit(scene, "Saved")  # nothing changed
     harness.run_for(30)
-    assert recorded(harness, scene) == found
+    assert changes_of(harness, scene) == found
 
 
 def test_a_renamed_tag_and_a_repair_have_their_own_causes(
@@ -71,12 +65,12 @@ def test_a_renamed_tag_and_a_repair_have_their_own_causes(
     harness.run_for(HOUR)
     harness.stash.rename_silently("tag", "Old", "New")
     harness.run_for(HOUR)
-    assert brief(recorded(harness, scene))[-1] == (
+    assert brief(changes_of(harness, scene))[-1] == (
         "genre", ("Old",), ("New",), "renamed", CONFIRMED
     )  # fmt: skip
     drift(harness, item, title="By an agent")
     harness.run_for(HOUR)
-    assert brief(recorded(harness, scene))[-1] == (
+    assert brief(changes_of(harness, scene))[-1] == (
         "title", "By an agent", "Saved", "repaired", CONFIRMED
     )  # fmt: skip
 
@@ -86,13 +80,13 @@ def test_a_sync_of_all_is_one_run(harness: WorkerHarness) -> None:
     harness.run_for(30)
     harness.command("sync")
     harness.run_for(30)
-    found = [one for scene in scenes for one in recorded(harness, scene)]
+    found = [one for scene in scenes for one in changes_of(harness, scene)]
     assert [(one.field, one.cause) for one in found] == [("title", "sync")] * 3
     assert len({one.run for one in found}) == 1
     harness.stash.change_silently(scenes[0].id, title="Other")
     harness.command("sync")
     harness.run_for(30)
-    assert recorded(harness, scenes[0])[-1].run not in {one.run for one in found}
+    assert changes_of(harness, scenes[0])[-1].run not in {one.run for one in found}
 
 
 def test_a_write_whose_answer_got_lost_is_recorded_once(harness: WorkerHarness) -> None:
@@ -100,7 +94,7 @@ def test_a_write_whose_answer_got_lost_is_recorded_once(harness: WorkerHarness) 
     harness.plex.faults.add(ResetAfter(), when=is_edit, times=3)
     harness.edit(scene, "Saved")
     harness.run_for(600)
-    assert brief(recorded(harness, scene)) == [("title", "a", "Saved", "saved", CONFIRMED)]
+    assert brief(changes_of(harness, scene)) == [("title", "a", "Saved", "saved", CONFIRMED)]
 
 
 def test_what_plex_refuses_is_dropped(harness: WorkerHarness) -> None:
@@ -110,7 +104,7 @@ def test_what_plex_refuses_is_dropped(harness: WorkerHarness) -> None:
     )
     harness.edit(scene, "Saved")
     harness.run_for(60)
-    assert [(one.field, one.status) for one in recorded(harness, scene)] == [
+    assert [(one.field, one.status) for one in changes_of(harness, scene)] == [
         ("title", CONFIRMED),
         ("genre", DROPPED),
     ]
@@ -121,7 +115,7 @@ def test_what_plex_answers_and_does_not_carry_out_is_dropped(harness: WorkerHarn
     harness.plex.settings.ignored.names = {"title"}
     harness.edit(scene, "Saved")
     harness.run_for(HOUR)
-    assert brief(recorded(harness, scene)) == [("title", "a", "Saved", "saved", DROPPED)]
+    assert brief(changes_of(harness, scene)) == [("title", "a", "Saved", "saved", DROPPED)]
 
 
 def test_a_poster_is_recorded_with_the_one_that_it_replaces(harness: WorkerHarness) -> None:
@@ -129,11 +123,11 @@ def test_a_poster_is_recorded_with_the_one_that_it_replaces(harness: WorkerHarne
     scene, item = harness.pair("a", cover=PNG)
     harness.edit(scene, "Saved")
     harness.run_for(30)
-    first = recorded(harness, scene)[-1]
+    first = changes_of(harness, scene)[-1]
     assert (first.field, first.before, first.status) == (POSTER, "", CONFIRMED)
     harness.edit(scene, cover=PNG + b"2")
     harness.run_for(30)
-    second = recorded(harness, scene)[-1]
+    second = changes_of(harness, scene)[-1]
     assert str(second.before).endswith(f"/{first.after}")
     assert item.poster is not None
     assert item.poster.key.endswith(f"/{second.after}")
@@ -150,7 +144,7 @@ def test_a_poster_whose_answer_got_lost_is_recorded_once(harness: WorkerHarness)
     harness.plex.faults.add(ResetAfter(), method="POST", times=3)
     harness.edit(scene, "Saved")
     harness.run_for(HOUR)
-    posters = [one for one in recorded(harness, scene) if one.field == POSTER]
+    posters = [one for one in changes_of(harness, scene) if one.field == POSTER]
     assert [(one.before, one.status) for one in posters] == [(mine.key, CONFIRMED)]
     (row,) = harness.worker.history.of_scene(scene.id)
     assert row.fields[POSTER].before == mine.key
@@ -162,8 +156,8 @@ def test_the_journal_stays_small(harness: WorkerHarness, monkeypatch: pytest.Mon
     scene, _ = harness.pair("a", tags=["T"], date="2020-01-02")
     harness.edit(scene, "Saved")
     harness.run_for(30)
-    assert len(recorded(harness, scene)) == 4
+    assert len(changes_of(harness, scene)) == 4
     monkeypatch.setattr(changes, "MOST", 3)
     harness.run_for(1)  # a worker starts
-    assert len(recorded(harness, scene)) == 3
-    assert harness.worker.history.get(CUT_RUNS) == [recorded(harness, scene)[0].run]
+    assert len(changes_of(harness, scene)) == 3
+    assert harness.worker.history.get(CUT_RUNS) == [changes_of(harness, scene)[0].run]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer
+from tests.simulators.httpd import Answer, Delay
 from tests.simulators.plex import PlexCollection, PlexItem
 from tests.simulators.stash import Scene
 
 SOON, LATER = 30.0, 90.0
+HOUR = 3_600.0
+DAY = 24 * HOUR
 
 
 def synced(
@@ -77,6 +81,8 @@ def test_a_collection_is_not_renamed_to_one_that_exists(harness: WorkerHarness) 
     pairs = synced(harness, studio="Old")
     harness.add_item("theirs", collections=["New"])
     rename_studio(harness, "Old", "New")
+    assert sorted(item.collections for _, item in pairs) == [["New"], ["New", "Old"]]
+    pass_days(harness, 3)
     assert [item.collections for _, item in pairs] == [["New"], ["New"]]
     assert find(harness, "Old") is None, "it was ours, and nobody had changed it"
 
@@ -95,11 +101,15 @@ def test_where_plex_refuses_the_name_the_items_move(harness: WorkerHarness) -> N
         Answer(409), when=lambda one: one.method == "PUT" and one.first("type") == "18"
     )
     rename_studio(harness, "Old", "New")
-    assert [item.collections for _, item in pairs] == [["New"], ["New"]]
+    assert sorted(item.collections for _, item in pairs) == [["New"], ["New", "Old"]]
 
 
-def test_after_a_kill_in_the_middle_of_a_rename_it_is_finished(harness: WorkerHarness) -> None:
+@pytest.mark.parametrize(("last", "more"), [("New", []), ("Old", ["Series"])])
+def test_after_a_kill_in_the_middle_of_a_rename_it_is_finished(
+    harness: WorkerHarness, last: str, more: list[str]
+) -> None:
     pairs = synced(harness, studio="Old")
+    key = existing(harness, "Old").rating_key
     history, rename = harness.worker.history, type(harness.worker.history).rename_collection
 
     class Killed(BaseException):
@@ -112,23 +122,94 @@ def test_after_a_kill_in_the_middle_of_a_rename_it_is_finished(harness: WorkerHa
     with pytest.raises(Killed):
         rename_studio(harness, "Old", "New")
     history.rename_collection = rename.__get__(history)  # type: ignore[method-assign]
+    if last == "Old":
+        harness.stash.rename_silently("studio", "New", "Old")
+    for scene, _ in pairs:
+        harness.edit(scene, groups=more)
     harness.queue.requeue_in_progress()
     harness.clock.advance(LATER)
     harness.run_for(SOON)
-    assert [item.collections for _, item in pairs] == [["New"], ["New"]]
+    assert [sorted(item.collections) for _, item in pairs] == [[last, *more]] * 2
+    assert existing(harness, last).rating_key == key
     for scene, _ in pairs:
-        harness.edit(scene, studio=None)
+        harness.edit(scene, studio=None, groups=[])
     harness.run_for(SOON)
+    assert sorted(sorted(item.collections) for _, item in pairs) == [[], [last, *more]]
+    pass_days(harness, 3)
     assert [item.collections for _, item in pairs] == [[], []]
 
 
 # --- the last item
 
 
-def test_our_collection_ends_with_its_last_item(harness: WorkerHarness) -> None:
+def test_our_collection_ends_after_two_full_passes_a_day_apart(harness: WorkerHarness) -> None:
     pairs = synced(harness, groups=["Series"])
     leave(harness, pairs)
+    assert sorted(item.collections for _, item in pairs) == [[], ["Series"]]
+    pass_days(harness, 1)
+    assert find(harness, "Series") is not None, "one full pass is not enough"
+    pass_days(harness, 2)
     assert find(harness, "Series") is None
+    writes = len(harness.plex.writes)
+    pass_days(harness, 2)
+    assert len(harness.plex.writes) == writes
+
+
+def test_a_collection_that_is_wanted_again_stays(harness: WorkerHarness) -> None:
+    pairs = synced(harness, groups=["Series"])
+    leave(harness, pairs)
+    pass_days(harness, 1)
+    harness.edit(pairs[0][0], groups=["Series"])
+    harness.edit(pairs[1][0], groups=["Series"])
+    harness.run_for(SOON)
+    leave(harness, pairs)
+    pass_days(harness, 1)
+    assert find(harness, "Series") is not None, "the two passes begin anew"
+    pass_days(harness, 2)
+    assert find(harness, "Series") is None
+
+
+def test_a_collection_that_its_last_item_wants_again_stays(harness: WorkerHarness) -> None:
+    pairs = synced(harness, groups=["Series"])
+    leave(harness, pairs)
+    pass_days(harness, 1)
+    (last,) = [pair for pair in pairs if pair[1].collections]
+    harness.edit(last[0], groups=["Series"])
+    pass_days(harness, 2)
+    leave(harness, [last])
+    pass_days(harness, 1)
+    assert find(harness, "Series") is not None, "the two passes begin anew"
+    pass_days(harness, 2)
+    assert find(harness, "Series") is None
+
+
+def test_with_preserve_an_item_gets_its_new_collection_though_it_must_not_leave_the_old_one(
+    harness: WorkerHarness,
+) -> None:
+    ((scene, item),) = synced(harness, 1, studio="Old")
+    harness.plex.edit_collection(existing(harness, "Old"), summary="A person's")
+    harness.configure(preserve_plex_edits=True)
+    harness.edit(scene, studio="New")
+    harness.run_for(SOON)
+    assert sorted(item.collections) == ["New", "Old"]
+
+
+def test_a_collection_does_not_end_while_a_library_is_missing(harness: WorkerHarness) -> None:
+    pairs = synced(harness, groups=["Series"])
+    leave(harness, pairs)
+    harness.plex.faults.add(
+        Answer(500), when=lambda one: one.method == "GET" and one.path.endswith("/all"), times=500
+    )
+    pass_days(harness, 4)
+    assert find(harness, "Series") is not None
+
+
+def pass_days(harness: WorkerHarness, count: int) -> None:
+    """Let days pass, each with a full pass."""
+    for _ in range(count):
+        harness.clock.advance(DAY)
+        harness.restart()
+        harness.run_for(HOUR)
 
 
 def test_our_collection_ends_though_the_first_attempts_fail(harness: WorkerHarness) -> None:
@@ -136,6 +217,7 @@ def test_our_collection_ends_though_the_first_attempts_fail(harness: WorkerHarne
     harness.plex.faults.add(Answer(503), method="PUT", times=3)
     leave(harness, pairs)
     harness.run_for(LATER)
+    pass_days(harness, 3)
     assert [item.collections for _, item in pairs] == [[], []]
 
 
@@ -174,6 +256,96 @@ def test_a_collection_of_that_name_made_anew_by_a_person_keeps_its_last_item(
     harness.clock.advance(LATER)
     leave(harness, pairs)
     assert sorted(item.collections for _, item in pairs) == [[], ["Series"]]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_of_items_that_leave_a_changed_collection_at_once_the_last_one_stays(
+    harness: WorkerHarness, count: int
+) -> None:
+    harness.clock.timing = replace(harness.clock.timing, slow_write=float("-inf"))
+    harness.new_worker(parallel_writes=4)
+    pairs = synced(harness, count, groups=["Series"])
+    harness.plex.edit_collection(existing(harness, "Series"), summary="Mine")
+    harness.plex.faults.add(Delay(0.3), method="PUT")
+    leave(harness, pairs)
+    assert sorted(item.collections for _, item in pairs) == [[]] * (count - 1) + [["Series"]]
+
+
+def test_the_last_item_stays_though_there_were_many_when_collections_were_listed(
+    harness: WorkerHarness,
+) -> None:
+    pairs = synced(harness, 7, groups=["Series"])
+    harness.plex.edit_collection(existing(harness, "Series"), summary="Mine")
+    harness.clock.advance(LATER)
+    scene, last = pairs[0]
+    harness.edit(scene, groups=["Series", "Other"])  # so that they are listed
+    harness.run_for(5)
+    for _, item in pairs[1:]:
+        harness.plex.person_removes(item.rating_key, "collection", "Series")
+    harness.edit(scene, groups=["Other"])
+    harness.run_for(SOON)
+    assert sorted(last.collections) == ["Other", "Series"]
+
+
+def test_many_items_that_leave_at_once_cost_few_reads_of_their_collection(
+    harness: WorkerHarness,
+) -> None:
+    pairs = synced(harness, 30, groups=["Series"])
+    key = existing(harness, "Series").rating_key
+    for scene, _ in pairs[:20]:
+        harness.edit(scene, groups=[])
+    harness.plex.log.clear()
+    harness.run_for(5)
+    assert [item.collections for _, item in pairs] == [[]] * 20 + [["Series"]] * 10
+    reads = harness.plex.log.count("GET", f"/library/metadata/{key}")
+    listings = harness.plex.log.count("GET", f"/library/sections/{harness.library.key}/collections")
+    assert reads + listings <= 2
+
+
+# --- collections that a person makes meanwhile
+
+
+def test_a_collection_that_a_person_has_just_made_is_not_ours(harness: WorkerHarness) -> None:
+    other, _ = harness.pair("other", groups=["Other"])
+    scene, item = harness.pair("one", groups=["Saga"])
+    theirs = harness.add_item("theirs")
+    harness.edit(other, "New")  # so that the collections are listed
+    harness.run_for(SOON)
+    harness.edit(other, groups=["Other", "Third"])
+    harness.run_for(5)
+    harness.plex.person_adds(theirs.rating_key, "collection", "Saga")
+    harness.edit(scene, "New")
+    harness.run_for(LATER)
+    assert item.collections == ["Saga"]
+    rename_group(harness, scene, "Saga", "Renamed")
+    assert theirs.collections == ["Saga"]
+    assert item.collections == ["Renamed"]
+
+
+def test_a_collection_that_plex_refused_is_not_ours_when_a_person_makes_it(
+    harness: WorkerHarness,
+) -> None:
+    scene, item = harness.pair("one", groups=["Saga"])
+    theirs = harness.add_item("theirs")
+    refusal = harness.plex.faults.add(
+        Answer(400), when=lambda one: one.first("collection[0].tag.tag") is not None
+    )
+    harness.edit(scene, "New")
+    harness.run_for(1)
+    refusal.remove()
+    harness.plex.person_adds(theirs.rating_key, "collection", "Saga")
+    harness.edit(scene, "Newer")
+    harness.run_for(LATER)
+    assert item.collections == ["Saga"]
+    rename_group(harness, scene, "Saga", "Renamed")
+    assert theirs.collections == ["Saga"]
+
+
+def rename_group(harness: WorkerHarness, scene: Scene, old: str, new: str) -> None:
+    harness.stash.rename_silently("group", old, new)
+    harness.edit(scene)
+    harness.clock.advance(LATER)
+    harness.run_for(SOON)
 
 
 def leave(harness: WorkerHarness, pairs: list[tuple[Scene, PlexItem]]) -> None:

@@ -16,29 +16,15 @@ from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Reset
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
+from tests.worker.support import PNG, row_of, synced
 from worker.paused import PAUSED, REMOVED, YOU, paused
 from worker.put_cover import NO_PICTURE, NOT_SYNCED, file_of
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 @pytest.fixture
 def harness(harness: WorkerHarness) -> WorkerHarness:
     harness.new_worker(compares=True)
     return harness
-
-
-def synced(harness: WorkerHarness, name: str = "a", **fields: Any) -> tuple[Scene, PlexItem]:
-    scene, item = harness.pair(name, **fields)
-    harness.edit(scene, f"Saved {name}")
-    harness.run_for(30)
-    assert item.title == f"Saved {name}"
-    return scene, item
-
-
-def row_of(harness: WorkerHarness, scene: Scene) -> Agreement:
-    (row,) = harness.worker.history.of_scene(scene.id)
-    return row
 
 
 def take(harness: WorkerHarness, scene: Scene, field: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,15 +17,28 @@ from tests.simulators.httpd import Answer, Delay, Request
 from tests.simulators.plex import PlexItem
 from tests.simulators.plex.habits import TAGS_AND_RATING, UpdatedAt
 from tests.simulators.stash import Scene
+from worker.reconcile import approval, passes
 from worker.reconcile.approval import HELD
-from worker.reconcile.passes import FULL, PAGE, SYNC
+from worker.reconcile.passes import FULL, SYNC
 
 DAY = 24 * HOUR
+REAL = {(passes, "PAGE"): 500, (passes, "AHEAD"): 200, (approval, "MOST_UNASKED"): 200}
+FOUND = {key: getattr(*key) for key in REAL}
+#: In these tests: a tenth of that, with a tenth of the scenes.
+PAGE, AHEAD, MOST_UNASKED = 50, 20, 20
+
+
+@pytest.fixture(autouse=True)
+def a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "PAGE", PAGE)
+    monkeypatch.setattr(passes, "AHEAD", AHEAD)
+    monkeypatch.setattr(approval, "MOST_UNASKED", MOST_UNASKED)
 
 
 @pytest.fixture
 def installed(harness: WorkerHarness) -> WorkerHarness:
     """Return a harness whose worker was installed a day ago, beside one old scene."""
+    harness.take_long_steps()
     harness.pair("old", updated_at=harness.clock.now - DAY)
     harness.new_worker(compares=True)
     harness.run_for(60)
@@ -162,6 +176,69 @@ def test_it_runs_daily_not_more_often(installed: WorkerHarness) -> None:
     assert pages(installed) == 1
 
 
+def local(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment)
+
+
+def test_it_runs_at_the_time_of_day_that_the_setting_says(installed: WorkerHarness) -> None:
+    """A worker that waits looks at that moment, not at the next look; it keeps to it every day."""
+    synced(installed, 3)
+    at = local(installed.clock.now).replace(minute=25) + timedelta(hours=5)
+    installed.configure(compare_at=f"{at:%H:%M}", poll_interval=30)
+    installed.clock.timing = dataclasses.replace(
+        installed.clock.timing, quick_pass=2 * HOUR, idle_timeout=100 * DAY
+    )
+    installed.restart()
+    installed.run_for(HOUR)  # the last one was missed: it is made up for
+    installed.stash.log.clear()
+    asked: list[str] = []
+
+    def when(request: Request) -> bool:
+        if is_page(request):
+            asked.append(f"{local(installed.clock.now):%H:%M}")
+        return False
+
+    rule = installed.stash.faults.add(Delay(0), when=when)
+    for _ in range(3):
+        installed.run_for(DAY)
+    rule.remove()
+    assert asked == [f"{at:%H:%M}"] * 3
+
+
+def test_a_missed_one_is_made_up_for_and_the_next_one_is_at_its_time(
+    installed: WorkerHarness,
+) -> None:
+    at = local(installed.clock.now) - timedelta(hours=2)
+    installed.configure(compare_at=f"{at:%H:%M}")
+    day(installed)  # an hour's run, then nothing for a day
+    installed.stash.log.clear()
+    installed.restart()
+    installed.run_for(HOUR)
+    assert pages(installed) == 1
+    installed.clock.advance(19.8 * HOUR)
+    installed.restart()
+    installed.run_for(600)
+    assert pages(installed) == 1
+    installed.clock.advance(2 * HOUR)
+    installed.restart()
+    installed.run_for(600)
+    assert pages(installed) == 2
+
+
+def test_another_time_of_day_counts_at_once(installed: WorkerHarness) -> None:
+    installed.restart()
+    installed.run_for(HOUR)
+    installed.clock.advance(3 * HOUR)
+    installed.restart()
+    installed.stash.log.clear()
+    installed.run_for(600)
+    assert pages(installed) == 0
+    past = local(installed.clock.now) - timedelta(minutes=30)
+    installed.configure(compare_at=f"{past:%H:%M}")
+    installed.run_for(1200)
+    assert pages(installed) == 1
+
+
 @pytest.mark.parametrize("ended_in", [DAY, 400 * DAY, -2 * DAY])
 def test_an_end_in_the_future_counts_as_due(installed: WorkerHarness, ended_in: float) -> None:
     installed.worker.history.set("full_pass_ended_at", installed.clock.now + ended_in)
@@ -172,7 +249,7 @@ def test_an_end_in_the_future_counts_as_due(installed: WorkerHarness, ended_in: 
 
 
 def test_an_unchanged_library_costs_its_pages_and_no_item(installed: WorkerHarness) -> None:
-    for _ in range(2 * PAGE + 20):
+    for _ in range(2 * PAGE + 2):
         installed.stash.add_scene(files=[], updated_at=installed.clock.now - 2 * DAY)
     synced(installed, 10)
     installed.stash.log.clear()
@@ -209,7 +286,7 @@ def test_a_slice_is_one_page_and_edits_go_between(installed: WorkerHarness) -> N
 
 
 def test_what_it_queues_never_runs_far_ahead(installed: WorkerHarness) -> None:
-    scenes = [installed.pair(f"s{number}")[0] for number in range(450)]
+    scenes = [installed.pair(f"s{number}")[0] for number in range(45)]
     most = 0
 
     def when(_: Request) -> bool:
@@ -220,7 +297,7 @@ def test_what_it_queues_never_runs_far_ahead(installed: WorkerHarness) -> None:
     installed.plex.faults.add(Delay(0), when=when)
     day(installed)
     assert [installed.title(scene) for scene in scenes] == [scene.title for scene in scenes]
-    assert most <= 200
+    assert most <= AHEAD
 
 
 # --- a pass that is interrupted
@@ -272,7 +349,7 @@ def test_an_outage_in_the_middle_concludes_nothing_and_loses_nothing(
     installed: WorkerHarness, page: int, server: str
 ) -> None:
     ((scene, _),) = synced(installed)
-    for _ in range(PAGE + 10):
+    for _ in range(PAGE + 5):
         installed.stash.add_scene(files=[], updated_at=installed.clock.now - 2 * DAY)
     missed, _ = installed.pair("missed", updated_at=installed.clock.now - 800 * DAY)
     read = 0
@@ -386,7 +463,7 @@ def test_a_failed_listing_forgets_no_scene(installed: WorkerHarness, fault: Answ
 
 def test_a_scene_deleted_during_a_pass_affects_no_other(installed: WorkerHarness) -> None:
     pairs = synced(installed, 3)
-    for _ in range(PAGE + 10):
+    for _ in range(PAGE + 5):
         installed.stash.add_scene(files=[], updated_at=installed.clock.now - 2 * DAY)
     read = 0
 
@@ -483,28 +560,28 @@ def drifted(harness: WorkerHarness, count: int) -> list[tuple[Scene, PlexItem]]:
     return pairs
 
 
-def test_two_hundred_items_are_repaired_unasked(installed: WorkerHarness) -> None:
-    pairs = drifted(installed, 200)
+def test_few_items_are_repaired_unasked(installed: WorkerHarness) -> None:
+    pairs = drifted(installed, MOST_UNASKED)
     day(installed)
     assert installed.in_sync([scene for scene, _ in pairs])
     assert installed.worker.history.get(HELD) is None
 
 
 def test_more_are_held_back_said_once_and_go_after_a_yes(installed: WorkerHarness) -> None:
-    pairs = drifted(installed, 201)
+    pairs = drifted(installed, MOST_UNASKED + 1)
     installed.notices()
     writes = len(installed.plex.writes)
     for _ in range(3):
         day(installed)
     assert len(installed.plex.writes) == writes
     held = installed.worker.history.get(HELD)
-    assert (held["count"], held["reasons"]) == (201, {"changed in Plex": 201})
-    said = [text for _, text in installed.notices() if "201 scenes would change" in text]
+    assert (held["count"], held["reasons"]) == (21, {"changed in Plex": 21})
+    said = [text for _, text in installed.notices() if "21 scenes would change" in text]
     assert len(said) == 1
     assert "Approve changes" in said[0]
 
     installed.restart()
-    assert installed.command("approve") == {"approved": 201}
+    assert installed.command("approve") == {"approved": 21}
     installed.run_for(HOUR)
 
     assert installed.in_sync([scene for scene, _ in pairs])
@@ -513,7 +590,7 @@ def test_more_are_held_back_said_once_and_go_after_a_yes(installed: WorkerHarnes
 
 
 def test_a_no_drops_what_was_held_back(installed: WorkerHarness) -> None:
-    drifted(installed, 201)
+    drifted(installed, MOST_UNASKED + 1)
     day(installed)
     writes = len(installed.plex.writes)
     assert installed.command("approve", no=True) == {"approved": 0}
@@ -532,11 +609,11 @@ def test_a_no_drops_what_was_held_back(installed: WorkerHarness) -> None:
     item.updated_at -= 50
     item.rendered = None
     day(installed)
-    assert installed.worker.history.get(HELD)["count"] == 202, "more than the user said no to"
+    assert installed.worker.history.get(HELD)["count"] == 22, "more than the user said no to"
 
 
 def test_a_sync_of_all_scenes_settles_what_was_held_back(installed: WorkerHarness) -> None:
-    pairs = drifted(installed, 201)
+    pairs = drifted(installed, MOST_UNASKED + 1)
     day(installed)
     assert installed.worker.history.get(HELD)
     installed.command("sync")
@@ -545,7 +622,7 @@ def test_a_sync_of_all_scenes_settles_what_was_held_back(installed: WorkerHarnes
 
 
 def test_edits_in_stash_go_whatever_is_held_back(installed: WorkerHarness) -> None:
-    pairs = drifted(installed, 201)
+    pairs = drifted(installed, MOST_UNASKED + 1)
     for scene, _ in pairs[:3]:
         installed.stash.change_silently(scene.id, title=f"Edited {scene.id}")
     day(installed)
@@ -553,8 +630,8 @@ def test_edits_in_stash_go_whatever_is_held_back(installed: WorkerHarness) -> No
     assert pairs[5][1].title in ("Drifted", f"New {pairs[5][0].id}")
 
 
-def test_two_hundred_edits_in_stash_are_not_too_many(installed: WorkerHarness) -> None:
-    pairs = synced(installed, 250)
+def test_many_edits_in_stash_are_not_too_many(installed: WorkerHarness) -> None:
+    pairs = synced(installed, MOST_UNASKED + 5)
     for scene, _ in pairs:
         installed.stash.change_silently(scene.id, title=f"Edited {scene.id}")
     day(installed)
@@ -562,9 +639,11 @@ def test_two_hundred_edits_in_stash_are_not_too_many(installed: WorkerHarness) -
 
 
 def test_a_quick_pass_in_the_middle_of_a_full_one_decides_nothing(
-    installed: WorkerHarness,
+    installed: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The full pass would find more than 200; half of them are proposed when the quick one runs."""
+    for (module, name), number in REAL.items():
+        monkeypatch.setattr(module, name, number)
     timing = installed.clock.timing
     installed.clock.timing = dataclasses.replace(timing, quick_pass=10.0, slice=0.0)
     pairs = drifted(installed, 260)
@@ -583,7 +662,7 @@ def test_a_quick_pass_in_the_middle_of_a_full_one_decides_nothing(
 
 
 def test_a_yes_is_not_taken_back_while_its_scenes_are_queued(installed: WorkerHarness) -> None:
-    pairs = drifted(installed, 450)
+    pairs = drifted(installed, 2 * AHEAD + 5)
     day(installed)
     installed.clock.timing = dataclasses.replace(installed.clock.timing, quick_pass=5.0)
     installed.restart()
@@ -593,14 +672,14 @@ def test_a_yes_is_not_taken_back_while_its_scenes_are_queued(installed: WorkerHa
 
 
 def test_a_new_setting_that_changes_much_waits_for_a_yes(installed: WorkerHarness) -> None:
-    pairs = synced(installed, 205, rating100=80)
+    pairs = synced(installed, 25, rating100=80)
     writes = len(installed.plex.writes)
     installed.configure(sync_rating=True)
     installed.restart()
     installed.run_for(HOUR)
     assert len(installed.plex.writes) == writes
     held = installed.worker.history.get(HELD)
-    assert list(held["reasons"].values()) == [205]
+    assert list(held["reasons"].values()) == [25]
     assert installed.command("sync")["reason"] is None
     assert all(item.user_rating == 8.0 for _, item in pairs)
 
@@ -669,3 +748,4 @@ def test_a_sync_goes_on_after_a_kill(installed: WorkerHarness) -> None:
 
 def test_timing_of_the_contract() -> None:
     assert (Timing().quick_pass, Timing().full_pass, Timing().settings_rest) == (600, 86_400, 300)
+    assert FOUND == REAL

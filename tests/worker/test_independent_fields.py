@@ -6,7 +6,7 @@ import pytest
 
 from history.records import POSTER, Status
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Request
+from tests.simulators.httpd import Answer, Delay, Request, Reset
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 
@@ -96,6 +96,97 @@ def test_with_preserve_a_poster_that_a_person_chose_after_ours_stays(
     assert len(harness.plex.uploads) == 3, "the user asks for it"
 
 
+def test_the_same_cover_does_not_go_up_twice(harness: WorkerHarness) -> None:
+    """Not even where it has to be read again, as Plex's lock on the poster is gone."""
+    harness.configure(sync_poster=True, repair_drift=False)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG + b"1")
+    save(harness, scene, title="First")
+    item.locked.discard(POSTER)
+    save(harness, scene, title="Second")
+    assert (item.title, len(harness.plex.uploads)) == ("Second", 1)
+    item.poster = None  # a refresh
+    save(harness, scene)
+    assert len(harness.plex.uploads) == 2, "a save brings it back"
+    cover(harness, scene, PNG + b"2")
+    save(harness, scene, title="Third")
+    assert len(harness.plex.uploads) == 3
+
+
+def test_a_resync_without_posters_sends_none_once_they_are_synced_again(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(sync_poster=True)
+    scene, item = harness.pair(cover=PNG)
+    save(harness, scene, title="New")
+    harness.plex.person_selects_poster(item.rating_key, PNG + b"mine")
+    harness.configure(sync_poster=False)
+    harness.run_for(700)
+    harness.command("resync", scene_id=scene.id)
+    harness.run_for(SOON)
+    harness.configure(sync_poster=True)
+    harness.command("sync")
+    harness.run_for(700)
+    assert item.poster is not None and item.poster.data == PNG + b"mine"
+
+
+def test_a_cover_that_was_saved_under_preserve_is_no_edit_for_ever(harness: WorkerHarness) -> None:
+    """Neither now nor once the setting is off does it go over a person's poster."""
+    harness.configure(sync_poster=True, poll_interval=30)
+    harness.new_worker(compares=True)
+    harness.run_for(60)
+    scene, item = harness.pair()
+    save(harness, scene, title="New")
+    harness.configure(sync_poster=True, preserve_plex_edits=True, poll_interval=30)
+    harness.plex.person_selects_poster(item.rating_key, PNG + b"mine")
+    cover(harness, scene, PNG)
+    save(harness, scene, title="Newer")
+    assert item.title == "Newer"
+    harness.clock.advance(86_400)
+    harness.restart()
+    harness.run_for(3_600)
+    harness.configure(sync_poster=True, poll_interval=30)
+    for _ in range(3):
+        harness.clock.advance(86_400)
+        harness.restart()
+        harness.run_for(3_600)
+    assert item.poster is not None and item.poster.data == PNG + b"mine"
+
+
+def test_a_poster_whose_upload_breaks_off_each_time_is_refused(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    fault = harness.plex.faults.add(Reset(), method="POST")
+    scene, item = harness.pair()
+    cover(harness, scene, PNG)
+    save(harness, scene, title="New")
+    harness.run_for(600)
+    assert item.title == "New"
+    assert harness.letters() == []
+    assert status(harness, scene) is Status.REFUSED
+    fault.remove()
+    harness.command("retry")
+    harness.run_for(SOON)
+    assert len(harness.plex.uploads) == 1
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+def test_a_poster_during_an_outage_is_not_refused(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    scene, _ = harness.pair()
+    cover(harness, scene, PNG)
+    faults = harness.plex.faults
+    upload = faults.add(Reset(), method="POST")
+    save(harness, scene, title="New")
+    harness.run_for(20)  # some of the attempts
+    outage = faults.add(Reset())
+    harness.run_for(600)
+    outage.remove()
+    upload.remove()
+    harness.run_for(600)
+    assert status(harness, scene) is Status.IN_SYNC
+    assert len(harness.plex.uploads) == 1
+
+
 # --- texts and lists
 
 
@@ -122,6 +213,31 @@ def test_of_several_fields_only_the_refused_one_stays_behind(harness: WorkerHarn
     save(harness, scene, tags=["A", "B"])
     assert item.genres == ["A", "B"]
     assert status(harness, scene) is Status.REFUSED
+
+
+def test_a_field_with_which_plex_fails_each_time_holds_up_no_other(harness: WorkerHarness) -> None:
+    refuse(harness, "summary", 500)  # Plex answers bad data so, and when it fails itself
+    scene, item = harness.pair()
+    save(harness, scene, title="New", details="Bad", tags=["A"])
+    assert item.title == "a", "it may be Plex itself that fails"
+    harness.run_for(600)
+    assert (item.title, item.summary, item.genres) == ("New", "", ["A"])
+    assert harness.letters() == []
+    assert status(harness, scene) is Status.REFUSED
+    (row,) = harness.worker.history.of_scene(scene.id)
+    assert row.refused_fields == ["summary"]
+    assert "500" in row.reason
+
+
+def test_while_plex_fails_with_every_field_none_counts_as_refused(harness: WorkerHarness) -> None:
+    fault = harness.plex.faults.add(Answer(500), method="PUT")
+    scene, _ = harness.pair()
+    save(harness, scene, title="New", tags=["A"])
+    harness.run_for(600)
+    assert status(harness, scene) is Status.FAILED
+    fault.remove()
+    (row,) = harness.worker.history.of_scene(scene.id)
+    assert row.refused_fields == []
 
 
 def test_a_refused_field_is_written_when_its_value_changes(harness: WorkerHarness) -> None:
@@ -213,6 +329,49 @@ def test_an_item_that_was_read_too_long_ago_is_read_again(harness: WorkerHarness
     harness.plex.settings.after_edit = slow
     harness.run_for(SOON)
     assert sorted(last.genres) == ["Mine", "Ours"]
+
+
+def test_a_tag_that_comes_while_the_collections_are_listed_stays(harness: WorkerHarness) -> None:
+    scene, item = harness.pair(tags=["Ours"], groups=["Saga"])
+    adds_while_collections_are_read(harness, item)
+    save(harness, scene)
+    assert sorted(item.genres) == ["Mine", "Ours"]
+    assert item.collections == ["Saga"]
+
+
+def test_a_tag_that_comes_while_a_collection_is_read_stays(harness: WorkerHarness) -> None:
+    scene, item = harness.pair(tags=["Ours"], groups=["Saga"])
+    save(harness, scene)
+    adds_while_collections_are_read(harness, item)
+    harness.stash.change_silently(scene.id, groups=[], tags=["Ours", "More"])
+    save(harness, scene)
+    assert sorted(item.genres) == ["Mine", "More", "Ours"]
+
+
+def test_a_collection_that_comes_while_others_are_listed_stays(harness: WorkerHarness) -> None:
+    scene, item = harness.pair(groups=["Saga"])
+    adds_while_collections_are_read(harness, item, kind="collection")
+    save(harness, scene)
+    assert sorted(item.collections) == ["Mine", "Saga"]
+
+
+def adds_while_collections_are_read(
+    harness: WorkerHarness, item: PlexItem, kind: str = "genre"
+) -> None:
+    """Let each read of collections take long; during the first one, a person adds a name."""
+    read_item = f"/library/metadata/{item.rating_key}"
+    added: list[str] = []
+
+    def add(request: Request) -> bool:
+        is_about = "/collections" in request.path or "/library/metadata/" in request.path
+        if request.method == "GET" and is_about and not request.path.startswith(read_item):
+            harness.clock.advance(3.0)
+            if not added:
+                added.append(kind)
+                harness.plex.person_adds(item.rating_key, kind, "Mine")
+        return False
+
+    harness.plex.faults.add(Delay(0), when=add)
 
 
 # --- titles

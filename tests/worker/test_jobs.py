@@ -513,9 +513,9 @@ def test_start_and_stop_work_in_a_daemon_thread(harness: WorkerHarness) -> None:
     worker.start()  # a second start has no effect
     assert worker._thread is not None
     assert worker._thread.daemon
-    wait_until(lambda: harness.title(scene) == "New", "the title in Plex", 20)
+    wait_until(lambda: harness.title(scene) == "New", "the title in Plex")
 
-    worker.stop()
+    worker.stop(timeout=None)
 
     assert harness.title(scene) == "New"
     assert not worker.running

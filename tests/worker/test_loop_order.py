@@ -236,14 +236,14 @@ def test_edits_that_never_end_let_everything_else_through(harness: WorkerHarness
     def edit() -> None:
         nonlocal count
         count += 1
-        if count < 3000:
+        if count < 1000:
             harness.edit(scene, f"Edit {count}")
             harness.clock.after(0.5, edit)
 
     edit()
-    harness.run_for(900)
+    harness.run_for(100)
 
-    assert count > 1000
+    assert count > 150
     assert harness.title(missed) == "Missed"
     rows = harness.worker.history.of_scene(missed.id)
     assert [row.status for row in rows] == [Status.IN_SYNC], "read back, too"

@@ -120,6 +120,73 @@ def test_not_even_without_strict_matching_two_scenes_share_an_item(harness: Work
     assert_untouched(harness)
 
 
+def test_without_strict_matching_two_scenes_do_not_take_the_same_first_item(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(path_mappings=UNMAPPED, strict_matching=False)
+    items = [item_at(harness, f"/media/{folder}/same.mp4") for folder in ("p", "q")]
+    one, two = scene_at(harness, "/data/one/same.mp4"), scene_at(harness, "/data/two/same.mp4")
+    sync(harness, one, two)
+
+    assert_untouched(harness)
+    assert [letter["error_type"] for letter in harness.letters()] == ["AmbiguousMatch"] * 2
+    keys = [item.rating_key for item in items]
+    assert [letter["details"]["keys"] for letter in harness.letters()] == [keys] * 2
+
+
+def test_without_strict_matching_an_item_of_which_no_size_is_known_is_not_shared(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(path_mappings=UNMAPPED, strict_matching=False)
+    harness.plex.add_item(harness.library, "/media/same.mp4", size=0)
+    sync(harness, *(scene_at(harness, f"/data/{one}/same.mp4") for one in ("one", "two")))
+
+    assert_untouched(harness)
+
+
+def test_without_strict_matching_the_first_item_that_is_no_other_scenes_is_taken(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(path_mappings="/mapped => /media", strict_matching=False)
+    items = [item_at(harness, f"/media/{folder}/same.mp4") for folder in ("p", "q")]
+    owner = scene_at(harness, "/mapped/p/same.mp4")
+    other = scene_at(harness, "/data/one/same.mp4")
+    harness.edit(owner, "The owner's")
+    harness.run_for(10)
+    sync(harness, other)
+
+    assert [item.title for item in items] == ["The owner's", "Edit 0"]
+
+
+def test_without_strict_matching_each_scene_takes_the_copy_of_its_size(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(path_mappings="/one => /media; /two => /media", strict_matching=False)
+    again = harness.plex.add_library("Again", ["/media"])
+    items = [
+        harness.plex.add_item(library, "/media/same.mp4", size=size)
+        for library, size in ((harness.library, 111), (again, 222))
+    ]
+    sync(harness, scene_at(harness, "/one/same.mp4", 222), scene_at(harness, "/two/same.mp4", 111))
+
+    assert [item.title for item in items] == ["Edit 1", "Edit 0"]
+
+
+def test_without_strict_matching_the_first_item_is_the_same_one_in_every_batch(
+    harness: WorkerHarness,
+) -> None:
+    """Whichever item was read before, for another scene of the batch."""
+    harness.configure(path_mappings="/mapped => /media", strict_matching=False)
+    paths = ("p/same.mp4", "q/same.mp4", "third.mp4")
+    items = [item_at(harness, f"/media/{path}") for path in paths]
+    ignored = scene_at(harness, "/mapped/q/same.mp4")
+    harness.command("ignore", scene_id=ignored.id)
+    third = scene_at(harness, "/mapped/third.mp4")
+    sync(harness, ignored, third, scene_at(harness, "/data/one/same.mp4"))
+
+    assert [item.title for item in items] == ["Edit 2", "same", "Edit 1"]
+
+
 def test_a_scene_with_another_file_size_does_not_count(harness: WorkerHarness) -> None:
     item = item_at(harness, "/media/same.mp4", 100)
     scene_at(harness, "/data/two/same.mp4", 101)

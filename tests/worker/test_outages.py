@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from history.records import Status
+from plex.client import RetryingSession
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
+from tests.harness.size import some
 from tests.simulators.httpd import Answer, Fault, Hang, Request, Reset, ResetAfter, Truncate
 from tests.simulators.stash import Scene
 from worker.circuit_breaker import CircuitState
@@ -59,6 +61,24 @@ def to_everything(fault: Fault) -> Outage:
     return outage
 
 
+class _ShortTimeout:
+    """In place of a session's time limits: so short that a Plex that hangs costs little time."""
+
+    def __get__(self, session: RetryingSession, _: object = None) -> tuple[float, float]:
+        return 0.1, 0.1
+
+    def __set__(self, session: RetryingSession, timeout: tuple[float, float]) -> None:
+        vars(session)["_timeout"] = timeout  # for afterwards
+
+
+@contextlib.contextmanager
+def hanging(harness: WorkerHarness) -> Iterator[None]:
+    """Have the worker lose its patience soon only meanwhile: a busy machine answers late."""
+    with pytest.MonkeyPatch.context() as patch, to_everything(Hang())(harness):
+        patch.setattr(RetryingSession, "_timeout", _ShortTimeout(), raising=False)
+        yield
+
+
 OUTAGES = {
     "stopped": stopped,
     "starting up": starting_up,
@@ -66,7 +86,7 @@ OUTAGES = {
     "502 with a page": to_everything(Answer(502, b"<html><body>Bad gateway</body></html>")),
     "503": to_everything(Answer(503)),
     "429": to_everything(Answer(429)),
-    "hangs": to_everything(Hang()),
+    "hangs": hanging,
     "resets": to_everything(Reset()),
     "cuts short": to_everything(Truncate(0.5)),
     "empty": to_everything(Answer(200, b"")),
@@ -81,11 +101,10 @@ def written_order(harness: WorkerHarness) -> list[int]:
     return [write.rating_key for write in harness.plex.writes]
 
 
-@pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES.keys())
+@pytest.mark.parametrize("outage", some(OUTAGES.values(), 4), ids=some(OUTAGES, 4))
 def test_an_outage_costs_no_retries_and_the_queue_drains_in_order(
     harness: WorkerHarness, plex_speed: str, outage: Outage
 ) -> None:
-    harness.read_timeout = 0.1
     scenes = [harness.pair(f"s{number}")[0] for number in range(6)]
     for round_ in ("at the first request", "after work"):
         harness.plex.writes.clear()
@@ -160,11 +179,10 @@ def test_the_user_is_notified_once_that_plex_is_down(harness: WorkerHarness) -> 
     assert harness.plex.url in text
 
 
-@pytest.mark.timeout(60)
-def test_a_long_outage_with_500_edits_loses_nothing_and_costs_one_probe_a_minute(
+def test_a_long_outage_with_many_edits_loses_nothing_and_costs_one_probe_a_minute(
     harness: WorkerHarness,
 ) -> None:
-    scenes = [harness.pair(f"s{number:03}")[0] for number in range(125)]
+    scenes = [harness.pair(f"s{number:03}")[0] for number in range(25)]
     edits = iter(scenes * 4)
 
     def save(count: int) -> None:
@@ -173,7 +191,7 @@ def test_a_long_outage_with_500_edits_loses_nothing_and_costs_one_probe_a_minute
 
     with harness.request_times() as moments, starting_up(harness):
         for tenth in range(10):
-            harness.clock.after(tenth * 0.7 * HOUR, lambda: save(50))
+            harness.clock.after(tenth * 0.7 * HOUR, lambda: save(10))
         harness.run_for(8 * HOUR)
         assert next(edits, None) is None
         late = [moment for moment in moments if moment > moments[0] + 120]
@@ -181,7 +199,7 @@ def test_a_long_outage_with_500_edits_loses_nothing_and_costs_one_probe_a_minute
         assert min(gaps) >= 60 - 0.01
         assert len(moments) < 8 * 60 + 30
         assert harness.letters() == []
-        assert harness.waiting() == 125, "one job for each scene"
+        assert harness.waiting() == 25, "one job for each scene"
         assert all("retry_count" not in job for job in harness.jobs())
 
     harness.run_for(200)
@@ -215,11 +233,11 @@ BAD = {"400": Answer(400), "500": Answer(500), "503": Answer(503), "reset": Rese
 
 @pytest.mark.parametrize(
     ("fault", "write"),
-    [
+    some([
         *(pytest.param(fault, write, id=f"{name} {direction}") for name, fault in BAD.items()
           for direction, write in (("reading", False), ("writing", True))),
         pytest.param(Truncate(0.3), False, id="truncated reading"),
-    ],
+    ], 5),
 )  # fmt: skip
 def test_only_the_failing_item_becomes_a_dead_letter(
     harness: WorkerHarness, fault: Fault, write: bool
@@ -336,3 +354,12 @@ def test_the_state_for_status_is_well_again_while_a_long_run_goes_on(
     harness.run_for(600)
     assert len(seen) == len(scenes)
     assert seen[-1] == "closed"
+
+
+def test_an_outage_is_shown_also_after_a_step_that_took_longer_than_the_pause(
+    harness: WorkerHarness,
+) -> None:
+    for _ in range(5):
+        harness.worker.health.plex.record_failure()
+    harness.worker._pause(0.0)
+    assert load_state(str(harness.data_dir))["plex"] == "open"

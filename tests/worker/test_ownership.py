@@ -50,7 +50,7 @@ def choose(harness: WorkerHarness, scene: Scene, *items: PlexItem) -> None:
 # --- one item, several scenes
 
 
-def test_an_item_with_files_of_two_scenes_is_nobodys(harness: WorkerHarness) -> None:
+def test_an_item_with_files_of_two_scenes_is_left_alone(harness: WorkerHarness) -> None:
     item, one, two = stacked(harness)
     save(harness, one, two)
     assert harness.plex.writes == []
@@ -59,6 +59,18 @@ def test_an_item_with_files_of_two_scenes_is_nobodys(harness: WorkerHarness) -> 
     for text in (f"scene {one.id} /data/part1", f"scene {two.id} /data/part2"):
         assert any(text.casefold() in message.casefold() for message in messages), messages
     assert item.title == "part1"
+
+
+def test_items_that_were_merged_just_now_are_left_alone(harness: WorkerHarness) -> None:
+    """Before any look at what has changed in Plex: what is read for the write tells."""
+    items = [harness.add_item(name) for name in ("part1", "part2")]
+    one = scene_at(harness, "/data/part1.mp4")
+    scene_at(harness, "/data/part2.mp4")
+    save(harness, scene_at(harness, "/data/other.mp4"))  # the index is read
+    harness.plex.merge_items(items[0].rating_key, [items[1].rating_key])
+    save(harness, one)
+    assert harness.plex.writes == []
+    assert status(harness, one) is Status.AMBIGUOUS
 
 
 def test_the_scene_that_has_the_item_keeps_it(harness: WorkerHarness) -> None:
@@ -165,11 +177,59 @@ def test_two_scenes_of_one_size_at_one_path_are_ambiguous(harness: WorkerHarness
     assert harness.plex.writes == []
 
 
+def test_two_scenes_of_one_size_are_ambiguous_though_one_path_needs_no_mapping(
+    harness: WorkerHarness,
+) -> None:
+    unmapped, mapped, item = mapped_and_unmapped(harness)
+    save(harness, unmapped, mapped)
+    assert harness.plex.writes == []
+    assert (status(harness, unmapped), status(harness, mapped)) == (Status.AMBIGUOUS,) * 2
+    harness.command("ignore", scene_id=mapped.id)
+    harness.run_for(SOON)
+    assert item.title == f"New {unmapped.id}"
+
+
+def test_a_path_that_needs_no_mapping_goes_first_if_it_has_the_size(
+    harness: WorkerHarness,
+) -> None:
+    unmapped, mapped, item = mapped_and_unmapped(harness, size=222)
+    save(harness, mapped)
+    assert harness.plex.writes == []
+    save(harness, unmapped, mapped)
+    assert item.title == f"New {unmapped.id}"
+    assert status(harness, mapped) is Status.NOT_IN_PLEX
+
+
+def mapped_and_unmapped(harness: WorkerHarness, size: int = 100) -> tuple[Scene, Scene, PlexItem]:
+    """Return a scene with an item's own path, one whose path is mapped to it, and the item.
+
+    Args:
+        size: of the second scene's file.
+    """
+    harness.configure(path_mappings="/alias => /media")
+    harness.stash.library.folders = ["/media", "/alias"]
+    item = harness.plex.add_item(harness.library, "/media/x.mp4", size=100)
+    mapped = scene_at(harness, "/alias/x.mp4", size=size)
+    return scene_at(harness, "/media/x.mp4"), mapped, item
+
+
 def test_alone_the_path_decides_whatever_the_size(harness: WorkerHarness) -> None:
     item = harness.plex.add_item(harness.library, "/media/clip.mp4", size=111)
     scene = scene_at(harness, "/data/clip.mp4", size=222)
     save(harness, scene)
     assert item.title == f"New {scene.id}"
+
+
+def test_how_well_another_scene_fits_a_copy_elsewhere_does_not_count(
+    harness: WorkerHarness,
+) -> None:
+    both = harness.plex.add_item(harness.library, "/media/1.mp4", parts=["/media/2.mp4"], size=100)
+    again = harness.plex.add_library("Again", ["/media"])
+    copy = harness.plex.add_item(again, "/media/2.mp4", size=222)
+    one, two = scene_at(harness, "/data/1.mp4"), scene_at(harness, "/data/2.mp4", size=222)
+    save(harness, one, two)
+    assert (both.title, copy.title) == (f"New {one.id}", "2")
+    assert status(harness, two) is Status.AMBIGUOUS
 
 
 def test_a_scene_that_goes_elsewhere_by_its_first_file_is_no_rival(harness: WorkerHarness) -> None:
@@ -215,6 +275,65 @@ def test_with_the_setting_all_copies_are_written(harness: WorkerHarness) -> None
     assert [item.title for item in items] == [f"New {scene.id}"] * 2
 
 
+def test_copies_with_files_of_two_scenes_are_left_alone(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True)
+    items = in_two_libraries(harness, "/media/1.mp4", "/media/2.mp4")
+    one, two = scene_at(harness, "/data/1.mp4"), scene_at(harness, "/data/2.mp4")
+    save(harness, one, two)
+    assert harness.plex.writes == []
+    assert (status(harness, one), status(harness, two)) == (Status.AMBIGUOUS, Status.AMBIGUOUS)
+    for letter in harness.letters():
+        keys = [candidate["rating_key"] for candidate in letter["details"]["candidates"]]
+        assert keys == letter["details"]["keys"] == [item.rating_key for item in items]
+
+
+def test_copies_at_a_path_of_two_scenes_are_left_alone(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True, path_mappings="/disk1 => /media; /disk2 => /media")
+    in_two_libraries(harness, "/media/a.mp4")
+    save(harness, scene_at(harness, "/disk1/a.mp4"), scene_at(harness, "/disk2/a.mp4"))
+    assert harness.plex.writes == []
+
+
+def test_if_one_copy_may_be_another_scenes_none_is_written(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True)
+    items, scene = copies(harness)
+    harness.plex.add_version(items[1].rating_key, "/media/b.mp4", size=100)
+    other = scene_at(harness, "/data/b.mp4")
+    save(harness, scene)
+    assert harness.plex.writes == []
+    choose(harness, other, items[1])
+    save(harness, other, scene)
+    assert [item.title for item in items] == [f"New {scene.id}", f"New {other.id}"]
+
+
+def test_the_scene_that_has_the_copies_keeps_them(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True)
+    items, scene = copies(harness)
+    save(harness, scene)
+    for item in items:
+        harness.plex.add_version(item.rating_key, "/media/b.mp4", size=100)
+    harness.clock.advance(90)
+    newcomer = scene_at(harness, "/data/b.mp4")
+    save(harness, newcomer, scene)
+    assert [item.title for item in items] == [f"New {scene.id}"] * 2
+    assert status(harness, newcomer) is Status.AMBIGUOUS
+
+
+def test_a_copy_that_you_chose_for_another_scene_is_that_scenes(harness: WorkerHarness) -> None:
+    harness.configure(write_all_copies=True)
+    items, scene = copies(harness)
+    save(harness, scene)
+    other = scene_at(harness, "/data/other.mp4")
+    choose(harness, other, items[1])
+    save(harness, other, scene, title="Later {}")
+    assert [item.title for item in items] == [f"Later {scene.id}", f"Later {other.id}"]
+    choose(harness, other, *items)
+    writes = len(harness.plex.writes)
+    save(harness, scene, title="Never {}")
+    assert len(harness.plex.writes) == writes
+    assert status(harness, scene) is Status.NOT_IN_PLEX
+
+
 def test_the_setting_is_about_one_file_not_about_one_name(harness: WorkerHarness) -> None:
     harness.configure(write_all_copies=True)
     harness.add_item("x/a")
@@ -225,10 +344,14 @@ def test_the_setting_is_about_one_file_not_about_one_name(harness: WorkerHarness
 
 def copies(harness: WorkerHarness) -> tuple[list[PlexItem], Scene]:
     """Return the items of one file in two libraries, and its scene."""
+    return in_two_libraries(harness, "/media/a.mp4"), scene_at(harness, "/data/a.mp4")
+
+
+def in_two_libraries(harness: WorkerHarness, path: str, *parts: str) -> list[PlexItem]:
+    """Add an item with these files to two libraries."""
     again = harness.plex.add_library("Again", ["/media"])
     libraries = (harness.library, again)
-    items = [harness.plex.add_item(one, "/media/a.mp4", size=100) for one in libraries]
-    return items, scene_at(harness, "/data/a.mp4")
+    return [harness.plex.add_item(one, path, parts=parts, size=100) for one in libraries]
 
 
 def test_libraries_of_one_name_are_all_looked_in_and_told_apart(harness: WorkerHarness) -> None:

@@ -15,15 +15,16 @@ import pytest
 
 from history.records import Agreement, Choice
 from history.store import History
-from plex.desired import Switches
+from plex.desired import Switches, switches_of
 from plex.items import parse_item
 from plex.plan import Intent
 from tests.harness.base import TOKEN
 from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Hang, Request
+from tests.simulators.httpd import Answer, Delay, Hang, Request
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
+from validation.config import validate_config
 from validation.metadata import SyncMetadata
 from worker.job_runner import JobRunner
 from worker.target import SyncTarget, Written
@@ -55,7 +56,7 @@ class Runner:
     def write(self, target: SyncTarget) -> Written:
         self.threads.add(threading.current_thread().name)
         if self.hold is not None:
-            self.hold.wait(10)
+            self.hold.wait(240)
         self.clock.advance(self.takes)
         (key,) = target.keys
         if key in self.bad:
@@ -132,6 +133,28 @@ def test_two_parallel_writes_never_add_the_same_new_name(runner: Runner) -> None
     runner.pool.write(wave)
     assert runner.pool.conflicts(target(4, studio="NEW"), wave) is False
     assert runner.pool.conflicts(target(5, director="other"), wave) is True
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"parent_studio": "New"},
+        {"tags": ["Below"], "tag_ancestors": {"Below": ["New"]}},
+        {"performer_tags": ["New"]},
+    ],
+)
+def test_a_new_name_that_comes_of_the_rules_counts_too(
+    runner: Runner, names: dict[str, Any]
+) -> None:
+    rules = {
+        "collections_from": "studio; groups; parent_studio",
+        "tag_parents": True,
+        "performer_tags": True,
+    }
+    config, problem = validate_config({"plex_url": "http://plex", "plex_token": "t" * 20, **rules})
+    assert config is not None, problem
+    one = replace(target(1, **names), switches=switches_of(config))
+    assert runner.pool.conflicts(one, [target(2, tags=["New"])]) is True
 
 
 @pytest.fixture
@@ -233,6 +256,29 @@ def test_the_second_of_two_scenes_with_one_item_is_written_after_the_first(
     assert harness.item_of(scenes[0]).summary == f"details {scenes[1].id}"
 
 
+def test_a_tag_that_came_before_the_item_was_read_for_the_second_scene_stays(
+    harness: WorkerHarness,
+) -> None:
+    first, second = scenes_of_one_item(harness)
+    item = harness.item_of(first)
+    reads: list[Request] = []
+
+    def add(request: Request) -> bool:
+        if request.method == "GET" and request.path == f"/library/metadata/{item.rating_key}":
+            reads.append(request)
+            if len(reads) == 1:
+                harness.clock.advance(3.0)
+            if len(reads) == 2:
+                harness.plex.person_adds(item.rating_key, "genre", "Mine")
+        return False
+
+    for scene in (first, second):
+        harness.edit(scene, tags=["Ours"])
+    harness.plex.faults.add(Delay(0), when=add)
+    harness.run_for(30)
+    assert sorted(item.genres) == ["Mine", "Ours"]
+
+
 def test_a_stop_finishes_running_writes_and_requeues_the_others(
     harness: WorkerHarness,
 ) -> None:
@@ -284,7 +330,7 @@ def test_failed_parallel_writes_count_as_one_failure_after_a_failed_retry_alone(
         assert harness.worker.health.plex.failures == 0
         harness.plex.faults.add(Answer(503))
         held.remove()
-        assert worked.result(30) is False
+        assert worked.result(240) is False
     assert harness.worker.health.plex.failures == 1
     assert [job["scene_id"] for job in harness.jobs()] == [scene.id for scene in scenes]
     assert all("retry_count" not in job for job in harness.jobs())

@@ -21,7 +21,7 @@ from queue.operations import get_stats
 from tests.harness.installation import ProcessHarness
 from tests.harness.plugin import ENTRY
 from tests.harness.processes import signal_workers, wait_until
-from tests.harness.results import jobs_left
+from tests.harness.results import jobs_left, queued
 from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene
@@ -158,18 +158,21 @@ def test_it_exits_after_the_idle_timeout_and_the_next_hook_starts_another(
 def test_sigterm_ends_it_after_the_current_job_and_keeps_the_rest(harness: ProcessHarness) -> None:
     first, first_item = harness.pair("first")
     second, second_item = harness.pair("second")
+    stuck = harness.plex.faults.add(Hang(), method="PUT")  # until the second hook has ended
     slow = harness.plex.faults.add(Delay(1.0), method="PUT")
     harness.save(first, "First")
     assert harness.plex.log.wait_for(1, "PUT", timeout=240)
     harness.save(second, "Second")
 
     os.kill(harness.worker, signal.SIGTERM)
+    stuck.remove()
     harness.wait_for_exit()
 
     assert first_item.title == "First"
     assert second_item.title == "second"
-    assert get_stats(harness.data_dir)["pending"] == 1
     assert get_stats(harness.data_dir)["in_progress"] == 0
+    # A hook on a busy machine may leave its job in the queue and in the spool.
+    assert [job["scene_id"] for job in queued(harness.data_dir)] == [second.id]
     slow.remove()
     third, third_item = harness.pair("third")
     harness.save(third, "Third")
@@ -268,7 +271,7 @@ def test_when_disabled_it_exits_keeps_jobs_and_is_not_started_at_every_save(
 
     assert len(seen) <= 1, "one that waits, at most"
     assert starts(harness) == 1
-    assert get_stats(harness.data_dir)["pending"] == 5
+    assert {job["scene_id"] for job in queued(harness.data_dir)} == {one.id for one in scenes}
     assert harness.plex.writes == []
 
 
@@ -276,14 +279,15 @@ def test_while_it_is_paused_it_leaves_although_edits_wait_and_they_are_synced_af
     make_harness: MakeHarness,
 ) -> None:
     harness = make_harness(idle=1.0, scale=0.02)
-    quick = {"PLEXSYNC_TIME_SCALE": "0.02"}
+    quick = {"PLEXSYNC_TIME_SCALE": "0.02", "PLEXSYNC_IDLE_TIMEOUT": "1.0"}
     scene, item = harness.pair("a")
     harness.save(scene, "New")
     harness.wait_for_title(item, "New")
     assert run_command(harness.data_dir, "pause", env=quick).exit_code == 0
     harness.save(scene, "While paused")
     wait_until(lambda: not harness.workers(), harness.worker_log)
-    assert (item.title, jobs_left(harness.data_dir)) == ("New", 1)
+    assert item.title == "New"
+    assert [job["scene_id"] for job in queued(harness.data_dir)] == [scene.id]
     assert run_command(harness.data_dir, "pause", "off", env=quick).exit_code == 0
     harness.wait_for_title(item, "While paused")
 
@@ -313,7 +317,7 @@ def test_soon_after_enabling_the_plugin_one_save_is_enough(
     harness.configure(enabled=True)
     harness.save(scene, "On")
 
-    harness.wait_for_title(item, "On", 40)
+    harness.wait_for_title(item, "On")
 
 
 def test_a_worker_of_a_disabled_plugin_can_be_stopped(
@@ -326,7 +330,7 @@ def test_a_worker_of_a_disabled_plugin_can_be_stopped(
     signal_workers(harness.data_dir, signal.SIGTERM)
 
     harness.wait_for_exit()
-    assert get_stats(harness.data_dir)["pending"] == 1
+    assert [job["scene_id"] for job in queued(harness.data_dir)] == [scene.id]
 
 
 # --- privacy

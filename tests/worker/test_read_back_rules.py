@@ -1,4 +1,4 @@
-"""What a read after a write shows: taken, not taken, or a form of Plex's own."""
+"""Verdicts on a write, by what is read after it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from worker.reconcile.read_back import Verdict, judge
 
 TAKEN, NORMALIZED = Verdict.TAKEN, Verdict.NORMALIZED
 READ, WRITE, REFUSED = Verdict.READ_AGAIN, Verdict.WRITE_AGAIN, Verdict.REFUSED
+CHANGED = Verdict.CHANGED
 
 TEXT = FieldState(before="old", wanted="new", observed="old", sent="new", replaced="old")
 LIST = FieldState(
@@ -29,16 +30,18 @@ TABLE: list[tuple[FieldState, bool, list[Value], list[Verdict]]] = [
     # something else in a locked field: read once more
     (TEXT, True, ["New.", "New."], [READ, NORMALIZED]),
     (TEXT, True, ["New.", "new"], [READ, TAKEN]),
-    (TEXT, True, ["", ""], [READ, NORMALIZED]),
+    (TEXT, True, ["", ""], [READ, CHANGED]),
+    (TEXT, True, ["A person's", "A person's"], [READ, CHANGED]),
     # … also where a write that was repeated had found it already
     (replace(TEXT, observed="New."), True, ["New.", "New."], [READ, NORMALIZED]),
     # in an open field a refresh may be why: written once more
     (TEXT, False, ["New.", "New."], [WRITE, NORMALIZED]),
     (TEXT, False, ["agent", "new"], [WRITE, TAKEN]),
+    (TEXT, False, ["agent", "agent"], [WRITE, CHANGED]),
     # another value at every read
     (TEXT, True, ["a", "b", "c", "d"], [READ, READ, READ, REFUSED]),
     (TEXT, False, ["a", "b", "c", "d"], [WRITE, READ, READ, REFUSED]),
-    (TEXT, True, ["a", "b", "b"], [READ, READ, NORMALIZED]),
+    (TEXT, True, ["a", "b", "b"], [READ, READ, CHANGED]),
     (TEXT, True, ["a", "old"], [READ, REFUSED]),
     # lists, in any order and ASCII case
     (LIST, True, [("user", "n", "K")], [TAKEN]),
@@ -51,6 +54,8 @@ TABLE: list[tuple[FieldState, bool, list[Value], list[Verdict]]] = [
     (LIST, True, [("K", "N", "User", "Added")], [TAKEN]),
     (LIST, True, [("K", "N")], [TAKEN]),
     (LIST, True, [("N", "User")], [TAKEN]),
+    # … also in place of one of ours
+    (LIST, True, [("K", "User", "Added")] * 2, [READ, CHANGED]),
     # the added name is there, but the removed one is as well
     (LIST, True, [("X", "K", "N", "User")] * 2, [READ, NORMALIZED]),
 ]  # fmt: skip
@@ -101,6 +106,23 @@ def test_a_first_form_of_a_list_is_ours() -> None:
     )  # fmt: skip
     state, verdict = judge(first, ("Sci Fi",), is_locked=True)
     assert (verdict, state.ours) == (NORMALIZED, ("Sci Fi",))
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_another_value_is_not_ours(is_locked: bool) -> None:
+    before = replace(TEXT, misses=1, observed="A person's")
+    state, _ = judge(before, "A person's", is_locked=is_locked)
+    assert (state.ours, state.form, state.sent) == ("new", None, None)
+    assert state.kept is is_locked, "else a refresh wrote it, and it is repaired"
+    seen = ("K", "User", "Added")
+    state, _ = judge(replace(LIST, misses=1, observed=seen), seen, is_locked=is_locked)
+    assert (state.ours, state.form, state.sent) == (("K",), None, None)
+
+
+def test_after_an_undo_another_value_is_not_ours_either() -> None:
+    held = replace(TEXT, held=True, claim="", misses=1, observed="A person's")
+    state, verdict = judge(held, "A person's", is_locked=True)
+    assert (verdict, state.ours, state.kept) == (CHANGED, "", False)
 
 
 def test_a_removal_that_is_not_carried_out_stays_ours() -> None:

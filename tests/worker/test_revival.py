@@ -22,6 +22,7 @@ PATIENCE = 2 * HOUR
 @pytest.fixture(autouse=True)
 def _one_clock(harness: WorkerHarness) -> None:
     """Have a worker that compares, with the harness clock for the age of the index too."""
+    harness.take_long_steps()
     harness.new_worker(compares=True)
 
 
@@ -120,6 +121,23 @@ def test_under_preserve_only_what_is_not_ours_is_kept_in_the_new_item(
 
     assert new.title == ("Mine" if stays else "Second")
     assert new.summary == "About"
+
+
+@pytest.mark.parametrize(("there", "stars"), [(None, "8.0"), (6.0, "6.0")])
+def test_stars_come_back_unless_the_new_item_has_some(
+    harness: WorkerHarness, there: float | None, stars: str
+) -> None:
+    harness.configure(sync_rating=True)
+    scene, old = synced(harness, rating100=80)
+    assert old.values["userRating"] == "8.0"
+    new = harness.plex.replace_item("/media/a.mp4")
+    if there is not None:
+        harness.plex.person_sets(new.rating_key, "userRating", there)
+
+    edit(harness, scene, "Second")
+    harness.run_for(120)
+
+    assert (new.title, new.values["userRating"]) == ("Second", stars)
 
 
 def test_the_poster_is_uploaded_to_the_new_item(harness: WorkerHarness) -> None:

@@ -49,7 +49,7 @@ class Subset:
 @pytest.fixture
 def large(harness: WorkerHarness, caplog: pytest.LogCaptureFixture) -> Subset:
     caplog.set_level(logging.DEBUG, logger="plexsync")
-    return Subset(harness, 300, 50)
+    return Subset(harness, 90, 15)
 
 
 @pytest.fixture

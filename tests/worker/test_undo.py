@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from history.changes import CONFIRMED, UNDONE, Change
-from history.records import POSTER, Agreement, Status
+from history.changes import CONFIRMED, UNDONE
+from history.records import POSTER, Choice, Status
 from plex.undo import CHANGED_SINCE, COLLECTIONS_STAY
 from queue.lease import Lease
 from tests.harness.clock import HOUR
@@ -17,24 +17,15 @@ from tests.simulators.httpd import Answer, Request, Reset, ResetAfter
 from tests.simulators.plex import PlexItem
 from tests.simulators.plex.normalize import Normalize, cut, spelled
 from tests.simulators.stash import Scene
-from worker.undo import FAILED, GONE, POSTER_GONE
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+from tests.worker.support import PNG, changes_of, row_of, synced
+from worker.covers import POSTER_GONE
+from worker.undo import FAILED, GONE
 
 
 @pytest.fixture
 def harness(harness: WorkerHarness) -> WorkerHarness:
     harness.new_worker(compares=True)
     return harness
-
-
-def synced(harness: WorkerHarness, name: str = "a", **fields: Any) -> tuple[Scene, PlexItem]:
-    """Return a scene that was saved and synced a moment ago, and its item."""
-    scene, item = harness.pair(name, **fields)
-    harness.edit(scene, f"Saved {name}")
-    harness.run_for(30)
-    assert item.title == f"Saved {name}"
-    return scene, item
 
 
 def run_of_three(harness: WorkerHarness, **fields: Any) -> tuple[list[tuple[Scene, PlexItem]], str]:
@@ -51,15 +42,6 @@ def undo(harness: WorkerHarness, **what: Any) -> dict[str, Any]:
     result = harness.command("undo", **what)
     harness.run_for(30)  # it is read back
     return result
-
-
-def row_of(harness: WorkerHarness, scene: Scene) -> Agreement:
-    (row,) = harness.worker.history.of_scene(scene.id)
-    return row
-
-
-def changes(harness: WorkerHarness, scene: Scene) -> list[Change]:
-    return harness.worker.history.changes.of_scene(scene.id)
 
 
 def shown(item: PlexItem) -> tuple[Any, ...]:
@@ -128,7 +110,7 @@ def test_one_field(harness: WorkerHarness) -> None:
 def test_an_undo_is_on_record_and_its_changes_are_marked(harness: WorkerHarness) -> None:
     scene, _ = synced(harness)
     result = undo(harness, scene_id=scene.id)
-    first, second = changes(harness, scene)
+    first, second = changes_of(harness, scene)
     assert first.undone_at is not None
     assert (second.cause, second.before, second.after) == (UNDONE, "Saved a", "a")
     assert (second.run, second.status) == (result["run"], CONFIRMED)
@@ -138,7 +120,7 @@ def test_one_change_of_several(harness: WorkerHarness) -> None:
     scene, item = synced(harness)
     harness.edit(scene, "Second")
     harness.run_for(30)
-    undo(harness, change=changes(harness, scene)[-1].id)
+    undo(harness, change=changes_of(harness, scene)[-1].id)
     assert item.title == "Saved a"
     result = undo(harness, scene_id=scene.id)
     assert item.title == "a", "the earlier value is still known as ours"
@@ -149,7 +131,7 @@ def test_a_change_that_another_one_has_replaced_is_left(harness: WorkerHarness) 
     scene, item = synced(harness)
     harness.edit(scene, "Second")
     harness.run_for(30)
-    result = undo(harness, change=changes(harness, scene)[0].id)
+    result = undo(harness, change=changes_of(harness, scene)[0].id)
     assert item.title == "Second"
     assert result["left"] == [[scene.id, "title", CHANGED_SINCE]]
 
@@ -171,7 +153,7 @@ def test_an_undo_in_between_never_makes_a_persons_value_ours(harness: WorkerHarn
     harness.plex.person_sets(item.rating_key, "title", "Mine")
     harness.edit(scene, "Second")
     harness.run_for(30)
-    undo(harness, change=changes(harness, scene)[-1].id)
+    undo(harness, change=changes_of(harness, scene)[-1].id)
     assert item.title == "Mine"
     undo(harness, scene_id=scene.id)
     assert item.title == "Mine"
@@ -190,6 +172,39 @@ def test_lists_lose_what_was_added_and_get_back_what_was_there(harness: WorkerHa
     undo(harness, scene_id=scene.id)
     assert set(item.genres) == {"There", "Both", "Later"}
     assert item.actors == []
+
+
+def test_two_scenes_of_one_item_are_taken_back_one_after_the_other(
+    harness: WorkerHarness,
+) -> None:
+    item = harness.plex.add_item(harness.library, "/media/a.mp4", parts=["/media/b.mp4"])
+    server, history = harness.plex.machine_identifier, harness.worker.history
+    one, other = harness.add_scene("a"), harness.add_scene("b", tags=["Second"])
+    for scene in (one, other):
+        history.choose(scene.id, [Choice(scene.id, server, item.rating_key, item.path)])
+        harness.edit(scene, "Saved")
+        harness.run_for(30)
+    harness.edit(one, tags=["First"])
+    harness.run_for(30)
+    assert set(item.genres) == {"First", "Second"}
+    harness.command("remove")
+    harness.run_for(30)
+    assert item.genres == []
+
+
+def test_a_tag_that_comes_while_other_items_are_taken_back_stays(harness: WorkerHarness) -> None:
+    pairs, run = run_of_three(harness, tags=["Ours"])
+    last = pairs[-1][1]
+    harness.plex.person_adds(last.rating_key, "genre", "Early")
+
+    def slow(item: PlexItem, _names: frozenset[str]) -> None:
+        harness.clock.advance(1.0)
+        if item is pairs[0][1]:
+            harness.plex.person_adds(last.rating_key, "genre", "Mine")
+
+    harness.plex.settings.after_edit = slow
+    undo(harness, run=run)
+    assert [item.genres for _, item in pairs] == [[], [], ["Early", "Mine"]]
 
 
 def test_collections_stay(harness: WorkerHarness) -> None:
@@ -216,7 +231,7 @@ def test_the_former_poster_is_selected_again(harness: WorkerHarness) -> None:
     harness.run_for(30)
     harness.command("resync", scene_id=scene.id)
     assert item.poster is before
-    assert changes(harness, scene)[-1].cause == UNDONE
+    assert changes_of(harness, scene)[-1].cause == UNDONE
 
 
 def test_a_poster_of_a_person_or_one_that_is_gone_is_left(harness: WorkerHarness) -> None:
@@ -258,7 +273,7 @@ def test_a_value_that_was_given_back_is_never_ours(harness: WorkerHarness) -> No
     harness.command("take", scene_id=scene.id, field="title")
     harness.run_for(30)
     assert item.title == "Saved a"
-    undo(harness, change=changes(harness, scene)[-1].id)
+    undo(harness, change=changes_of(harness, scene)[-1].id)
     assert item.title == "a"
     assert row_of(harness, scene).fields["title"].ours is None
     assert undo(harness, run=first["run"])["fields"] == {}, "an undo is not taken back"
@@ -289,7 +304,7 @@ def test_a_run_is_taken_back_as_far_as_nobody_changed_it_since(harness: WorkerHa
     result = undo(harness, run=run)
     assert [item.title for _, item in pairs] == ["Saved since", "Mine", "s2"]
     assert result["left"] == [[one.id, "title", CHANGED_SINCE] for one in (first, second)]
-    assert {one.why_left for one in changes(harness, first)} == {CHANGED_SINCE, ""}
+    assert {one.why_left for one in changes_of(harness, first)} == {CHANGED_SINCE, ""}
 
 
 def test_a_run_that_is_at_work_writes_nothing_more_once_it_is_taken_back(
@@ -328,7 +343,9 @@ def test_an_outage_in_the_middle_ends_the_command_and_the_undo_goes_on_later(
     harness.run_for(2 * HOUR)
     assert [item.title for _, item in pairs] == ["s0", "s1", "s2"]
     assert [item.locked for _, item in pairs] == [set()] * 3
-    undone = [one for scene, _ in pairs for one in changes(harness, scene) if one.cause == UNDONE]
+    undone = [
+        one for scene, _ in pairs for one in changes_of(harness, scene) if one.cause == UNDONE
+    ]
     assert [one.after for one in undone] == ["s0", "s1", "s2"], "each once"
 
 
@@ -348,7 +365,7 @@ def test_an_item_at_which_plex_fails_each_time_stops_neither_the_others_nor_edit
     harness.run_for(2 * HOUR)
     assert [item.title for _, item in others] == ["s1", "s2"]
     assert its_item.title == bad.title
-    assert changes(harness, bad)[0].why_left == FAILED
+    assert changes_of(harness, bad)[0].why_left == FAILED
     assert edited_item.title == "Edited"
     assert harness.worker.history.passes() == {}
 
@@ -374,10 +391,10 @@ def test_a_long_undo_lets_edits_through(harness: WorkerHarness) -> None:
 
 
 def test_a_value_that_plex_keeps_in_its_own_form_is_taken_back(harness: WorkerHarness) -> None:
-    harness.plex.settings.normalize = Normalize([cut("summary", 3)], [spelled({"t": "Form"})])
-    scene, item = synced(harness, tags=["t"], details="About")
+    harness.plex.settings.normalize = Normalize([cut("summary", 20)], [spelled({"t-1": "T 1"})])
+    scene, item = synced(harness, tags=["t-1"], details="About the sea and its ships")
     harness.run_for(HOUR)
-    assert (item.summary, item.genres) == ("Abo", ["Form"])
+    assert (item.summary, item.genres) == ("About the sea and it", ["T 1"])
     undo(harness, scene_id=scene.id)
     assert (item.summary, item.genres) == ("", [])
 
@@ -404,5 +421,5 @@ def test_an_undo_whose_task_was_stopped_ends(harness: WorkerHarness) -> None:
 
 def test_an_undo_of_nothing_and_one_without_a_meaning(harness: WorkerHarness) -> None:
     assert harness.command("undo", run="sync-77")["scenes"] == 0
-    assert "taken back" in harness.command("undo")["error"]
+    assert "to take back" in harness.command("undo")["error"]
     assert harness.command("undo", change=77)["scenes"] == 0

@@ -63,7 +63,7 @@ def test_an_edit_put_by_another_connection_is_noticed_within_a_poll_interval(
 ) -> None:
     scene, _ = many_retries.pair("fresh")
     many_retries.stash.change_silently(scene.id, title="Fresh")
-    inbox = Inbox(str(many_retries.data_dir))
+    inbox = Inbox(str(many_retries.data_dir), lock_timeout=240)
     many_retries.clock.after(
         100, lambda: inbox.put(create_sync_job(scene.id, "metadata", {"title": True}))
     )

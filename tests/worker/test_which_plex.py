@@ -70,11 +70,10 @@ def test_covers_go_up_again(harness: WorkerHarness, identifier: str | None) -> N
     assert len(harness.plex.uploads) == before + 2
 
 
-def test_under_preserve_lists_are_filled_again(
-    harness: WorkerHarness, identifier: str | None
+def synced_before_and_after_a_rebuild(
+    harness: WorkerHarness, pairs: list[tuple[Scene, PlexItem]], identifier: str | None
 ) -> None:
-    harness.configure(preserve_plex_edits=True)
-    pairs = [harness.pair(name, tags=["T"], performers=["P"]) for name in "ab"]
+    """Sync edits, rebuild Plex's database, and sync other edits with a new worker."""
     for scene, _ in pairs:
         harness.edit(scene, f"First {scene.id}")
     harness.run_for(SOON)
@@ -85,6 +84,13 @@ def test_under_preserve_lists_are_filled_again(
         harness.edit(scene, f"Second {scene.id}")
     harness.run_for(SOON)
 
+
+def test_under_preserve_lists_are_filled_again(
+    harness: WorkerHarness, identifier: str | None
+) -> None:
+    harness.configure(preserve_plex_edits=True)
+    pairs = [harness.pair(name, tags=["T"], performers=["P"]) for name in "ab"]
+    synced_before_and_after_a_rebuild(harness, pairs, identifier)
     for scene, _ in pairs:
         item = harness.item_of(scene)
         assert (item.genres, item.actors) == (["T"], ["P"])
@@ -92,15 +98,6 @@ def test_under_preserve_lists_are_filled_again(
 
 def test_files_are_found_within_minutes(harness: WorkerHarness, identifier: str | None) -> None:
     pairs = [harness.pair(name) for name in "abc"]
-    for scene, _ in pairs:
-        harness.edit(scene, f"First {scene.id}")
-    harness.run_for(SOON)
-
-    harness.plex.rebuild(machine_identifier=identifier)
-    harness.restart()
-    for scene, _ in pairs:
-        harness.edit(scene, f"Second {scene.id}")
-    harness.run_for(SOON)
-
+    synced_before_and_after_a_rebuild(harness, pairs, identifier)
     assert [harness.title(scene) for scene, _ in pairs] == [f"Second {one.id}" for one, _ in pairs]
     assert harness.letters() == []

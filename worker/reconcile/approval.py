@@ -1,9 +1,20 @@
-"""Nothing big happens unasked: many writes for a reason outside Stash wait for a yes."""
+"""Nothing big happens unasked: many writes for a reason outside Stash wait for a yes.
+
+So does, at any number, what might show an item to restricted accounts.
+"""
 
 from __future__ import annotations
 
-from queue.models import create_bulk_job
+from dataclasses import replace
+from typing import Any
+
+from history.changes import ORIGIN
+from history.fields import DECLINED as SAID_NO
+from history.fields import GRANTED as SAID_YES
+from history.fields import OPEN
+from queue.models import PASS, RUN, create_bulk_job
 from worker.parts import Parts
+from worker.reconcile.comparer import Reason
 
 #: Items that a pass writes without asking, for any reason but a change in Stash.
 MOST_UNASKED = 200
@@ -13,6 +24,8 @@ HELD = "held"
 GRANTED = "granted"
 #: State: reason → scenes of which the user said no; a later pass that finds no more stays quiet.
 DECLINED = "declined"
+#: State: scenes of which the user was told that they would become visible.
+VISIBLE = "would_become_visible"
 
 
 class Approval:
@@ -44,7 +57,7 @@ class Approval:
             )
 
     def grant(self) -> int:
-        """Approve what is held back; return how many scenes that are."""
+        """Approve the proposals that are held back; return the number of their scenes."""
         history = self._parts.history
         count = sum(history.count_proposals().values())
         history.set(HELD, None)
@@ -53,7 +66,7 @@ class Approval:
         return count
 
     def decline(self) -> None:
-        """Leave in Plex what is held back as it is, until more scenes would change."""
+        """Drop the proposals that are held back, until more scenes would change."""
         history = self._parts.history
         history.set(DECLINED, history.count_proposals() or None)
         self.clear()
@@ -63,24 +76,83 @@ class Approval:
         self._parts.history.drop_proposals()
         self._parts.history.set(HELD, None)
 
+    def withdraw(self) -> None:
+        """Drop all proposals, approved ones too."""
+        self.clear()
+        self._parts.history.set(GRANTED, None)
+
+    def ask_visible(self) -> None:
+        """Tell the user how many scenes restricted accounts would see, if the number has grown."""
+        history = self._parts.history
+        count, said = history.count_asking(), history.get(VISIBLE) or 0
+        if count != said:
+            history.set(VISIBLE, count or None)
+        if count > said:
+            self._parts.reporter.notify_user(
+                "warning", f"{describe_visible(count)}. {WHAT_TO_DO_VISIBLE}"
+            )
+
+    def answer_visible(self, *, is_granted: bool) -> int:
+        """Store what the user says about scenes that would become visible; return their number."""
+        history, env = self._parts.history, self._parts.env
+        rows = history.asking()
+        answer = SAID_YES if is_granted else SAID_NO
+        with history.transaction():
+            history.save_all(
+                replace(
+                    row,
+                    fields={
+                        name: replace(state, asks=answer) if state.asks == OPEN else state
+                        for name, state in row.fields.items()
+                    },
+                )
+                for row in rows
+            )
+            history.set(VISIBLE, None)
+        scenes = sorted({row.scene_id for row in rows})
+        if is_granted:
+            now = env.time()
+            self._parts.queue.put_many(create_bulk_job(one, now=now) for one in scenes)
+        return len(scenes)
+
     def is_granted(self) -> bool:
         """Return whether proposals wait to be queued."""
         return bool(self._parts.history.get(GRANTED))
 
-    def queue_next(self, after: int, room: int) -> int:
-        """Queue granted proposals; return the last scene's id, or -1 when none is left."""
+    def queue_next(self, after: int, room: int, pass_id: int) -> int:
+        """Queue granted proposals; return the last scene's id, or -1 when none is left.
+
+        Args:
+            pass_id: what follows the user's answer about a library is recorded as one run of it.
+        """
         history = self._parts.history
         found = history.proposals(after, room) if self.is_granted() else []
         if not found:
             history.set(GRANTED, None)
             return -1
         now = self._parts.env.time()
-        self._parts.queue.put_many(create_bulk_job(scene_id, now=now) for scene_id, _ in found)
+        as_one: dict[str, Any] = {PASS: pass_id, RUN: f"{ORIGIN}-{pass_id}"}
+        self._parts.queue.put_many(
+            create_bulk_job(scene_id, now=now, **(as_one if why == Reason.ORIGIN.value else {}))
+            for scene_id, why in found
+        )
         history.drop_proposals(scene_id for scene_id, _ in found)
         return found[-1][0]
 
 
 WHAT_TO_DO = "see Preview all scenes, then run Approve changes or Sync all scenes"
+
+
+WHAT_TO_DO_VISIBLE = (
+    "Nothing of it is written: their content ratings and labels stay until you agree, on"
+    " PlexSync's page or with the task Show to restricted accounts"
+)
+
+
+def describe_visible(count: int) -> str:
+    """Return what would become visible."""
+    items = "1 item" if count == 1 else f"{count} items"
+    return f"{items} would become visible to restricted accounts"
 
 
 def describe(reasons: dict[str, int]) -> str:

@@ -14,7 +14,7 @@ from history.changes import RENAMED
 from history.records import UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, Row
 from plex.exceptions import PlexPermanentError, PlexTemporaryError
-from plex.plan import Intent
+from plex.plan import PROTECTIVE, Intent
 from queue.models import CREATED, FORCE, MISSED, PASS, RUN, SyncJob, create_bulk_job
 from queue.timestamps import parse_time
 from stash.client import StashUnavailable, address_of_cover
@@ -42,6 +42,8 @@ class Reason(str, enum.Enum):
     #: Plex has its file by now, or other candidates
     RETURNED = "found in Plex"
     SETTINGS = "other settings or another version of PlexSync"
+    #: the user said where the values of a library in Plex came from
+    ORIGIN = "your answer about a library in Plex"
     DRIFT = "changed in Plex"
     LOST = "PlexSync's history was lost"
     SERVER = "another Plex server"
@@ -63,7 +65,7 @@ class Scope:
     run: str = ""
     #: the user wants these scenes synced, those seen at installation too
     adopt: bool = False
-    #: also what is in sync, over a person's edits in Plex
+    #: also scenes in sync, over a person's edits in Plex
     force: bool = False
     #: scenes that were last changed by then (epoch seconds), and are not known, are only noted
     baseline: float | None = None
@@ -159,7 +161,7 @@ class Comparer:
             self._parts.heartbeat.beat()
             known = rows.get(scene.id, [])
             reason = self._why(scene, known, times, scope)
-            if reason is not None and self._differs(scene, read_at):
+            if reason is not None and self._differing(scene, read_at):
                 self._parts.queue.put_many([self._job(scene, reason, scope)])
                 result.queued += 1
             else:
@@ -182,7 +184,7 @@ class Comparer:
         if not here:
             return self._why_unknown(scene, bool(rows), scope)
         reasons = [self._why_row(scene, row, times, scope) for row in here]
-        # What goes in any case outweighs what is only proposed.
+        # A reason that needs no approval outweighs one that does.
         found = [reason for reason in reasons if reason is not None]
         if scope.only_stash:
             found = [reason for reason in found if reason in (*_ALWAYS, Reason.RESTORED)]
@@ -214,7 +216,7 @@ class Comparer:
             synced = row.synced_at is not None
             edited = synced and (parse_time(scene.updated_at) or 0.0) > (row.synced_at or 0.0)
             return Reason.EDITED if edited else Reason.UNKNOWN
-        if row.digest != scene.digest:
+        if not scene.has_digest(row.digest):
             if _is_later(row.updated_at, scene.updated_at):
                 return Reason.RESTORED
             is_edited = _is_later(scene.updated_at, row.updated_at) or not row.updated_at
@@ -230,9 +232,9 @@ class Comparer:
                 return Reason.RETURNED
             is_other = row.generation != self._runner.generation
             waits = row.status is Status.AMBIGUOUS and is_other and scope.settled
-            return Reason.SETTINGS if waits else None
+            return self._why_other(row) if waits else None
         if row.generation != self._runner.generation:
-            return Reason.SETTINGS if scope.settled else None
+            return self._why_other(row) if scope.settled else None
         if row.status in (Status.FAILED, Status.SKIPPED):
             return Reason.ASKED if scope.adopt and row.status is Status.FAILED else None
         if self._has_other_cover(row, scene):
@@ -244,9 +246,15 @@ class Comparer:
             return Reason.DRIFT
         return Reason.DRIFT if scene.id in scope.read else None
 
+    def _why_other(self, row: Row) -> Reason:
+        """Return why a record of another generation is compared again."""
+        is_same_settings = _settings_of(row.generation) == _settings_of(self._runner.generation)
+        return Reason.ORIGIN if is_same_settings else Reason.SETTINGS
+
     def _has_other_cover(self, row: Row, scene: Scene) -> bool:
         """Return whether the scene was changed since, though its metadata are the same."""
-        if not self._parts.plex.config.sync_poster or not row.cover_source:
+        config = self._parts.plex.config
+        if not (config.sync_poster or config.sync_art) or not row.cover_source:
             return False
         return address_of_cover(scene) != row.cover_source
 
@@ -293,11 +301,15 @@ class Comparer:
                     updated_at=scene.updated_at, files=scene.files, digest=scene.digest,
                 )
             ]  # fmt: skip
-        renamed = any(row.status is Status.BASELINE and row.digest != scene.digest for row in rows)
-        if renamed:
-            self._parts.history.update(
-                [row.id for row in rows if row.status is Status.BASELINE], digest=scene.digest
-            )
+        # A scene that was only seen has another name, or the digest is in its former form.
+        stale = [
+            row.id
+            for row in rows
+            if row.digest != scene.digest
+            and (row.status is Status.BASELINE or scene.has_digest(row.digest))
+        ]
+        if stale:
+            self._parts.history.update(stale, digest=scene.digest)
         return []
 
     def _compare_items(self, doubtful: Sequence[tuple[Scene, Reason]], read_at: float) -> None:
@@ -309,29 +321,39 @@ class Comparer:
             raise
         except PlexPermanentError as error:
             log.debug("Not read ahead: %s", error)
-        proposed = []
+        proposed, exposed = [], []
+        now = self._parts.env.time()
         for scene, reason in doubtful:
             self._parts.heartbeat.beat()
-            if self._differs(scene, read_at):
+            fields = self._differing(scene, read_at)
+            if reason is Reason.DRIFT and fields.intersection(PROTECTIVE):
+                exposed.append(create_bulk_job(scene.id, now=now))  # at any number, unasked
+            elif fields:
                 proposed.append((scene.id, reason.value))
+        self._parts.queue.put_many(exposed)
         self._parts.history.propose(proposed)
 
-    def _differs(self, scene: Scene, read_at: float) -> bool:
-        """Return whether something would be written for a scene; if not, it is on record."""
+    def _differing(self, scene: Scene, read_at: float) -> frozenset[str]:
+        """Return the fields that would be written for a scene; if none, that is on record."""
         try:
-            if self._runner.compare(scene, read_at, Intent()):
-                return True
+            if fields := self._runner.compare(scene, read_at, Intent()):
+                return fields
             if self._is_in_sync(scene.id):
                 self._parts.dlq.delete_scene(scene.id)
         except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
             raise
         except PermanentError as error:
             self._runner.record(scene.id, scene, Status.FAILED, str(error))
-        return False
+        return frozenset()
 
     def _is_in_sync(self, scene_id: int) -> bool:
         rows = self._parts.history.of_scene(scene_id)
         return all(row.status in (Status.IN_SYNC, Status.WRITTEN) for row in rows)
+
+
+def _settings_of(generation: str) -> list[str]:
+    """Return the parts of a generation that are about settings and version; see `ItemWriter`."""
+    return generation.split("-")[:2]
 
 
 def _is_later(one: str, other: str) -> bool:

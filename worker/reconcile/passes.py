@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.daily import DAY, last_time, next_time
+from history.changes import ORIGIN
 from history.store import LOST_AT, Row
 from queue.lease import is_held
 from queue.table import BULK_WORK
 from queue.timestamps import parse_time
 from stash.records import Scene
+from worker.collections import note_full_pass, sort_collections
 from worker.job_runner import JobRunner
 from worker.parts import Parts
 from worker.put_cover import put_cover
@@ -29,6 +32,8 @@ from worker.undo import MOST_LEFT, ItemFailed, Undo
 PAGE = 500
 #: Rows that a pass may have in the queue.
 AHEAD = 200
+#: Full passes of two days are not exactly a day apart.
+_ALMOST = 0.8
 #: Of the scenes in Plex, the share whose item a full pass reads whole.
 _READ_SHARE = 30
 
@@ -42,6 +47,8 @@ _ASKED = (SYNC, TRY)
 #: State in the history: when the last full pass ended, and when one was last asked for.
 FULL_ENDED = "full_pass_ended_at"
 ASKED_FOR = "full_pass_asked_for_at"
+#: State: local time of day of the daily full pass, "HH:MM".
+COMPARE_AT = "compare_at"
 #: State: why another full pass is wanted, once enough time has passed since the last.
 WANTED = "full_pass_wanted"
 #: State: the settings (as a hash) that were seen last, since when, and the last compared ones.
@@ -81,7 +88,7 @@ class Pass:
     queued: int = 0
     #: of the run that its changes are recorded under; 0: the pass's own
     number: int = 0
-    #: what is taken back; see `worker.undo.find`
+    #: the changes to take back; see `worker.undo.find`
     undo: dict[str, Any] = field(default_factory=dict)
     #: times in a row that Plex failed at the next item
     failures: int = 0
@@ -89,8 +96,9 @@ class Pass:
     outcome: dict[str, Any] = field(default_factory=dict)
 
     def run_name(self, pass_id: int) -> str:
-        """Return what its changes are recorded under."""
-        return f"{self.kind}-{self.number or pass_id}"
+        """Return what its changes are recorded under; of one that was approved, some of them."""
+        name = ORIGIN if self.kind == APPROVED else self.kind
+        return f"{name}-{self.number or pass_id}"
 
 
 @dataclass(frozen=True)
@@ -137,13 +145,27 @@ class Passes:
 
     def ask_full_if_due(self) -> None:
         """Ask for the daily full pass, and for one that had to wait."""
-        history, timing, now = self._parts.history, self._parts.env.timing, self._parts.env.time()
-        # A time in the future counts as due.
-        if not 0 <= now - history.get(FULL_ENDED, -math.inf) < timing.full_pass:
+        history, timing = self._parts.history, self._parts.env.timing
+        clock = self._parts.plex.config.compare_at
+        if history.get(COMPARE_AT) != clock:
+            history.set(COMPARE_AT, clock)
+        if self._is_full_due(clock):
             if all(one.kind != FULL for one in self.all().values()):
                 self.ask_full("daily")
         elif history.get(WANTED):
             self.ask_full(history.get(WANTED), at_most_every=timing.count_pass)
+
+    def next_full(self, after: float) -> float:
+        """Return when the first daily comparison after a moment is due, both in epoch seconds."""
+        clock = self._parts.history.get(COMPARE_AT)
+        return next_time(clock, after) if clock else math.inf
+
+    def _is_full_due(self, clock: str) -> bool:
+        now, timing = self._parts.env.time(), self._parts.env.timing
+        ended = self._parts.history.get(FULL_ENDED, -math.inf)
+        if ended > now or ended < last_time(clock, now):  # in the future: the clock was set back
+            return True
+        return timing.full_pass < DAY and now - ended >= timing.full_pass  # a day of tests
 
     def start(self, one: Pass) -> int:
         """Store a pass; the loop goes on with it.
@@ -208,6 +230,8 @@ class Passes:
         one = self.all().get(pass_id)
         if one is not None:
             self._parts.queue.drop_pass(pass_id)
+            if one.kind == APPROVED:
+                self.approval.withdraw()
             one.is_read = True
             self._save(pass_id, one)
 
@@ -353,6 +377,10 @@ class Passes:
         scenes = self._parts.stash.page_after(one.cursor, PAGE, one.filter)
         return Page(pass_id, read_at, scenes, is_last=len(scenes) < PAGE)
 
+    def unasked_scope(self, *, only_stash: bool = False) -> Scope:
+        """Return the scope of a comparison that is neither asked for nor part of a pass."""
+        return Scope(only_stash=only_stash, baseline=self.baseline(), settled=self.is_settled())
+
     def _scope(self, pass_id: int, one: Pass) -> Scope:
         return Scope(
             pass_id=pass_id if one.kind in _ASKED else None,
@@ -390,6 +418,7 @@ class Passes:
         if self._watched == pass_id:
             self._forgetting.conclude(self._missing)
             self._purge()
+            self._look_at_collections()
             history.set(BASELINE_DONE, True)
             if not history.count_proposals():
                 history.set(LOST_AT, None)  # all scenes were met again
@@ -406,6 +435,7 @@ class Passes:
         if any(one.kind in (RELATED, FULL) and not one.is_read for one in self.all().values()):
             return
         self.approval.decide()
+        self.approval.ask_visible()
         self.start_approved()
 
     def start_approved(self) -> None:
@@ -423,6 +453,13 @@ class Passes:
         known = self._parts.history.get(SETTINGS) or {}
         return bool(known.get("compared") == self._runner.generation)
 
+    def _look_at_collections(self) -> None:
+        """Note which of ours may end soon, and give them their sort titles."""
+        plex, env = self._parts.plex, self._parts.env
+        if plex.index.is_complete(plex.keys):
+            note_full_pass(self._parts.history, env.time(), env.timing.full_pass * _ALMOST)
+        sort_collections(plex, self._parts.history, self._parts.reporter)
+
     def _purge(self) -> None:
         plex = self._parts.plex
         if plex.index.is_complete(plex.keys):
@@ -430,7 +467,7 @@ class Passes:
 
     def _queue_approved(self, pass_id: int, one: Pass) -> None:
         """Queue proposals that were approved, as far as there is room."""
-        one.cursor = self.approval.queue_next(one.cursor, self.room())
+        one.cursor = self.approval.queue_next(one.cursor, self.room(), pass_id)
         if one.cursor < 0:
             self._parts.history.end_pass(pass_id)
         else:

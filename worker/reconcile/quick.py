@@ -6,53 +6,75 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from history.records import Status
-from plex.paths import folded, name_of, normalize
-from queue.models import create_bulk_job
-from queue.operations import enqueue
 from queue.timestamps import parse_time
 from stash.client import RELATED_KINDS
 from stash.records import Scene
 from worker.job_runner import JobRunner
+from worker.listener import Listener
 from worker.parts import Parts
-from worker.reconcile.comparer import Comparer, Scope
+from worker.reconcile.comparer import Comparer
 from worker.reconcile.passes import BASELINE, RELATED, SETTINGS, Pass, Passes
+from worker.reconcile.plex_changes import PlexChanges
 
 #: State in the history.
 QUICK = "quick_pass"
 RAN_AT = "quick_pass_ran_at"
-INDEX = "index"
 #: State: the keys of the libraries that the user was told about.
 OFFERED = "offered_libraries"
 #: Scenes, and related objects of a kind, that are read.
 _PAGE = 100
+#: Kinds that have parents and children.
+_NESTED = ("studio", "tag")
 #: Seconds below the watermark that are read again: clocks differ, and imports date back.
 _OVERLAP = 7_200.0
 #: Clock-skew allowance, in seconds.
 _CLOCK_SKEW = 5.0
-#: Scenes that are compared because Plex changed; with more a full pass does.
-_MOST_CHANGED = 200
-#: Scenes in one query.
-_CHUNK = 40
 
 
 class QuickPass:
     """Looks at the newest changes, every few minutes."""
 
-    def __init__(self, parts: Parts, runner: JobRunner, passes: Passes) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        runner: JobRunner,
+        passes: Passes,
+        plex_changes: PlexChanges,
+        listener: Listener,
+    ) -> None:
         self._parts = parts
         self._runner = runner
         self._passes = passes
+        self._plex_changes = plex_changes
+        self._listener = listener
         self._comparer: Comparer = passes.comparer
+        self._is_in_use = True
+        self._ended_at = -math.inf
+
+    def note_use(self) -> None:
+        """Note that Stash or Plex was used since the last look: the next one is due sooner."""
+        self._is_in_use = True
 
     def is_due(self) -> bool:
         """Return whether the next quick pass is due."""
         return self.due_in() <= 0
 
     def due_in(self) -> float:
-        """Return seconds until the next quick pass; a last one in the future counts as due."""
-        passed: float = self._parts.env.time() - self._parts.history.get(RAN_AT, -math.inf)
-        return self._parts.env.timing.quick_pass - passed if passed >= 0 else 0.0
+        """Return seconds until the next quick pass; a last one in the future counts as due.
+
+        While nothing is used it is due seldom, as it makes disks spin that sleep. Stash's own
+        changes are noticed (`worker.presence`); Plex's only if it tells of them. One is always due
+        when the daily comparison is.
+        """
+        timing, now = self._parts.env.timing, self._parts.env.time()
+        ran_at = self._parts.history.get(RAN_AT, -math.inf)
+        if not -math.inf < ran_at <= now:
+            return 0.0
+        is_quiet = self._listener.is_connected and not self._is_in_use
+        # Counted from the end of a pass: one that takes long leaves time for other work.
+        last = max(ran_at, self._ended_at) if self._ended_at <= now else ran_at
+        due_at = last + (timing.quiet_pass if is_quiet else timing.quick_pass)
+        return float(min(due_at, self._passes.next_full(ran_at)) - now)
 
     def run(self) -> None:
         """Look at the latest changes in Stash and in Plex.
@@ -61,13 +83,21 @@ class QuickPass:
             SettingsError, StashUnavailable, StashRefused, StashQueryError
             PlexTemporaryError, PlexPermanentError
         """
-        state = self._state()
         self._parts.history.set(RAN_AT, self._parts.env.time())  # a failure waits for its turn
+        self._is_in_use = True  # until it went well: the turn after a failure is the sooner one
+        try:
+            self._look()
+        finally:
+            self._ended_at = self._parts.env.time()
+        self._is_in_use = False
+
+    def _look(self) -> None:
+        state = self._state()
         self._parts.plex.libraries(look=True)
         self._look_at_scenes(state)
         self._look_at_related(state)
         self._parts.history.set(QUICK, state)
-        self._look_at_plex()
+        self._plex_changes.look()
         self._look_at_settings()
         self._offer_libraries()
         self._passes.ask_full_if_due()
@@ -103,7 +133,7 @@ class QuickPass:
             self._passes.ask_full("Stash's newest change went back")
         recent = [scene for scene in scenes if _time(scene) >= since]
         result = self._comparer.compare(
-            recent, read_at, self._scope(only_stash=True), room=self._passes.room(),
+            recent, read_at, self._passes.unasked_scope(only_stash=True), room=self._passes.room(),
             seconds=parts.env.timing.slice,
         )  # fmt: skip
         is_more = len(recent) == len(scenes) == _PAGE and self._wants_more(
@@ -155,71 +185,8 @@ class QuickPass:
                 self._passes.ask_full(f"many {RELATED_KINDS[kind]} changed in Stash")
                 continue
             for one_id in changed:
-                self._passes.start(related_pass(kind, one_id))
-
-    def _look_at_plex(self) -> None:
-        """Compare scenes whose item changed in Plex, and those whose file is new there."""
-        scene_ids = self._look_at_new_files()
-        plex, history = self._parts.plex, self._parts.history
-        changed = sorted(plex.index.changed)
-        for start in range(0, len(changed), 500):
-            some = changed[start : start + 500]
-            times = plex.index.updated_at(some)
-            scene_ids += [
-                row.scene_id
-                for row in history.of_items(plex.server, some)
-                if row.status in (Status.IN_SYNC, Status.REFUSED)
-                and times.get(row.rating_key) != row.item_updated_at
-            ]
-        scene_ids = list(dict.fromkeys(scene_ids))
-        if len(scene_ids) > _MOST_CHANGED:
-            self._passes.ask_full("many items changed in Plex")
-        elif scene_ids:
-            self._compare_drifted(scene_ids)
-        plex.index.changed.difference_update(changed)  # after a failure they are looked at again
-
-    def _compare_drifted(self, scene_ids: Sequence[int]) -> None:
-        parts = self._parts
-        assert parts.stash is not None
-        read_at = parts.env.time()
-        for start in range(0, len(scene_ids), _CHUNK):
-            scenes = parts.stash.find_scenes(list(scene_ids[start : start + _CHUNK]))
-            self._comparer.compare(
-                scenes, read_at, self._scope(), room=self._passes.room(), seconds=math.inf
-            )
-
-    def _look_at_new_files(self) -> list[int]:
-        """Queue scenes that were not in Plex, or ambiguous, where a file of that name is new.
-
-        Returns:
-            Scenes whose file came back under another rating key, to be compared.
-        """
-        parts, again = self._parts, []
-        index, known = parts.plex.index, parts.history.get(INDEX) or {}
-        after = known.get("last", 0) if known.get("id") == index.id else 0
-        paths, last = index.new_paths(after)
-        names = {folded(name_of(path)) for path in paths}
-        if names:
-            for row in parts.history.with_status(Status.NOT_IN_PLEX, Status.AMBIGUOUS):
-                files = {folded(name_of(normalize(file.path))) for file in row.files}
-                if not files.isdisjoint(names):
-                    self._revive(row.scene_id)
-            rows = parts.history.of_paths(parts.plex.server, paths)
-            there = index.updated_at([row.rating_key for row in rows])
-            again = [row.scene_id for row in rows if row.rating_key not in there]
-        if names or known.get("id") != index.id:
-            parts.history.set(INDEX, {"id": index.id, "last": last})
-        return again
-
-    def _revive(self, scene_id: int) -> None:
-        """Queue a scene again; if an edit of it failed, as that edit."""
-        parts = self._parts
-        letters = parts.dlq.get_by_scene(scene_id)
-        if letters:
-            enqueue(parts.queue, scene_id, "metadata", letters[0]["job"].get("data") or {})
-        else:
-            parts.queue.put(create_bulk_job(scene_id, now=parts.env.time()))
-        parts.reporter.log("info", f"Scene {scene_id}: Plex has a file of that name now")
+                for one in related_passes(kind, one_id):
+                    self._passes.start(one)
 
     def _look_at_settings(self) -> None:
         """Ask for a full pass once other settings, or another version, have rested."""
@@ -250,22 +217,20 @@ class QuickPass:
                 " it, name it in the setting Plex libraries, with the others",
             )
 
-    def _scope(self, *, only_stash: bool = False) -> Scope:
-        return Scope(
-            only_stash=only_stash,
-            baseline=self._passes.baseline(),
-            settled=self._passes.is_settled(),
-        )
 
+def related_passes(kind: str, object_id: int) -> list[Pass]:
+    """Return passes over the scenes of a performer, studio, tag or group.
 
-def related_pass(kind: str, object_id: int) -> Pass:
-    """Return a pass over the scenes of a performer, studio, tag or group."""
-    name = RELATED_KINDS[kind]
-    return Pass(
-        RELATED,
-        filter={name: {"value": [str(object_id)], "modifier": "INCLUDES"}},
-        why=f"{kind} {object_id}",
-    )
+    What is below a studio or a tag shows its name too, and so do scenes whose performers have the
+    tag. That is a pass of its own: with `performer_tags` in an OR, Stash answers "no such table".
+    """
+    criterion: dict[str, Any] = {"value": [str(object_id)], "modifier": "INCLUDES"}
+    names = {RELATED_KINDS[kind]: f"{kind} {object_id}"}
+    if kind in _NESTED:
+        criterion["depth"] = -1
+    if kind == "tag":
+        names["performer_tags"] = f"performers' tag {object_id}"
+    return [Pass(RELATED, filter={name: criterion}, why=why) for name, why in names.items()]
 
 
 def _changed(objects: Sequence[tuple[int, str]], seen: dict[str, str]) -> list[int]:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from history.changes import CONFIRMED, DROPPED
 from history.fields import FieldState, Value, read_at
 from history.records import UNTOUCHABLE, Agreement
+from plex.forms import is_form_of
 from plex.items import PlexItem
 from plex.names import unique, within, without
 from plex.plan import NEVER_REPAIRED, names_of, resolve, same
 from queue.models import RETRY, create_bulk_job
-from worker.collections import list_collections
+from worker.collections import list_collections, sort_collections
 from worker.item_writer import VERIFY_AFTER
 from worker.parts import Parts
 from worker.refusals import reason_of, report_refusal, status_of
@@ -32,6 +33,8 @@ class Verdict(enum.Enum):
     TAKEN = "taken"
     #: Plex keeps a form of its own
     NORMALIZED = "normalized"
+    #: another value: a person's, a tool's, or that of a refresh
+    CHANGED = "changed"
     #: read once more: the value may still be on its way
     READ_AGAIN = "read again"
     WRITE_AGAIN = "write again"
@@ -41,6 +44,7 @@ class Verdict(enum.Enum):
 _OUTCOMES = {
     Verdict.TAKEN: CONFIRMED,
     Verdict.NORMALIZED: CONFIRMED,
+    Verdict.CHANGED: CONFIRMED,
     Verdict.REFUSED: DROPPED,
 }
 
@@ -102,12 +106,15 @@ class ReadBack:
         self._parts.queue.put_many(
             create_bulk_job(scene_id, now=env.time(), **{RETRY: True}) for scene_id in again
         )
-        for section in history.unlisted_collections(plex.server):  # written, so they exist by now
+        new = history.unlisted_collections(plex.server)
+        for section in new:  # written, so they exist by now
             list_collections(plex, history, section)
             history.forget_unlisted(plex.server, section)
+        if new:
+            sort_collections(plex, history, self._parts.reporter)
 
     def _verify(self, row: Agreement, item: PlexItem) -> bool:
-        """Store what the item shows; return whether it must be written once more."""
+        """Store what the item shows; return whether the scene must be compared again."""
         fields, verdicts = dict(row.fields), {}
         present = item.values
         for name, state in row.fields.items():
@@ -116,7 +123,10 @@ class ReadBack:
                     state, present[name], is_locked=name in item.locked or name in NEVER_REPAIRED
                 )
         wants_read = Verdict.READ_AGAIN in verdicts.values()
-        wants_write = Verdict.WRITE_AGAIN in verdicts.values()
+        wants_write = Verdict.WRITE_AGAIN in verdicts.values() or any(
+            verdict is Verdict.CHANGED and not fields[name].kept
+            for name, verdict in verdicts.items()
+        )
         env, reporter = self._parts.env, self._parts.reporter
         after = replace(
             row,
@@ -142,7 +152,12 @@ class ReadBack:
                     f"Scene {row.scene_id}, {item.title!r} in {item.library!r}: Plex keeps all of"
                     f" {name} but {missing} names. The list may be too long for one request",
                 )
-        return wants_write
+        # A refresh between write and read-back changed other fields: nothing else would tell of it.
+        return wants_write or any(
+            name in present and not same(present[name], state.observed)
+            for name, state in row.fields.items()
+            if state.sent is None and state.observed is not None
+        )
 
 
 def judge(state: FieldState, current: Value, *, is_locked: bool) -> tuple[FieldState, Verdict]:
@@ -162,7 +177,10 @@ def judge(state: FieldState, current: Value, *, is_locked: bool) -> tuple[FieldS
             return seen, Verdict.WRITE_AGAIN
         return _refused(seen), Verdict.REFUSED
     if misses > 1 and same(current, state.observed):
-        return _normalized(seen, current), Verdict.NORMALIZED
+        if _is_form(state, current):
+            return _settled(seen, current, form=current), Verdict.NORMALIZED
+        is_kept = is_locked and not state.held
+        return replace(_settled(seen, current), kept=is_kept), Verdict.CHANGED
     if misses >= _MOST_READS:
         return _refused(seen), Verdict.REFUSED
     if is_locked or misses > 1:
@@ -171,29 +189,51 @@ def judge(state: FieldState, current: Value, *, is_locked: bool) -> tuple[FieldS
 
 
 def _refused(state: FieldState) -> FieldState:
-    return replace(state, refused=True, take=False, sent=None, replaced=None, claim=None)
+    return replace(
+        state, refused=True, take=False, sent=None, replaced=None, claim=None, asked=None, asks=""
+    )
 
 
-def _normalized(state: FieldState, current: Value) -> FieldState:
-    """Keep Plex's own form of what was sent: it is ours, and counts as in sync."""
-    ours: Value = current
+def _settled(state: FieldState, current: Value, form: Value | None = None) -> FieldState:
+    """Return the state after a write of which the item shows something else for good.
+
+    Args:
+        form: how Plex stores what was sent: it is ours, and counts as in sync.
+    """
     if isinstance(current, tuple):
-        ours = _ours_among(state, current)
-    return replace(state, form=current, ours=ours, sent=None, replaced=None, claim=None, misses=0)
+        ours: Value | None = _ours_among(state, current)
+    else:
+        ours = state.claimed if form is None else form
+    return replace(
+        state, form=form, ours=ours, sent=None, replaced=None, claim=None, misses=0, asked=None,
+        asks="",
+    )  # fmt: skip
+
+
+def _is_form(state: FieldState, current: Value) -> bool:
+    """Return whether Plex shows the sent value, or less of it, in a form of its own."""
+    if isinstance(current, tuple):
+        known = (*names_of(state.sent), *names_of(state.replaced))
+        return not without(without(current, known), _forms_among(state, current))
+    return is_form_of(current, str(state.sent))
+
+
+def _forms_among(state: FieldState, current: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a list that are Plex's form of names that were sent."""
+    before, sent = names_of(state.replaced), names_of(state.sent)
+    missing = without(without(sent, before), current)
+    return tuple(
+        shown
+        for shown in without(current, (*before, *sent))
+        if any(is_form_of(shown, name) for name in missing)
+    )
 
 
 def _ours_among(state: FieldState, current: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of a list in Plex's form that are ours.
-
-    Names that nobody knows stand for ours that do not show, unless there are more of them: then a
-    person has added some.
-    """
-    before, sent = names_of(state.replaced), names_of(state.sent)
-    added = without(current, before)
-    unknown = without(added, sent)
-    missing = without(without(sent, before), current)
-    mine = added if len(unknown) <= len(missing) else within(added, sent)
-    return unique((*mine, *within(names_of(state.ours), current)))
+    """Return the names of a list that are ours. A person or a program added the others."""
+    added = without(within(current, names_of(state.sent)), names_of(state.replaced))
+    known = within(names_of(state.ours), current)
+    return unique((*added, *_forms_among(state, current), *known))
 
 
 def _missing(state: FieldState, current: Value) -> int:
