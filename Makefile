@@ -7,6 +7,9 @@
 #   make pictures  the pictures of README, from the real page with the demo's data (needs Chromium)
 #   make soak    the fault campaign, as long as you like: make soak ROUNDS=100 SEED=7
 
+# Where it is set, each process of a test compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -29,8 +32,9 @@ $(STAMP): requirements-dev.txt
 demo: $(STAMP)
 	@$(RUN) PlexSync.py demo
 
-# Most tests wait for processes: more of them at once than there are cores save time.
-JOBS ?= 4
+# Most tests wait for processes: more of them at once than there are cores save time. By default a
+# spread of the variants runs; PLEXSYNC_LONG=1 make test runs all.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(max(4, 3 * (os.cpu_count() or 2)))")
 test: $(STAMP) host
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 

@@ -21,6 +21,7 @@ from rich.status import Status  # noqa: E402
 from tests.benchmarks import (  # noqa: E402
     bulk,
     burst,
+    events,
     growth,
     hook,
     idle,
@@ -45,6 +46,7 @@ MEASUREMENTS: dict[str, Callable[[Scale, Log], Result]] = {
     "passes": passes.measure,
     "index": index.measure,
     "idle": idle.measure,
+    "events": events.measure,
 }
 #: Width of the tables, in columns, when the output is not a terminal.
 _WIDTH = 140

@@ -22,6 +22,9 @@ from tests.simulators.httpd import Delay, Exchange, FaultRule  # noqa: E402
 
 _DETAILS = "A summary of ordinary length, as people write them. " * 5
 _PATIENCE = 300.0
+#: Seconds without a request after which a worker has come to rest: longer than events rest, and
+#: than a look at the latest changes waits.
+_QUIET = 15.0
 
 
 class Servers:
@@ -42,8 +45,8 @@ class Servers:
         harness = ProcessHarness(
             Path(self._folder),
             data_dir=Path(data_dir) if data_dir else None,
-            env={"PLEXSYNC_IDLE_TIMEOUT": "900", "PLEXSYNC_TIME_SCALE": "1"},
-            settings={"poll_interval": None},
+            env={"PLEXSYNC_IDLE_TIMEOUT": "", "PLEXSYNC_TIME_SCALE": "1"},
+            settings={"poll_interval": None, "plex_events": None},
         )
         self.harness = self._open.enter_context(harness)
         self.plex, self.stash = harness.plex, harness.stash
@@ -87,9 +90,9 @@ class Servers:
             files = [(f"/data/{path}", 1_000_000)]
             self.stash.add_scene(**scene, files=files, updated_at=changed_at)
 
-    def fill_plex(self, items: int) -> None:
+    def fill_plex(self, items: int, first: int = 0) -> None:
         """Add items to Plex alone."""
-        for number in range(items):
+        for number in range(first, first + items):
             self._add_item(f"{number // 200:05}/scene {number:06}.mp4", number)
 
     def _add_item(self, path: str, number: int, values: dict[str, Any] | None = None) -> None:
@@ -177,6 +180,55 @@ class Servers:
             lambda: len(self.plex.writes) > before and self._shown(scene_id), "the title", _PATIENCE
         )
         return {"blocked": blocked, "latency": self.plex.writes[-1].at - start}
+
+    def save_all(self, scenes: int) -> None:
+        """Save the first scenes with their hooks, and wait for all edits in Plex."""
+        for scene_id in range(1, scenes + 1):
+            self.stash.save_scene(scene_id, title=f"Saved {scene_id}")
+        wanted = range(1, scenes + 1)
+        wait_until(lambda: all(map(self._shown, wanted)), "all titles", _PATIENCE)
+        self.wait_for_stream()
+
+    def wait_for_stream(self) -> None:
+        """Wait until the worker has connected to Plex's events and looked at all changes."""
+        wait_until(lambda: self.plex.events.streams, "the event stream", _PATIENCE)
+        self._wait_until_quiet()
+
+    def refresh(self, scene_id: int) -> float:
+        """Have Plex overwrite an item; return the seconds from its event to the edit in Plex."""
+        item = self.harness.item_of(self.stash.scene(scene_id))
+        item.locked.clear()
+        before, start = len(self.plex.writes), time.time()
+        self.plex.refresh_item(item.rating_key)
+        wait_until(
+            lambda: len(self.plex.writes) > before and self._shown(scene_id), "the title", _PATIENCE
+        )
+        return self.plex.writes[-1].at - start
+
+    def storm(self, changes: bool) -> float:
+        """Have Plex read all items again; return the seconds until the worker is quiet.
+
+        Args:
+            changes: the items' fields are overwritten; else only their `updatedAt` moves.
+        """
+        start = time.time()
+        for item in self.plex.items(self.harness.library):
+            if changes:
+                self.plex.refresh_item(item.rating_key)
+            else:
+                self.plex.touch_item(item.rating_key)
+        return self._wait_until_quiet() - start
+
+    def _wait_until_quiet(self) -> float:
+        """Wait until no request came for a while; return when the last one came."""
+        start = time.time()
+
+        def last() -> float:
+            both = (*self.plex.log.all()[-1:], *self.stash.log.all()[-1:])
+            return max((start, *(one.at + one.seconds for one in both)))
+
+        wait_until(lambda: time.time() - last() > _QUIET, "no more requests", 4 * _PATIENCE)
+        return last()
 
     def burst(self, edits: int, scenes: int, at_once: int) -> dict[str, Any]:
         """Save scenes as fast as possible; return the seconds of the hooks and of the sync."""

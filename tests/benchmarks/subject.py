@@ -121,6 +121,14 @@ class Subject:
         runner.history.set(BASELINE_DONE, True)
         runner.history.set(FULL_ENDED, time.time())
 
+    def follow(self) -> None:
+        """Have the worker live in a thread, as in its own process, and follow Plex's events."""
+        self.worker.start()
+
+    def usage(self) -> dict[str, float]:
+        """Return the CPU seconds and the peak memory of this process."""
+        return {"cpu": time.process_time(), "peak_mb": peak_mb()}
+
     def quick_pass(self) -> dict[str, float]:
         """Run a quick pass; return the cost."""
         history = self.worker.runner.history

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.model.life import KNOWN, Failure, Options, find, life_of
+from tests.model.life import Failure, Options, find, life_of
 from tests.model.steps import DEFAULT_FAMILIES, FAMILIES
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     options = Options(
         arguments.length,
         tuple(arguments.families.split(",")),
-        KNOWN if arguments.off == "known" else frozenset(filter(None, arguments.off.split(";"))),
+        frozenset(filter(None, arguments.off.split(";"))),
     )
     if arguments.seed is not None:
         return _one(arguments.seed, options)
@@ -36,9 +36,7 @@ def _arguments() -> argparse.Namespace:
         default=",".join(DEFAULT_FAMILIES),
         help=f"kinds of steps: {', '.join(FAMILIES)}",
     )
-    parser.add_argument(
-        "--off", default="", help="rules to leave out: a;b; `known`: those of KNOWN"
-    )
+    parser.add_argument("--off", default="", help="rules to leave out: a;b")
     parser.add_argument("--until-failure", action="store_true", help="end at the first one")
     parser.add_argument("--shrink", type=int, default=1, help="failures to shrink for each rule")
     return parser.parse_args()

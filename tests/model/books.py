@@ -20,6 +20,8 @@ class TextBook:
     """Stash's value at the last check; None: never synced."""
     wrote: str | None = None
     """What PlexSync wrote last, as Plex stored it."""
+    replaced: str | None = None
+    """The value before PlexSync's last write, if that came after the last check."""
     by_person: bool = False
     """A person changed it after PlexSync's last write."""
     stash_then: str | None = None
@@ -50,6 +52,8 @@ class ListBook:
     """Names that PlexSync removed since the last check."""
     disturbed: bool = False
     renewed: bool = False
+    changed_first: bool = False
+    """A person changed it after the item was added again, before PlexSync did."""
     unsure: bool = False
 
 
@@ -80,11 +84,15 @@ class ItemBook:
     """Scenes that it was synced with before."""
     perhaps_met: bool = False
     """A run that was not checked may have synced it with another scene than `owner`."""
+    merged: bool = False
+    """Others were merged with it, or it was split off."""
     again: bool = False
     """The item was removed and added since the last check."""
     texts: dict[str, TextBook] = field(default_factory=lambda: {name: TextBook() for name in TEXTS})
     lists: dict[str, ListBook] = field(default_factory=lambda: {kind: ListBook() for kind in LISTS})
     poster: PosterBook = field(default_factory=PosterBook)
+    wanted_at: dict[str, float] = field(default_factory=dict)
+    """When each collection was wanted last by the scene of some item."""
     repairs: dict[str, list[float]] = field(default_factory=dict)
     """When PlexSync wrote a field again without a reason in Stash."""
     repairs_since: dict[str, list[float]] = field(default_factory=dict)
@@ -133,9 +141,8 @@ class ItemBook:
     def follow(self, old: ItemBook, shown: Snapshot) -> None:
         """Take over what is known of the item that had the same file."""
         self.owner, self.former, self.again = old.owner, set(old.former), True
+        self.merged = self.merged or old.merged
         self.perhaps_met = old.perhaps_met
-        self.repairs = {name: list(times) for name, times in old.repairs.items()}
-        self.repairs_since = {name: list(times) for name, times in old.repairs_since.items()}
         for name, book in self.texts.items():
             before = old.texts[name]
             book.synced, book.wrote = before.synced, before.wrote
@@ -183,6 +190,7 @@ class ItemBook:
                     book.lost[name] = origin
             if person and before != after:
                 book.touched |= before ^ after
+                book.changed_first = book.changed_first or book.renewed
                 # PlexSync can't see any more whether the refresh or the person took them out.
                 book.lost = dict.fromkeys(book.lost, MIXED) if not book.renewed else book.lost
         if change.before.poster != change.after.poster:
@@ -194,9 +202,12 @@ class ItemBook:
         for name, text in self.texts.items():
             if write.before.texts[name] != write.after.texts[name]:
                 text.wrote, text.by_person = write.after.texts[name], False
+                text.replaced = write.before.texts[name]
                 text.kept = text.renewed = False
         for kind, book in self.lists.items():
             before, after = _folded(write.before.lists[kind]), _folded(write.after.lists[kind])
+            if before != after:
+                book.changed_first = False
             for name in after - before:
                 book.origin[name] = OURS
                 book.taken_out.pop(name, None)
@@ -222,7 +233,7 @@ class ItemBook:
         """Forget what mattered only until a check."""
         self.again = False
         for text in self.texts.values():
-            text.unsure = False
+            text.unsure, text.replaced = False, None
         for book in self.lists.values():
             book.unsure = False
             book.dropped.clear()

@@ -18,17 +18,6 @@ from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import StashSimulator
 
 LENGTH = 40
-#: Rules that PlexSync is known to break; the tests leave them out until that is mended.
-KNOWN = frozenset(
-    {
-        "the item was added again, then changed by a person",
-        "repairs",
-        "collections_renamed",
-        "repair_drift is off: a save brings the cover back",
-        "renamed in Stash",
-        "the rating of an item that was added again",
-    }
-)
 #: The same at each run, so that a seed gives the same life.
 BEGINNING = 1_800_000_000.0
 

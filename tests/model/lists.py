@@ -31,6 +31,7 @@ class ListRules:
             self.switched_off,
             self.open_name,
             self.already_right,
+            self.meeting.of_another_scene,
             self.resynced,
             self.taken_out_of_what_may_be_synced,
             self.first_meeting,
@@ -90,13 +91,20 @@ class ListRules:
         if self.meeting.book.perhaps_met and unclear:
             return Ruling(OPEN, rule)
         if self.book.unsure or self.meeting.book.perhaps_met:
-            return Ruling(WRITE if wanted and not self.may_be_preserved else OPEN, rule)
+            open_ = self.may_be_preserved or self.book.changed_first
+            return Ruling(WRITE if wanted and not open_ else OPEN, rule)
         if self.meeting.preserve and self.now:
             foreign = any(self.book.origin.get(one) != OURS for one in self.now)
             return Ruling(KEEP if foreign else OPEN, f"{rule}: preserve_plex_edits")
         if wanted:
             return Ruling(WRITE, rule)
         return self.foreign_at_first_meeting(name)
+
+    @property
+    def may_be_replaced(self) -> bool:
+        """Return whether the list may become the scene's although it was met before."""
+        is_on = bool(self.meeting.world.settings["replace_lists"])
+        return is_on and self.kind != "collection" and not self.meeting.preserve
 
     @property
     def may_be_preserved(self) -> bool:
@@ -124,7 +132,7 @@ class ListRules:
                 return Ruling(OPEN, rule)
             return Ruling(OPEN if self.perhaps_lost else WRITE, rule)
         unclear = self.unclear or self.meeting.book.perhaps_met
-        if unclear or self.book.origin.get(name) == OURS:
+        if unclear or self.may_be_replaced or self.book.origin.get(name) == OURS:
             return Ruling(OPEN, rule)
         return Ruling(KEEP, rule)
 
@@ -180,18 +188,24 @@ class ListRules:
         if self.book.unsure or (self.synced != self.want and not self.meeting.repair):
             return Ruling(OPEN, "a refresh, perhaps before it was synced")
         ruling = self.meeting.after_a_refresh(self.kind)
-        persons = any(one in (PERSON, MIXED) for one in self.book.origin.values())
-        if self.book.renewed and persons and ruling.verdict is WRITE:
-            return Ruling(WRITE, "the item was added again, then changed by a person")
+        if self.book.changed_first:
+            changed = self.synced != self.want
+            return Ruling(
+                OPEN if changed else KEEP, "a list that you change first on a new item is yours"
+            )
         return ruling
 
     def added_in_plex(self, name: str) -> Ruling | None:
         if name in self.want:
             return None
         origin = self.book.origin.get(name)
+        if origin in (PERSON, BEFORE) and self.may_be_replaced:
+            return Ruling(OPEN, "replace_lists, perhaps switched on since the first meeting")
         if origin == PERSON:
             if name in self.book.taken_out:
                 return Ruling(OPEN, "taken out and added again in Plex")
+            if name in self.book.dropped:
+                return Ruling(OPEN, "put back before PlexSync's write was read back")
             return Ruling(KEEP, "added in Plex: stays")
         if origin == BEFORE:
             assert self.synced is not None
@@ -210,7 +224,7 @@ class ListRules:
         assert self.synced is not None
         if self.kind == "collection" and name in self.meeting.last_in:
             return Ruling(
-                self.meeting.last_in[name], "the last item of a person's collection stays"
+                self.meeting.last_in[name], "the last item of a collection stays, or not for long"
             )
         if name in self.synced or self.book.unsure:
             renamed = name in self.meeting.world.renamed

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from tests.model.books import OURS, ItemBook, ListBook, PosterBook, TextBook
 from tests.model.lists import ListRules
@@ -23,6 +23,7 @@ from tests.model.rulings import (
 from tests.model.texts import TextRules
 from tests.model.which import Finder
 from tests.model.world import (
+    DAY,
     LISTS,
     TEXTS,
     CollectionRename,
@@ -35,6 +36,7 @@ from tests.model.world import (
 
 SLACK = 60.0
 """Seconds between a decision and a write."""
+_KIND = "collection"
 
 
 class BrokenRule(Exception):
@@ -82,6 +84,12 @@ class Before:
     """Collections that must be renamed."""
     renamed: set[str] = field(default_factory=set)
     """Folded names of the collections that were renamed in the run."""
+    ends: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Per item, the collections of PlexSync's of which it is the last one, and unwanted there."""
+    written: set[int] = field(default_factory=set)
+    """Items that were written in the run."""
+    late: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Per item, the collections that it may leave only after another day."""
 
 
 @dataclass
@@ -95,6 +103,8 @@ class Oracle:
     seen: Counter[str] = field(default_factory=Counter)
     """How often each rule decided something."""
     _gone: list[ItemBook] = field(default_factory=list)
+    _running: Before | None = None
+    """The rulings for a run in which a person may change items."""
     _read: int = 0
     """The number of requests that were judged."""
 
@@ -106,25 +116,58 @@ class Oracle:
 
     def note(self, touched: Touched) -> None:
         """Enter a change by a person or a refresh, or a new item, into the books."""
-        if touched.by == "new":
+        if touched.by in ("new", "split"):
             self._meet(touched)
             return
+        if touched.by == "merge":
+            self._note_paths(touched.rating_key)
+            return
+        if self._running is not None:
+            self._judge(self._running)
+            self._note_synced(self._running)
         book = self.books[touched.rating_key]
         want = self._stash_says(touched.rating_key)
         if want is None:
             book.touched(touched, {}, {}, None)
         else:
             book.touched(touched, want.texts, want.all_names, want.cover)
+        if self._running is not None:
+            self._rule_again(self._running)
+
+    def _note_paths(self, rating_key: int) -> None:
+        """Note that an item has other files, and that others may be gone."""
+        self._forget_gone()
+        item = self.world.plex.item(rating_key)
+        book = self.books[rating_key]
+        book.paths, book.merged = tuple(item.paths), True
+
+    def _forget_gone(self) -> None:
+        known = {one.rating_key for one in self.world.all_items()}
+        for key in [key for key in self.books if key not in known]:
+            self._gone.append(self.books.pop(key))
+
+    def _note_synced(self, before: Before) -> None:
+        """Note what a run has brought, before a person changes some of it."""
+        now = self.world.snapshots()
+        for key, all_verdicts in before.verdicts.items():
+            for one in all_verdicts:
+                is_whole = key in before.must and key in before.written and _is_right(one, now[key])
+                (self._synced if is_whole else self._perhaps_synced)(self.books[key], one)
+
+    def _rule_again(self, before: Before) -> None:
+        """Make the rulings for the rest of a run, as a person changed something meanwhile."""
+        new = self.before()
+        before.shown, before.verdicts, before.must = new.shown, new.verdicts, new.must
+        before.ends, before.late = new.ends, new.late
 
     def _meet(self, touched: Touched) -> None:
         item = next(one for one in self.world.all_items() if one.rating_key == touched.rating_key)
         book = self.books[item.rating_key] = ItemBook(item.rating_key, tuple(item.paths))
         book.first_shown(touched.after)
-        known = {one.rating_key for one in self.world.all_items()}
-        for key in [key for key in self.books if key not in known]:
-            self._gone.append(self.books.pop(key))
+        self._forget_gone()
         for old in reversed(self._gone):
             if set(old.paths) & set(book.paths):
+                book.merged = touched.by == "split"
                 book.follow(old, touched.after)
                 break
 
@@ -137,6 +180,7 @@ class Oracle:
 
     def _writers(self) -> tuple[dict[int, int], dict[int, set[int]]]:
         self.finder.owners = {key: book.owner for key, book in self.books.items()}
+        self.finder.unsure = {key for key, book in self.books.items() if book.perhaps_met}
         must, may = self.finder.writers()
         for key, scene_id in list(must.items()):
             if scene_id in self.world.old:
@@ -155,15 +199,30 @@ class Oracle:
 
     # --- a run
 
+    def begin(self) -> Before:
+        """Make all rulings before a run; a person may change items in it."""
+        self._running = self.before()
+        return self._running
+
     def before(self) -> Before:
-        """Make all rulings before a run."""
+        """Make all rulings for what is there now."""
         must, may = self._writers()
         shown = self.world.snapshots()
         verdicts = {
             key: [Verdicts.of(self._meeting(key, scene_id, shown[key])) for scene_id in scenes]
             for key, scenes in may.items()
         }
-        return Before(shown, must, verdicts, self._renames_due(must))
+        wanted = {
+            name for key in must for one in verdicts[key] for name in one.meeting.want.names(_KIND)
+        }
+        for book in self.books.values():
+            book.wanted_at.update(dict.fromkeys(wanted, self.world.clock.now))
+        ends = {key: self._ends_of(key) - wanted for key in shown}
+        late = {
+            key: frozenset(name for name, last in self._last_in(key).items() if last is OPEN)
+            for key in shown
+        }
+        return Before(shown, must, verdicts, self._renames_due(must), ends=ends, late=late)
 
     def _meeting(self, key: int, scene_id: int, now: Snapshot) -> Meeting:
         scene = self.world.stash.scene(scene_id)
@@ -172,24 +231,42 @@ class Oracle:
         return Meeting(self.world, scene, want_of(self.world, scene), now, book, last_in)
 
     def _last_in(self, key: int) -> dict[str, Verdict]:
-        """Return the protected collections whose last item this is (KEEP) or may be (OPEN)."""
-        item = self.world.plex.item(key)
+        """Return the collections whose last item this is, or may be.
+
+        It stays in a protected one (KEEP); it leaves one of PlexSync's after two full passes, a
+        day apart (OPEN, as are all in which it is not certain to be the last).
+        """
         last: dict[str, Verdict] = {}
+        for name, (is_protected, others) in self._collections_of(key).items():
+            if not others:
+                last[name] = KEEP if is_protected else OPEN
+            elif all(self._may_leave(other, name) for other in others):
+                last[name] = OPEN
+        return last
+
+    def _ends_of(self, key: int) -> frozenset[str]:
+        """Return the collections of PlexSync's whose only item this is."""
+        return frozenset(
+            name
+            for name, (is_protected, others) in self._collections_of(key).items()
+            if not (is_protected or others)
+        )
+
+    def _collections_of(self, key: int) -> dict[str, tuple[bool, list[int]]]:
+        """Return an item's collections: whether each is protected, and its other items."""
+        item = self.world.plex.item(key)
+        found = {}
         for name in item.collections:
             collection = self.world.plex.collection(item.library, name)
             assert collection is not None
-            if not self.world.collections[collection.rating_key].is_protected:
-                continue
             others = [
                 other.rating_key
                 for other in self.world.plex.items(item.library)
                 if other is not item and fold(name) in {fold(one) for one in other.collections}
             ]
-            if not others:
-                last[fold(name)] = KEEP
-            elif all(self._may_leave(other, fold(name)) for other in others):
-                last[fold(name)] = OPEN
-        return last
+            is_protected = self.world.collections[collection.rating_key].is_protected
+            found[fold(name)] = (is_protected, others)
+        return found
 
     def _may_leave(self, key: int, name: str) -> bool:
         return self.books[key].lists["collection"].origin.get(name) == OURS
@@ -226,6 +303,14 @@ class Oracle:
             checked: whether all must have arrived.
             only: the scenes that must have arrived; default: all.
         """
+        self._judge(before)
+        self._running = None
+        if checked:
+            self._arrived(before, only)
+        self._enter(before, checked, only)
+
+    def _judge(self, before: Before) -> None:
+        """Judge what was written since the last time."""
         writes = self.world.writes[self._read :]
         self._read = len(self.world.writes)
         self._collections(before)
@@ -233,9 +318,7 @@ class Oracle:
             self._safe(before, write)
         for write in writes:
             self.books[write.rating_key].written(write)
-        if checked:
-            self._arrived(before, only)
-        self._enter(before, checked, only)
+            before.written.add(write.rating_key)
 
     # --- nothing wrong is written
 
@@ -246,6 +329,7 @@ class Oracle:
             self.no_text_lost,
             self.no_name_lost,
             self.no_poster_lost,
+            self.collections_end_late,
             self.locks,
             self.not_twice,
             self.repairs,
@@ -380,6 +464,15 @@ class Oracle:
         if ended:
             raise BrokenRule("collections_stay", f"{[book.title for book in ended]} ended")
 
+    def collections_end_late(self, before: Before, write: Written, *_: object) -> None:
+        """The last item leaves a collection of PlexSync's a day after it was wanted there."""
+        was, new = (
+            {fold(name) for name in one.lists[_KIND]} for one in (write.before, write.after)
+        )
+        for name in (was - new) & before.ends.get(write.rating_key, frozenset()):
+            if write.at - self.books[write.rating_key].wanted_at.get(name, -DAY) < DAY:
+                raise BrokenRule("collections_end_late", f"{name} ended at once")
+
     def collections_renamed_rightly(self, rename: CollectionRename) -> None:
         """Only a collection that PlexSync created is renamed, as its studio or group was."""
         if self.world.renamed.get(rename.old) != rename.new:
@@ -460,17 +553,23 @@ class Oracle:
         if was != now:
             raise BrokenRule("untouched", f"item {key} changed from {was} to {now}")
 
-    def quiet(self, turned: bool) -> None:
+    def quiet(self, before: Sequence[Before], turned: bool) -> None:
         """Check that a second sync without any change wrote nothing.
 
+        Only the last items of collections may leave them as late as this.
+
         Args:
+            before: the states before the first sync and before this one.
             turned: whether a setting changed before, whose effect may come a day later.
         """
         writes = self.world.writes[self._read :]
         self._read = len(self.world.writes)
         limited = {key for key, book in self.books.items() if book.is_disturbed}
         for write in writes:
-            if write.rating_key not in limited and not turned and "quiet" not in self.off:
+            self._run(self.collections_end_late, before[-1], write)
+            is_late = _is_about(write, *(one.late for one in before))
+            is_known = write.rating_key in limited or turned or is_late
+            if not is_known and "quiet" not in self.off:
                 raise BrokenRule(
                     "quiet", f"item {write.rating_key} again: {changes(write) or write.names}"
                 )
@@ -510,7 +609,7 @@ class Oracle:
         for kind in LISTS:
             shown = {fold(name) for name in now.lists[kind]}
             self._list_synced(book.lists[kind], meeting, kind, shown, new)
-        self._poster_synced(book.poster, meeting, now.poster, new)
+        self._poster_synced(book.poster, verdicts, now.poster, new)
 
     def _text_synced(
         self, text: TextBook, verdicts: Verdicts, name: str, shown: str, new: bool
@@ -543,8 +642,9 @@ class Oracle:
             book.lost = {name: by for name, by in book.lost.items() if name not in want}
 
     def _poster_synced(
-        self, book: PosterBook, meeting: Meeting, shown: bytes | None, new: bool
+        self, book: PosterBook, verdicts: Verdicts, shown: bytes | None, new: bool
     ) -> None:
+        meeting, rule = verdicts.meeting, verdicts.poster.rule
         cover = meeting.want.cover
         if not self.world.switch("thumb"):
             book.met = book.met and not new
@@ -552,7 +652,7 @@ class Oracle:
         if shown == cover:
             book.disturbed = book.renewed = False
         else:
-            book.kept = book.kept or not book.met or meeting.preserve
+            book.kept = book.kept or not book.met or rule.startswith("preserve")
             if book.by_person:
                 book.stash_then = cover
         book.synced = cover
@@ -569,6 +669,29 @@ class Oracle:
                 book.lists[kind].unsure = True
         if verdicts.poster.verdict is not KEEP:
             book.poster.unsure = True
+
+
+def _is_right(verdicts: Verdicts, now: Snapshot) -> bool:
+    """Return whether an item has all that must be written there."""
+    meeting = verdicts.meeting
+    for name, ruling in verdicts.texts.items():
+        if ruling.verdict is WRITE and now.texts[name] not in TextRules(meeting, name).right:
+            return False
+    for kind, rulings in verdicts.lists.items():
+        shown, wanted = {fold(name) for name in now.lists[kind]}, meeting.want.names(kind)
+        must = {name for name, ruling in rulings.items() if ruling.verdict is WRITE}
+        if must & (shown ^ wanted):
+            return False
+    return verdicts.poster.verdict is not WRITE or now.poster == meeting.want.cover
+
+
+def _is_about(write: Written, *late: dict[int, frozenset[str]]) -> bool:
+    """Return whether a request only takes an item out of collections that it may leave late."""
+    names = frozenset().union(*(one.get(write.rating_key, ()) for one in late))
+    kept = [name for name in write.before.lists[_KIND] if fold(name) not in names]
+    left = [name for name in write.after.lists[_KIND] if fold(name) not in names]
+    lists = {**write.before.lists, _KIND: write.after.lists[_KIND]}
+    return sorted(left) == sorted(kept) and write.after == replace(write.before, lists=lists)
 
 
 def changes(write: Written) -> str:

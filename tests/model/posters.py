@@ -21,6 +21,7 @@ class PosterRules:
         rules: tuple[Callable[[], Ruling | None], ...] = (
             self.switched_off,
             self.without_a_cover,
+            self.meeting.of_another_scene,
             self.resynced,
             self.already_right,
             self.preserved,

@@ -87,6 +87,14 @@ class Meeting:
         """Return whether PlexSync has synced this scene with this item."""
         return self.book.owner == self.scene.id
 
+    def of_another_scene(self, *_: str) -> Ruling | None:
+        """Say that README leaves open what an item has of the scene that it was before."""
+        if self.book.merged:
+            return Ruling(OPEN, "the item was merged, or split off")
+        if self.book.owner in (None, self.scene.id):
+            return None
+        return Ruling(OPEN, "the item was another scene's")
+
     @property
     def saved(self) -> bool:
         return self.scene.id in self.world.round.told

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.model.oracle import Oracle
+from tests.model.oracle import Before, Oracle
 from tests.model.world import DAY, DEFAULTS, World, fold, picture
 from tests.simulators.httpd import Answer, Reset, ResetAfter
 
@@ -366,6 +366,27 @@ def person_poster(world: World, slot: int, number: int) -> None:
         world.person_selects_poster(item, picture(slot * 100 + number))
 
 
+_PERSONS = ("person_text", "person_clears", "person_adds", "person_removes", "person_poster")
+
+
+def _a_change(rng: random.Random) -> dict[str, Any]:
+    kinds = FAMILIES["person"]
+    name = rng.choice(_PERSONS)
+    return {"change": name, "seconds": rng.choice([1, 3, 8]), **kinds[name].draw(rng)}
+
+
+@step("meanwhile", _a_change)
+def meanwhile(
+    world: World, oracle: Oracle, change: str, seconds: float, slot: int, **rest: Any
+) -> None:
+    """Let a person change an item while the worker runs: after its write, or before."""
+    action = FAMILIES["person"][change].action
+    before = oracle.begin()
+    world.clock.after(seconds, lambda: action(world, slot, **rest))
+    world.run(60)
+    oracle.after(before, checked=False)
+
+
 # --- what Plex does
 
 
@@ -383,6 +404,22 @@ def replace(world: World, slot: int) -> None:
     item = world.item(slot)
     if item is not None and len(world.plex._state.at_path(item.path)) == 1:
         world.added(slot, world.plex.replace_item(item.path))
+
+
+@step("versions", _with(_slot, other=range(SLOTS)), 2)
+def merge(world: World, slot: int, other: int) -> None:
+    """Merge two items; the first keeps its key and metadata."""
+    one, two = world.item(slot), world.item(other)
+    if one is not None and two is not None and one is not two and one.library is two.library:
+        world.merge(one, two)
+
+
+@step("versions", _slot)
+def split(world: World, slot: int) -> None:
+    """Split a merged item."""
+    item = world.item(slot)
+    if item is not None:
+        world.split(item)
 
 
 # --- faults
@@ -530,30 +567,44 @@ def soon(world: World, oracle: Oracle) -> None:
 @step("check", _nothing, 2)
 def settle(world: World, oracle: Oracle) -> None:
     """Let everything arrive, and check all."""
+    _settle(world, oracle)
+
+
+def _settle(world: World, oracle: Oracle) -> Before:
     world.install()
     world.heal()
     before = oracle.before()
     world.run(60)
-    world.clock.advance(DAY)
-    world.restart()
-    world.run(700)
+    world.next_day()
     oracle.after(before, checked=True)
     world.new_round()
+    return before
 
 
 @step("check", _nothing, 1)
 def settle_twice(world: World, oracle: Oracle) -> None:
     """Check all, and that another day brings no further writes."""
     turned = bool(world.round.turned)
-    settle(world, oracle)
-    world.clock.advance(DAY)
-    world.restart()
-    world.run(700)
-    oracle.quiet(turned)
+    before = [_settle(world, oracle), oracle.before()]
+    world.next_day()
+    oracle.quiet(before, turned)
 
 
-_JUDGED = {"run", "kill", "resync", "sweep", "ignore", "soon", "settle", "settle_twice"}
-DEFAULT_FAMILIES = ("stash", "names", "person", "plex", "faults", "settings", "commands", "time")
+_JUDGED = {
+    "run",
+    "meanwhile",
+    "kill",
+    "resync",
+    "sweep",
+    "ignore",
+    "soon",
+    "settle",
+    "settle_twice",
+}
+DEFAULT_FAMILIES = (
+    "stash", "names", "person", "meanwhile", "plex", "versions", "faults", "settings", "commands",
+    "time",
+)  # fmt: skip
 
 
 def draw_life(rng: random.Random, length: int, families: tuple[str, ...]) -> list[Step]:

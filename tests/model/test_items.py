@@ -25,7 +25,7 @@ from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 
 #: Worlds; `PLEXSYNC_WORLDS=2000` for a long run.
-WORLDS = int(os.environ.get("PLEXSYNC_WORLDS", "50"))
+WORLDS = int(os.environ.get("PLEXSYNC_WORLDS", "25"))
 FOLDERS = ("", "a/", "b/a/", "c/b/a/", "d/b/a/", "e/")
 NAMES = ("x.mp4", "y.mp4")
 SIZES = (100, 200)
@@ -39,7 +39,10 @@ class World:
     harness: WorkerHarness
     random: random.Random
     mappings: list[tuple[str, str]] = field(default_factory=list)
+    #: the library folders of Stash
+    tops: tuple[str, ...] = ()
     copies: bool = False
+    strict: bool = True
     scenes: list[Scene] = field(default_factory=list)
     items: list[PlexItem] = field(default_factory=list)
     choices: dict[int, dict[int, str]] = field(default_factory=dict)
@@ -52,14 +55,24 @@ class World:
     def build(self) -> None:
         draw = self.random
         self.mappings = draw.choice(
-            [[("/data", "/media")], [("/data", "/media"), ("/alias", "/media")], [("/no", "/no")]]
+            [
+                [("/data", "/media")],
+                [("/data", "/media"), ("/alias", "/media")],
+                [("/alias", "/media")],
+                [("/no", "/no")],
+            ]
         )
+        self.tops = ("/data", "/alias")
+        if self.mappings == [("/alias", "/media")]:  # a path of Plex needs no mapping
+            self.tops = ("/media", "/alias")
         self.copies = draw.random() < 0.3
+        self.strict = draw.random() < 0.7
         self.harness.configure(
             path_mappings="; ".join(f"{one} => {other}" for one, other in self.mappings),
             write_all_copies=self.copies,
+            strict_matching=self.strict,
         )
-        self.harness.stash.library.folders = ["/data", "/alias"]
+        self.harness.stash.library.folders = list(self.tops)
         libraries = [self.harness.library, self.harness.plex.add_library("Other", ["/media"])]
         free = {one.key: self._paths("/media") for one in libraries}
         for _ in range(draw.randint(1, 4)):
@@ -72,7 +85,7 @@ class World:
                 converted = f"/media/Plex Versions/TV/{item.rating_key}.mp4"
                 self.harness.plex.add_version(item.rating_key, converted, size=7)
             self.items.append(item)
-        ours = self._paths("/data") + self._paths("/alias")[:4]
+        ours = self._paths(self.tops[0]) + self._paths(self.tops[1])[:4]
         draw.shuffle(ours)
         for _ in range(draw.randint(1, 4)):
             files = [(ours.pop(), draw.choice(SIZES)) for _ in range(draw.choice([1, 1, 1, 2]))]
@@ -133,7 +146,8 @@ class World:
             self.owners[key] = writers
 
     def told(self) -> str:
-        lines = [f"mappings {self.mappings}, copies {self.copies}, ignored {self.ignored}"]
+        lines = [f"mappings {self.mappings}, copies {self.copies}, strict {self.strict}"]
+        lines += [f"ignored {self.ignored}"]
         lines += [
             f"scene {one.id} {[(f.path, f.size) for f in one.files]} {self.choices.get(one.id)}"
             for one in self.scenes
@@ -155,17 +169,24 @@ class World:
         if scene.id in self.choices:  # 1 and 2
             chosen = self.choices[scene.id]
             return {key for key in chosen if key in there and chosen[key] in there[key].paths}
-        fit, keys = self.candidates(scene)
-        if len(keys) == 1:
-            (key,) = keys
-            return keys if self.is_ours(scene, there[key], fit) else set()
+        fits = self.candidates(scene)
+        keys = sorted(fits)
         libraries = [there[key].library.key for key in keys]
         sizes = {part.size for key in keys for part in there[key].parts if self.has(scene, part)}
-        one_file = fit == PATH and len(set(libraries)) == len(keys) and len(sizes) == 1
-        return keys if one_file and self.copies else set()  # 4
+        one_file = (
+            set(fits.values()) == {PATH} and len(set(libraries)) == len(keys) and len(sizes) == 1
+        )
+        is_certain = len(keys) == 1 or (one_file and self.copies)  # 4
+        if self.strict and not is_certain:
+            return set()
+        verdicts = {key: self.is_ours(scene, there[key], fits[key]) for key in keys}
+        ours = [key for key in keys if verdicts[key] is not False]
+        if not is_certain:
+            ours = ours[:1]
+        return set() if any(verdicts[key] is None for key in ours) else set(ours)
 
-    def candidates(self, scene: Scene) -> tuple[int, set[int]]:
-        """Rules 3 to 9: how well the items fit, and which they are."""
+    def candidates(self, scene: Scene) -> dict[int, int]:
+        """Rules 3 to 9: the items that may be the scene's, and how well each fits."""
         for file in scene.files:  # 3 and 5
             path = self.mapped(file.path)
             found = {
@@ -175,8 +196,9 @@ class World:
                 if part.file == path
             }
             if found:
-                is_same = file.size in found.values()
-                return (PATH if is_same else PATH_ONLY), set(found)
+                return {
+                    key: PATH if size == file.size else PATH_ONLY for key, size in found.items()
+                }
         for file in scene.files:  # 6 to 9
             fits: dict[int, int] = {}
             for item in self.items:
@@ -188,10 +210,8 @@ class World:
                         fits[item.rating_key] = max(how, fits.get(item.rating_key, 0))
             if fits:
                 best = max(fits.values())
-                if best == NAME:
-                    return NAME, set(fits)
-                return best, {key for key, how in fits.items() if how == best}
-        return 0, set()
+                return {key: how for key, how in fits.items() if how == best}
+        return {}
 
     def by_name(self, ours: str, theirs: str) -> int:
         """Compare paths below the libraries' folders."""
@@ -201,33 +221,33 @@ class World:
         shorter = min(len(one), len(other))
         return TAIL if shorter > 2 and one[-shorter:] == other[-shorter:] else NAME
 
-    def is_ours(self, scene: Scene, item: PlexItem, fit: int) -> bool:
-        """The second table: no other scene fits better, or as well without having had it."""
+    def is_ours(self, scene: Scene, item: PlexItem, fit: int) -> bool | None:
+        """The second table: False if it is another scene's, None if it may be either's."""
         key = item.rating_key
         active = [one for one in self.scenes if one.id not in self.ignored and one is not scene]
         if any(self.choices.get(one.id, {}).get(key) in item.paths for one in active):
             return False
         own = [path for path in item.paths if "Plex Versions" not in path]
-        several_mappings = len(self.mappings) > 1
-        if fit == PATH and len(own) == 1 and not several_mappings:
+        is_shared = sum(self.mapped(top) == "/media" for top in self.tops) > 1
+        if fit == PATH and len(own) == 1 and not is_shared:
             return True
         rivals = {
-            one.id: found[0]
+            one.id: found[key]
             for one in active
-            if one.id not in self.choices and key in (found := self.candidates(one))[1]
+            if one.id not in self.choices and key in (found := self.candidates(one))
         }
         if any(how > fit for how in rivals.values()):
             return False
         equal = {other for other, how in rivals.items() if how == fit}
         owners = self.owners.get(key, set())
-        return not equal or (scene.id in owners and not owners & equal)
+        return True if not equal or (scene.id in owners and not owners & equal) else None
 
     def has(self, scene: Scene, part: object) -> bool:
         return getattr(part, "file", "") in {self.mapped(file.path) for file in scene.files}
 
     def mapped(self, path: str) -> str:
         for ours, theirs in self.mappings:
-            if path.startswith(f"{ours}/"):
+            if f"{path}/".startswith(f"{ours}/"):
                 return theirs + path[len(ours) :]
         return path
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from tests.model.life import KNOWN, Options, find
+from tests.model.life import Options, find
 
-CHUNKS, SEEDS = 5, 4
+#: Lives; `PLEXSYNC_LIVES=2000` for a long run.
+LIVES = int(os.environ.get("PLEXSYNC_LIVES", "100"))
+CHUNKS = 20
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_lives(chunk: int) -> None:
-    for seed in range(chunk * SEEDS, (chunk + 1) * SEEDS):
-        failure = find(seed, Options(off=KNOWN))
+    for seed in range(chunk * LIVES // CHUNKS, (chunk + 1) * LIVES // CHUNKS):
+        failure = find(seed, Options())
         assert failure is None, f"python -m tests.model --seed {seed}\n{failure}"

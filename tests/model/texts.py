@@ -30,6 +30,7 @@ class TextRules:
         rules: tuple[Callable[[], Ruling | None], ...] = (
             self.switched_off,
             self.already_right,
+            self.meeting.of_another_scene,
             self.resynced,
             self.preserved,
             self.empty_in_stash,
@@ -113,7 +114,8 @@ class TextRules:
             return None
         rule = "first meeting"
         unclear = self.meeting.turned or (self.book.renewed and not self.meeting.repair)
-        if self.meeting.book.perhaps_met and (unclear or self.book.by_person):
+        perhaps = self.meeting.book.perhaps_met or self.book.unsure
+        if perhaps and (unclear or self.book.by_person):
             return Ruling(OPEN, rule)
         if self.is_ours:
             return Ruling(WRITE, rule)
@@ -153,6 +155,8 @@ class TextRules:
     def changed_in_plex(self) -> Ruling | None:
         if not self.book.by_person:
             return None
+        if self.book.replaced == self.now:
+            return Ruling(OPEN, "put back before PlexSync's write was read back")
         rule = "changed in Plex: stays until it changes in Stash"
         return Ruling(OPEN if self.book.unsure or self.name == "userRating" else KEEP, rule)
 

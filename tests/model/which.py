@@ -31,6 +31,8 @@ class Finder:
 
     world: World
     owners: dict[int, int | None] = field(default_factory=dict)
+    unsure: set[int] = field(default_factory=set)
+    """Items that may have been synced with another scene since."""
 
     def of_scene(self, scene: Scene) -> Found:
         """Return the items of a scene."""
@@ -148,13 +150,13 @@ class Finder:
             return None
         if not self._asks(scene, item, mine):
             return "open" if best >= mine else None
-        if not self.world.settings["strict_matching"]:
-            return "open"
         if best > mine:
             return "no"
         # Equally well: the scene that is synced with the item already keeps it.
         equal = {other.id for fit, other in rivals if fit == mine}
         owner = self.owners.get(item.rating_key)
+        if item.rating_key in self.unsure:
+            return "open"
         if owner == scene.id:
             return None if len(item.parts) > 1 else "open"
         if owner in equal:

@@ -51,6 +51,11 @@ def fold(name: str) -> str:
     return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in name)
 
 
+def stem(path: str) -> str:
+    """Return the name of a file without its ending."""
+    return path.rpartition("/")[2].partition(".")[0]
+
+
 def picture(number: int) -> bytes:
     """Return a small picture of its own for each number."""
     return b"\x89PNG\r\n\x1a\n" + hashlib.sha256(str(number).encode()).digest() * 4
@@ -99,7 +104,7 @@ class Touched:
 
     rating_key: int
     by: str
-    """`person`, `refresh` or `new`: the item was added."""
+    """`person`, `refresh`, `merge`; `new`, `split`: the item was added."""
     before: Snapshot
     after: Snapshot
 
@@ -160,6 +165,7 @@ class World:
     ) -> None:
         self.stash, self.plex, self.clock = stash, plex, clock
         self.harness = WorkerHarness(folder, plex, stash, clock)
+        self.harness.take_long_steps()
         self.movies: PlexLibrary = self.harness.library
         self.copies = plex.add_library("Copies", ["/more", "/media"])
         self.settings = dict(DEFAULTS)
@@ -312,6 +318,8 @@ class World:
         self.round.resynced.clear()
         change()
         self.look(ours=False)
+        if item.rating_key in self.shown:
+            self.shown[item.rating_key] = Snapshot.of(item)
         self.note(Touched(item.rating_key, who, before, Snapshot.of(item)))
 
     def person_sets(self, item: PlexItem, name: str, value: str) -> None:
@@ -329,7 +337,7 @@ class World:
     def refresh(self, item: PlexItem) -> None:
         self.by("refresh", item, lambda: self.plex.refresh_item(item.rating_key))
 
-    def added(self, slot: int, item: PlexItem) -> None:
+    def added(self, slot: int, item: PlexItem, by: str = "new") -> None:
         """Note a new item."""
         self.items[slot] = item.rating_key
         self.round.resynced.clear()
@@ -337,7 +345,19 @@ class World:
         if self.installed:
             self.late_items.add(item.rating_key)
         shown = Snapshot.of(item)
-        self.note(Touched(item.rating_key, "new", shown, shown))
+        self.note(Touched(item.rating_key, by, shown, shown))
+
+    def merge(self, item: PlexItem, other: PlexItem) -> None:
+        """Make one item of two, and note it."""
+        self.round.resynced.clear()
+        self.by("merge", item, lambda: self.plex.merge_items(item.rating_key, [other.rating_key]))
+
+    def split(self, item: PlexItem) -> None:
+        """Make an item of each version of one, and note them."""
+        made: list[PlexItem] = []
+        self.by("merge", item, lambda: made.extend(self.plex.split_item(item.rating_key)))
+        for new in made[1:]:
+            self.added(int(stem(new.path)), new, "split")
 
     # --- time and faults
 
@@ -366,6 +386,12 @@ class World:
     def restart(self) -> None:
         self.install()
         self.harness.restart()
+
+    def next_day(self) -> None:
+        """Let a day pass, and a worker compare all; new settings must have rested until then."""
+        self.clock.advance(DAY)
+        self.restart()
+        self.run(700 if self.round.turned else 100)
 
     def command(self, name: str, **arguments: Any) -> dict[str, Any]:
         self.install()
