@@ -66,10 +66,11 @@ class ListRules:
         return None
 
     def resynced(self, name: str) -> Ruling | None:
-        if not self.meeting.resynced:
+        if not (self.meeting.resynced or self.meeting.resyncs_late):
             return None
         if name in self.want:
-            verdict = OPEN if self.meeting.preserve else WRITE
+            is_certain = self.meeting.resynced and not self.meeting.preserve
+            verdict = WRITE if is_certain else OPEN
             return Ruling(verdict, "Re-sync scene")
         if self.book.origin.get(name) in (PERSON, BEFORE):
             return None  # README: what it drops is what PlexSync had added

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tests.model.books import OURS, ItemBook, ListBook, PosterBook, TextBook
+from tests.model.books import OURS, ItemBook, ListBook, Names, PosterBook, TextBook
 from tests.model.lists import ListRules
 from tests.model.posters import PosterRules
 from tests.model.rulings import (
@@ -208,38 +208,47 @@ class Oracle:
         """Make all rulings for what is there now."""
         must, may = self._writers()
         shown = self.world.snapshots()
+        scenes_of_items = [self.world.stash.scene(scene_id) for scene_id in must.values()]
+        wanted = frozenset(
+            name for scene in scenes_of_items for name in want_of(self.world, scene).names(_KIND)
+        )
+        last = {key: self._last_in(key, wanted) for key in shown}
         verdicts = {
-            key: [Verdicts.of(self._meeting(key, scene_id, shown[key])) for scene_id in scenes]
+            key: [
+                Verdicts.of(self._meeting(key, scene_id, shown[key], last[key]))
+                for scene_id in scenes
+            ]
             for key, scenes in may.items()
-        }
-        wanted = {
-            name for key in must for one in verdicts[key] for name in one.meeting.want.names(_KIND)
         }
         for book in self.books.values():
             book.wanted_at.update(dict.fromkeys(wanted, self.world.clock.now))
         ends = {key: self._ends_of(key) - wanted for key in shown}
         late = {
-            key: frozenset(name for name, last in self._last_in(key).items() if last is OPEN)
-            for key in shown
+            key: frozenset(name for name, verdict in names.items() if verdict is OPEN)
+            for key, names in last.items()
         }
         return Before(shown, must, verdicts, self._renames_due(must), ends=ends, late=late)
 
-    def _meeting(self, key: int, scene_id: int, now: Snapshot) -> Meeting:
+    def _meeting(
+        self, key: int, scene_id: int, now: Snapshot, last_in: dict[str, Verdict]
+    ) -> Meeting:
         scene = self.world.stash.scene(scene_id)
-        book = self.books[key]
-        last_in = self._last_in(key)
-        return Meeting(self.world, scene, want_of(self.world, scene), now, book, last_in)
+        want = want_of(self.world, scene)
+        return Meeting(self.world, scene, want, now, self.books[key], last_in)
 
-    def _last_in(self, key: int) -> dict[str, Verdict]:
+    def _last_in(self, key: int, wanted: Names) -> dict[str, Verdict]:
         """Return the collections whose last item this is, or may be.
 
         It stays in a protected one (KEEP); it leaves one of PlexSync's after two full passes, a
         day apart (OPEN, as are all in which it is not certain to be the last).
+
+        Args:
+            wanted: the collections that scenes want now; another item may join them in this run.
         """
         last: dict[str, Verdict] = {}
         for name, (is_protected, others) in self._collections_of(key).items():
             if not others:
-                last[name] = KEEP if is_protected else OPEN
+                last[name] = KEEP if is_protected and name not in wanted else OPEN
             elif all(self._may_leave(other, name) for other in others):
                 last[name] = OPEN
         return last
@@ -426,7 +435,7 @@ class Oracle:
         """A request that changes nothing is not sent."""
         if self.world.round.faults or write.before != write.after:
             return
-        if self.world.round.resynced:
+        if self.world.round.resynced or self.world.late_resyncs:
             return
         raise BrokenRule("not_twice", f"item {write.rating_key}: {sorted(write.names)} again")
 
@@ -589,6 +598,7 @@ class Oracle:
             for verdicts in all_verdicts:
                 if sure:
                     self._synced(self.books[key], verdicts)
+                    self.world.late_resyncs.discard(verdicts.meeting.scene.id)
                 else:
                     self._perhaps_synced(self.books[key], verdicts)
         if checked and only is None:

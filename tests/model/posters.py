@@ -48,9 +48,10 @@ class PosterRules:
         return Ruling(KEEP, "the scene has no cover")
 
     def resynced(self) -> Ruling | None:
-        if not self.meeting.resynced:
+        if not (self.meeting.resynced or self.meeting.resyncs_late):
             return None
-        return Ruling(OPEN if self.meeting.preserve else WRITE, "Re-sync scene and its cover")
+        is_certain = self.meeting.resynced and not self.meeting.preserve
+        return Ruling(WRITE if is_certain else OPEN, "Re-sync scene and its cover")
 
     def already_right(self) -> Ruling | None:
         if self.now == self.want and self.met:
@@ -69,6 +70,8 @@ class PosterRules:
     def first_meeting(self) -> Ruling | None:
         if self.met:
             return None
+        if self.book.unsure and self.book.renewed and not self.meeting.repair:
+            return Ruling(OPEN, "first meeting, or a cover lost with the item")
         locked = "thumb" in self.meeting.now.locked and self.now is not None
         if not locked or (self.now == self.book.wrote and not self.book.by_person):
             return Ruling(WRITE, "first meeting: the cover")

@@ -113,6 +113,11 @@ class Meeting:
         return self.scene.id in self.world.round.resynced
 
     @property
+    def resyncs_late(self) -> bool:
+        """Return whether a *Re-sync scene* may come before or after what was changed since."""
+        return self.scene.id in self.world.late_resyncs
+
+    @property
     def preserve(self) -> bool:
         return bool(self.world.settings["preserve_plex_edits"])
 

@@ -514,6 +514,8 @@ def resync(world: World, oracle: Oracle, slot: int) -> None:
     world.round.told.add(scene.id)
     world.round.changed.add(scene.id)
     before = oracle.before()
+    if world.round.faults or scene.id not in before.must.values():
+        world.late_resyncs.add(scene.id)
     world.command("resync", scene_id=scene.id)
     oracle.after(before, checked=False)
 

@@ -63,9 +63,11 @@ class TextRules:
 
     def resynced(self) -> Ruling | None:
         """*Re-sync scene* writes over what was changed in Plex."""
-        if not self.meeting.resynced or not self.want or self.meeting.preserve:
+        if not self.want or self.meeting.preserve:
             return None
-        return Ruling(WRITE, "Re-sync scene")
+        if self.meeting.resynced:
+            return Ruling(WRITE, "Re-sync scene")
+        return Ruling(OPEN, "Re-sync scene") if self.meeting.resyncs_late else None
 
     def preserved(self) -> Ruling | None:
         """With `preserve_plex_edits`, only what is empty or filled by PlexSync is written."""
@@ -144,11 +146,15 @@ class TextRules:
         return None
 
     def kept_at_first_meeting(self) -> Ruling | None:
-        """Saving the scene replaces a locked value; README leaves open for how long."""
+        """Saving the scene replaces a locked value; README leaves open for how long.
+
+        One that is not locked stayed for `preserve_plex_edits` alone, which is off here.
+        """
         if not self.book.kept:
             return None
+        free = self.name not in self.meeting.now.locked
         return Ruling(
-            OPEN if self.meeting.changed or self.meeting.turned else KEEP,
+            OPEN if free or self.meeting.changed or self.meeting.turned else KEEP,
             "kept at the first meeting",
         )
 

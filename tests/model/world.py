@@ -179,6 +179,8 @@ class World:
         self.late_items: set[int] = set()
         """Items that came after the installation."""
         self.ignored: set[int] = set()
+        self.late_resyncs: set[int] = set()
+        """Scenes whose *Re-sync scene* may wait still, for Plex or for an item of their own."""
         self.renamed: dict[str, str] = {}
         """Folded names of tags, people, studios and groups, each with its name after a rename."""
         self.collections: dict[int, CollectionBook] = {}
