@@ -80,8 +80,9 @@ class Health:
             return False
         if not self.failing:
             self._reporter.withdraw()
-        # A long run must not look like an outage that is over.
-        if self._last != ALL_WELL and not self._is_quiet:
+        # A long run must not look like an outage that goes on; but settings that were wrong are
+        # right when a job has gone through, as Plex may take them for reading alone.
+        if self._last != ALL_WELL and not self._is_quiet and not self.outages.is_open(SETUP):
             self.publish()
         return True
 
@@ -172,6 +173,7 @@ class Health:
         self.stash.record_success()
         self._note_answer(self.plex)
         self._note_answer(self.stash)
+        self.outages.end(SETUP)
         self.failing = False
         self._reporter.withdraw()
 
@@ -260,9 +262,21 @@ class Health:
             self.plex.reset()
             self._plex.configure(config)
             self._say_wrong_rules(config)
+        if self.problem is not None and self._action == BAD_SETUP and config.enabled:
+            self._try_setup()
         self.problem = None
         if plex_recovers:
             self._recover(self.plex, "Plex")
+
+    def _try_setup(self) -> None:
+        """Ask Plex whether it takes the settings now.
+
+        Raises:
+            SettingsError, PlexRejected: it does not.
+            PlexTemporaryError
+        """
+        self._plex.client().probe()
+        self._plex.libraries()
 
     def _say_wrong_rules(self, config: PlexSyncConfig) -> None:
         """Tell the user which rules are wrong, once; *Status* and the page show it meanwhile."""
@@ -292,11 +306,14 @@ class Health:
         if self._suspect is breaker:
             self._suspect = None
         if self.outages.is_open():
-            self.outages.end(*((PLEX, SETUP) if breaker is self.plex else (STASH,)))
+            self.outages.end(PLEX if breaker is self.plex else STASH)
 
     def _confirm(self) -> None:
         """Ask the server that failed; its failures so far still count, as others may be alike."""
-        if self.outages.is_open():
+        if self.outages.is_open(SETUP):
+            self._try_setup()
+            self.outages.end(SETUP)
+        elif self.outages.is_open():
             self._probe(self.stash if self.outages.is_open(STASH) else self.plex)
         elif self._suspect is not None:
             self._ask(self._suspect)

@@ -9,8 +9,9 @@ import pytest
 
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer
+from tests.simulators.httpd import Answer, Delay, Request
 from worker.outages import OUTAGES, Outages
+from worker.state import load_state
 
 MINUTE = 60.0
 
@@ -115,6 +116,60 @@ def test_a_rejected_token_is_an_outage_until_plex_takes_it(steady: WorkerHarness
     assert one["cause"] == "setup"
     assert one["seconds"] == pytest.approx(2 * HOUR, abs=MINUTE)
     assert one["waiting"] == 1
+
+
+@pytest.mark.parametrize("edits", [0, 1])
+@pytest.mark.parametrize(
+    "wrong", [{"plex_token": "wrong-token-0123456789"}, {"plex_libraries": "Nowhere"}]
+)
+def test_a_wrong_setting_is_one_outage_and_shown_all_the_time(
+    steady: WorkerHarness, wrong: dict[str, str], edits: int
+) -> None:
+    """Also each time it is tried whether Plex takes it now, with or without an edit that waits."""
+    steady.clock.timing = replace(steady.clock.timing, quick_pass=15 * MINUTE)
+    steady.configure(**wrong, poll_interval=10)
+    for number in range(edits):
+        steady.edit(steady.pair(f"{number}")[0], "New")
+    shown: list[object] = []
+
+    def note(_request: Request) -> bool:
+        if steady.worker.health.outages.is_open():
+            shown.append((load_state(str(steady.data_dir)) or {})["problem"])
+        return False
+
+    steady.plex.faults.add(Delay(0), when=note)
+    steady.run_for(2 * HOUR)
+    assert len(shown) > 5
+    assert None not in shown
+    steady.configure(poll_interval=10)
+    steady.run_for(30 * MINUTE)
+    (one,) = outages(steady)
+    assert one["cause"] == "setup"
+    assert one["until"] is not None
+    assert steady.worker.health.problem is None
+
+
+def test_a_token_that_may_only_read_is_one_outage_and_shown_all_the_time(
+    steady: WorkerHarness,
+) -> None:
+    steady.edit(steady.pair("one")[0], "New")
+    rule = steady.plex.faults.add(Answer(401), method="PUT")
+    shown: list[object] = []
+
+    def note(_request: Request) -> bool:
+        if steady.worker.health.outages.is_open():
+            shown.append((load_state(str(steady.data_dir)) or {})["problem"])
+        return False
+
+    steady.plex.faults.add(Delay(0), when=note)
+    steady.run_for(HOUR)
+    assert len(shown) > 5
+    assert None not in shown
+    rule.remove()
+    steady.run_for(HOUR)
+    (one,) = outages(steady)
+    assert one["until"] is not None
+    assert (steady.worker.health.problem, steady.waiting()) == (None, 0)
 
 
 @pytest.mark.parametrize("leap", [-400 * 24 * HOUR, 400 * 24 * HOUR])
