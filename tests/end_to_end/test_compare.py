@@ -111,7 +111,7 @@ def hooks(harness: ProcessHarness) -> int:
 
 
 @pytest.mark.parametrize(
-    ("with_hook", "kind"), some([(one, kind) for kind in KINDS for one in (False, True)], 3)
+    ("with_hook", "kind"), some([(one, kind) for kind in KINDS for one in (False, True)], 2)
 )
 def test_a_new_name_reaches_all_its_scenes_and_no_other(
     make_harness: Make, kind: str, with_hook: bool

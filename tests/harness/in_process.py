@@ -130,7 +130,12 @@ class WorkerHarness(Harness):
         self._worker: WorkerInTest | None = None
         self._indexes: list[FileIndex] = []
         compare_at = clock_time(clock.now)
-        settings = {"sync_poster": False, "plex_events": False, "compare_at": compare_at}
+        settings = {
+            "sync_poster": False,
+            "plex_events": False,
+            "compare_at": compare_at,
+            "poll_interval": 10,  # the clock is simulated: looks at the queue cost more than waits
+        }
         super().__init__(stash, plex, folder / "data", settings=settings)
         self.log_in()
 

@@ -184,7 +184,7 @@ def test_a_hint_is_taken_when_nothing_further_comes(following: WorkerHarness) ->
 
 def test_a_new_file_is_synced_without_a_retry(following: WorkerHarness) -> None:
     following.library.agent = "tv.plex.agents.movie"
-    following.configure(plex_events=True, trigger_plex_scan=True)
+    following.configure(plex_events=True, trigger_plex_scan=True, poll_interval=1)
     following.clock.advance(10)  # settings are read again
     following.plex.add_file("/media/late.mp4", 100)
     scene = following.add_scene("late")

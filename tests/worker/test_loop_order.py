@@ -223,6 +223,7 @@ def test_a_worker_that_does_not_compare_runs_no_quick_pass(harness: WorkerHarnes
 
 
 def test_edits_that_never_end_let_everything_else_through(harness: WorkerHarness) -> None:
+    harness.configure(poll_interval=1)
     timing = harness.clock.timing
     harness.clock.timing = replace(timing, edits_only=5.0)
     missed, _ = harness.pair("missed")

@@ -20,7 +20,6 @@ MINUTE = 60.0
 def steady(harness: WorkerHarness) -> WorkerHarness:
     """Return a harness whose worker stays and has seen Plex."""
     harness.clock.timing = replace(harness.clock.timing, idle_timeout=1000 * HOUR)
-    harness.configure(poll_interval=10)
     harness.new_worker(compares=True)
     harness.run_for(MINUTE)
     return harness
@@ -107,7 +106,7 @@ def test_one_that_ended_while_no_worker_was_there_ends_at_its_first_look(
 
 def test_a_rejected_token_is_an_outage_until_plex_takes_it(steady: WorkerHarness) -> None:
     """It is tried every ten minutes: that is no end."""
-    steady.configure(plex_token="wrong-token-0123456789", poll_interval=10)
+    steady.configure(plex_token="wrong-token-0123456789")
     steady.edit(steady.pair("one")[0], "New")
     steady.run_for(2 * HOUR)
     steady.configure()
@@ -127,7 +126,7 @@ def test_a_wrong_setting_is_one_outage_and_shown_all_the_time(
 ) -> None:
     """Also each time it is tried whether Plex takes it now, with or without an edit that waits."""
     steady.clock.timing = replace(steady.clock.timing, quick_pass=15 * MINUTE)
-    steady.configure(**wrong, poll_interval=10)
+    steady.configure(**wrong)
     for number in range(edits):
         steady.edit(steady.pair(f"{number}")[0], "New")
     shown: list[object] = []
@@ -141,7 +140,7 @@ def test_a_wrong_setting_is_one_outage_and_shown_all_the_time(
     steady.run_for(2 * HOUR)
     assert len(shown) > 5
     assert None not in shown
-    steady.configure(poll_interval=10)
+    steady.configure()
     steady.run_for(30 * MINUTE)
     (one,) = outages(steady)
     assert one["cause"] == "setup"
@@ -224,7 +223,7 @@ def test_while_one_goes_on_and_nothing_is_to_be_done_nothing_is_written(
     if wrong == "plex is down":
         steady.plex.faults.add(Answer(503))
     else:
-        steady.configure(plex_token="wrong-token-0123456789", poll_interval=10)
+        steady.configure(plex_token="wrong-token-0123456789")
     seen: list[tuple[object, ...]] = []
     asked: list[int] = []
 

@@ -168,7 +168,7 @@ def test_a_label_that_hides_is_added_before_the_yes_for_one_that_goes(
 
 
 @pytest.mark.parametrize(
-    "way", ["force", "all", "save", "rename", "tag gone", "tags off", "undo", "remove"]
+    "way", some(["force", "all", "save", "rename", "tag gone", "tags off", "undo", "remove"], 4)
 )
 def test_no_way_weakens_without_a_yes(filled: WorkerHarness, way: str) -> None:
     scene, item = synced(filled)
@@ -618,7 +618,7 @@ ODD: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", some(ODD, 5))
+@pytest.mark.parametrize("name", some(ODD, 3))
 def test_odd_values_settle_and_go(filled: WorkerHarness, name: str) -> None:
     filled.plex.settings.normalize = Normalize(
         tags=[lambda kind, names: [capital(one) if kind == "label" else one for one in names]]

@@ -32,6 +32,7 @@ def statements(harness: WorkerHarness) -> Iterator[list[str]]:
 @pytest.fixture
 def many_retries(harness: WorkerHarness) -> WorkerHarness:
     """Add many retries that are due in nine minutes."""
+    harness.configure(poll_interval=1)
     jobs: list[SyncJob] = []
     for number in range(WAITING):
         job = create_sync_job(10_000 + number, "metadata", {"title": True})
