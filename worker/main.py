@@ -19,13 +19,12 @@ from worker.process import (
     SUCCESSOR_FILE,
     WorkerLock,
     ensure_worker,
-    is_held_by_task,
+    is_signed_by_us,
     is_unfinished,
     mark_disabled,
     mark_enabled,
     mark_finished,
     mark_unfinished,
-    other_version,
     worker_alive,
 )
 from worker.processor import SyncWorker
@@ -137,9 +136,8 @@ def _succeed(
     while not (lock.acquire() or asked_to_stop.wait(_LOOK)):
         if not worker_alive(data_dir):
             continue  # a process that looks at the lock held it
-        has_left = other_version(data_dir) is None and not is_held_by_task(data_dir)
-        if has_left or lock.silent_for() > SILENT_AFTER:
-            break  # if a hook was faster, its worker has the lock
+        if is_signed_by_us(data_dir) or lock.silent_for() > SILENT_AFTER:
+            break  # a hook was faster: its worker has the lock
     successor.release()
     while lock.acquire():
         if is_unfinished(data_dir):

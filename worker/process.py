@@ -264,11 +264,6 @@ def worker_pid(data_dir: str) -> int | None:
     return _signature(data_dir)[0]
 
 
-def is_held_by_task(data_dir: str) -> bool:
-    """Return whether the last holder of the lock is a task that does the worker's work."""
-    return _signature(data_dir)[2] == TASK
-
-
 def _signature(data_dir: str) -> tuple[int | None, str, str]:
     """Return process id, version and role that the last holder of the lock wrote down."""
     try:
@@ -277,6 +272,16 @@ def _signature(data_dir: str) -> tuple[int | None, str, str]:
             return int(pid), version, role
     except (OSError, ValueError):
         return None, "", ""
+
+
+def is_signed_by_us(data_dir: str) -> bool:
+    """Return whether the last holder of the lock is a worker of this version, or is not known.
+
+    Unlike `other_version`, this holds for a process that is about to end, too: it has lost its
+    command line then, but not yet the lock.
+    """
+    pid, version, role = _signature(data_dir)
+    return role != TASK and (pid is None or version == VERSION)
 
 
 def other_version(data_dir: str) -> int | None:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -139,6 +140,23 @@ def test_many_hooks_start_one_successor(tmp_path: Path, harness: ProcessHarness)
         for scene, item in pairs:
             harness.wait_for_title(item, f"New {scene.id}")
         assert len(harness.workers()) == 1
+
+
+def test_a_successor_waits_for_one_that_is_about_to_end(
+    tmp_path: Path, harness: ProcessHarness
+) -> None:
+    """A process that ends loses its command line before its locks: nothing tells whose they are."""
+    scene, item = harness.pair()
+    lock = harness.data_dir / "worker.lock"
+    harness.data_dir.mkdir(exist_ok=True)
+    with process(tmp_path, "worker", "hold", str(lock)) as old_worker:
+        os.kill(old_worker.pid, 19)
+        harness.save(scene, "New")
+        wait_until(harness.workers, "the successor")
+        lock.write_text(str(os.getpid()))  # this process is no worker
+        time.sleep(2)  # it looks at the lock every half second
+        os.kill(old_worker.pid, 18)
+        harness.wait_for_title(item, "New")
 
 
 def test_a_task_asks_an_old_worker_to_leave(tmp_path: Path, harness: ProcessHarness) -> None:
