@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from common.redaction import RedactingFormatter, Redactor, mask
+from tests.harness.size import examples
 
-EXAMPLES = settings(max_examples=120, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(120), suppress_health_check=list(HealthCheck))
 TOKEN = "tok-1234567890abcdef"
 
 #: Characters of tokens, API keys and cookies.

@@ -1,4 +1,4 @@
-"""Choose the variants of tests that run: some of them, or all with PLEXSYNC_LONG=1."""
+"""Choose how much of a test runs: a part of its variants, or all with PLEXSYNC_LONG=1."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ T = TypeVar("T")
 IS_LONG = bool(os.environ.get("PLEXSYNC_LONG"))
 #: A test of processes that has a quicker one inside a process.
 long = pytest.mark.skipif(not IS_LONG, reason="a long one; PLEXSYNC_LONG=1 runs it")
+
+
+def examples(count: int) -> int:
+    """Return how many examples a property test takes: `count` in a long run, else a third of it."""
+    return count if IS_LONG else count // 3
 
 
 def some(values: Iterable[T], count: int) -> list[T]:

@@ -21,6 +21,7 @@ from history.records import Choice
 from tests.harness.base import TOKEN
 from tests.harness.clock import FakeClock
 from tests.harness.in_process import WorkerHarness
+from tests.harness.size import some
 from tests.simulators.plex import PlexItem, PlexSimulator
 from tests.simulators.stash import Scene, StashSimulator
 
@@ -279,7 +280,7 @@ def live(seed: int) -> None:
             world.sync()
 
 
-@pytest.mark.parametrize("chunk", range(10))
+@pytest.mark.parametrize("chunk", some(range(10), 5))
 def test_scenes_write_their_items_and_no_others(chunk: int) -> None:
     for seed in _seeds(chunk):
         try:

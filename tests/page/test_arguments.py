@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from page.arguments import WrongArgument
 from page.views import VIEWS, answer
+from tests.harness.size import examples
 from tests.page.support import ask, contents
 
 NAMES = ("scene_id", "scene_ids", "after", "limit", "status", "run", "id", "other")
@@ -27,7 +28,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     view=st.sampled_from([*VIEWS]) | ANYTHING,
     arguments=st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=5),

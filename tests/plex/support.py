@@ -15,13 +15,15 @@ from plex.desired import Switches
 from plex.index import FileIndex
 from plex.items import PlexItem
 from plex.plan import Edits, Intent, plan_edits
+from tests.harness.size import examples
 from tests.simulators.plex import PlexSimulator
 from validation.metadata import SyncMetadata
 
 TOKEN = "tok-1234567890abcdef"
 MAPPINGS = (("/data", "/media"),)
 PROPERTY = settings(
-    max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=examples(150),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 

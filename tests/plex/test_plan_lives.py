@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from history.fields import FieldState
 from plex.desired import Switches
 from plex.plan import Intent
+from tests.harness.size import examples
 from tests.plex.support import plan
 
 TEXT, LIST = "summary", "genre"
@@ -211,7 +212,7 @@ class Life:
         self.theirs.discard(name)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(Switches, lock=st.booleans(), preserve=st.booleans(), repair=st.booleans()),
     st.lists(STEPS, min_size=4, max_size=40),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from common.redaction import Redactor
 from queue.dlq import DeadLetterQueue
 from queue.models import SyncJob, create_sync_job
+from tests.harness.size import examples
 from tests.queue.support import run_at_once
 
 DAY = 86_400.0
@@ -294,7 +295,7 @@ def test_an_innocent_title_is_kept_word_for_word(letters: DeadLetterQueue, title
     )
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.sampled_from(["title", "session", "cookie", "api_key", "plex_token"]),

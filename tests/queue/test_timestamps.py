@@ -22,9 +22,10 @@ from queue.timestamps import (
     parse_time,
     save_sync_timestamps,
 )
+from tests.harness.size import examples
 from tests.queue.support import run_at_once, run_python
 
-NEVER_RAISES = settings(max_examples=80, suppress_health_check=list(HealthCheck))
+NEVER_RAISES = settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.harness.size import examples
 from validation.config import PlexSyncConfig, validate_config
 from validation.rules import Rules
 
-PROPERTY = settings(max_examples=300)
+PROPERTY = settings(max_examples=examples(300))
 TOKEN = "abcdEFGHijklMNOPqrst"
 GIVEN = {"plex_url": "http://plex:32400", "plex_token": TOKEN}
 SWITCHES = {

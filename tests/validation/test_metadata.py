@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness.size import examples
 from validation.metadata import SyncMetadata, validate_metadata
 
-PROPERTY = settings(max_examples=100)
+PROPERTY = settings(max_examples=examples(100))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (

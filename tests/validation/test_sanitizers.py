@@ -8,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.harness.size import examples
 from tests.validation.graphemes import first_cluster, is_boundary, splits_conjunct
 from validation.sanitizers import sanitize_for_plex, sanitize_summary
 
 PROPERTY = settings(
-    max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=examples(200),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 FAMILY = "👩‍👩‍👧‍👦"
 SCOTLAND = "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"

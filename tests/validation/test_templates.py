@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness.size import examples
 from validation.rules import TITLE_PARTS
 from validation.templates import parse_template
 
@@ -13,7 +14,7 @@ FULL = {
     "title": "Title", "date": "2020-01-02", "year": "2020", "studio": "Acme", "performers": "A, B",
     "first_performer": "A", "code": "AC-1",
 }  # fmt: skip
-PROPERTY = settings(max_examples=300)
+PROPERTY = settings(max_examples=examples(300))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.harness.in_process import WorkerHarness
-from tests.harness.size import IS_LONG
+from tests.harness.size import examples
 from tests.simulators.httpd import Answer, Request
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
@@ -319,7 +319,7 @@ TEXT_RULES = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=24 if IS_LONG else 4,
+    max_examples=examples(12),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(st.lists(TEXT_RULES, min_size=1, max_size=2))
