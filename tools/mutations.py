@@ -56,6 +56,20 @@ MUTATIONS = (
         "True",
         ("tests/worker/test_transfer.py",),
     ),
+    Mutation(
+        "a setting that Plex refuses is shown until Plex takes it",
+        "worker/health.py",
+        "if self.problem is not None and self._action == BAD_SETUP and config.enabled:",
+        "if False:",
+        ("tests/worker/test_outage_records.py",),
+    ),
+    Mutation(
+        "settings are right again when Plex takes them, not when it answers",
+        "worker/health.py",
+        "            self._try_setup()\n            self.outages.end(SETUP)",
+        "            self._probe(self.plex)\n            self.outages.end(SETUP)",
+        ("tests/worker/test_outage_records.py",),
+    ),
     # --- no edit is lost
     Mutation(
         "tidying deletes no job in progress",
