@@ -35,7 +35,11 @@ from tests.queue.support import (
 
 READY = "print('ready', flush=True); sys.stdin.readline()\n"
 
-INBOX = "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], lock_timeout=240)\n"
+INBOX = (  # never spools: a spooled edit is merged when it is imported, after newer ones
+    "import queue.inbox as ours\n"
+    "ours._LARGEST_LOG = 2**40\n"
+    "from queue.inbox import Inbox; queue = Inbox(sys.argv[1], lock_timeout=240)\n"
+)
 JOB_QUEUE = (  # of many that write at once, one may wait for more than the usual ten seconds
     "import queue.ack_queue as ours\n"
     "opened = ours.open_queue_database\n"
