@@ -262,21 +262,9 @@ class Health:
             self.plex.reset()
             self._plex.configure(config)
             self._say_wrong_rules(config)
-        if self.problem is not None and self._action == BAD_SETUP and config.enabled:
-            self._try_setup()
         self.problem = None
         if plex_recovers:
             self._recover(self.plex, "Plex")
-
-    def _try_setup(self) -> None:
-        """Ask Plex whether it takes the settings now.
-
-        Raises:
-            SettingsError, PlexRejected: it does not.
-            PlexTemporaryError
-        """
-        self._plex.client().probe()
-        self._plex.libraries()
 
     def _say_wrong_rules(self, config: PlexSyncConfig) -> None:
         """Tell the user which rules are wrong, once; *Status* and the page show it meanwhile."""
@@ -310,8 +298,9 @@ class Health:
 
     def _confirm(self) -> None:
         """Ask the server that failed; its failures so far still count, as others may be alike."""
-        if self.outages.is_open(SETUP):
-            self._try_setup()
+        if self.outages.is_open(SETUP):  # a login that Plex takes is not all: libraries, too
+            self._plex.client().probe()
+            self._plex.libraries()
             self.outages.end(SETUP)
         elif self.outages.is_open():
             self._probe(self.stash if self.outages.is_open(STASH) else self.plex)
