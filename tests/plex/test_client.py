@@ -147,6 +147,19 @@ def test_a_server_that_hangs_is_a_temporary_error(
     client.close()
 
 
+def test_a_request_that_timed_out_is_not_sent_again_at_once(
+    plex: PlexSimulator, fake_sleep: FakeSleep
+) -> None:
+    """A server that is busy gets no three requests for one."""
+    client = PlexClient(plex.url, TOKEN, read_timeout=0.2, sleep=fake_sleep)
+    rule = plex.faults.add(Hang())
+    with pytest.raises(PlexTemporaryError, match="in time"):
+        _ = client.server
+    assert (len(plex.log), fake_sleep.seconds) == (1, [])
+    rule.remove()
+    client.close()
+
+
 # --- quick retries
 
 

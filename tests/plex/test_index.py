@@ -14,7 +14,7 @@ from plex.paths import normalize
 from tests.harness.clock import FakeClock
 from tests.harness.plex_only import PlexHarness
 from tests.plex.support import open_index
-from tests.simulators.httpd import Answer, Reset
+from tests.simulators.httpd import Answer, Delay, Request, Reset
 from tests.simulators.plex import PlexLibrary, PlexSimulator
 
 
@@ -208,6 +208,37 @@ def test_after_any_change_the_index_is_complete(
     gone = before - {path for _, path, _ in files_in_plex(harness.plex, harness.library)}
     assert not [path for path in gone if harness.index.by_path(path, [harness.library.key])]
     assert not harness.refresh()
+
+
+def test_a_change_in_the_second_of_the_last_look_is_seen_behind_a_page_of_others(
+    harness: PlexHarness,
+) -> None:
+    """Plex's times are whole seconds, and items of one second come in any order."""
+    fill(harness, 100)
+    harness.plex.add_items(
+        harness.library, [f"/media/same/{number:03d}.mp4" for number in range(150)]
+    )
+    harness.refresh()
+    for item in harness.plex.items(harness.library)[100:]:
+        harness.plex.move_file(item.rating_key, f"/media/moved/{item.rating_key}.mp4")
+    harness.refresh()
+    assert_complete(harness)
+
+
+def test_the_age_counts_from_the_question(harness: PlexHarness, clock: FakeClock) -> None:
+    """What changes while Plex answers may not be in its answer."""
+    connection = connect(IN_MEMORY)
+    index = FileIndex(connection, now=clock.time)
+
+    def take_long(_request: Request) -> bool:
+        clock.advance(7)
+        return False
+
+    rule = harness.plex.faults.add(Delay(0), when=take_long)
+    index.refresh(harness.client, harness.section_ids)
+    rule.remove()
+    assert index.age() >= 7
+    connection.close()
 
 
 def test_a_few_changes_in_a_large_library_cost_few_requests(harness: PlexHarness) -> None:

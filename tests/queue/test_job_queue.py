@@ -278,6 +278,15 @@ def put_bulk(queue: JobQueue, scene_id: int, **marks: Any) -> None:
     queue.put_many([create_bulk_job(scene_id, now=NOW, **marks)])
 
 
+def test_bulk_work_that_is_merged_into_a_save_changes_nothing_of_it(store: Reopen) -> None:
+    queue = store()
+    put(queue, 1, title="the user's")
+    queue.put_many([create_bulk_job(1, now=NOW, delay=60, title="another")])
+    (job,) = store().claim_many(5, NOW, EDITS)
+    assert job["data"] == {"title": "the user's"}
+    assert "next_retry_at" not in job
+
+
 @pytest.fixture
 def kinds(store: Reopen) -> JobQueue:
     """Return a queue with edits (1, 2), retries (3, later 4) and bulk jobs (5, later 6)."""
@@ -719,6 +728,21 @@ def test_a_damaged_database_is_left_to_the_worker_which_quarantines_it_unchanged
         queue.import_spool()
     assert waiting(data_dir) == {1: {"a": 1}}
     assert [file.read_bytes() for file in folder.iterdir() if "broken" in file.name] == [content]
+
+
+@pytest.mark.parametrize(("age", "is_put"), [(0, False), (60, True)])
+def test_only_a_fresh_guard_keeps_an_edit_out_of_the_database(
+    data_dir: Path, age: float, is_put: bool
+) -> None:
+    """It is there for milliseconds; an old one is left of a process that was killed."""
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
+        inbox.put(create_sync_job(1, "metadata", {"a": 1}))
+        guard = data_dir / "queue" / "data.db.rescue"
+        guard.touch()
+        # fresh: from the future, as a busy machine may take longer than it counts
+        made = time.time() + (-age if age else 3600)
+        os.utime(guard, (made, made))
+        assert (inbox.put(create_sync_job(2, "metadata", {"a": 1})) is not None) is is_put
 
 
 def test_readable_jobs_of_a_damaged_database_are_salvaged(data_dir: Path) -> None:

@@ -16,7 +16,7 @@ from tests.harness.base import TOKEN
 from tests.harness.in_process import WorkerHarness
 from tests.harness.processes import wait_until
 from tests.isolation import closed_url
-from tests.simulators.httpd import Delay
+from tests.simulators.httpd import Delay, Request
 from tests.simulators.stash import Scene
 from worker.processor import PermanentError, TransientError
 
@@ -52,6 +52,28 @@ def test_an_edit_reaches_plex_and_leaves_no_job(harness: WorkerHarness) -> None:
     assert harness.letters() == []
     assert harness.notices() == []
     assert harness.synced_at(scene) == pytest.approx(before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_edited_while_scenes_are_read_counts_as_newer(
+    harness: WorkerHarness, count: int
+) -> None:
+    """One scene is read alone, several in one query."""
+    scenes = harness.edited(count)
+    asked: list[float] = []
+
+    def take_long(request: Request) -> bool:
+        if b"findScene" in request.body:
+            asked.append(harness.clock.now)
+            harness.clock.advance(5)
+        return False
+
+    harness.stash.faults.add(Delay(0), when=take_long)
+    harness.run_for(60)
+    for scene in scenes:
+        synced_at = harness.synced_at(scene)
+        assert synced_at is not None
+        assert synced_at <= asked[0]
 
 
 def test_values_read_from_stash_replace_those_in_the_job(harness: WorkerHarness) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from history.records import Agreement, Status
 from queue.models import create_bulk_job, create_sync_job
+from queue.spool import spool
 from tests.harness.in_process import WorkerHarness
 from worker.reconcile.passes import FULL, FULL_ENDED, RELATED, SYNC, Pass
 from worker.reconcile.quick import RAN_AT
@@ -249,6 +250,27 @@ def test_edits_that_never_end_let_everything_else_through(harness: WorkerHarness
     rows = harness.worker.history.of_scene(missed.id)
     assert [row.status for row in rows] == [Status.IN_SYNC], "read back, too"
     assert item.title in [f"Edit {number}" for number in range(count - 3, count + 1)]
+
+
+def test_an_edit_that_is_spooled_while_the_worker_looks_ends_its_wait(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.configure(poll_interval=1)
+    worker = harness.new_worker(compares=True)
+    harness.run_for(60)
+    job = create_sync_job(1, "metadata", {"title": True})
+    look = worker._next_step
+
+    def look_slowly() -> Callable[[], bool] | None:
+        found = look()
+        monkeypatch.setattr(worker, "_next_step", look)
+        spool(str(harness.data_dir / "queue"), job)
+        return found
+
+    monkeypatch.setattr(worker, "_next_step", look_slowly)
+    before = harness.clock.now
+    worker._step()
+    assert harness.clock.now - before <= 1
 
 
 def test_a_worker_with_passes_leaves_when_there_is_nothing_else(harness: WorkerHarness) -> None:

@@ -13,6 +13,7 @@ from tests.harness.in_process import WorkerHarness
 from tests.harness.size import some
 from tests.simulators.httpd import Answer, Fault, Hang, Request, Reset, Truncate
 from tests.simulators.stash import Scene
+from worker.state import load_state
 
 
 @pytest.fixture
@@ -93,6 +94,16 @@ def test_an_outage_of_stash_keeps_every_job_and_all_sync_afterwards(
 
         assert all_synced(harness, scenes)
         assert all(harness.item_of(scene).summary == round_ for scene in scenes)
+
+
+def test_an_outage_of_stash_is_not_shown_as_plexs(
+    harness: WorkerHarness, scenes: list[Scene]
+) -> None:
+    with failing(harness, Answer(503)):
+        harness.run_for(600)
+        state = load_state(str(harness.data_dir)) or {}
+        assert (state["stash"], state["plex"]) == ("open", "closed")
+        assert [text.split(":")[0] for _, text in harness.notices()] == ["Stash is down"]
 
 
 def test_a_stash_that_hangs_is_an_outage(
