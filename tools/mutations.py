@@ -109,6 +109,13 @@ MUTATIONS = (
         ("tests/queue/test_job_queue.py",),
     ),
     Mutation(
+        "a guard that a killed process left is removed",
+        "queue/recovery.py",
+        "    _remove_guard(database)  # its process was killed\n",
+        "",
+        ("tests/queue/test_job_queue.py",),
+    ),
+    Mutation(
         "the content of a durable file is on disk before its name",
         "common/files.py",
         "                os.fsync(descriptor)\n        os.replace",

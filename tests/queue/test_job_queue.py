@@ -743,6 +743,8 @@ def test_only_a_fresh_guard_keeps_an_edit_out_of_the_database(
         made = time.time() + (-age if age else 3600)
         os.utime(guard, (made, made))
         assert (inbox.put(create_sync_job(2, "metadata", {"a": 1})) is not None) is is_put
+    check_database(str(data_dir / "queue" / "data.db"))  # as a worker does when it starts
+    assert not guard.exists()
 
 
 def test_readable_jobs_of_a_damaged_database_are_salvaged(data_dir: Path) -> None:
