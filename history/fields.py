@@ -83,9 +83,10 @@ def read_at(fields: Fields, item_updated_at: int) -> int:
 
 
 def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldState]:
-    """Return states in which a name in Plex has become another.
+    """Return states in which a name in Plex has become another, as it had in Stash.
 
-    What Plex had before us stays, and so does what Stash said: it has to be compared.
+    What Plex had before us stays. What Stash said is renamed, too: a scene that wants the former
+    name now, as another group has it, has changed.
     """
     state = fields.get(kind)
     if state is None:
@@ -93,7 +94,7 @@ def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldStat
     values: dict[str, Any] = {
         name: tuple(new if one == old else one for one in value)
         for name in _VALUES
-        if name not in ("before", "wanted") and isinstance(value := getattr(state, name), tuple)
+        if name != "before" and isinstance(value := getattr(state, name), tuple)
     }
     return {**fields, kind: dataclasses.replace(state, **values)}
 

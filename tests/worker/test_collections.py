@@ -69,6 +69,19 @@ def test_a_renamed_studios_collection_keeps_key_and_poster(
     assert pairs[0][1].collections == ["Series"]
 
 
+def test_after_a_rename_a_scene_may_want_the_former_name(harness: WorkerHarness) -> None:
+    """Another group has it by now: that is no edit of a person's in Plex."""
+    (one, renamed), (other, item) = synced(harness, groups=["Sequel", "Series"])
+    harness.stash.rename_silently("group", "Sequel", "Second")
+    harness.stash.change_silently(other.id, groups=["Sequel", "Series"])
+    harness.clock.advance(LATER)
+    for scene in (one, other):
+        harness.edit(scene)
+        harness.run_for(SOON)
+    assert sorted(renamed.collections) == ["Second", "Series"]
+    assert sorted(item.collections) == ["Sequel", "Series"]
+
+
 def test_a_collection_that_was_there_before_is_not_renamed(harness: WorkerHarness) -> None:
     theirs = harness.add_item("theirs", collections=["Old"])
     pairs = synced(harness, studio="Old")
