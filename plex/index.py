@@ -44,6 +44,8 @@ _SCHEMA = (
 )
 #: Attributes of a section that change with its content, in one version of Plex or another.
 _MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
+#: In place of these: the section is complete as far as known, and the next refresh looks again.
+_DOUBTED = "?"
 #: Parts of a listing that are not needed.
 _LEAN = (
     "excludeElements=Genre,Country,Director,Writer,Role,Collection,Guid,Image,UltraBlurColors"
@@ -155,10 +157,11 @@ class FileIndex:
             self._store_rows(section_id, found, rounds[section_id])
 
     def remove(self, rating_keys: Collection[int]) -> None:
-        """Drop items that Plex does not have any more, each of which was asked for.
+        """Drop items that Plex did not show when each was asked for, and distrust their sections.
 
-        Where that is more than half of a section, the section is listed instead: Plex shows a
-        short library for a while when a disk is not mounted.
+        Before a name decides, the section is looked at again. Where these are more than half of its
+        items, they stay until it is listed: Plex shows a short library for a while when a disk is
+        not mounted.
         """
         self.changed.difference_update(rating_keys)
         marks = ", ".join("?" * len(rating_keys))
@@ -169,15 +172,17 @@ class FileIndex:
         ).fetchall()
         with write(self._db):
             for section_id, count in counted:
-                if 2 * count > self._count_items(section_id):
-                    self._db.execute(
-                        "UPDATE sections SET marks = '' WHERE section_id = ?", (section_id,)
-                    )
-                else:
+                is_most = 2 * count > self._count_items(section_id)
+                self._db.execute(
+                    "UPDATE sections SET marks = ? WHERE section_id = ?",
+                    ("" if is_most else _DOUBTED, section_id),
+                )
+                if not is_most:
                     self._db.execute(
                         f"DELETE FROM files WHERE section_id = ? AND rating_key IN ({marks})",
                         (section_id, *rating_keys),
                     )
+        self._refreshed_at = float("-inf")  # one wrong answer must give a scene no other item
 
     def new_paths(self, after: int) -> tuple[list[str], int]:
         """Return the normalized paths of files that came after a number, and the last number."""

@@ -648,8 +648,15 @@ MUTATIONS = (
     Mutation(
         "most items of a library are not forgotten at once",
         "plex/index.py",
-        "if 2 * count > self._count_items(section_id):",
-        "if False:",
+        "is_most = 2 * count > self._count_items(section_id)",
+        "is_most = False",
+        ("tests/worker/test_events.py",),
+    ),
+    Mutation(
+        "one wrong answer about an item gives its scene no other item",
+        "plex/index.py",
+        "        self._refreshed_at = float(\"-inf\")  # one wrong",
+        "        pass  # one wrong",
         ("tests/worker/test_events.py",),
     ),
     Mutation(

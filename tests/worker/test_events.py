@@ -236,6 +236,35 @@ def test_a_failed_scene_is_synced_when_its_file_appears(following: WorkerHarness
     assert (item.title, following.letters()) == ("Late", [])
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(404), Answer(200, b'<MediaContainer size="0"/>', {"Content-Type": "text/xml"})],
+    ids=["404", "empty"],
+)
+def test_an_item_that_plex_does_not_show_once_gives_its_scene_no_other_item(
+    following: WorkerHarness, answer: Answer
+) -> None:
+    """There is another file of that name and size, which no scene has."""
+    scene, item = synced(following, "x/clip")
+    for number in range(6):
+        following.add_item(f"more{number}")
+    other = following.add_item("y/clip")
+    run(following)
+    path = f"/library/metadata/{item.rating_key}"
+    rule = following.plex.faults.add(answer, method="GET", path=f"{path}$")
+    entry = {
+        "identifier": "com.plexapp.plugins.library", "sectionID": str(following.library.key),
+        "itemID": str(item.rating_key), "type": 1, "title": "x", "state": 5,
+    }  # fmt: skip
+    following.plex.events.send_entries([entry])
+    run(following)
+    assert following.plex.log.count(path=path) > 0
+    rule.remove()
+    following.edit(scene, details="Later")
+    following.run_for(120)
+    assert (item.summary, other.summary, other.title) == ("Later", "", "clip")
+
+
 def test_an_item_under_another_key_gets_its_fields_again(following: WorkerHarness) -> None:
     synced(following, "other")
     scene, _ = synced(following)
