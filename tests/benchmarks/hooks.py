@@ -6,17 +6,19 @@ import json
 import os
 import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import common.layout as layout
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import DATABASE, QUEUE_DIR, Inbox
 from queue.models import create_sync_job
-from tests.benchmarks.measure import ENTRY, ROOT, Case
+from tests.benchmarks.measure import ENTRY, Case
 from tests.harness.processes import stop_workers
 from tests.isolation import closed_port
 from worker.process import WorkerLock
@@ -33,8 +35,8 @@ _EVENT: dict[str, Any] = {
         "Host": "0.0.0.0",
         "Port": closed_port(),
         "SessionCookie": {"Name": "session", "Value": "benchmark-session-cookie"},
-        "Dir": "/root/.stash",
-        "PluginDir": str(ROOT),
+        # No Stash is there. Without PluginDir, the hook leaves no note in this repository.
+        "Dir": os.path.join(tempfile.gettempdir(), "plexsync-benchmark-without-stash"),
     },
     "args": {
         "hookContext": {
@@ -71,9 +73,13 @@ def environ(data_dir: str) -> dict[str, str]:
 
 
 def make_data_dir(folder: str, name: str) -> str:
-    """Create a data directory with an empty queue."""
+    """Create a data directory with an empty queue, as a worker leaves it.
+
+    Before a worker has recorded the layout, hooks spool.
+    """
     data_dir = os.path.join(folder, name)
     os.makedirs(data_dir)
+    layout.record(data_dir, layout.VERSION, "by a benchmark")
     Inbox(data_dir).close()
     JobQueue(os.path.join(data_dir, QUEUE_DIR)).close()
     return data_dir

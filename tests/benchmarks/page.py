@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 
-import common.layout as layout
 from common.media import MediaFile
 from common.sqlite import connect
 from history.counts import LOCATIONS
@@ -47,8 +46,6 @@ def measure(scale: Scale, log: Log) -> Result:
     log(f"filling a history of {scenes:,} scenes")
     with tempfile.TemporaryDirectory(prefix="plexsync-bench-") as folder:
         empty, large = (make_data_dir(folder, name) for name in ("empty", "large"))
-        for data_dir in (empty, large):
-            layout.record(data_dir, layout.VERSION, "by a benchmark")
         fill(large, scenes)
         add_dead_letters(large, scale.dead_letters)
         hook = hook_case("hook, worker alive", empty)

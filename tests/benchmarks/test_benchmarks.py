@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from common.data_dir import NOTE_FILE
 from tests.benchmarks.__main__ import MEASUREMENTS, main
-from tests.benchmarks.hooks import event
+from tests.benchmarks.hooks import event, hook_case, make_data_dir, worker_held
 from tests.benchmarks.measure import Log, Result, Scale
 from tests.harness.size import some
 
@@ -66,6 +68,24 @@ def test_a_hook_gets_a_reserved_port_without_a_server() -> None:
         other.bind(("127.0.0.1", port))
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_measured_hook_queues_an_edit_and_leaves_no_note_in_the_repository(
+    tmp_path: Path,
+) -> None:
+    note = ROOT / NOTE_FILE
+    before = note.read_bytes() if note.exists() else None
+    data_dir = make_data_dir(str(tmp_path), "data")
+    case = hook_case("hook", data_dir)
+    with worker_held(data_dir):
+        for _ in range(10):  # a busy machine may have one spooled
+            subprocess.run(
+                case.command, input=case.stdin, env=case.environ, capture_output=True, check=True
+            )
+    with sqlite3.connect(tmp_path / "data" / "queue" / "data.db") as database:
+        assert database.execute("SELECT count(*) FROM ack_queue_default").fetchone() == (1,)
+    database.close()
+    assert (note.read_bytes() if note.exists() else None) == before
 
 
 def test_benchmarks_run_with_a_private_home(monkeypatch: pytest.MonkeyPatch) -> None:
