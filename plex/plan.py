@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from history.fields import DECLINED, GRANTED, OPEN, Fields, FieldState, Value
-from plex.desired import FROM_STASH, OPTIONAL, PARTLY_MINE, Switches, values
+from plex.desired import FROM_STASH, OPTIONAL, PARTLY_MINE, Switches, title_of, values
 from plex.items import PlexItem
 from plex.names import folds, unique, within, without
 from validation.metadata import SyncMetadata
@@ -102,7 +102,11 @@ def plan_edits(
     plan = _Plan(item, known, switches, intent, now)
     plan.pinned, plan.staying = pinned, staying
     desired = values(metadata, stem, switches)
-    is_stand_in = not metadata.title and "title" in switches.rules.title.parts
+    rules = switches.rules
+    # Without a title, the file's stem stands in: as a part, or where the template renders nothing.
+    is_stand_in = not metadata.title and (
+        "title" in rules.title.parts or not title_of(metadata, stem, rules.title, rules)
+    )
     for name, wanted in desired.items():
         if plan.is_decided(name, wanted):
             continue

@@ -14,6 +14,8 @@ from plex.desired import OPTIONAL, Switches
 from plex.names import folds, unique, without
 from plex.plan import REPAIR_AFTER, Edits, Intent, resolve
 from tests.plex.support import PROPERTY, item, plan, synced, targets
+from validation.rules import TITLE_PARTS, Rules
+from validation.templates import parse_template
 
 SAVED, BULK, FORCE = Intent(saved=True), Intent(), Intent(force=True)
 PRESERVE = Switches(preserve=True)
@@ -88,6 +90,30 @@ def test_an_empty_title_is_never_sent(title: str | None, preserve: bool, is_ours
     assert targets(edits) == ({"title": "One.Two"} if is_ours else {})
     empty = plan({"title": title}, {"title": ""}, {}, Switches(preserve=preserve), stem="One.Two")
     assert targets(empty) == {"title": "One.Two"}
+
+
+@pytest.mark.parametrize("template", ["{title}", "{code} {title}", "{performers} ({year})"])
+@pytest.mark.parametrize("intent", [SAVED, BULK], ids=["saved", "bulk"])
+@pytest.mark.parametrize("locked", [("title",), ()], ids=["locked", "unlocked"])
+def test_a_file_name_replaces_no_title_that_is_not_ours(
+    template: str, intent: Intent, locked: tuple[str, ...]
+) -> None:
+    switches = Switches(rules=Rules(title=parse_template(template, TITLE_PARTS)))
+    known, plex = synced(title="Ours"), {"title": "Mine", "locked": locked}
+    for before in ({}, known):
+        assert not plan({"title": ""}, plex, before, switches, intent=intent).changes
+    for title in ("", "Ours"):
+        plex = {"title": title, "locked": locked}
+        edits = plan({"title": ""}, plex, known, switches, intent=intent)
+        assert targets(edits) == {"title": "stem"}
+
+
+def test_a_title_from_other_parts_is_the_rules_own() -> None:
+    for template, title in (("{performers}", "Ann"), ("{filename}", "stem")):
+        rules = Rules(title=parse_template(template, TITLE_PARTS))
+        says = {"title": "", "performers": ["Ann"]}
+        edits = plan(says, {"title": "Mine"}, {}, Switches(rules=rules), intent=SAVED)
+        assert targets(edits)["title"] == title
 
 
 @pytest.mark.parametrize("stem", ["", "\u200b", "\x01", " "])
