@@ -319,10 +319,10 @@ class _Plan:
 
     def _is_persons(self, name: str, state: FieldState, current: str) -> bool:
         """Return whether a text that is not ours is a person's, and stays in bulk work."""
-        if name not in self._locked or not current:
+        if name not in self._locked:
             return False
-        if state.wanted is None:  # first meeting
-            return not (self._intent.saved or self._intent.additive)
+        if state.wanted is None:  # first meeting: what is empty is nobody's
+            return bool(current) and not (self._intent.saved or self._intent.additive)
         return current != state.wanted and self._is_only_a_rule(name, state)
 
     def list(self, name: str, wanted: tuple[str, ...]) -> None:

@@ -238,6 +238,26 @@ def test_a_persons_text_stays_until_stash_changes_it(intent: Intent, theirs: str
     assert not later.fields["summary"].kept
 
 
+@pytest.mark.parametrize("theirs", ["theirs", ""])
+def test_a_rule_alone_replaces_no_text_of_a_person(theirs: str) -> None:
+    parent = Switches(rules=Rules(studio_from="parent"), collections=False)
+    says = {"studio": "Blue", "parent_studio": "Acme"}
+    known = synced(title="T", studio="Blue")
+    plex: dict[str, Any] = {"studio": theirs, "locked": ("studio",)}
+    edits = plan(says, plex, known, parent, intent=Intent(unchanged=True))
+    assert (targets(edits), edits.kept) == ({}, ("studio",))
+    plex["locked"] = ()  # a refresh
+    edits = plan(says, plex, known, parent, intent=Intent(unchanged=True))
+    assert targets(edits) == {"studio": "Acme"}
+
+
+def test_a_rule_fills_what_stash_had_nothing_for() -> None:
+    parent = Switches(rules=Rules(studio_from="parent"), collections=False)
+    says, plex = {"parent_studio": "Acme"}, {"studio": "", "locked": ("studio",)}
+    edits = plan(says, plex, synced(studio=""), parent, intent=Intent(unchanged=True))
+    assert targets(edits) == {"studio": "Acme"}
+
+
 def test_a_persons_text_that_becomes_stashs_own_is_no_longer_kept() -> None:
     plex = {"summary": "theirs", "locked": ("summary",)}
     kept = plan({"details": "ours"}, plex, synced(title="T", summary="ours"))
