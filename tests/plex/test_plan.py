@@ -251,6 +251,37 @@ def test_a_rule_alone_replaces_no_text_of_a_person(theirs: str) -> None:
     assert targets(edits) == {"studio": "Acme"}
 
 
+@pytest.mark.parametrize("intent", [SAVED, BULK], ids=["saved", "bulk"])
+@pytest.mark.parametrize(
+    ("changed", "title"),
+    [({"details": "new"}, None), ({"title": "New"}, "St - New"), ({"studio": "New"}, "New - T")],
+    ids=["another field", "the title", "a part of it"],
+)
+def test_a_rule_and_a_save_of_another_field_leave_a_persons_title(
+    changed: dict[str, str], title: str | None, intent: Intent
+) -> None:
+    says, plex = {"studio": "St"}, {"title": "Mine", "locked": ("title",)}
+    kept = plan(says, plex, synced(title="T"))
+    assert kept.kept == ("title",)
+    rule = Switches(rules=Rules(title=parse_template("{studio} - {title}", TITLE_PARTS)))
+    edits = plan({**says, **changed}, plex, kept.fields, rule, intent=intent)
+    assert targets(edits).get("title") == title
+    forced = plan(says, plex, edits.fields, rule, intent=FORCE)
+    assert targets(forced)["title"] == "St - T"
+    if title is None:  # and so for ever
+        again = plan({**says, "details": "newer"}, plex, edits.fields, intent=intent)
+        assert "title" not in again.changes
+
+
+def test_a_save_replaces_what_was_kept_at_the_first_meeting_whatever_the_rules() -> None:
+    plex = {"title": "Mine", "locked": ("title",)}
+    kept = plan({"studio": "St"}, plex)
+    assert kept.kept == ("title",)
+    rule = Switches(rules=Rules(title=parse_template("{studio} - {title}", TITLE_PARTS)))
+    edits = plan({"studio": "St", "details": "new"}, plex, kept.fields, rule, intent=SAVED)
+    assert targets(edits)["title"] == "St - T"
+
+
 def test_a_rule_fills_what_stash_had_nothing_for() -> None:
     parent = Switches(rules=Rules(studio_from="parent"), collections=False)
     says, plex = {"parent_studio": "Acme"}, {"studio": "", "locked": ("studio",)}

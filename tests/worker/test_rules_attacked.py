@@ -438,6 +438,23 @@ def test_a_rule_leaves_a_persons_edits_of_other_fields(filled: WorkerHarness, st
     assert item.values.get("studio", "") == studio
 
 
+def test_a_save_of_another_field_after_a_rule_change_leaves_a_persons_title(
+    filled: WorkerHarness,
+) -> None:
+    scene, item = synced(filled)
+    filled.plex.person_sets(item.rating_key, "title", "Mine")
+    days(filled, 1)
+    filled.configure(poll_interval=30, title_template="{studio} - {title}")
+    filled.edit(scene, details="New")
+    filled.run_for(60)
+    assert (item.title, item.summary) == ("Mine", "New")
+    days(filled, 1)
+    assert item.title == "Mine"
+    filled.edit(scene, "Other")
+    filled.run_for(60)
+    assert item.title == "Blue - Other"
+
+
 def test_a_rule_changes_what_was_in_plex_as_stash_says(filled: WorkerHarness) -> None:
     scene, item = filled.pair("same", **WHOLE)
     filled.plex.person_sets(item.rating_key, "title", WHOLE["title"])  # as another bridge does
