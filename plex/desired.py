@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -27,6 +29,12 @@ _SWITCH_OF = {
     "title": "title", "summary": "details", "originallyAvailableAt": "date", "year": "date",
     "studio": "studio", "userRating": "rating", "actor": "performers", "genre": "tags",
     "director": "performers", "collection": "collections",
+}  # fmt: skip
+_TITLE_FROM = ("title", "date", "studio", "parent_studio", "performers", "code")
+#: Texts that a rule can change → what of a scene they may be made from.
+_MADE_FROM = {
+    "title": _TITLE_FROM, "titleSort": _TITLE_FROM, "originalTitle": ("title",),
+    "summary": ("details",), "studio": ("studio", "parent_studio"), "tagline": ("code",),
 }  # fmt: skip
 #: Fields that only rules fill. Without one, what we wrote there is taken back.
 OPTIONAL = ("contentRating", "label", "titleSort", "originalTitle", "tagline")
@@ -123,6 +131,17 @@ def values(metadata: SyncMetadata, stem: str, switches: Switches) -> dict[str, V
         for name, value in found.items()
         if _is_on(switches, name, value)
     }
+
+
+def source_of(name: str, metadata: SyncMetadata, stem: str) -> str:
+    """Return a short hash of what a text may be made from, by any rule; "" for other fields."""
+    parts = _MADE_FROM.get(name, ())
+    if not parts:
+        return ""
+    content = [getattr(metadata, part) for part in parts]
+    if parts is _TITLE_FROM:
+        content.append(stem)
+    return hashlib.blake2b(json.dumps(content).encode("ascii"), digest_size=6).hexdigest()
 
 
 def title_of(metadata: SyncMetadata, stem: str, template: Template | None, rules: Rules) -> str:

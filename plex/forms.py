@@ -8,8 +8,8 @@ import unicodedata
 #: Fewest characters of a beginning that counts as the whole text, cut by Plex.
 _SHORTEST_CUT = 20
 _RATING = re.compile(r"\d{1,2}\.\d")
-#: By how much Plex may round a rating (0.0 to 10.0): to whole stars.
-_ROUNDED_BY = 1.0
+#: Points of a rating (0.0 to 10.0) that make a star: Plex may round to whole stars.
+_STAR = 2
 
 
 def is_form_of(shown: str, sent: str) -> bool:
@@ -32,5 +32,8 @@ def _letters(text: str) -> str:
 
 
 def _is_rounded(shown: str, sent: str) -> bool:
-    are_ratings = _RATING.fullmatch(shown) and _RATING.fullmatch(sent)
-    return bool(are_ratings) and abs(float(shown) - float(sent)) <= _ROUNDED_BY
+    if not (_RATING.fullmatch(shown) and _RATING.fullmatch(sent)):
+        return False
+    there, ours = float(shown), float(sent)
+    # Plex has no reason to change whole stars: a person did.
+    return there % _STAR == 0 and ours % _STAR != 0 and abs(there - ours) <= _STAR / 2

@@ -19,11 +19,19 @@ The rules (README, "What goes where, and what wins"), per field:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from history.fields import DECLINED, GRANTED, OPEN, Fields, FieldState, Value
-from plex.desired import FROM_STASH, OPTIONAL, PARTLY_MINE, Switches, values
+from plex.desired import (
+    FROM_STASH,
+    OPTIONAL,
+    PARTLY_MINE,
+    Switches,
+    source_of,
+    title_of,
+    values,
+)
 from plex.items import PlexItem
 from plex.names import folds, unique, within, without
 from validation.metadata import SyncMetadata
@@ -101,8 +109,13 @@ def plan_edits(
     """
     plan = _Plan(item, known, switches, intent, now)
     plan.pinned, plan.staying = pinned, staying
+    plan.source_of = lambda name: source_of(name, metadata, stem)
     desired = values(metadata, stem, switches)
-    is_stand_in = not metadata.title and "title" in switches.rules.title.parts
+    rules = switches.rules
+    # Without a title, the file's stem stands in: as a part, or where the template renders nothing.
+    is_stand_in = not metadata.title and (
+        "title" in rules.title.parts or not title_of(metadata, stem, rules.title, rules)
+    )
     for name, wanted in desired.items():
         if plan.is_decided(name, wanted):
             continue
@@ -198,6 +211,7 @@ class _Plan:
         self.unlock: set[str] = set()
         self.pinned: Sequence[str] = ()
         self.staying: Sequence[str] = ()
+        self.source_of: Callable[[str], str] = lambda _name: ""
         self._present = item.values
         self._locked = item.locked
         # After *Remove*, only content rating and labels may be left: the item counts as never met.
@@ -310,15 +324,17 @@ class _Plan:
     def _is_only_a_rule(self, name: str, state: FieldState) -> bool:
         """Return whether rules alone ask for another value of a field that a person may own."""
         is_settled = state.wanted is not None and state.sent is None and not state.refused
-        is_rule = self._intent.unchanged and not (self._intent.saved or self._intent.force)
-        return is_rule and is_settled and name in self._locked
+        is_rule = self._intent.unchanged and not self._intent.saved
+        if state.kept and state.source:  # a save of other fields changes nothing here
+            is_rule = is_rule or state.source == self.source_of(name)
+        return is_rule and is_settled and name in self._locked and not self._intent.force
 
     def _is_persons(self, name: str, state: FieldState, current: str) -> bool:
         """Return whether a text that is not ours is a person's, and stays in bulk work."""
-        if name not in self._locked or not current:
+        if name not in self._locked:
             return False
-        if state.wanted is None:  # first meeting
-            return not (self._intent.saved or self._intent.additive)
+        if state.wanted is None:  # first meeting: what is empty is nobody's
+            return bool(current) and not (self._intent.saved or self._intent.additive)
         return current != state.wanted and self._is_only_a_rule(name, state)
 
     def list(self, name: str, wanted: tuple[str, ...]) -> None:
@@ -457,9 +473,11 @@ class _Plan:
         """Leave what Plex has."""
         state = _renewed(state, wanted)
         self.kept.append(name)
+        # What was never written is kept until the scene is saved, whatever was changed there.
+        source = "" if state.before is None else self.source_of(name)
         self.fields[name] = replace(
             state, wanted=wanted, observed=current, sent=None, replaced=None, claim=None,
-            kept=not state.refused, waits=False,
+            kept=not state.refused, source=source, waits=False,
         )  # fmt: skip
 
     def _ask(self, name: str, state: FieldState, target: Value, current: Value) -> None:
@@ -524,7 +542,9 @@ def _renewed(state: FieldState, wanted: Value) -> FieldState:
     state = replace(state, asked=None, asks="")
     if same(state.wanted, wanted):
         return state
-    return replace(state, form=None, refused=False, why="", kept=False, misses=0, repairs=0)
+    return replace(
+        state, form=None, refused=False, why="", kept=False, source="", misses=0, repairs=0
+    )
 
 
 def _is_about(state: FieldState, target: Value) -> bool:

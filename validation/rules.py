@@ -2,7 +2,7 @@
 
 Entries are separated by `;` or a new line, names by commas; `=>` stands between a condition and
 its outcome. A name that holds one of these, or the word "and", is put in double quotes. Names are
-compared as Plex does: ASCII letters without case.
+compared as Plex does: ASCII letters without case. A condition has one name.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ COLLECTION_KINDS = (
 # A quoted name is matched in one way only: with two, a text of forty quotes takes for ever.
 _SEPARATORS = {";": re.compile(r'(?:[^";\n]|"[^"\n]*"?)+'), ",": re.compile(r'(?:[^",]|"[^"]*"?)+')}
 _AND = re.compile(r'((?:"[^"]*"|[^"])*?)(?:\sand\s|\Z)', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
 _ARROW = re.compile(r'((?:"[^"]*"|[^"])*?)=>(.*)', re.DOTALL)
 _CONDITIONS = (
     "organized, stash_id, tag NAME, below NAME, studio NAME, performer NAME, path FOLDER, or"
@@ -291,13 +292,25 @@ def _term(text: str) -> Term:
             raise ValueError(f"{text!r}: a rating is 0 to 100 (five stars)")
         return Term("rating", operator=rating[1], number=int(rating[2]))
     if kind in ("tag", "below", "studio", "performer") and rest:
-        return Term(kind, _names(rest))
+        return Term(kind, _names(_one(rest)))
     if kind == "path" and rest:
-        return Term(kind, folder=_unquoted(rest))
+        return Term(kind, folder=_unquoted(_one(rest)))
     raise ValueError(
         f"{text!r} is unknown; conditions are {_CONDITIONS}, with not before one and and between"
         ' two. A name that holds "and" is put in double quotes'
     )
+
+
+def _one(text: str) -> str:
+    """Return the name or folder of a condition, which must not look like several."""
+    # It would fit nothing, and scenes would be written that were to be left out.
+    outside = _QUOTED.sub("", text)
+    if "," in outside or "=>" in outside:
+        raise ValueError(
+            f"{text[:80]!r} must be one name or folder: separate conditions by semicolons (tag A;"
+            " tag B), and put a name that holds a comma or => in double quotes"
+        )
+    return text
 
 
 def _tag_pattern(text: str) -> TagPattern:
@@ -348,7 +361,11 @@ def _text(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    if not text.startswith('"'):
+        return text
+    if _QUOTED.fullmatch(text) is None:
+        raise ValueError(f"{text[:80]!r}: double quotes stand around one whole name, not inside it")
+    return text[1:-1]
 
 
 def _is_within(path: str, folder: str) -> bool:

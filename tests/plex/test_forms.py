@@ -20,6 +20,9 @@ LONG = "A summary that is longer than what Plex keeps of it"
         (LONG[:30], LONG),
         (f"{LONG[:30].rstrip()}…", LONG),
         ("8.0", "7.3"),
+        ("8.0", "7.0"),
+        ("6.0", "7.0"),
+        ("0.0", "0.9"),
         ("2024-05-06 00:00:00"[:10], "2024-05-06"),
     ],
 )
@@ -35,6 +38,9 @@ def test_a_form_of_what_was_sent(shown: str, sent: str) -> None:
         ("A", "A title"),  # too short to be a cut
         ("Science Fiction", "Sci-Fi"),
         ("2.0", "7.3"),
+        ("9.0", "8.0"),  # whole stars need no rounding
+        ("7.0", "8.0"),
+        ("9.0", "8.5"),  # not whole stars
         ("8", "7"),
         ("2025", "2024"),
         ("!", "?"),

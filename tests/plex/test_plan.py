@@ -14,6 +14,8 @@ from plex.desired import OPTIONAL, Switches
 from plex.names import folds, unique, without
 from plex.plan import REPAIR_AFTER, Edits, Intent, resolve
 from tests.plex.support import PROPERTY, item, plan, synced, targets
+from validation.rules import TITLE_PARTS, Rules
+from validation.templates import parse_template
 
 SAVED, BULK, FORCE = Intent(saved=True), Intent(), Intent(force=True)
 PRESERVE = Switches(preserve=True)
@@ -88,6 +90,30 @@ def test_an_empty_title_is_never_sent(title: str | None, preserve: bool, is_ours
     assert targets(edits) == ({"title": "One.Two"} if is_ours else {})
     empty = plan({"title": title}, {"title": ""}, {}, Switches(preserve=preserve), stem="One.Two")
     assert targets(empty) == {"title": "One.Two"}
+
+
+@pytest.mark.parametrize("template", ["{title}", "{code} {title}", "{performers} ({year})"])
+@pytest.mark.parametrize("intent", [SAVED, BULK], ids=["saved", "bulk"])
+@pytest.mark.parametrize("locked", [("title",), ()], ids=["locked", "unlocked"])
+def test_a_file_name_replaces_no_title_that_is_not_ours(
+    template: str, intent: Intent, locked: tuple[str, ...]
+) -> None:
+    switches = Switches(rules=Rules(title=parse_template(template, TITLE_PARTS)))
+    known, plex = synced(title="Ours"), {"title": "Mine", "locked": locked}
+    for before in ({}, known):
+        assert not plan({"title": ""}, plex, before, switches, intent=intent).changes
+    for title in ("", "Ours"):
+        plex = {"title": title, "locked": locked}
+        edits = plan({"title": ""}, plex, known, switches, intent=intent)
+        assert targets(edits) == {"title": "stem"}
+
+
+def test_a_title_from_other_parts_is_the_rules_own() -> None:
+    for template, title in (("{performers}", "Ann"), ("{filename}", "stem")):
+        rules = Rules(title=parse_template(template, TITLE_PARTS))
+        says = {"title": "", "performers": ["Ann"]}
+        edits = plan(says, {"title": "Mine"}, {}, Switches(rules=rules), intent=SAVED)
+        assert targets(edits)["title"] == title
 
 
 @pytest.mark.parametrize("stem", ["", "\u200b", "\x01", " "])
@@ -210,6 +236,57 @@ def test_a_persons_text_stays_until_stash_changes_it(intent: Intent, theirs: str
     later = plan({"details": "later"}, plex, first.fields, intent=intent)
     assert targets(later)["summary"] == "later"
     assert not later.fields["summary"].kept
+
+
+@pytest.mark.parametrize("theirs", ["theirs", ""])
+def test_a_rule_alone_replaces_no_text_of_a_person(theirs: str) -> None:
+    parent = Switches(rules=Rules(studio_from="parent"), collections=False)
+    says = {"studio": "Blue", "parent_studio": "Acme"}
+    known = synced(title="T", studio="Blue")
+    plex: dict[str, Any] = {"studio": theirs, "locked": ("studio",)}
+    edits = plan(says, plex, known, parent, intent=Intent(unchanged=True))
+    assert (targets(edits), edits.kept) == ({}, ("studio",))
+    plex["locked"] = ()  # a refresh
+    edits = plan(says, plex, known, parent, intent=Intent(unchanged=True))
+    assert targets(edits) == {"studio": "Acme"}
+
+
+@pytest.mark.parametrize("intent", [SAVED, BULK], ids=["saved", "bulk"])
+@pytest.mark.parametrize(
+    ("changed", "title"),
+    [({"details": "new"}, None), ({"title": "New"}, "St - New"), ({"studio": "New"}, "New - T")],
+    ids=["another field", "the title", "a part of it"],
+)
+def test_a_rule_and_a_save_of_another_field_leave_a_persons_title(
+    changed: dict[str, str], title: str | None, intent: Intent
+) -> None:
+    says, plex = {"studio": "St"}, {"title": "Mine", "locked": ("title",)}
+    kept = plan(says, plex, synced(title="T"))
+    assert kept.kept == ("title",)
+    rule = Switches(rules=Rules(title=parse_template("{studio} - {title}", TITLE_PARTS)))
+    edits = plan({**says, **changed}, plex, kept.fields, rule, intent=intent)
+    assert targets(edits).get("title") == title
+    forced = plan(says, plex, edits.fields, rule, intent=FORCE)
+    assert targets(forced)["title"] == "St - T"
+    if title is None:  # and so for ever
+        again = plan({**says, "details": "newer"}, plex, edits.fields, intent=intent)
+        assert "title" not in again.changes
+
+
+def test_a_save_replaces_what_was_kept_at_the_first_meeting_whatever_the_rules() -> None:
+    plex = {"title": "Mine", "locked": ("title",)}
+    kept = plan({"studio": "St"}, plex)
+    assert kept.kept == ("title",)
+    rule = Switches(rules=Rules(title=parse_template("{studio} - {title}", TITLE_PARTS)))
+    edits = plan({"studio": "St", "details": "new"}, plex, kept.fields, rule, intent=SAVED)
+    assert targets(edits)["title"] == "St - T"
+
+
+def test_a_rule_fills_what_stash_had_nothing_for() -> None:
+    parent = Switches(rules=Rules(studio_from="parent"), collections=False)
+    says, plex = {"parent_studio": "Acme"}, {"studio": "", "locked": ("studio",)}
+    edits = plan(says, plex, synced(studio=""), parent, intent=Intent(unchanged=True))
+    assert targets(edits) == {"studio": "Acme"}
 
 
 def test_a_persons_text_that_becomes_stashs_own_is_no_longer_kept() -> None:

@@ -58,6 +58,10 @@ def scene(**changes: Any) -> SyncMetadata:
         ("path /data/films/", True),
         ("path /data/film", False),
         ("path \\data\\films", True),
+        ('path "/data/films"', True),
+        ('performer "A, B => C"', True),
+        ('performer Ann "Slim, Jr" Doe', True),
+        ("performer A or B", True),
         ("rating >= 80", True),
         ("rating>80", False),
         ("rating = 80", True),
@@ -68,7 +72,9 @@ def scene(**changes: Any) -> SyncMetadata:
 )
 def test_conditions(condition: str, fits: bool) -> None:
     (parsed,) = parse_conditions(condition)
-    assert parsed.fits(scene(), performer_tags=False) is fits
+    others = ['Ann "Slim, Jr" Doe', "A, B => C", "A or B"]
+    named = scene(performers=["Ann", "Bob and Co", *others])
+    assert parsed.fits(named, performer_tags=False) is fits
 
 
 def test_a_scene_without_a_rating_or_a_file_meets_no_such_condition() -> None:
@@ -91,6 +97,33 @@ def test_performers_tags_count_where_they_are_switched_on(condition: str) -> Non
 def test_a_wrong_condition_is_said(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse_conditions(wrong)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["tag A, B", "not tag A, B", "below A, below B", "studio X, studio Y", "performer A,B",
+     "path /a, /b", "tag A => X", 'tag "A", "B"', 'path "/a", "/b"', 'organized and tag "A", B'],
+)  # fmt: skip
+def test_a_condition_has_one_name(condition: str) -> None:
+    """Else it fits nothing, and scenes that were to be left out are written."""
+    with pytest.raises(ValueError, match="must be one name or folder: separate conditions by semi"):
+        parse_conditions(condition)
+
+
+def test_the_condition_of_a_label_has_one_name() -> None:
+    with pytest.raises(ValueError, match="must be one name or folder"):
+        parse_outcomes("tag Private, Secret => Hidden")
+
+
+@pytest.mark.parametrize(
+    "condition", ['tag "A" "B"', 'tag "A" or "B"', 'tag "A"*', 'path "/a" "/b"', 'path "/a"/b']
+)
+def test_double_quotes_stand_around_a_whole_name(condition: str) -> None:
+    with pytest.raises(ValueError, match="double quotes stand around one whole name"):
+        parse_conditions(condition)
+    for parse in (parse_outcomes, parse_tag_rules):
+        with pytest.raises(ValueError, match="double quotes stand around one whole name"):
+            parse('"A" "B" => genres' if parse is parse_tag_rules else 'organized => "A", "B"')
 
 
 def test_entries_are_separated_by_semicolons_or_lines_outside_of_quotes() -> None:

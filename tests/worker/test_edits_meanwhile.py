@@ -60,6 +60,16 @@ def test_a_text_is_replaced_by_the_next_edit_only(
     assert item.summary == last
 
 
+def test_stars_beside_ours_are_not_taken_for_plexs_rounding(harness: WorkerHarness) -> None:
+    harness.configure(sync_rating=True)
+    scene, item = harness.pair(rating100=80)
+    key = item.rating_key
+    meanwhile(harness, item, lambda: harness.plex.person_sets(key, "userRating", "9.0"))
+    save(harness, scene)
+    save(harness, scene, rating100=None)
+    assert item.user_rating == 9.0
+
+
 def test_a_title_stays_when_stash_drops_its_own(harness: WorkerHarness) -> None:
     scene, item = harness.pair()
     meanwhile(harness, item, lambda: harness.plex.person_sets(item.rating_key, "title", THEIRS))

@@ -413,10 +413,11 @@ def test_a_person_takes_over_what_a_rule_wrote(filled: WorkerHarness) -> None:
     assert {"tagline", "contentRating", "titleSort", "label"} <= item.locked
 
 
-def test_a_rule_leaves_a_persons_edits_of_other_fields(filled: WorkerHarness) -> None:
+@pytest.mark.parametrize("studio", ["My studio", ""], ids=["another", "emptied"])
+def test_a_rule_leaves_a_persons_edits_of_other_fields(filled: WorkerHarness, studio: str) -> None:
     scene, item = synced(filled)
     filled.plex.person_sets(item.rating_key, "title", "Mine")
-    filled.plex.person_sets(item.rating_key, "studio", "My studio")
+    filled.plex.person_sets(item.rating_key, "studio", studio)
     filled.plex.person_removes(item.rating_key, "genre", "Todo")
     filled.plex.person_adds(item.rating_key, "genre", "Own")
     days(filled, 1)
@@ -426,7 +427,7 @@ def test_a_rule_leaves_a_persons_edits_of_other_fields(filled: WorkerHarness) ->
         "title_template": "{code} {title}", "studio_from": "both", "performer_tags": True
     }  # fmt: skip
     follow(filled, **rules)
-    assert (item.title, item.values["studio"]) == ("Mine", "My studio")
+    assert (item.title, item.values.get("studio", "")) == ("Mine", studio)
     assert sorted(item.tags["genre"]) == ["Beach", "Blond", "Mood: calm", "Own"]
     follow(filled)
     days(filled, 1)
@@ -434,7 +435,24 @@ def test_a_rule_leaves_a_persons_edits_of_other_fields(filled: WorkerHarness) ->
     filled.edit(scene, "Other")  # Stash's value changed: it wins
     filled.run_for(60)
     assert item.title == "Other"
-    assert item.values["studio"] == "My studio"
+    assert item.values.get("studio", "") == studio
+
+
+def test_a_save_of_another_field_after_a_rule_change_leaves_a_persons_title(
+    filled: WorkerHarness,
+) -> None:
+    scene, item = synced(filled)
+    filled.plex.person_sets(item.rating_key, "title", "Mine")
+    days(filled, 1)
+    filled.configure(poll_interval=30, title_template="{studio} - {title}")
+    filled.edit(scene, details="New")
+    filled.run_for(60)
+    assert (item.title, item.summary) == ("Mine", "New")
+    days(filled, 1)
+    assert item.title == "Mine"
+    filled.edit(scene, "Other")
+    filled.run_for(60)
+    assert item.title == "Blue - Other"
 
 
 def test_a_rule_changes_what_was_in_plex_as_stash_says(filled: WorkerHarness) -> None:

@@ -70,6 +70,19 @@ def test_the_last_valid_rule_stays_in_effect_and_the_user_is_told_once(
     assert harness.worker.history.get(RULE_PROBLEMS) == []
 
 
+def test_a_condition_with_two_names_lets_no_scene_through(harness: WorkerHarness) -> None:
+    harness.pair()
+    for rule in ("tag Private", "tag Private, Secret"):
+        harness.configure(exclude_scenes=rule)
+        look(harness)
+    (text,) = told(harness)
+    assert "must be one name or folder: separate conditions by semicolons" in text
+    scene, item = harness.pair("private", tags=["Private"])
+    harness.edit(scene, "New")
+    harness.run_for(60)
+    assert item.title == "private"
+
+
 def test_a_rule_that_was_taken_away_does_not_come_back(harness: WorkerHarness) -> None:
     harness.pair()
     for rules in ("A => labels", None, "A => genre"):
