@@ -82,6 +82,24 @@ def test_after_a_rename_a_scene_may_want_the_former_name(harness: WorkerHarness)
     assert sorted(item.collections) == ["Sequel", "Series"]
 
 
+def test_items_leave_a_collection_whose_studio_changed_its_case_before_its_name(
+    harness: WorkerHarness,
+) -> None:
+    """Items that were written under the first spelling are not written for the second one."""
+    pairs = synced(harness, studio="Acme")
+    harness.stash.rename_silently("studio", "Acme", "ACME")
+    pairs.append(harness.pair("later", studio="ACME"))
+    harness.edit(pairs[-1][0], "New")
+    harness.run_for(SOON)
+    rename_studio(harness, "ACME", "New")
+    assert [item.collections for _, item in pairs] == [["New"]] * 3
+    for scene, _ in pairs:
+        harness.edit(scene, studio=None)
+    harness.run_for(SOON)
+    pass_days(harness, 3)
+    assert [item.collections for _, item in pairs] == [[]] * 3
+
+
 def test_a_collection_that_was_there_before_is_not_renamed(harness: WorkerHarness) -> None:
     theirs = harness.add_item("theirs", collections=["Old"])
     pairs = synced(harness, studio="Old")
