@@ -215,7 +215,8 @@ class Collections:
         """Rename a collection of ours, where Plex lets it be."""
         self._catalogs.pop((own.server, own.section), None)
         if own.renaming:
-            if self._find(own.section, own.renaming) is not None:
+            found = self._find(own.section, own.renaming)
+            if found is not None and found.rating_key == own.rating_key:
                 # A kill came between the request and the record.
                 own = self._note_renamed(own, own.renaming)
             else:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Delay
+from tests.simulators.httpd import Answer, Delay, Reset
 from tests.simulators.plex import PlexCollection, PlexItem
 from tests.simulators.stash import Scene
 
@@ -168,6 +168,25 @@ def test_after_a_kill_in_the_middle_of_a_rename_it_is_finished(
     assert sorted(sorted(item.collections) for _, item in pairs) == [[], [last, *more]]
     pass_days(harness, 3)
     assert [item.collections for _, item in pairs] == [[], []]
+
+
+def test_where_a_person_makes_the_new_name_while_the_rename_fails_the_items_move(
+    harness: WorkerHarness,
+) -> None:
+    pairs = synced(harness, studio="Old")
+    theirs = harness.add_item("theirs")
+    outage = harness.plex.faults.add(Reset(), method="PUT")
+    rename_studio(harness, "Old", "New")
+    harness.plex.person_adds(theirs.rating_key, "collection", "New")
+    outage.remove()
+    harness.run_for(HOUR)
+    assert sorted(item.collections for _, item in pairs) == [["New"], ["New", "Old"]]
+    pass_days(harness, 3)
+    assert [item.collections for _, item in pairs] == [["New"], ["New"]]
+    for scene, _ in pairs:
+        harness.edit(scene, studio=None)
+    harness.run_for(SOON)
+    assert [item.collections for _, item in (*pairs, ("", theirs))] == [[], [], ["New"]]
 
 
 # --- the last item
