@@ -238,9 +238,12 @@ class Collections:
         is_shared = len(self._history.collections(own.server, own.section, own.name)) > 1
         if there is None or taken is not None or is_shared or not self._is_same(own, there):
             return False
+        whole = self._plex.client().collection(there.rating_key)  # a listing does not name locks
+        if whole is None:
+            return False
         self._history.save_collection(replace(own, rating_key=there.rating_key, renaming=name))
         try:
-            self._plex.client().rename_collection(there, name)
+            self._plex.client().rename_collection(whole, name)
         except PlexNotFound:
             return False
         except PlexPermanentError as error:

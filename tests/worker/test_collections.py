@@ -205,6 +205,19 @@ def test_our_collection_ends_after_two_full_passes_a_day_apart(harness: WorkerHa
     assert len(harness.plex.writes) == writes
 
 
+def test_our_collection_ends_after_a_rename_though_plex_locks_what_is_edited(
+    harness: WorkerHarness,
+) -> None:
+    harness.plex.settings.lock_on_edit = True
+    pairs = synced(harness, studio="Old")
+    rename_studio(harness, "Old", "New")
+    for scene, _ in pairs:
+        harness.edit(scene, studio=None)
+    harness.run_for(SOON)
+    pass_days(harness, 3)
+    assert find(harness, "New") is None
+
+
 def test_a_collection_that_is_wanted_again_stays(harness: WorkerHarness) -> None:
     pairs = synced(harness, groups=["Series"])
     leave(harness, pairs)
