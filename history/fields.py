@@ -94,11 +94,16 @@ def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldStat
     if state is None:
         return dict(fields)
     values: dict[str, Any] = {
-        name: tuple(new if one == old else one for one in value)
+        name: tuple(new if _fold(one) == _fold(old) else one for one in value)
         for name in _VALUES
         if name != "before" and isinstance(value := getattr(state, name), tuple)
     }
     return {**fields, kind: dataclasses.replace(state, **values)}
+
+
+def _fold(name: str) -> bytes:
+    """Return a name as Plex compares it: of bytes, only ASCII letters have a case."""
+    return name.encode("utf-8", "surrogatepass").lower()
 
 
 _OTHERS = tuple(field.name for field in dataclasses.fields(FieldState) if field.name not in _VALUES)

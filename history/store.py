@@ -742,6 +742,9 @@ class ReadOnlyHistory(History):
     def save_collection(self, own: OwnCollection) -> None:
         """Store nothing."""
 
+    def forget_collection(self, server: str, section: int, name: str) -> None:
+        """Change nothing."""
+
     def note_collection_keys(self, server: str, section: int, keys: Mapping[str, int]) -> None:
         """Store nothing."""
 

@@ -330,8 +330,16 @@ class PlexClient:
         return found[0] if found else None
 
     def rename_collection(self, collection: Collection, title: str) -> None:
-        """Rename a collection: its items show the new name, its poster and rating key stay."""
-        self._edit_collection(collection, {"title.value": title})
+        """Rename a collection: its items show the new name, its poster and rating key stay.
+
+        Its lock stays as it is, even where Plex locks what is edited: a lock shows that a person
+        edited the title.
+
+        Args:
+            collection: read whole.
+        """
+        is_locked = int("title" in collection.locked)
+        self._edit_collection(collection, {"title.value": title, "title.locked": is_locked})
 
     def sort_collection(self, collection: Collection, title_sort: str) -> None:
         """Set a collection's sort title, and lock it; "": unlocked, Plex sorts by the title."""

@@ -20,7 +20,7 @@ from history.store import History
 from plex.desired import collections_of, stars_of
 from plex.exceptions import REFUSALS_OF_A_VALUE, PlexNotFound, PlexPermanentError
 from plex.items import Collection, PlexItem
-from plex.names import fold, without
+from plex.names import fold, folds, without
 from plex.plan import Edits, names_of
 from plex.session import PlexSession
 from stash.records import Scene
@@ -36,6 +36,14 @@ _FEW = 5
 #: State in the history: collections of ours whose last item is to leave, by server, section and
 #: rating key → {"since": epoch seconds, "passes": the ends of full passes, a day apart}.
 ENDING = "ending_collections"
+#: State in the history: collections that we are about to create, by server and section, and by
+#: folded name → rating keys of the items that get into them.
+CREATING = "creating_collections"
+#: Items on record of each of these. More than the number of writes at once, as of those some may
+#: not arrive.
+_MOST_ITEMS = 20
+#: Items that are read in one request.
+_READ_AT_ONCE = 50
 #: Full passes until a collection may end.
 _PASSES = 2
 #: Kinds of rules → kinds on record, where they differ.
@@ -111,7 +119,11 @@ class Collections:
         for name, kind, source_id in _sources(target):
             own = self._history.collection_of(self._plex.server, item.library_key, kind, source_id)
             if own is not None and (own.renaming or fold(own.name) != fold(name)):
-                self._rename(own, name)
+                self._catalogs.pop((own.server, own.section), None)
+                self._listed(own.section)  # that may show that it is not ours
+                own = self._history.collection_of(own.server, own.section, kind, source_id)
+                if own is not None:
+                    self._rename(own, name)
 
     def look_up(self, item: PlexItem, edits: Edits) -> Kept:
         """Look up the collections that these edits change, as they are now.
@@ -174,7 +186,10 @@ class Collections:
                 own = OwnCollection(
                     server, section, name, kind, source_id, key, sort_title=sorted_by
                 )
-                self._history.save_collection(own)
+                with self._history.transaction():
+                    self._history.save_collection(own)
+                    if not key:
+                        _note_creating(self._history, own, item.rating_key)
             if known is not None:
                 self._want(known)
             known = known or Collection(0, section, name, 0)
@@ -212,10 +227,10 @@ class Collections:
                 self._history.forget_collection(server, section, name)
 
     def _rename(self, own: OwnCollection, name: str) -> None:
-        """Rename a collection of ours, where Plex lets it be."""
-        self._catalogs.pop((own.server, own.section), None)
+        """Rename a collection of ours, where Plex lets it be; after they were listed anew."""
         if own.renaming:
-            if self._find(own.section, own.renaming) is not None:
+            found = self._find(own.section, own.renaming)
+            if found is not None and found.rating_key == own.rating_key:
                 # A kill came between the request and the record.
                 own = self._note_renamed(own, own.renaming)
             else:
@@ -237,9 +252,12 @@ class Collections:
         is_shared = len(self._history.collections(own.server, own.section, own.name)) > 1
         if there is None or taken is not None or is_shared or not self._is_same(own, there):
             return False
+        whole = self._plex.client().collection(there.rating_key)  # a listing does not name locks
+        if whole is None:
+            return False
         self._history.save_collection(replace(own, rating_key=there.rating_key, renaming=name))
         try:
-            self._plex.client().rename_collection(there, name)
+            self._plex.client().rename_collection(whole, name)
         except PlexNotFound:
             return False
         except PlexPermanentError as error:
@@ -355,9 +373,66 @@ def list_collections(plex: PlexSession, history: History, section: int) -> list[
         PlexTemporaryError, PlexPermanentError
     """
     listed = plex.client().collections(section)
+    _forget_others(plex, history, section, listed)
     keys = {one.title: one.rating_key for one in listed}
     history.note_collection_keys(plex.server, section, keys)
     return listed
+
+
+def _note_creating(history: History, own: OwnCollection, rating_key: int) -> None:
+    """Note that an item is about to get into a collection that Plex has not listed yet."""
+    creating, place, name = history.get(CREATING) or {}, f"{own.server}/{own.section}", own.name
+    here = creating.setdefault(place, {})
+    others = [key for key in here.get(fold(name), ()) if key != rating_key]
+    here[fold(name)] = [*others, rating_key][-_MOST_ITEMS:]
+    history.set(CREATING, creating)
+
+
+def _forget_others(
+    plex: PlexSession, history: History, section: int, listed: Iterable[Collection]
+) -> None:
+    """Forget collections on record that somebody else has created.
+
+    What we were about to create is ours if one of our items is in it. If none is, no write of ours
+    arrived, and a person has made one of that name.
+    """
+    new = folds(one.title for one in listed) & folds(_names_without_key(plex, history, section))
+    if not new:
+        return
+    place = f"{plex.server}/{section}"
+    here = (history.get(CREATING) or {}).get(place, {})
+    others = _without_items(plex, {name: here.get(name, ()) for name in new})
+    with history.transaction():
+        for name in others:
+            history.forget_collection(plex.server, section, name)
+        creating = history.get(CREATING) or {}
+        waiting = folds(_names_without_key(plex, history, section)) - new
+        here = {name: keys for name, keys in creating.pop(place, {}).items() if name in waiting}
+        history.set(CREATING, creating | ({place: here} if here else {}) or None)
+
+
+def _names_without_key(plex: PlexSession, history: History, section: int) -> Iterable[str]:
+    """Yield the collections on record that Plex has not listed yet."""
+    for own in history.own_collections(plex.server):
+        if own.section == section and not own.rating_key:
+            yield own.name
+
+
+def _without_items(plex: PlexSession, expected: Mapping[str, Iterable[int]]) -> set[str]:
+    """Return the collections in which Plex shows none of the items that we put there.
+
+    Args:
+        expected: folded name → rating keys of the items.
+    """
+    missing = set(expected)
+    keys = list(dict.fromkeys(key for keys in expected.values() for key in keys))
+    for start in range(0, len(keys), _READ_AT_ONCE):
+        for item in plex.client().fetch_items(keys[start : start + _READ_AT_ONCE]):
+            there = folds(names_of(item.values[FIELD]))
+            missing -= {name for name in there & missing if item.rating_key in expected[name]}
+        if not missing:
+            break
+    return missing
 
 
 def note_full_pass(history: History, now: float, day: float) -> None:

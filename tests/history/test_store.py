@@ -13,8 +13,8 @@ import pytest
 
 from common.media import MediaFile
 from history.fields import FieldState
-from history.records import PICTURES, Agreement, Choice, CoverState, Status
-from history.store import History
+from history.records import PICTURES, Agreement, Choice, CoverState, OwnCollection, Status
+from history.store import History, ReadOnlyHistory
 from tests.harness.clock import FakeClock
 
 Open = Callable[[], sqlite3.Connection]
@@ -426,3 +426,12 @@ def test_one_threads_transaction_holds_the_other_back(history: History) -> None:
         raise RuntimeError
     thread.join()
     assert [history.known_scenes(), len(history.of_scene(8))] == [1, 1]
+
+
+def test_a_history_that_is_only_read_forgets_no_collection() -> None:
+    history = History()
+    own = OwnCollection("server", 1, "Saga")
+    history.save_collection(own)
+    reader = ReadOnlyHistory(history._db)
+    reader.forget_collection("server", 1, "Saga")
+    assert history.own_collections("server") == [own]

@@ -95,3 +95,25 @@ def test_a_collections_sort_title_is_set_and_reset(
     found = client.collection(collection.rating_key)
     assert found is not None
     assert (found.title_sort, found.locked) == ("", frozenset())
+
+
+@pytest.mark.parametrize("lock_on_edit", [False, True])
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_a_renamed_collections_title_is_locked_only_if_it_was(
+    plex: PlexSimulator,
+    client: PlexClient,
+    library: PlexLibrary,
+    lock_on_edit: bool,
+    is_locked: bool,
+) -> None:
+    plex.settings.lock_on_edit = lock_on_edit
+    plex.add_item(library, "/media/a.mp4", collections=["Series"])
+    known = plex.collection(library, "Series")
+    assert known is not None
+    known.locked.update({"title"} if is_locked else ())
+    collection = client.collection(known.rating_key)
+    assert collection is not None
+    client.rename_collection(collection, "Saga")
+    found = client.collection(known.rating_key)
+    assert found is not None
+    assert (found.title, "title" in found.locked) == ("Saga", is_locked)

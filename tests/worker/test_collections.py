@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Delay
+from tests.simulators.httpd import Answer, Delay, Reset, ResetAfter
 from tests.simulators.plex import PlexCollection, PlexItem
 from tests.simulators.stash import Scene
 
@@ -82,6 +82,24 @@ def test_after_a_rename_a_scene_may_want_the_former_name(harness: WorkerHarness)
     assert sorted(item.collections) == ["Sequel", "Series"]
 
 
+def test_items_leave_a_collection_whose_studio_changed_its_case_before_its_name(
+    harness: WorkerHarness,
+) -> None:
+    """Items that were written under the first spelling are not written for the second one."""
+    pairs = synced(harness, studio="Acme")
+    harness.stash.rename_silently("studio", "Acme", "ACME")
+    pairs.append(harness.pair("later", studio="ACME"))
+    harness.edit(pairs[-1][0], "New")
+    harness.run_for(SOON)
+    rename_studio(harness, "ACME", "New")
+    assert [item.collections for _, item in pairs] == [["New"]] * 3
+    for scene, _ in pairs:
+        harness.edit(scene, studio=None)
+    harness.run_for(SOON)
+    pass_days(harness, 3)
+    assert [item.collections for _, item in pairs] == [[]] * 3
+
+
 def test_a_collection_that_was_there_before_is_not_renamed(harness: WorkerHarness) -> None:
     theirs = harness.add_item("theirs", collections=["Old"])
     pairs = synced(harness, studio="Old")
@@ -152,6 +170,25 @@ def test_after_a_kill_in_the_middle_of_a_rename_it_is_finished(
     assert [item.collections for _, item in pairs] == [[], []]
 
 
+def test_where_a_person_makes_the_new_name_while_the_rename_fails_the_items_move(
+    harness: WorkerHarness,
+) -> None:
+    pairs = synced(harness, studio="Old")
+    theirs = harness.add_item("theirs")
+    outage = harness.plex.faults.add(Reset(), method="PUT")
+    rename_studio(harness, "Old", "New")
+    harness.plex.person_adds(theirs.rating_key, "collection", "New")
+    outage.remove()
+    harness.run_for(HOUR)
+    assert sorted(item.collections for _, item in pairs) == [["New"], ["New", "Old"]]
+    pass_days(harness, 3)
+    assert [item.collections for _, item in pairs] == [["New"], ["New"]]
+    for scene, _ in pairs:
+        harness.edit(scene, studio=None)
+    harness.run_for(SOON)
+    assert [item.collections for _, item in (*pairs, ("", theirs))] == [[], [], ["New"]]
+
+
 # --- the last item
 
 
@@ -166,6 +203,19 @@ def test_our_collection_ends_after_two_full_passes_a_day_apart(harness: WorkerHa
     writes = len(harness.plex.writes)
     pass_days(harness, 2)
     assert len(harness.plex.writes) == writes
+
+
+def test_our_collection_ends_after_a_rename_though_plex_locks_what_is_edited(
+    harness: WorkerHarness,
+) -> None:
+    harness.plex.settings.lock_on_edit = True
+    pairs = synced(harness, studio="Old")
+    rename_studio(harness, "Old", "New")
+    for scene, _ in pairs:
+        harness.edit(scene, studio=None)
+    harness.run_for(SOON)
+    pass_days(harness, 3)
+    assert find(harness, "New") is None
 
 
 def test_a_collection_that_is_wanted_again_stays(harness: WorkerHarness) -> None:
@@ -353,6 +403,89 @@ def test_a_collection_that_plex_refused_is_not_ours_when_a_person_makes_it(
     assert item.collections == ["Saga"]
     rename_group(harness, scene, "Saga", "Renamed")
     assert theirs.collections == ["Saga"]
+
+
+@pytest.mark.parametrize("stop", ["outage", "kill"])
+def test_a_collection_that_a_person_makes_before_our_write_arrives_is_not_ours(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    scene, item = harness.pair("one", groups=["Saga"])
+    theirs = harness.add_item("theirs")
+    stop_and_go_on(harness, monkeypatch, scene, stop, theirs)
+    assert item.collections == ["Saga"]
+    rename_group(harness, scene, "Saga", "Renamed")
+    assert (theirs.collections, item.collections) == (["Saga"], ["Renamed"])
+
+
+def test_such_a_collection_keeps_its_last_item(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, item = harness.pair("one", groups=["Saga"])
+    theirs = harness.add_item("theirs")
+    stop_and_go_on(harness, monkeypatch, scene, "outage", theirs)
+    harness.plex.person_removes(theirs.rating_key, "collection", "Saga")
+    leave(harness, [(scene, item)])
+    pass_days(harness, 3)
+    assert item.collections == ["Saga"]
+
+
+def test_such_a_collection_is_not_renamed_by_the_next_write(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, item = harness.pair("one", groups=["Saga"])
+    theirs = harness.add_item("theirs")
+    stop_and_go_on(harness, monkeypatch, scene, "kill", theirs, new="Renamed")
+    assert (theirs.collections, item.collections) == (["Saga"], ["Renamed"])
+
+
+@pytest.mark.parametrize("first", ["one", "other"])
+def test_a_collection_is_ours_though_the_answer_to_the_write_got_lost(
+    harness: WorkerHarness, first: str
+) -> None:
+    pairs = {name: harness.pair(name, groups=["Saga"]) for name in ("one", "other")}
+    loss = harness.plex.faults.add(ResetAfter(), method="PUT")
+    harness.edit(pairs["one"][0], "New")
+    harness.run_for(1)
+    loss.remove()
+    assert pairs["one"][1].collections == ["Saga"]
+    harness.edit(pairs[first][0], "Newer")
+    harness.run_for(HOUR)
+    key = existing(harness, "Saga").rating_key
+    rename_group(harness, pairs["one"][0], "Saga", "Renamed")
+    assert existing(harness, "Renamed").rating_key == key
+
+
+def stop_and_go_on(
+    harness: WorkerHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene,
+    stop: str,
+    theirs: PlexItem,
+    new: str = "Saga",
+) -> None:
+    """Stop the first write of the group "Saga", let a person make that collection, and go on."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    harness.edit(scene, "New")
+    if stop == "kill":
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(harness.worker.plex, "write", kill)
+            harness.run_for(5)
+    else:
+        outage = harness.plex.faults.add(Reset(), method="PUT")
+        harness.run_for(20)
+        outage.remove()
+    harness.plex.person_adds(theirs.rating_key, "collection", "Saga")
+    if new != "Saga":
+        harness.stash.rename_silently("group", "Saga", new)
+    harness.queue.requeue_in_progress()
+    harness.restart()
+    harness.run_for(HOUR)
 
 
 def rename_group(harness: WorkerHarness, scene: Scene, old: str, new: str) -> None:
