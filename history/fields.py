@@ -46,6 +46,8 @@ class FieldState:
     why: str = ""
     #: a person's edit in Plex stays until `wanted` changes
     kept: bool = False
+    #: that edit was made after the first meeting, so that a save of the scene leaves it too
+    edited: bool = False
     #: a short hash of what Stash made `wanted` from when that edit was kept; "": not known
     source: str = ""
     #: repairs of this `wanted`, and when the last one was (epoch seconds)

@@ -281,8 +281,7 @@ class _Plan:
             self._write(name, state, wanted, wanted, current)
         elif not is_ours and self._is_persons(name, state, current):
             self._keep(name, state, wanted, current)
-        elif is_new or (self._intent.saved and state.kept and state.before is None):
-            # Kept at the first meeting until the scene itself is saved.
+        elif is_new or (self._intent.saved and _is_kept_since_met(state, current)):
             self._write(name, state, wanted, wanted, current)
         else:
             self._drifted(name, state, wanted, current, wanted)
@@ -471,13 +470,14 @@ class _Plan:
 
     def _keep(self, name: str, state: FieldState, wanted: Value, current: Value) -> None:
         """Leave what Plex has."""
+        is_edited = _is_edited(state, current)
         state = _renewed(state, wanted)
         self.kept.append(name)
-        # What was never written is kept until the scene is saved, whatever was changed there.
-        source = "" if state.before is None else self.source_of(name)
+        # What is kept since the first meeting is so until the scene is saved.
+        source = self.source_of(name) if is_edited or state.before is not None else ""
         self.fields[name] = replace(
             state, wanted=wanted, observed=current, sent=None, replaced=None, claim=None,
-            kept=not state.refused, source=source, waits=False,
+            kept=not state.refused, edited=is_edited, source=source, waits=False,
         )  # fmt: skip
 
     def _ask(self, name: str, state: FieldState, target: Value, current: Value) -> None:
@@ -565,6 +565,16 @@ def _is_met(state: FieldState, present: tuple[str, ...]) -> bool:
     added = without(names_of(state.claim), names_of(state.replaced))
     is_lost = state.sent is not None and not within(added, present)
     return state.wanted is not None and not is_lost
+
+
+def _is_edited(state: FieldState, current: Value) -> bool:
+    """Return whether Plex has another value than at the first meeting; asked before any write."""
+    return state.edited or (state.wanted is not None and not same(state.observed, current))
+
+
+def _is_kept_since_met(state: FieldState, current: Value) -> bool:
+    """Return whether a person's text stays until the scene itself is saved, and no longer."""
+    return state.kept and state.before is None and not _is_edited(state, current)
 
 
 def _is_before(state: FieldState, current: Value) -> bool:

@@ -197,6 +197,24 @@ def test_at_the_first_meeting_a_locked_text_stays_in_bulk_work(saved: bool) -> N
     assert edits.fields["summary"].kept is not saved
 
 
+@pytest.mark.parametrize("met", ["old", "new"], ids=["another", "Stash's"])
+def test_a_text_that_a_person_changed_since_the_first_meeting_stays_when_the_scene_is_saved(
+    met: str,
+) -> None:
+    """PlexSync had written none of them; what it met is replaced, an edit since then is not."""
+    switches = Switches(collections=False)
+    plex = {"summary": met, "studio": "St", "title": "T", "locked": ("summary", "studio", "title")}
+    scene = {"title": "T", "details": "new", "studio": "St"}
+    known = plan(scene, plex, switches=switches).fields
+    edits = plan(scene, {**plex, "summary": "Mine"}, known, switches, intent=SAVED)
+    assert targets(edits) == {}
+    again = plan(scene, {**plex, "summary": "Mine"}, edits.fields, switches, intent=SAVED)
+    assert targets(again) == {}
+    changed = {**scene, "details": "newer"}
+    found = plan(changed, {**plex, "summary": "Mine"}, again.fields, switches, intent=SAVED)
+    assert targets(found) == {"summary": "newer"}
+
+
 def test_at_the_first_meeting_a_locked_text_that_is_empty_or_equal_is_no_edit() -> None:
     plex = {"summary": "", "studio": "St", "locked": ("summary", "studio", "title")}
     edits = plan({"details": "new", "studio": "St"}, plex, switches=Switches(collections=False))

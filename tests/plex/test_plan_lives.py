@@ -55,8 +55,6 @@ class Life:
     text_is_from: str = "agent"
     #: the text stays while Stash says this; None: no promise
     kept_while: str | None = None
-    #: a request had a text of ours
-    is_written: bool = False
     #: a text that a person locked before the first sync
     is_early: bool = False
     last_text: str | None = None
@@ -137,7 +135,6 @@ class Life:
         assert isinstance(tags, tuple)
         self._check_text(text, saved)
         self._check_tags(tags)
-        self.is_written |= text != has_text
         fate = fate if changes else "taken"  # nothing was sent, so nothing got lost
         added, removed = set(tags) - set(has_tags), set(has_tags) - set(tags)
         self.maybe_ours |= added
@@ -164,9 +161,7 @@ class Life:
     def _check_text(self, text: str, saved: bool) -> None:
         if self.text_is_from == "person" and text != self.text:
             assert not (self.is_early and not saved and self.text), "a locked text, in bulk work"
-            # README, at the first meeting: saving the scene replaces what it never wrote.
-            is_replaced = saved and not self.is_written
-            assert is_replaced or self.kept_while != self.stash_text, "a person's text"
+            assert self.kept_while is None or self.kept_while != self.stash_text, "a person's text"
         if not text and self.text:
             assert self.text_is_from == "us", "only a text of ours is emptied"
         if self.switches.preserve and self.text and text != self.text:
