@@ -133,15 +133,23 @@ def values(metadata: SyncMetadata, stem: str, switches: Switches) -> dict[str, V
     }
 
 
-def source_of(name: str, metadata: SyncMetadata, stem: str) -> str:
-    """Return a short hash of what a text may be made from, by any rule; "" for other fields."""
-    parts = _MADE_FROM.get(name, ())
-    if not parts:
-        return ""
-    content = [getattr(metadata, part) for part in parts]
-    if parts is _TITLE_FROM:
-        content.append(stem)
-    return hashlib.blake2b(json.dumps(content).encode("ascii"), digest_size=6).hexdigest()
+@dataclass(frozen=True)
+class Sources:
+    """What texts in Plex may be made from, by any rule."""
+
+    metadata: SyncMetadata
+    #: of the file's name
+    stem: str
+
+    def of(self, name: str) -> str:
+        """Return a short hash of what a text may be made from; "" for other fields."""
+        parts = _MADE_FROM.get(name, ())
+        if not parts:
+            return ""
+        content = [getattr(self.metadata, part) for part in parts]
+        if parts is _TITLE_FROM:
+            content.append(self.stem)
+        return hashlib.blake2b(json.dumps(content).encode("ascii"), digest_size=6).hexdigest()
 
 
 def title_of(metadata: SyncMetadata, stem: str, template: Template | None, rules: Rules) -> str:

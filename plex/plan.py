@@ -19,7 +19,7 @@ The rules (README, "What goes where, and what wins"), per field:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from history.fields import DECLINED, GRANTED, OPEN, Fields, FieldState, Value
@@ -27,8 +27,8 @@ from plex.desired import (
     FROM_STASH,
     OPTIONAL,
     PARTLY_MINE,
+    Sources,
     Switches,
-    source_of,
     title_of,
     values,
 )
@@ -107,9 +107,8 @@ def plan_edits(
         pinned: collections that the item must not leave; they are a person's from now on.
         staying: collections that it must not leave yet.
     """
-    plan = _Plan(item, known, switches, intent, now)
+    plan = _Plan(item, known, switches, intent, now, Sources(metadata, stem))
     plan.pinned, plan.staying = pinned, staying
-    plan.source_of = lambda name: source_of(name, metadata, stem)
     desired = values(metadata, stem, switches)
     rules = switches.rules
     # Without a title, the file's stem stands in: as a part, or where the template renders nothing.
@@ -201,8 +200,9 @@ class _Plan:
     """Collects the decisions about an item's fields."""
 
     def __init__(
-        self, item: PlexItem, known: Fields, switches: Switches, intent: Intent, now: float
-    ) -> None:
+        self, item: PlexItem, known: Fields, switches: Switches, intent: Intent, now: float,
+        sources: Sources,
+    ) -> None:  # fmt: skip
         # A field whose switch is off keeps its state for the day it is switched on again.
         self.fields: dict[str, FieldState] = dict(known)
         self.changes: dict[str, tuple[Value, Value]] = {}
@@ -211,7 +211,6 @@ class _Plan:
         self.unlock: set[str] = set()
         self.pinned: Sequence[str] = ()
         self.staying: Sequence[str] = ()
-        self.source_of: Callable[[str], str] = lambda _name: ""
         self._present = item.values
         self._locked = item.locked
         # After *Remove*, only content rating and labels may be left: the item counts as never met.
@@ -219,6 +218,7 @@ class _Plan:
         self._switches = switches
         self._intent = intent
         self._now = now
+        self._sources = sources
 
     def is_decided(self, name: str, wanted: Value) -> bool:
         """Do as the user has said about a field; return whether the user has."""
@@ -325,7 +325,7 @@ class _Plan:
         is_settled = state.wanted is not None and state.sent is None and not state.refused
         is_rule = self._intent.unchanged and not self._intent.saved
         if state.kept and state.source:  # a save of other fields changes nothing here
-            is_rule = is_rule or state.source == self.source_of(name)
+            is_rule = is_rule or state.source == self._sources.of(name)
         return is_rule and is_settled and name in self._locked and not self._intent.force
 
     def _is_persons(self, name: str, state: FieldState, current: str) -> bool:
@@ -474,7 +474,7 @@ class _Plan:
         state = _renewed(state, wanted)
         self.kept.append(name)
         # What is kept since the first meeting is so until the scene is saved.
-        source = self.source_of(name) if is_edited or state.before is not None else ""
+        source = self._sources.of(name) if is_edited or state.before is not None else ""
         self.fields[name] = replace(
             state, wanted=wanted, observed=current, sent=None, replaced=None, claim=None,
             kept=not state.refused, edited=is_edited, source=source, waits=False,

@@ -655,7 +655,7 @@ MUTATIONS = (
     Mutation(
         "one wrong answer about an item gives its scene no other item",
         "plex/index.py",
-        "        self._refreshed_at = float(\"-inf\")  # one wrong",
+        '        self._refreshed_at = float("-inf")  # one wrong',
         "        pass  # one wrong",
         ("tests/worker/test_events.py",),
     ),
