@@ -94,3 +94,22 @@ def _guard_test(_guard_session: None) -> Iterator[None]:
     """Fail a test that tried, itself or by a process, to reach a foreign server."""
     yield
     _fail_on_refusals()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Record what is forced to the disk (inode), and what is renamed (inode), in order."""
+    calls: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        calls.append(("fsync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def recorded_rename(source: str, target: str) -> None:
+        calls.append(("rename", os.stat(source).st_ino))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_rename)
+    return calls

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import common.layout as layout
 from common.files import (
     ForeignOwner,
     append_private,
@@ -31,25 +32,6 @@ UMASKS = [0o000, 0o022, 0o077, 0o177, 0o277, 0o777]
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Record what is forced to the disk (inode), and what is renamed (inode), in order."""
-    calls: list[tuple[str, int]] = []
-    fsync, rename = os.fsync, os.replace
-
-    def recorded_fsync(descriptor: int) -> None:
-        calls.append(("fsync", os.fstat(descriptor).st_ino))
-        fsync(descriptor)
-
-    def recorded_rename(source: str, target: str) -> None:
-        calls.append(("rename", os.stat(source).st_ino))
-        rename(source, target)
-
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(os, "replace", recorded_rename)
-    return calls
 
 
 def open_file(path: str) -> None:
@@ -373,6 +355,15 @@ def test_a_durable_file_is_on_disk_before_its_name_and_then_the_name(
     path = tmp_path / "file"
     replace_private(str(path), "text", durable=True)
     file, folder = path.stat().st_ino, tmp_path.stat().st_ino
+    assert disk == [("fsync", file), ("rename", file), ("fsync", folder)]
+
+
+@posix_only
+def test_the_layout_is_on_disk_when_a_step_counts_as_taken(
+    tmp_path: Path, disk: list[tuple[str, int]]
+) -> None:
+    layout.record(str(tmp_path), 1, "a step")
+    file, folder = (tmp_path / layout.FILE).stat().st_ino, tmp_path.stat().st_ino
     assert disk == [("fsync", file), ("rename", file), ("fsync", folder)]
 
 

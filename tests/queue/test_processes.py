@@ -11,16 +11,18 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import queue.table as table
 from queue.ack_queue import JobQueue
 from queue.dlq import DeadLetterQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
 from queue.models import create_sync_job
 from queue.operations import ack_job, get_pending, get_stats
-from queue.recovery import check_database
+from queue.recovery import check_database, rename_database
 from tests.queue.support import (
     PROCESS_TIMEOUT,
     ROOT,
@@ -97,6 +99,26 @@ def test_eight_processes_that_edit_one_scene_leave_one_job_with_every_field(
     }
     assert waiting(data_dir) == {1: expected}
     assert len(rows(data_dir)) == 1
+
+
+def test_an_edit_whose_database_is_renamed_meanwhile_is_spooled(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went into the damaged database, of which not everything may be salvaged."""
+    put_one(data_dir, 1, a=1)
+    put = table.put
+
+    def put_and_rename(*arguments: Any, **options: Any) -> int:
+        row_id = put(*arguments, **options)
+        rename_database(str(data_dir / "queue" / "data.db"))
+        return row_id
+
+    monkeypatch.setattr(table, "put", put_and_rename)
+    with closing(Inbox(str(data_dir), lock_timeout=240)) as inbox:
+        assert inbox.put(create_sync_job(2, "metadata", {"b": 2})) is None
+    monkeypatch.undo()
+    import_spooled(data_dir)
+    assert waiting(data_dir) == {2: {"b": 2}}
 
 
 @each_queue

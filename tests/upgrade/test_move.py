@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import common.layout as layout
+import worker.migration as migration
 from common.data_dir import owner_of
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
@@ -315,3 +317,28 @@ def test_two_stashes_with_one_home_sync_to_their_own_plex(tmp_path: Path, home: 
         assert [item.title for _, item in scenes] == ["C", "D"]
     first.check()
     second.check()
+
+
+def test_a_file_from_another_file_system_is_on_disk_before_the_old_one_goes(
+    tmp_path: Path, disk: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "old", tmp_path / "new"
+    source.write_text("all that there is", encoding="utf-8")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    seen: list[bool] = []
+    unlink = os.unlink
+
+    def recorded_unlink(path: str) -> None:
+        if path == str(source):
+            new, folder = target.stat().st_ino, tmp_path.stat().st_ino
+            seen.append(disk == [("fsync", new), ("rename", new), ("fsync", folder)])
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", recorded_unlink)
+    migration._move(str(source), str(target))
+    assert seen == [True]
+    assert target.read_text(encoding="utf-8") == "all that there is"

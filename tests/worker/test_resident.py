@@ -14,7 +14,7 @@ from tests.harness.in_process import WorkerHarness, WorkerInTest
 from tests.harness.plugin import ROOT
 from tests.simulators.httpd import Answer
 from tests.simulators.stash import load_manifest
-from worker.presence import DISABLED, GONE, Presence
+from worker.presence import DISABLED, GONE, UNINSTALLED, Presence
 from worker.process import SILENT_AFTER, WorkerLock, mark_opened
 from worker.reconcile.quick import RAN_AT
 from worker.state import load_state
@@ -135,6 +135,20 @@ def test_it_leaves_within_a_minute_when_disabled(
     assert left is not None
     assert left <= MINUTE
     assert worker.presence.reason == DISABLED
+
+
+@pytest.mark.parametrize(
+    ("seconds", "leaves"), [(20, False), (3 * MINUTE, True)], ids=["reloaded", "uninstalled"]
+)
+def test_it_leaves_when_stash_does_not_know_the_plugin_twice_in_a_row(
+    harness: WorkerHarness, worker: WorkerInTest, seconds: float, leaves: bool
+) -> None:
+    """Once is not enough: Stash may just be loading its plugins."""
+    manifest = harness.stash.plugins.manifests.pop(PLUGIN)
+    harness.clock.after(seconds, lambda: harness.stash.plugins.manifests.update({PLUGIN: manifest}))
+    left = ended_after(harness, HOUR)
+    assert (left is not None) is leaves
+    assert worker.presence.reason == (UNINSTALLED if leaves else None)
 
 
 # --- how often it looks
