@@ -71,7 +71,7 @@ class Covers:
         names = self._wanted(target, item, row)
         if target.scene is None or not names:
             return found
-        cover = self._fetch(target.scene, item, row, names)
+        cover = self._fetch(target, target.scene, item, row, names)
         for name in names:
             is_new = self._is_new(target, item, row, cover, name)
             if cover.picture and is_new and not self._is_persons(target, item, row, name):
@@ -88,7 +88,7 @@ class Covers:
             return None
         if scene is None or not names:
             return row
-        cover = self._fetch(scene, item, row, names)
+        cover = self._fetch(target, scene, item, row, names)
         for name in names:
             if cover.picture and self._is_new(target, item, row, cover, name):
                 if not self._is_persons(target, item, row, name):
@@ -109,7 +109,7 @@ class Covers:
         names = self._wanted(target, item, row)
         if not names:
             return Uploaded(row, tuple(sent))
-        cover = self._fetch(scene, item, row, names)
+        cover = self._fetch(target, scene, item, row, names)
         for name in names:
             row, is_sent = self._put(target, item, row, cover, name)
             sent += [name] if is_sent else []
@@ -304,12 +304,16 @@ class Covers:
             row, name, self._plex.client().selected_picture(item, name)
         )
 
-    def _fetch(self, scene: Scene, item: PlexItem, row: Agreement, names: list[str]) -> Cover:
-        """Fetch the cover; if Plex shows it wherever it is wanted, only if it has changed."""
+    def _fetch(
+        self, target: SyncTarget, scene: Scene, item: PlexItem, row: Agreement, names: list[str]
+    ) -> Cover:
+        """Fetch the cover; if the same one would not be uploaded, only if it has changed."""
         assert self._stash is not None
         etags = {row.cover_of(name).etag for name in names}
-        are_there = all(_is_there(item, row, name) for name in names)
-        return self._stash.fetch_cover(scene, etags.pop() if are_there and len(etags) == 1 else "")
+        is_enough = all(
+            _is_there(item, row, name) and not _tries_again(target, row, name) for name in names
+        )
+        return self._stash.fetch_cover(scene, etags.pop() if is_enough and len(etags) == 1 else "")
 
 
 def is_ours(row: Agreement, name: str, selected: str) -> bool:

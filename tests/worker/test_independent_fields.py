@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from history.records import POSTER, Status
+from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
 from tests.simulators.httpd import Answer, Delay, Request, Reset
 from tests.simulators.plex import PlexItem
@@ -70,6 +71,32 @@ def test_a_refused_poster_is_tried_again_when_the_user_asks(harness: WorkerHarne
     harness.command("retry")
     harness.run_for(SOON)
     assert [upload.data for upload in harness.plex.uploads] == [LARGE]
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+@pytest.mark.parametrize("way", ["retry", "other settings", "sync --force"])
+def test_a_refused_poster_is_tried_again_after_one_that_plex_took(
+    harness: WorkerHarness, way: str
+) -> None:
+    harness.configure(sync_poster=True)
+    harness.new_worker(compares=True)
+    scene, _ = harness.pair()
+    cover(harness, scene, PNG)
+    save(harness, scene, title="First")
+    harness.plex.settings.max_poster = 10_000
+    cover(harness, scene, LARGE)
+    save(harness, scene, title="Second")
+    assert status(harness, scene) is Status.REFUSED
+    harness.plex.settings.max_poster = None
+    if way == "retry":
+        harness.command("retry")
+    elif way == "sync --force":
+        harness.command("sync", force=True)
+    else:
+        harness.configure(sync_poster=True, lock_fields=False)
+        harness.command("sync")
+    harness.run_for(HOUR)
+    assert [upload.data for upload in harness.plex.uploads] == [PNG, LARGE]
     assert status(harness, scene) is Status.IN_SYNC
 
 
