@@ -315,15 +315,16 @@ class Covers:
     def _may_repair(self, target: SyncTarget, item: PlexItem, row: Agreement, name: str) -> bool:
         """Return whether the same cover is uploaded again: without its lock Plex has dropped it.
 
-        A save brings it back whatever the settings, unless Plex still shows it.
+        A save brings it back whatever the settings, unless Plex still shows it; force does so also
+        over the lock of a person's picture.
         """
-        if name in item.locked:
-            return False
-        if may_repair(row.fields.get(name, FieldState()), target.switches, self._env.time()):
+        intent, is_locked = target.intent, name in item.locked
+        state = row.fields.get(name, FieldState())
+        if not is_locked and may_repair(state, target.switches, self._env.time()):
             return True
-        return target.intent.saved and not is_ours(
-            row, name, self._plex.client().selected_picture(item, name)
-        )
+        if not intent.force and (is_locked or not intent.saved):
+            return False
+        return not is_ours(row, name, self._plex.client().selected_picture(item, name))
 
     def _fetch(
         self, target: SyncTarget, scene: Scene, item: PlexItem, row: Agreement, names: list[str]
@@ -331,10 +332,10 @@ class Covers:
         """Fetch the cover; if the same one would not be uploaded, only if it has changed."""
         assert self._stash is not None
         etags = {row.cover_of(name).etag for name in names}
-        is_enough = all(
-            _is_there(item, row, name) and not _tries_again(target, row, name) for name in names
+        are_settled = all(_is_settled(target, item, row, name) for name in names)
+        return self._stash.fetch_cover(
+            scene, etags.pop() if are_settled and len(etags) == 1 else ""
         )
-        return self._stash.fetch_cover(scene, etags.pop() if is_enough and len(etags) == 1 else "")
 
 
 def is_ours(row: Agreement, name: str, selected: str) -> bool:
@@ -399,10 +400,11 @@ def _is_over(target: SyncTarget, row: Agreement) -> bool:
     return bool(row.art.sha1 or state.sent) and not target.switches.art and not state.held
 
 
-def _is_there(item: PlexItem, row: Agreement, name: str) -> bool:
-    """Return whether Plex shows the cover that was last uploaded."""
+def _is_settled(target: SyncTarget, item: PlexItem, row: Agreement, name: str) -> bool:
+    """Return whether only another cover in Stash would be uploaded."""
     is_known = row.cover_of(name).sha1 not in ("", UNKNOWN_COVER)
-    return is_known and name in item.locked and not row.fields.get(name, FieldState()).take
+    takes = row.fields.get(name, FieldState()).take or target.intent.force
+    return is_known and name in item.locked and not (takes or _tries_again(target, row, name))
 
 
 def _uploaded(row: Agreement, name: str, sha1: str) -> Agreement:

@@ -174,6 +174,27 @@ def test_a_resync_uploads_it_again(harness: WorkerHarness) -> None:
     assert art_of(item) == PNG
 
 
+def test_force_goes_over_a_persons_picture_and_sends_no_other(harness: WorkerHarness) -> None:
+    harness.configure(sync_art=True, sync_poster=True)
+    harness.new_worker(compares=True)
+    _, item = with_cover(harness)
+    _, its_poster = with_cover(harness, "b")
+    harness.plex.person_selects_art(item.rating_key, b"mine")
+    harness.plex.person_selects_poster(its_poster.rating_key, b"mine")
+    harness.run_for(HOUR)
+    known = fetches(harness)
+    harness.command("sync", force=True)
+    harness.run_for(HOUR)
+    assert its_poster.poster is not None
+    assert (art_of(item), its_poster.poster.data) == (PNG, PNG)
+    assert (len(harness.plex.uploads), len(harness.plex.art_uploads)) == (3, 3)
+    assert fetches(harness) == known + 2
+    harness.command("sync", force=True)
+    harness.run_for(HOUR)
+    assert (len(harness.plex.uploads), len(harness.plex.art_uploads)) == (3, 3)
+    assert fetches(harness) == known + 2
+
+
 # --- taken back
 
 
