@@ -346,9 +346,14 @@ def is_ours(row: Agreement, name: str, selected: str) -> bool:
     Args:
         selected: its key in Plex.
     """
-    state, sha1 = row.fields.get(name, FieldState()), row.cover_of(name).sha1
-    ours = state.ours or (state.wanted if sha1 == UNKNOWN_COVER else sha1)
+    ours = sha1_in_plex(row, name)
     return bool(ours) and selected.endswith(f"/{ours}")
+
+
+def sha1_in_plex(row: Agreement, name: str) -> str:
+    """Return the SHA-1 of the picture of ours that Plex took last; "": none, or not known."""
+    state, sha1 = row.fields.get(name, FieldState()), row.cover_of(name).sha1
+    return str(state.ours or (state.wanted if sha1 == UNKNOWN_COVER else sha1) or "")
 
 
 def has_arrived(row: Agreement, name: str, selected: str) -> bool:
