@@ -115,6 +115,10 @@ class Covers:
         if not names:
             return Uploaded(row, tuple(sent))
         cover = self._fetch(target, scene, item, row, names)
+        if cover.picture:  # which may have taken Stash long
+            item = self._plex.renewed(item)
+            row = self.note_left(target, item, row)
+            names = self._wanted(target, item, row)
         for name in names:
             row, is_sent = self._put(target, item, row, cover, name)
             sent += [name] if is_sent and name not in sent else []

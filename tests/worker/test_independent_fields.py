@@ -246,6 +246,30 @@ def test_the_former_cover_goes_up_again_after_one_whose_answer_got_lost(
     assert status(harness, scene) is Status.IN_SYNC
 
 
+def test_a_poster_that_a_person_chooses_while_stash_sends_the_cover_stays(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(sync_poster=True)
+    harness.new_worker(compares=True)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG)
+
+    def choose(request: Request) -> bool:
+        if "/screenshot" in request.path and item.poster is None:
+            harness.clock.advance(20)
+            harness.plex.person_selects_poster(item.rating_key, PNG + b"mine")
+        return False
+
+    harness.stash.server.faults.add(Delay(0), when=choose)
+    harness.command("sync")
+    harness.run_for(HOUR)
+    assert item.poster is not None and item.poster.data == PNG + b"mine"
+    assert status(harness, scene) is Status.IN_SYNC
+    harness.command("sync", force=True)
+    harness.run_for(HOUR)
+    assert item.poster.data == PNG, "the user asks for it"
+
+
 def test_while_an_answer_is_missing_a_person_chooses_a_poster(harness: WorkerHarness) -> None:
     """The upload never arrived, so that poster is not ours."""
     harness.configure(sync_poster=True)
