@@ -335,8 +335,13 @@ class History:
         """Have the scene's cover uploaded again; that the one in Plex is ours stays known."""
         for one in self.of_scene(scene_id):
             for name in PICTURES:
-                if one.cover_of(name).sha1:
-                    one = self.save(one.with_cover(name, CoverState(sha1=UNKNOWN_COVER)))
+                sha1, state = one.cover_of(name).sha1, one.fields.get(name)
+                if not sha1:
+                    continue
+                if state is not None and sha1 != UNKNOWN_COVER:
+                    ours = state.ours or sha1  # which one, as Plex may refuse the next
+                    one = one.with_field(name, dataclasses.replace(state, ours=ours))
+                one = self.save(one.with_cover(name, CoverState(sha1=UNKNOWN_COVER)))
 
     def count(self, *, since: float | None = None) -> dict[Status, int]:
         """Return status → number of scenes.

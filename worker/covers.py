@@ -63,15 +63,18 @@ class Covers:
 
     def is_wanted(self, target: SyncTarget, item: PlexItem, row: Agreement) -> bool:
         """Return whether the scene's cover may have to be uploaded, or taken away."""
-        return _is_over(target, row) or bool(self._wanted(target, item, row))
+        if _is_over(target, row) or self._in_doubt(target, row):
+            return True
+        return bool(self._wanted(target, item, row))
 
     def preview(self, target: SyncTarget, item: PlexItem, row: Agreement) -> dict[str, bytes]:
         """Return name for the user → picture that would be uploaded; b"": it would go back."""
         found = {PICTURES[ART]: b""} if _is_over(target, row) else {}
+        row, _ = self._resolve(target, item, row)
         names = self._wanted(target, item, row)
         if target.scene is None or not names:
             return found
-        cover = self._fetch(target.scene, item, row, names)
+        cover = self._fetch(target, target.scene, item, row, names)
         for name in names:
             is_new = self._is_new(target, item, row, cover, name)
             if cover.picture and is_new and not self._is_persons(target, item, row, name):
@@ -83,12 +86,12 @@ class Covers:
 
         Only the picture tells: Stash has an address for each scene, with a cover or without.
         """
-        scene, names = target.scene, self._wanted(target, item, row)
-        if _is_over(target, row):
+        if _is_over(target, row) or self._in_doubt(target, row):
             return None
+        scene, names = target.scene, self._wanted(target, item, row)
         if scene is None or not names:
             return row
-        cover = self._fetch(scene, item, row, names)
+        cover = self._fetch(target, scene, item, row, names)
         for name in names:
             if cover.picture and self._is_new(target, item, row, cover, name):
                 if not self._is_persons(target, item, row, name):
@@ -106,13 +109,19 @@ class Covers:
         if _is_over(target, row):
             row, is_back = self._take_back(target, item, row)
             sent += [ART] if is_back else []
+        row, arrived = self._resolve(target, item, row)
+        sent += arrived
         names = self._wanted(target, item, row)
         if not names:
             return Uploaded(row, tuple(sent))
-        cover = self._fetch(scene, item, row, names)
+        cover = self._fetch(target, scene, item, row, names)
+        if cover.picture:  # which may have taken Stash long
+            item = self._plex.renewed(item)
+            row = self.note_left(target, item, row)
+            names = self._wanted(target, item, row)
         for name in names:
             row, is_sent = self._put(target, item, row, cover, name)
-            sent += [name] if is_sent else []
+            sent += [name] if is_sent and name not in sent else []
             row = _seen(_taken(row, name), name, scene, cover)
         is_final = cover.at is None or all(row.cover_of(name).final for name in names)
         return Uploaded(row, tuple(sent), is_final)
@@ -137,6 +146,22 @@ class Covers:
             return []
         on = {POSTER: target.switches.poster, ART: target.switches.art}
         return [name for name in PICTURES if on[name]]
+
+    def _in_doubt(self, target: SyncTarget, row: Agreement) -> list[str]:
+        """Return the pictures whose last upload may have arrived, though no answer did."""
+        fields = row.fields
+        return [name for name in self._switched_on(target) if name in fields and fields[name].sent]
+
+    def _resolve(
+        self, target: SyncTarget, item: PlexItem, row: Agreement
+    ) -> tuple[Agreement, list[str]]:
+        """Look whether uploads in doubt arrived; return the record, and the pictures that did."""
+        arrived = []
+        for name in self._in_doubt(target, row):
+            shown = self._plex.client().selected_picture(item, name)
+            arrived += [name] if has_arrived(row, name, shown) else []
+            row = resolved(row, name, shown)
+        return row, arrived
 
     def _wanted(self, target: SyncTarget, item: PlexItem, row: Agreement) -> list[str]:
         """Return the pictures of an item that the cover may have to become."""
@@ -179,23 +204,23 @@ class Covers:
         row = self._record(target, item, row, name, sha1)
         state = self._try(target, item, row, name, cover.picture)
         row = row.with_field(name, state)
-        if state.refused:
-            return row, False
-        return row.with_cover(name, replace(row.cover_of(name), sha1=sha1)), True
+        return (row, False) if state.refused else (_uploaded(row, name, sha1), True)
 
     def _record(
         self, target: SyncTarget, item: PlexItem, row: Agreement, name: str, sha1: str
     ) -> Agreement:
-        """Record what Plex shows before an upload; return the record.
+        """Record what Plex shows before an upload, and what is sent; return the record.
 
-        It is on disk before the upload: afterwards it can't be found out.
+        It is on disk before the upload: afterwards, neither the former picture nor that the new
+        one is ours can be found out.
         """
         shown = self._plex.client().selected_picture(item, name)
-        if shown.endswith(f"/{sha1}"):  # ours already: a kill came before it was recorded
+        if shown.endswith(f"/{sha1}"):  # sent once more, as the user asks for it
             return row
         state = row.fields.get(name, FieldState())
         if state.before is None:  # for good: what Plex showed before our first upload
             state = replace(state, before=shown, was_locked=name in item.locked)
+        state = replace(state, sent=sha1)
         with self._history.transaction():
             row = self._history.save(row.with_field(name, state))
             self._history.changes.note(
@@ -218,17 +243,14 @@ class Covers:
         except PlexPermanentError as error:
             if error.status not in REFUSALS_OF_A_VALUE:
                 raise
-            return refuse_poster(state, sha1, len(picture), error)
+            return refuse_poster(replace(state, sent=None), sha1, len(picture), error)
         except PlexTemporaryError as error:
             if not target.intent.is_last:
                 raise
             client.get("/library")  # raises if it is Plex that fails
             return refuse_poster(state, sha1, len(picture), error)
         repairs = state.repairs + 1 if sha1 == row.cover_of(name).sha1 else 0
-        return replace(
-            state, wanted=sha1, repairs=repairs, repaired_at=self._env.time(), refused=False,
-            why="", kept=False, take=False, ours=None,
-        )  # fmt: skip
+        return replace(state, repairs=repairs, repaired_at=self._env.time(), refused=False)
 
     def _take_back(
         self, target: SyncTarget, item: PlexItem, row: Agreement
@@ -238,8 +260,11 @@ class Covers:
         Returns:
             The record, which knows of no background of ours any more; whether something was sent.
         """
-        client, state = self._plex.client(), row.fields.get(ART, FieldState())
-        selected, before = client.selected_picture(item, ART), str(state.before or "")
+        client = self._plex.client()
+        selected = client.selected_picture(item, ART)
+        row = resolved(row, ART, selected)
+        state = row.fields.get(ART, FieldState())
+        before = str(state.before or "")
         fields = {name: one for name, one in row.fields.items() if name != ART}
         after = replace(row, fields=fields, art=CoverState())
         changes = self._history.changes
@@ -294,22 +319,27 @@ class Covers:
     def _may_repair(self, target: SyncTarget, item: PlexItem, row: Agreement, name: str) -> bool:
         """Return whether the same cover is uploaded again: without its lock Plex has dropped it.
 
-        A save brings it back whatever the settings, unless Plex still shows it.
+        A save brings it back whatever the settings, unless Plex still shows it; force does so also
+        over the lock of a person's picture.
         """
-        if name in item.locked:
-            return False
-        if may_repair(row.fields.get(name, FieldState()), target.switches, self._env.time()):
+        intent, is_locked = target.intent, name in item.locked
+        state = row.fields.get(name, FieldState())
+        if not is_locked and may_repair(state, target.switches, self._env.time()):
             return True
-        return target.intent.saved and not is_ours(
-            row, name, self._plex.client().selected_picture(item, name)
-        )
+        if not intent.force and (is_locked or not intent.saved):
+            return False
+        return not is_ours(row, name, self._plex.client().selected_picture(item, name))
 
-    def _fetch(self, scene: Scene, item: PlexItem, row: Agreement, names: list[str]) -> Cover:
-        """Fetch the cover; if Plex shows it wherever it is wanted, only if it has changed."""
+    def _fetch(
+        self, target: SyncTarget, scene: Scene, item: PlexItem, row: Agreement, names: list[str]
+    ) -> Cover:
+        """Fetch the cover; if the same one would not be uploaded, only if it has changed."""
         assert self._stash is not None
         etags = {row.cover_of(name).etag for name in names}
-        are_there = all(_is_there(item, row, name) for name in names)
-        return self._stash.fetch_cover(scene, etags.pop() if are_there and len(etags) == 1 else "")
+        are_settled = all(_is_settled(target, item, row, name) for name in names)
+        return self._stash.fetch_cover(
+            scene, etags.pop() if are_settled and len(etags) == 1 else ""
+        )
 
 
 def is_ours(row: Agreement, name: str, selected: str) -> bool:
@@ -320,9 +350,30 @@ def is_ours(row: Agreement, name: str, selected: str) -> bool:
     Args:
         selected: its key in Plex.
     """
-    state, sha1 = row.fields.get(name, FieldState()), row.cover_of(name).sha1
-    ours = state.ours or (state.wanted if sha1 == UNKNOWN_COVER else sha1)
+    ours = sha1_in_plex(row, name)
     return bool(ours) and selected.endswith(f"/{ours}")
+
+
+def sha1_in_plex(row: Agreement, name: str) -> str:
+    """Return the SHA-1 of the picture of ours that Plex took last; "": none, or not known."""
+    state, sha1 = row.fields.get(name, FieldState()), row.cover_of(name).sha1
+    return str(state.ours or (state.wanted if sha1 == UNKNOWN_COVER else sha1) or "")
+
+
+def has_arrived(row: Agreement, name: str, selected: str) -> bool:
+    """Return whether Plex shows a picture of ours whose upload got no answer."""
+    sent = row.fields.get(name, FieldState()).sent
+    return bool(sent) and selected.endswith(f"/{sent}")
+
+
+def resolved(row: Agreement, name: str, selected: str) -> Agreement:
+    """Return the record once a look at Plex has shown whether an upload in doubt arrived."""
+    state = row.fields.get(name)
+    if state is None or not state.sent:
+        return row
+    if has_arrived(row, name, selected):
+        return _uploaded(row.with_cover(name, CoverState()), name, str(state.sent))
+    return row.with_field(name, replace(state, sent=None))
 
 
 def restore_picture(
@@ -354,14 +405,25 @@ def restore_picture(
 
 def _is_over(target: SyncTarget, row: Agreement) -> bool:
     """Return whether Plex shows a background of ours that is not synced any more."""
-    is_held = row.fields.get(ART, FieldState()).held
-    return bool(row.art.sha1) and not target.switches.art and not is_held
+    state = row.fields.get(ART, FieldState())
+    return bool(row.art.sha1 or state.sent) and not target.switches.art and not state.held
 
 
-def _is_there(item: PlexItem, row: Agreement, name: str) -> bool:
-    """Return whether Plex shows the cover that was last uploaded."""
+def _is_settled(target: SyncTarget, item: PlexItem, row: Agreement, name: str) -> bool:
+    """Return whether only another cover in Stash would be uploaded."""
     is_known = row.cover_of(name).sha1 not in ("", UNKNOWN_COVER)
-    return is_known and name in item.locked and not row.fields.get(name, FieldState()).take
+    takes = row.fields.get(name, FieldState()).take or target.intent.force
+    return is_known and name in item.locked and not (takes or _tries_again(target, row, name))
+
+
+def _uploaded(row: Agreement, name: str, sha1: str) -> Agreement:
+    """Return the record of a cover that Plex took."""
+    state = replace(
+        row.fields.get(name, FieldState()), wanted=sha1, sent=None, refused=False, why="",
+        kept=False, take=False, ours=None,
+    )  # fmt: skip
+    cover = replace(row.cover_of(name), sha1=sha1)
+    return row.with_field(name, state).with_cover(name, cover)
 
 
 def _kept(row: Agreement, name: str, sha1: str) -> Agreement:

@@ -18,7 +18,7 @@ from plex.exceptions import PlexNotFound, PlexPermanentError, PlexRejected, Plex
 from plex.items import PlexItem
 from plex.plan import PROTECTIVE, Edits, same, weakens
 from plex.undo import CHANGED_SINCE, Undone, Written, hold, of_record, undo
-from worker.covers import restore_picture
+from worker.covers import resolved, restore_picture, sha1_in_plex
 from worker.item_writer import VERIFY_AFTER, outcomes
 from worker.parts import Parts
 from worker.refusals import reason_of, refuse_fields, status_of
@@ -253,12 +253,14 @@ class Undo:
     ) -> Agreement:
         """Select the former poster or background, if ours is selected and that is still there."""
         plex, changes = self._parts.plex.client(), self._parts.history.changes
+        selected = plex.selected_picture(item, name)
+        row = resolved(row, name, selected)
         state = row.fields.get(name, FieldState())
         written = unit.fields[name] or _picture_of(row, name)
         if written is None:
             outcome.left[name] = NOT_KNOWN
             return row
-        selected, before = plex.selected_picture(item, name), str(written.before)
+        before = str(written.before)
         if selected != before:
             if not selected.endswith(f"/{written.after}"):
                 outcome.left[name] = CHANGED_SINCE
@@ -429,7 +431,7 @@ def _free(row: Agreement, changes: Iterable[str]) -> set[str]:
 
 
 def _picture_of(row: Agreement, name: str) -> Written | None:
-    state, sha1 = row.fields.get(name), row.cover_of(name).sha1
-    if state is None or state.before is None or not sha1:
+    state, sha1 = row.fields.get(name), sha1_in_plex(row, name)
+    if state is None or state.before is None or not (row.cover_of(name).sha1 and sha1):
         return None
-    return Written(state.before, state.ours or sha1)
+    return Written(state.before, sha1)

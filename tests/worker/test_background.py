@@ -11,7 +11,7 @@ from history.records import ART, POSTER, CoverState, Status
 from plex.undo import CHANGED_SINCE
 from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer
+from tests.simulators.httpd import Answer, ResetAfter
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.worker.support import PNG, changes_of, row_of, synced
@@ -174,6 +174,27 @@ def test_a_resync_uploads_it_again(harness: WorkerHarness) -> None:
     assert art_of(item) == PNG
 
 
+def test_force_goes_over_a_persons_picture_and_sends_no_other(harness: WorkerHarness) -> None:
+    harness.configure(sync_art=True, sync_poster=True)
+    harness.new_worker(compares=True)
+    _, item = with_cover(harness)
+    _, its_poster = with_cover(harness, "b")
+    harness.plex.person_selects_art(item.rating_key, b"mine")
+    harness.plex.person_selects_poster(its_poster.rating_key, b"mine")
+    harness.run_for(HOUR)
+    known = fetches(harness)
+    harness.command("sync", force=True)
+    harness.run_for(HOUR)
+    assert its_poster.poster is not None
+    assert (art_of(item), its_poster.poster.data) == (PNG, PNG)
+    assert (len(harness.plex.uploads), len(harness.plex.art_uploads)) == (3, 3)
+    assert fetches(harness) == known + 2
+    harness.command("sync", force=True)
+    harness.run_for(HOUR)
+    assert (len(harness.plex.uploads), len(harness.plex.art_uploads)) == (3, 3)
+    assert fetches(harness) == known + 2
+
+
 # --- taken back
 
 
@@ -214,6 +235,30 @@ def test_where_there_was_none_a_plex_of_today_is_left_without_one(harness: Worke
     switch(harness, sync_art=False)
     assert item.art is None and ART not in item.locked
     assert (removals(harness), said(harness)) == (1, [])
+
+
+def test_one_whose_answer_got_lost_goes_back_too(harness: WorkerHarness) -> None:
+    harness.plex.faults.add(ResetAfter(), method="POST", times=3)
+    scene, item = harness.pair("a", cover=PNG, updated_at=harness.clock.now - 100)
+    harness.edit(scene, "Up")
+    harness.run_for(1)
+    assert art_of(item) == PNG and row_of(harness, scene).art.sha1 == "", "nothing is known yet"
+    switch(harness, sync_art=False)
+    assert (art_of(item), ART in item.locked) == (None, False)
+    assert row_of(harness, scene).status is Status.IN_SYNC
+
+
+def test_with_preserve_one_whose_answer_got_lost_is_kept_up_to_date(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(sync_art=True, preserve_plex_edits=True)
+    scene, item = harness.pair("a", cover=PNG, updated_at=harness.clock.now - 100)
+    item.own_art = False
+    harness.plex.faults.add(ResetAfter(), method="POST", times=3)
+    save(harness, scene, "Up")
+    harness.run_for(HOUR)
+    save(harness, scene, "Second", SECOND)
+    assert art_of(item) == SECOND
 
 
 def test_where_there_was_none_an_older_plex_keeps_ours_and_that_is_said_once(

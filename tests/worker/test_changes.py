@@ -150,6 +150,19 @@ def test_a_poster_whose_answer_got_lost_is_recorded_once(harness: WorkerHarness)
     assert row.fields[POSTER].before == mine.key
 
 
+def test_a_poster_that_is_sent_once_more_is_recorded_once(harness: WorkerHarness) -> None:
+    harness.configure(sync_poster=True)
+    scene, item = harness.pair("a", cover=PNG)
+    harness.edit(scene, "Saved")
+    harness.run_for(30)
+    harness.command("resync", scene_id=scene.id)
+    harness.run_for(30)
+    item.locked.discard(POSTER)
+    harness.edit(scene, "Again")
+    harness.run_for(30)
+    assert [one.field for one in changes_of(harness, scene)].count(POSTER) == 1
+
+
 def test_the_journal_stays_small(harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     from history import changes
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from history.records import POSTER, Status
+from tests.harness.clock import HOUR
 from tests.harness.in_process import WorkerHarness
-from tests.simulators.httpd import Answer, Delay, Request, Reset
+from tests.simulators.httpd import Answer, Delay, Request, Reset, ResetAfter
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 
@@ -70,6 +71,32 @@ def test_a_refused_poster_is_tried_again_when_the_user_asks(harness: WorkerHarne
     harness.command("retry")
     harness.run_for(SOON)
     assert [upload.data for upload in harness.plex.uploads] == [LARGE]
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+@pytest.mark.parametrize("way", ["retry", "other settings", "sync --force"])
+def test_a_refused_poster_is_tried_again_after_one_that_plex_took(
+    harness: WorkerHarness, way: str
+) -> None:
+    harness.configure(sync_poster=True)
+    harness.new_worker(compares=True)
+    scene, _ = harness.pair()
+    cover(harness, scene, PNG)
+    save(harness, scene, title="First")
+    harness.plex.settings.max_poster = 10_000
+    cover(harness, scene, LARGE)
+    save(harness, scene, title="Second")
+    assert status(harness, scene) is Status.REFUSED
+    harness.plex.settings.max_poster = None
+    if way == "retry":
+        harness.command("retry")
+    elif way == "sync --force":
+        harness.command("sync", force=True)
+    else:
+        harness.configure(sync_poster=True, lock_fields=False)
+        harness.command("sync")
+    harness.run_for(HOUR)
+    assert [upload.data for upload in harness.plex.uploads] == [PNG, LARGE]
     assert status(harness, scene) is Status.IN_SYNC
 
 
@@ -168,6 +195,100 @@ def test_a_poster_whose_upload_breaks_off_each_time_is_refused(harness: WorkerHa
     harness.run_for(SOON)
     assert len(harness.plex.uploads) == 1
     assert status(harness, scene) is Status.IN_SYNC
+
+
+def lose_answers(harness: WorkerHarness) -> None:
+    """Let the next upload arrive, and all answers to it get lost."""
+    harness.plex.faults.add(ResetAfter(), method="POST", times=3)
+
+
+@pytest.mark.parametrize("ends", ["remove", "another cover"])
+def test_a_poster_whose_answer_got_lost_is_ours(harness: WorkerHarness, ends: str) -> None:
+    harness.plex.settings.own_poster = True
+    harness.configure(sync_poster=True)
+    harness.new_worker(compares=True)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG)
+    lose_answers(harness)
+    harness.command("sync")
+    harness.run_for(HOUR)
+    assert item.poster is not None and item.poster.data == PNG
+    assert status(harness, scene) is Status.IN_SYNC
+    if ends == "remove":
+        assert harness.command("remove")["left"] == []
+        assert item.poster is None
+    else:
+        harness.configure(sync_poster=True, preserve_plex_edits=True)
+        cover(harness, scene, PNG + b"2")
+        save(harness, scene, title="Second")
+        assert item.poster.data == PNG + b"2"
+
+
+def test_the_former_cover_goes_up_again_after_one_whose_answer_got_lost(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(sync_poster=True)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG)
+    save(harness, scene, title="First")
+    cover(harness, scene, PNG + b"2")
+
+    def change(request: Request) -> bool:
+        if request.method == "POST":
+            harness.stash.set_cover(scene.id, PNG)
+        return False
+
+    harness.plex.faults.add(Delay(0), when=change)
+    lose_answers(harness)
+    save(harness, scene, title="Second")
+    harness.run_for(HOUR)
+    assert item.poster is not None and item.poster.data == PNG
+    assert status(harness, scene) is Status.IN_SYNC
+
+
+def test_a_poster_that_a_person_chooses_while_stash_sends_the_cover_stays(
+    harness: WorkerHarness,
+) -> None:
+    harness.configure(sync_poster=True)
+    harness.new_worker(compares=True)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG)
+
+    def choose(request: Request) -> bool:
+        if "/screenshot" in request.path and item.poster is None:
+            harness.clock.advance(20)
+            harness.plex.person_selects_poster(item.rating_key, PNG + b"mine")
+        return False
+
+    harness.stash.server.faults.add(Delay(0), when=choose)
+    harness.command("sync")
+    harness.run_for(HOUR)
+    assert item.poster is not None and item.poster.data == PNG + b"mine"
+    assert status(harness, scene) is Status.IN_SYNC
+    harness.command("sync", force=True)
+    harness.run_for(HOUR)
+    assert item.poster.data == PNG, "the user asks for it"
+
+
+def test_while_an_answer_is_missing_a_person_chooses_a_poster(harness: WorkerHarness) -> None:
+    """The upload never arrived, so that poster is not ours."""
+    harness.configure(sync_poster=True)
+    harness.new_worker(compares=True)
+    scene, item = harness.pair()
+    cover(harness, scene, PNG)
+
+    def choose(request: Request) -> bool:
+        if request.method == "POST" and item.poster is None:
+            harness.plex.person_selects_poster(item.rating_key, PNG + b"mine")
+        return request.method == "POST"
+
+    harness.plex.faults.add(Reset(), when=choose)
+    harness.command("sync")
+    harness.run_for(HOUR)
+    assert item.poster is not None and item.poster.data == PNG + b"mine"
+    assert status(harness, scene) is Status.IN_SYNC
+    (row,) = harness.worker.history.of_scene(scene.id)
+    assert (row.cover.sha1, row.fields[POSTER].sent) == ("", None)
 
 
 def test_a_poster_during_an_outage_is_not_refused(harness: WorkerHarness) -> None:

@@ -234,6 +234,27 @@ def test_the_former_poster_is_selected_again(harness: WorkerHarness) -> None:
     assert changes_of(harness, scene)[-1].cause == UNDONE
 
 
+@pytest.mark.parametrize("meanwhile", ["posters are off", "another cover is refused"])
+def test_a_poster_goes_after_a_resync_that_sent_none(
+    harness: WorkerHarness, meanwhile: str
+) -> None:
+    harness.plex.settings.own_poster = True
+    harness.configure(sync_poster=True)
+    scene, item = synced(harness, cover=PNG)
+    if meanwhile == "posters are off":
+        harness.configure(sync_poster=False)
+        harness.run_for(700)
+    else:
+        harness.plex.settings.max_poster = 100
+        harness.edit(scene, cover=PNG + bytes(100))
+        harness.run_for(30)
+    harness.command("resync", scene_id=scene.id)
+    harness.run_for(30)
+    assert item.poster is not None and item.poster.data == PNG
+    assert harness.command("remove")["left"] == []
+    assert harness.item_of(scene).poster is None
+
+
 def test_a_poster_of_a_person_or_one_that_is_gone_is_left(harness: WorkerHarness) -> None:
     harness.configure(sync_poster=True)
     scene, _ = synced(harness, cover=PNG)
