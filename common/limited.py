@@ -21,6 +21,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from common.texts import cut, one_line
+
 #: Bytes of an answer, unpacked. The largest real ones: a cover of 32 MiB, and Plex's list of
 #: 100,000 actors (15 MB). A page of 1,000 items or 500 scenes has about 5 MB.
 MAX_BYTES = 32 * 1024 * 1024
@@ -29,6 +31,9 @@ MAX_ERROR_BYTES = 65_536
 #: Maximum seconds of one exchange, from the request to the answer's last byte. Three attempts stay
 #: below `worker.process.SILENT_AFTER` (600 s), after which a worker counts as hanging.
 MAX_SECONDS = 180.0
+#: The codings of an answer that are unpacked: one of them, once. An older urllib3 unpacks
+#: "gzip, gzip" without a limit within one read: 3 kB become gigabytes.
+_ENCODINGS = ("gzip", "deflate")
 #: Bytes that are read, and unpacked, at once.
 _CHUNK = 16_384
 _OK, _FIRST_ERROR = 200, 400
@@ -39,6 +44,10 @@ _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KE
 
 class AnswerTooLarge(requests.RequestException):
     """Signal that an answer has more bytes than allowed."""
+
+
+class UnknownEncoding(requests.RequestException):
+    """Signal that an answer is packed in a way that was not asked for. Its body is not read."""
 
 
 class AnswerTooSlow(requests.Timeout):
@@ -65,6 +74,8 @@ class LimitedSession(requests.Session):
         """
         super().__init__()
         self.trust_env = False
+        # requests would ask for more where Python has the modules for it.
+        self.headers["Accept-Encoding"] = ", ".join(_ENCODINGS)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._seconds = min(2 * read_timeout, MAX_SECONDS)
         self._max_bytes = max_bytes
@@ -76,7 +87,7 @@ class LimitedSession(requests.Session):
         """Send a request and read its whole answer; of a stream that was accepted only the head.
 
         Raises:
-            AnswerTooLarge, AnswerTooSlow, requests.RequestException
+            AnswerTooLarge, AnswerTooSlow, UnknownEncoding, requests.RequestException
         """
         _exchange.clock, _exchange.end = self._clock, self._clock() + self._seconds
         is_stream = bool(arguments.get("stream"))
@@ -113,6 +124,9 @@ class LimitedSession(requests.Session):
     def _read(self, response: requests.Response) -> bytes:
         is_error = response.status_code >= _FIRST_ERROR
         limit = min(MAX_ERROR_BYTES, self._max_bytes) if is_error else self._max_bytes
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        if encoding not in ("", "identity", *_ENCODINGS):
+            raise UnknownEncoding(f"its Content-Encoding is {cut(one_line(encoding), 40)}")
         content = bytearray()
         for chunk in response.iter_content(_CHUNK):
             content += chunk

@@ -12,7 +12,7 @@ import requests
 from plexapi.exceptions import BadRequest, NotFound, PlexApiException, Unauthorized
 from urllib3.exceptions import HTTPError
 
-from common.limited import AnswerTooLarge
+from common.limited import AnswerTooLarge, UnknownEncoding
 from validation.errors import PermanentError, TransientError, classify_http_error
 
 #: plexapi keeps the status only in its text: "(503) service_unavailable; <URL> <body>".
@@ -107,6 +107,8 @@ def translated() -> Iterator[None]:
 def _network_failure(exc: Exception) -> str:
     if isinstance(exc, AnswerTooLarge):
         return "Plex's answer is too large"
+    if isinstance(exc, UnknownEncoding):
+        return "Plex's answer is packed in a way that PlexSync does not read"
     name = type(exc).__name__
     if isinstance(exc, requests.Timeout):
         return f"Plex did not answer in time ({name})"

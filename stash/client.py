@@ -18,7 +18,7 @@ import requests
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
-from common.limited import AnswerTooLarge, LimitedSession
+from common.limited import AnswerTooLarge, LimitedSession, UnknownEncoding
 from common.redaction import Redactor
 from stash.connection import StashConnection
 from stash.records import (
@@ -445,6 +445,10 @@ class StashClient:
             )
         except AnswerTooLarge as error:
             raise StashAnswerTooLarge(f"The answer of {self._address} is too large") from error
+        except UnknownEncoding as error:
+            raise StashUnavailable(
+                f"The answer of {self._address} is packed in a way that PlexSync does not read"
+            ) from error
         except (requests.RequestException, ValueError) as error:
             raise StashUnavailable(
                 f"Stash does not answer at {self._address} ({type(error).__name__})"

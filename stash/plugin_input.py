@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+from common.texts import one_line
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, TextIO
@@ -40,8 +42,11 @@ def read_input(stream: BinaryIO) -> dict[str, Any]:
 def write_response(
     *, output: object = None, error: str | None = None, stream: TextIO | None = None
 ) -> None:
-    """Write the response: `{"error": …}` if there is an error, else `{"output": …}`."""
-    response = {"output": output} if error is None else {"error": " ".join(error.split())}
+    """Write the response: `{"error": …}` if there is an error, else `{"output": …}`.
+
+    Stash logs an error as it is.
+    """
+    response = {"output": output} if error is None else {"error": one_line(error)}
     target = stream or sys.stdout
     try:
         target.write(

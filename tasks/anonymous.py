@@ -53,6 +53,7 @@ SENTENCES = (
     "Plex can't be reached ({names})",
     "Plex did not answer in time ({names})",
     "Plex's answer is too large",
+    "Plex's answer is packed in a way that PlexSync does not read",
     "Plex's answer is not XML",
     "Plex's answer can't be understood ({names})",
     "Plex's address is not valid ({names}): check plex_url",
@@ -80,6 +81,7 @@ SENTENCES = (
     "Incompatible Stash version: Stash rejects {text}",
     "PlexSync does not know where Stash is yet: save any scene in Stash",
     "The answer of {text} is too large",
+    "The answer of {text} is packed in a way that PlexSync does not read",
     "{text} answered {number} without GraphQL; is it Stash?",
     "{names} is {text}. The last valid one stays in effect",
     "{names} is not set: enter it in Stash under Settings > Plugins > PlexSync",
@@ -108,6 +110,8 @@ SENTENCES = (
     "not organized",
     "new, and without any metadata yet",
     "ignored, as you said",
+    "left out by your rule: {text}",
+    "left out: none of your rules includes it ({text})",
     "Plex does not take {names}",
     "Plex does not take {text}",
     "The database {text} was damaged; it is now {text}, and a new one is begun",
@@ -142,6 +146,21 @@ _STATES = {
     *(status.value for status in Status),
     *CAUSES,
 }
+#: The keys of `tasks.status.collect`, without those that are reasons, folders or names of errors.
+_KEYS = {
+    "scenes", "needing_you", "kept", "fields_held", "paused", "folders", "held", "left_out",
+    "visible", "quick_pass_at", "full_pass_at", "next_full_at", "next_full", "rule_problems",
+    "outages", "webhook_problem", "waiting", "in_progress", "retrying", "next_retry_at", "failed",
+    "worker", "plex", "stash", "events", "problem", "last_synced_at", "synced", "index", "hook_ms",
+    # of the worker
+    "alive", "pid", "silent", "wanted", "possible", "since", "left_at", "left_because",
+    # of Plex's events, a pause and the webhook's problem
+    "connected", "why", "text",
+    # of an outage
+    "cause", "until", "seconds", "caught_up_after",
+    # of the index and the hooks
+    "files", "listed_at", "count", "median", "p95", "worst",
+}  # fmt: skip
 
 
 def allowed(text: str) -> str:
@@ -257,12 +276,21 @@ def _modules() -> dict[str, str]:
 def state(value: Any) -> Any:
     """Return a JSON value in which only numbers, states and known sentences are left.
 
-    Keys must be names in this program's own code, see `tasks.status.collect`.
+    This holds for keys too. Those that are hidden, and so look alike, get a number.
     """
     if isinstance(value, dict):
-        return {key: state(one) for key, one in value.items()}
+        shown: dict[str, Any] = {}
+        for key, one in value.items():
+            name = _key(key)
+            shown[f"{name} ({len(shown) + 1})" if name in shown else name] = state(one)
+        return shown
     if isinstance(value, list):
         return [state(one) for one in value]
     if isinstance(value, str):
         return value if value in _STATES else allowed(value)
     return value
+
+
+def _key(key: str) -> str:
+    is_known = key in _KEYS or key in _STATES or known_names(key) == key
+    return key if is_known else allowed(key)

@@ -68,10 +68,7 @@ def _sections(context: Context) -> dict[str, str]:
 
 def _anonymous_sections(context: Context) -> dict[str, str]:
     """Return the sections of an anonymous report; see `tasks.anonymous`."""
-    status = collect(context)
-    status["folders"] = list(status["folders"].values())
-    status["failed"] = {anonymous.known_names(key): n for key, n in status["failed"].items()}
-    del status["log"]
+    status = {key: value for key, value in collect(context).items() if key != "log"}
     stash = anonymous.version_of(_stash(context))
     return {
         "Versions": "\n".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from common.limited import (
     AnswerTooLarge,
     AnswerTooSlow,
     LimitedSession,
+    UnknownEncoding,
 )
 from tests.simulators.httpd import (
     Answer,
@@ -99,6 +101,54 @@ def test_a_gzip_bomb_does_not_fill_the_memory(server: SimulatedServer) -> None:
         assert tracemalloc.get_traced_memory()[1] < 3 * MAX_BYTES
     finally:
         tracemalloc.stop()
+
+
+TWICE = gzip.compress(gzip.compress(bytes(8 * MAX_BYTES)))
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    "encoding", ["gzip, gzip", "deflate,gzip", "identity, gzip", "br", "zstd", "gzip,", "x\x1b"]
+)
+def test_an_answer_that_is_packed_otherwise_is_refused_unread(
+    server: SimulatedServer, session: LimitedSession, encoding: str, status: int
+) -> None:
+    """An older urllib3 unpacks what is packed twice without a limit."""
+    server.faults.add(Answer(status, TWICE, {"Content-Encoding": encoding}), times=1)
+    with pytest.raises(UnknownEncoding) as caught:
+        session.get(server.url, timeout=TIMEOUT)
+    assert isinstance(caught.value, requests.RequestException)
+    assert str(caught.value).isprintable()
+    assert session.get(server.url, timeout=TIMEOUT).ok
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("GZip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+        ("", bytes),
+    ],
+)
+def test_an_answer_that_is_packed_as_asked_is_read(
+    server: SimulatedServer,
+    session: LimitedSession,
+    encoding: str,
+    pack: Callable[[bytes], bytes],
+) -> None:
+    server.faults.add(Answer(200, pack(b"x" * 900), {"Content-Encoding": encoding}))
+    assert session.get(server.url, timeout=TIMEOUT).content == b"x" * 900
+
+
+def test_nothing_else_is_asked_for_where_python_could_unpack_more(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("requests.utils.DEFAULT_ACCEPT_ENCODING", "gzip, deflate, br, zstd")
+    with LimitedSession(30.0) as session:
+        session.get(server.url, timeout=TIMEOUT)
+    assert server.log.all()[0].request.headers["Accept-Encoding"] == "gzip, deflate"
 
 
 def test_an_error_page_is_cut_and_not_refused(server: SimulatedServer) -> None:

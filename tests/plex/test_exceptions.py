@@ -126,6 +126,14 @@ def test_other_exceptions_are_temporary_and_contain_no_query_string(error: Excep
     _assert_no_secrets(ours)
 
 
+def test_an_answer_that_is_packed_twice_is_plexs_fault_and_not_the_networks(
+    plex: PlexSimulator, harness: PlexHarness
+) -> None:
+    plex.faults.add(Answer(200, b"", {"Content-Encoding": "gzip, gzip"}))
+    with pytest.raises(PlexTemporaryError, match="answer is packed in a way"):
+        harness.client.probe()
+
+
 @pytest.mark.parametrize(
     "ours", [PlexTemporaryError("a"), PlexPermanentError("b"), PlexRejected("c"), PlexNotFound("d")]
 )

@@ -276,6 +276,39 @@ def test_the_packages_are_private_under_any_umask(
     assert set(modes.values()) == {0}
 
 
+@posix_only
+def test_what_an_older_version_left_writable_for_all_no_longer_is(
+    plugin: Path, python: Python, wheels: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "__pycache__"
+    others = [elsewhere, plugin / "mine"]
+    left = [make_dependencies(plugin), plugin / "__pycache__", plugin / "stash" / "__pycache__"]
+    for folder in (*others, *left):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
+    (plugin / "common" / "link").symlink_to(elsewhere.parent)
+    (plugin / "mine" / "__pycache__").symlink_to(elsewhere)
+
+    install(plugin, python)
+
+    assert [folder.stat().st_mode & 0o022 for folder in left] == [0, 0, 0]
+    assert [folder.stat().st_mode & 0o777 for folder in others] == [0o777, 0o777], "not ours"
+
+
+@posix_only
+def test_the_caches_of_another_user_stay_as_they_are(
+    plugin: Path, python: Python, wheels: Path
+) -> None:
+    cache = plugin / "__pycache__"
+    cache.mkdir(exist_ok=True)
+    cache.chmod(0o777)
+    if os.geteuid() == 0:
+        os.chown(cache, 65_534, -1)
+    stranger = "" if os.geteuid() == 0 else "os.geteuid = lambda: 65_534"
+    assert run(plugin, python, before=stranger).returncode == 0
+    assert cache.stat().st_mode & 0o777 == 0o777
+
+
 def test_it_works_with_an_externally_managed_python(
     plugin: Path, python: Python, wheels: Path, tmp_path: Path
 ) -> None:

@@ -902,6 +902,15 @@ def test_an_answer_that_is_too_large_makes_stash_unavailable(
         client.check()
 
 
+def test_an_answer_that_is_packed_twice_makes_stash_unavailable(
+    stash: StashSimulator, client: StashClient
+) -> None:
+    client.check()
+    stash.faults.add(Answer(200, gzip.compress(b"{}"), {"Content-Encoding": "gzip, gzip"}))
+    with pytest.raises(StashUnavailable, match="packed in a way"):
+        client.check()
+
+
 @pytest.mark.parametrize("fault", TOO_MUCH.values(), ids=TOO_MUCH.keys())
 def test_a_cover_without_measure_counts_as_none(
     stash: StashSimulator, client: StashClient, fault: Any

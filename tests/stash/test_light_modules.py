@@ -288,6 +288,15 @@ def test_the_response_is_one_ascii_line_of_json() -> None:
     assert (first, second) == ({"output": {"ä": [1, None]}}, {"error": "two lines ü"})
 
 
+def test_an_error_can_neither_recolour_the_log_nor_turn_its_direction() -> None:
+    """Stash logs it as it is; a file name in it may come from anyone."""
+    stream = io.StringIO()
+    write_response(error="no file \x1b[31ma\u202egpj.\x07", stream=stream)
+
+    said = json.loads(stream.getvalue())["error"]
+    assert said == "no file \\x1b[31ma\\u202egpj.\\x07"
+
+
 # --- settings
 
 

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
@@ -18,12 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plexapi.exceptions import BadRequest
 
+from common.hook_times import summarize_hook_times
 from common.redaction import Redactor
 from common.sqlite import connect
 from history.fields import FieldState
 from history.records import Agreement, Status
 from history.store import FILE as HISTORY
 from history.store import History
+from page.state import event_stream
 from plex.exceptions import PlexNotFound, PlexPermanentError
 from plex.index import FileIndex
 from plex.matcher import AmbiguousMatch
@@ -34,13 +37,19 @@ from stash.connection import StashConnection
 from tasks import anonymous
 from tasks.context import Context
 from tasks.report import report
+from tasks.status import collect
 from tests.harness.base import PLUGIN
 from tests.plex.support import PROPERTY
 from tests.simulators.stash import StashSimulator
 from tests.simulators.stash.events import server_connection
+from validation.metadata import SyncMetadata
+from validation.rules import Rules, parse_conditions
+from worker.alerts import PROBLEM
 from worker.bootstrap import INDEX_FILE
 from worker.config_provider import RULE_PROBLEMS
 from worker.logfile import close_log, open_log
+from worker.outages import OUTAGES
+from worker.paused import set_paused
 from worker.state import save_state
 
 #: What the program puts together from words.
@@ -98,6 +107,7 @@ def fill(data_dir: Path, texts: Sequence[str]) -> None:
             )  # fmt: skip
             missing = f"/media/{text}/x.mp4"
             history.save(Agreement(number + 1000, Status.NOT_IN_PLEX, text, path=missing))
+            history.save(Agreement(number + 2000, Status.SKIPPED, _left_out(text, number)))
         wrong = (f"labels is {text!r}: 'x'. The last valid one stays in effect" for text in texts)
         history.set(RULE_PROBLEMS, [*texts, *wrong])
     with closing(connect(str(data_dir / INDEX_FILE))) as connection:
@@ -112,6 +122,16 @@ def fill(data_dir: Path, texts: Sequence[str]) -> None:
             dlq.add(create_sync_job(number, "metadata", {"title": text}), _error(text, number), 1)
     _log(data_dir, texts)
     save_state(str(data_dir), {"plex": "open", "stash": texts[0], "problem": f"{texts[-1]}."})
+
+
+def _left_out(text: str, number: int) -> str:
+    """Return the reason of a scene that a rule with a text leaves out."""
+    kind = ("path", "performer")[number % 2]
+    (nobody,) = parse_conditions("performer nobody")
+    written = replace(nobody, text=f"{kind} {text}")
+    fits_all = replace(written, terms=())
+    rules = Rules(include=(written,)) if number % 3 == 0 else Rules(exclude=(fits_all,))
+    return rules.why_left_out(SyncMetadata(scene_id=number)) or ""
 
 
 def _error(text: str, number: int) -> Exception:
@@ -275,8 +295,45 @@ def test_a_report_says_where_it_went_wrong(
         f"  {__name__}, line ",
         "INFO    Scene 7: wrote title, summary",
         '"waiting": 0',
+        '"left out by your rule: …": 1,',
+        '"left out by your rule: … (2)": 1,',
+        '"left out: none of your rules includes it (…)": 1',
     ):
         assert part in written, part
+
+
+def test_a_report_keeps_the_names_of_what_status_collects(
+    stash: StashSimulator, tmp_path: Path
+) -> None:
+    """What a worker keeps as state, too: it is in *Status* under keys of its own."""
+    data_dir = tmp_path / "data"
+    fill(data_dir, ["A Film"])
+    with closing(connect(str(data_dir / HISTORY), any_thread=True)) as connection:
+        history = History(connection)
+        set_paused(history, 1.0)
+        outage = {"cause": "plex_down", "since": 1.0, "until": 2.0, "seconds": 1.0}
+        history.set(OUTAGES, [{**outage, "waiting": 1, "caught_up_after": None}])
+        history.set(PROBLEM, {"text": "the connection broke", "since": 1.0})
+    stream = event_stream({"events": {"connected": True, "since": 1.0}}, True)
+    hooks = summarize_hook_times([1.0])
+    collected = {**collect(context_of(stash, data_dir)), "events": stream, "hook_ms": hooks}
+    del collected["log"], collected["left_out"], collected["folders"]
+
+    assert keys_in(anonymous.state(collected)) == keys_in(collected)
+
+
+def keys_in(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return {*value, *(key for one in value.values() for key in keys_in(one))}
+    return {key for one in value for key in keys_in(one)} if isinstance(value, list) else set()
+
+
+def test_the_numbers_of_hidden_keys_are_all_there() -> None:
+    status = {"left_out": {"Ann": 3, "Berta": 2, "not organized": 1, "plex_url": 4}, "failed": {}}
+    assert anonymous.state(status) == {
+        "left_out": {"…": 3, "… (2)": 2, "not organized": 1, "plex_url": 4},
+        "failed": {},
+    }
 
 
 def test_the_sentences_are_those_of_the_program() -> None:
