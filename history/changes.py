@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from history.fields import Value
+from history.reading import ask, is_damaged
 from history.records import Agreement
 
 #: Causes of a change.
@@ -161,7 +162,7 @@ class Changes:
             last,
         )
         self._run("DELETE FROM changes WHERE id <= ?", last)
-        return [row[0] for row in cut]
+        return [row[0] for row in cut if not is_damaged(row)]
 
     # --- reading it
 
@@ -224,6 +225,8 @@ class Changes:
         """Return changes; leave out those that can't be read."""
         found = []
         for row in self._run(f"SELECT {_COLUMNS} FROM changes WHERE {where}", *values):
+            if is_damaged(row):
+                continue
             try:
                 parts: list[Any] = [*row[:10], _decoded(row[10]), _decoded(row[11]), *row[12:]]
                 found.append(Change(*parts))
@@ -233,7 +236,7 @@ class Changes:
 
     def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
-            return self._db.execute(statement, values).fetchall()
+            return ask(self._db, lambda db: db.execute(statement, values).fetchall())
 
 
 def run_of(run: str, at: float) -> str:

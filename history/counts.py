@@ -87,13 +87,12 @@ def count_asking(db: sqlite3.Connection) -> int:
 
 def count_skipped(db: sqlite3.Connection) -> dict[str, int]:
     """Return reason → scenes that a setting or a rule leaves out; the largest numbers first."""
-    return dict(
-        db.execute(
-            "SELECT reason, count(DISTINCT scene_id) FROM agreements"
-            f" WHERE {_LIVE} AND status = 'skipped' GROUP BY reason ORDER BY 2 DESC, 1 LIMIT ?",
-            (MOST_FOLDERS,),
-        ).fetchall()
-    )
+    rows = db.execute(
+        "SELECT reason, count(DISTINCT scene_id) FROM agreements"
+        f" WHERE {_LIVE} AND status = 'skipped' GROUP BY reason ORDER BY 2 DESC, 1 LIMIT ?",
+        (MOST_FOLDERS,),
+    ).fetchall()
+    return {reason: count for reason, count in rows if isinstance(reason, str)}
 
 
 def count_folders(db: sqlite3.Connection) -> dict[str, int]:

@@ -17,6 +17,7 @@ from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
 from history.changes import Changes
 from history.fields import decode, encode, rename
+from history.reading import ask, fits, is_damaged
 from history.records import (
     ART,
     PICTURES,
@@ -52,6 +53,8 @@ _PLACES = ", ".join("?" * (f"{_COLUMNS}, {_DERIVED}".count(",") + 1))
 _INSERT = f"INSERT OR REPLACE INTO agreements ({_COLUMNS}, {_DERIVED}) VALUES ({_PLACES})"
 _BROKEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 _STATUSES = frozenset(status.value for status in Status)
+#: Types of a collection's columns.
+_COLLECTION = (str, int, str, str, int, int, str, str)
 #: Values in one statement: SQLite allows 999 in old versions.
 _MOST_VALUES = 500
 
@@ -452,12 +455,7 @@ class History:
 
     def choices(self, scene_id: int) -> list[Choice]:
         """Return the items that the user chose for the scene."""
-        rows = self._run(
-            "SELECT scene_id, server, rating_key, path, missing_since FROM choices"
-            " WHERE scene_id = ? ORDER BY rating_key",
-            scene_id,
-        )
-        return [Choice(*row) for row in rows]
+        return self._choices("scene_id = ? ORDER BY rating_key", scene_id)
 
     def choices_in(self, server: str, scene_id: int) -> list[Choice]:
         """Return the items in one Plex that the user chose for the scene."""
@@ -478,18 +476,34 @@ class History:
         Args:
             paths: the item's; see `owners`.
         """
-        rows = self._run(
-            "SELECT scene_id, path FROM choices"
-            " WHERE rating_key = ? AND server = ? AND missing_since IS NULL ORDER BY scene_id",
-            rating_key,
-            server,
-        )
-        return [scene_id for scene_id, path in rows if path in ("", *paths)]
+        found = self._choices("rating_key = ? AND server = ? ORDER BY scene_id", rating_key, server)
+        return [
+            one.scene_id for one in found if one.missing_since is None and one.path in ("", *paths)
+        ]
 
     def all_choices(self) -> list[Choice]:
         """Return every choice."""
-        rows = self._run("SELECT scene_id, server, rating_key, path, missing_since FROM choices")
-        return [Choice(*row) for row in rows]
+        return self._choices("1")
+
+    def _choices(self, where: str, *values: object) -> list[Choice]:
+        """Return choices. If an item can't be read, none has its key, so the user chooses again."""
+        found = []
+        for row in self._run(
+            f"SELECT scene_id, server, rating_key, path, missing_since FROM choices WHERE {where}",
+            *values,
+        ):
+            if fits(row, int, str):
+                rating_key, path, missing_since = row[2:]
+                found.append(
+                    Choice(
+                        row[0],
+                        row[1],
+                        rating_key if isinstance(rating_key, int) else 0,
+                        path if isinstance(path, str) else "",
+                        missing_since if isinstance(missing_since, float) else None,
+                    )
+                )
+        return found
 
     # --- collections
 
@@ -594,12 +608,13 @@ class History:
             )
 
     def _collections(self, where: str, *values: object) -> list[OwnCollection]:
+        """Return collections without those that can't be read: they count as a person's."""
         rows = self._run(
             "SELECT server, section, name, kind, source_id, rating_key, renaming, sort_title"
             f" FROM collections WHERE {where}",
             *values,
         )
-        return [OwnCollection(*row) for row in rows]
+        return [OwnCollection(*row) for row in rows if fits(row, *_COLLECTION)]
 
     # --- passes and proposals
 
@@ -632,17 +647,17 @@ class History:
 
     def proposals(self, after: int = 0, limit: int = -1) -> list[tuple[int, str]]:
         """Return (scene id, reason) of proposed scenes with a larger id, by id."""
-        return self._run(
+        rows = self._run(
             "SELECT scene_id, reason FROM proposals WHERE scene_id > ? ORDER BY 1 LIMIT ?",
             after,
             limit,
         )
+        return [(scene_id, _reason(reason)) for scene_id, reason in rows]
 
     def count_proposals(self) -> dict[str, int]:
         """Return reason → number of proposed scenes, the most frequent first."""
-        return dict(
-            self._run("SELECT reason, count(*) FROM proposals GROUP BY 1 ORDER BY 2 DESC, 1")
-        )
+        rows = self._run("SELECT reason, count(*) FROM proposals GROUP BY 1 ORDER BY 2 DESC, 1")
+        return {_reason(reason): count for reason, count in rows}
 
     def drop_proposals(self, scene_ids: Iterable[int] | None = None) -> None:
         """Delete proposals; None: all."""
@@ -661,7 +676,7 @@ class History:
         rows = self._run("SELECT value FROM state WHERE name = ?", name)
         try:
             return json.loads(rows[0][0]) if rows else default
-        except ValueError:  # damaged
+        except _BROKEN:
             return default
 
     def set(self, name: str, value: Any) -> None:
@@ -711,13 +726,7 @@ class History:
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
-            try:
-                return question(self._db)
-            except sqlite3.OperationalError as error:
-                if "decode" not in str(error):
-                    raise
-                self._db.text_factory = _text  # a text is damaged; its record is set aside
-                return question(self._db)
+            return ask(self._db, question)
 
     def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._ask(lambda db: db.execute(statement, values).fetchall())
@@ -805,29 +814,21 @@ def _folder(files: Sequence[MediaFile]) -> str:
     return files[0].path.replace("\\", "/").rpartition("/")[0] or "/"
 
 
-def _text(stored: bytes) -> str | bytes:
-    """Return a text, or bytes if it is not UTF-8, so that the other columns can be read."""
-    try:
-        return stored.decode()
-    except UnicodeDecodeError:
-        return stored
-
-
-def _is_damaged(row: tuple[Any, ...]) -> bool:
-    return any(isinstance(value, bytes) for value in row)
-
-
 def _content(stored: str | bytes) -> dict[str, Any] | None:
     """Return the content of a pass; None if it is damaged: the next pass does its work."""
     try:
         content = json.loads(stored)
-    except ValueError:
+    except _BROKEN:
         return None
     return content if isinstance(content, dict) else None
 
 
+def _reason(stored: object) -> str:
+    return stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
+
+
 def _read(row: tuple[Any, ...]) -> Agreement:
-    if _is_damaged(row):
+    if is_damaged(row):
         raise ValueError("a text is not UTF-8")
     values = dict(zip(_NAMES, row, strict=True))
     covers = dict(json.loads(values["cover"]))
@@ -846,7 +847,7 @@ def _read(row: tuple[Any, ...]) -> Agreement:
 def _by_scene(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Row]]:
     found: dict[int, list[Row]] = {}
     for row in rows:
-        if _is_damaged(row) or row[2] not in _STATUSES:
+        if is_damaged(row) or row[2] not in _STATUSES:
             continue  # its record is set aside when it is read
         one = Row(row[0], row[1], Status(row[2]), *row[3:])
         found.setdefault(one.scene_id, []).append(one)

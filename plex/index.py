@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
 from common.media import MediaFile
@@ -42,6 +42,15 @@ _SCHEMA = (
     " doubted_at REAL)",
     "CREATE TABLE about (id TEXT NOT NULL, server TEXT NOT NULL, last_number INTEGER NOT NULL)",
 )
+#: Types of the columns that are not integers, as they are read.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "server", "path", "normal", "marks"), str),
+    "size": (int, type(None)),
+    "max(round)": (int, type(None)),
+    "listed_at": float,
+    "max(listed_at)": (float, type(None)),
+    "doubted_at": (float, type(None)),
+}
 #: Attributes of a section that change with its content, in one version of Plex or another.
 _MARKS = ("scannedAt", "contentChangedAt", "updatedAt", "refreshing")
 #: In place of these: the section is complete as far as known, and the next refresh looks again.
@@ -66,6 +75,16 @@ T = TypeVar("T")
 FileRow = tuple[str, str, str, int | None]
 
 
+class IndexDamaged(sqlite3.DatabaseError):
+    """Signal that a value of the index was damaged, and that the index was begun anew."""
+
+    def __init__(self) -> None:
+        """Say what happened."""
+        super().__init__(
+            "PlexSync's list of Plex's files (index.db) was damaged; Plex is asked for it again"
+        )
+
+
 @dataclass(frozen=True)
 class IndexedFile:
     """One file that Plex knew when the index was brought up to date."""
@@ -78,7 +97,11 @@ class IndexedFile:
 
 
 class FileIndex:
-    """The index of one Plex server. Not for use from two threads at once."""
+    """The index of one Plex server. Not for use from two threads at once.
+
+    Every method may raise IndexDamaged. The caller must start over: an index that was emptied
+    meanwhile must not count as a Plex without files.
+    """
 
     def __init__(
         self, connection: sqlite3.Connection | None = None, *, now: Callable[[], float] = time.time
@@ -94,12 +117,12 @@ class FileIndex:
     @property
     def id(self) -> str:
         """A name that changes when the index is begun anew, and its numbers with it."""
-        return str(self._db.execute("SELECT id FROM about").fetchone()[0])
+        return str(self._read("SELECT id FROM about")[0][0])
 
     @property
     def server(self) -> str:
         """Plex's machineIdentifier; "": none yet."""
-        return str(self._db.execute("SELECT server FROM about").fetchone()[0])
+        return str(self._read("SELECT server FROM about")[0][0])
 
     def use_server(self, server: str) -> None:
         """Begin anew if the index is about another server.
@@ -107,7 +130,7 @@ class FileIndex:
         Args:
             server: Plex's machineIdentifier.
         """
-        (known,) = self._db.execute("SELECT server FROM about").fetchone()
+        known = self.server
         if known == server:
             return
         if known:
@@ -128,9 +151,9 @@ class FileIndex:
         for some in _chunks(rating_keys, _MOST_VALUES):
             marks = ", ".join("?" * len(some))
             found.update(
-                self._db.execute(
-                    f"SELECT rating_key, updated_at FROM files WHERE rating_key IN ({marks})", some
-                ).fetchall()
+                self._read(
+                    f"SELECT rating_key, updated_at FROM files WHERE rating_key IN ({marks})", *some
+                )
             )
         return found
 
@@ -147,7 +170,7 @@ class FileIndex:
 
         Items of sections that were never listed are left out.
         """
-        rounds = dict(self._db.execute("SELECT section_id, round FROM sections").fetchall())
+        rounds = dict(self._read("SELECT section_id, round FROM sections"))
         by_section: dict[int, list[PlexItem]] = {}
         for item in items:
             if item.library_key in rounds:
@@ -165,11 +188,11 @@ class FileIndex:
         """
         self.changed.difference_update(rating_keys)
         marks = ", ".join("?" * len(rating_keys))
-        counted = self._db.execute(
+        counted = self._read(
             "SELECT section_id, count(DISTINCT rating_key) FROM files"
             f" WHERE rating_key IN ({marks}) GROUP BY section_id",
-            tuple(rating_keys),
-        ).fetchall()
+            *rating_keys,
+        )
         with write(self._db):
             for section_id, count in counted:
                 is_most = 2 * count > self._count_items(section_id)
@@ -186,9 +209,7 @@ class FileIndex:
 
     def new_paths(self, after: int) -> tuple[list[str], int]:
         """Return the normalized paths of files that came after a number, and the last number."""
-        rows = self._db.execute(
-            "SELECT normal, number FROM files WHERE number > ? AND path != ''", (after,)
-        ).fetchall()
+        rows = self._read("SELECT normal, number FROM files WHERE number > ? AND path != ''", after)
         return [row[0] for row in rows], max((row[1] for row in rows), default=after)
 
     def forget(self, rating_key: int) -> None:
@@ -208,14 +229,14 @@ class FileIndex:
 
     def knows(self, section_ids: Iterable[int]) -> bool:
         """Return whether all these sections were listed before."""
-        listed = {row[0] for row in self._db.execute("SELECT section_id FROM sections")}
+        listed = {row[0] for row in self._read("SELECT section_id FROM sections")}
         return listed.issuperset(section_ids)
 
     def is_complete(self, section_ids: Iterable[int]) -> bool:
         """Return whether each of these sections was listed whole, and not long ago."""
         whole = {
             section_id
-            for section_id, listed_at in self._db.execute(
+            for section_id, listed_at in self._read(
                 "SELECT section_id, listed_at FROM sections WHERE marks != ''"
             )
             if 0 <= self._now() - listed_at < 2 * _LIST_AGAIN
@@ -224,11 +245,11 @@ class FileIndex:
 
     def count(self) -> int:
         """Return the number of files."""
-        return int(self._db.execute("SELECT count(*) FROM files WHERE path != ''").fetchone()[0])
+        return int(self._read("SELECT count(*) FROM files WHERE path != ''")[0][0])
 
     def listed_at(self) -> float | None:
         """Return when a section was last listed whole, in epoch seconds, or None."""
-        newest: float | None = self._db.execute("SELECT max(listed_at) FROM sections").fetchone()[0]
+        newest: float | None = self._read("SELECT max(listed_at) FROM sections")[0][0]
         return newest
 
     def refresh(
@@ -264,9 +285,9 @@ class FileIndex:
         return changed
 
     def _refresh_section(self, client: PlexClient, section_id: int, marks: str, look: bool) -> bool:
-        known = self._db.execute(
-            "SELECT marks, newest, listed_at FROM sections WHERE section_id = ?", (section_id,)
-        ).fetchone()
+        (known,) = self._read(
+            "SELECT marks, newest, listed_at FROM sections WHERE section_id = ?", section_id
+        ) or (None,)
         if known is None or not 0 <= self._now() - known[2] < _LIST_AGAIN:
             self._list_all(client, section_id, marks)
             return True
@@ -279,11 +300,12 @@ class FileIndex:
 
     def _count_items(self, section_id: int, this_round: int = 0) -> int:
         """Return the number of items of a section, seen in this round or a later one."""
-        found = self._db.execute(
+        found = self._read(
             "SELECT count(DISTINCT rating_key) FROM files WHERE section_id = ? AND round >= ?",
-            (section_id, this_round),
+            section_id,
+            this_round,
         )
-        return int(found.fetchone()[0])
+        return int(found[0][0])
 
     def _list_all(self, client: PlexClient, section_id: int, marks: str) -> None:
         """List every item; drop items that are gone at the end, not before.
@@ -293,9 +315,7 @@ class FileIndex:
         """
         before = self._count_items(section_id)
         # from the files: an incomplete listing has left some of its round
-        last = self._db.execute(
-            "SELECT max(round) FROM files WHERE section_id = ?", (section_id,)
-        ).fetchone()[0]
+        last = self._read("SELECT max(round) FROM files WHERE section_id = ?", section_id)[0][0]
         this_round = (last or 0) + 1
         path = f"/library/sections/{section_id}/all?type={MOVIE}&sort=id&{_LEAN}"
         newest, listed_at = 0, self._now()
@@ -326,11 +346,8 @@ class FileIndex:
 
     def _doubted_at(self, section_id: int) -> float:
         """Return since when this section's listing is not believed; now, if it was so far."""
-        row = self._db.execute(
-            "SELECT doubted_at FROM sections WHERE section_id = ?", (section_id,)
-        ).fetchone()
-        now = self._now()
-        return now if row is None or row[0] is None else min(float(row[0]), now)
+        rows = self._read("SELECT doubted_at FROM sections WHERE section_id = ?", section_id)
+        return min((self._now(), *(float(row[0]) for row in rows if row[0] is not None)))
 
     def _list_changed(self, client: PlexClient, section_id: int, marks: str, newest: int) -> bool:
         """List what was updated since; return whether the index is complete again.
@@ -338,9 +355,7 @@ class FileIndex:
         The first page is read in any case: the times of a restored Plex go back.
         """
         path = f"/library/sections/{section_id}/all?type={MOVIE}&sort=updatedAt:desc&{_LEAN}"
-        this_round = self._db.execute(
-            "SELECT round FROM sections WHERE section_id = ?", (section_id,)
-        ).fetchone()[0]
+        this_round = self._read("SELECT round FROM sections WHERE section_id = ?", section_id)[0][0]
         changed: list[Element] = []
         total = latest = 0
         listed = client.list_items(path, size=_CHANGED_PAGE)
@@ -374,12 +389,12 @@ class FileIndex:
     ) -> None:
         """Replace the rows of items: (rating key, `updatedAt`, files)."""
         with write(self._db):
-            (last,) = self._db.execute("SELECT last_number FROM about").fetchone()
+            last = self._read("SELECT last_number FROM about")[0][0]
             for key, updated_at, files in found:
                 known = {
                     path: (number, at)
-                    for path, number, at in self._db.execute(
-                        "SELECT path, number, updated_at FROM files WHERE rating_key = ?", (key,)
+                    for path, number, at in self._read(
+                        "SELECT path, number, updated_at FROM files WHERE rating_key = ?", key
                     )
                 }
                 rows = []
@@ -401,12 +416,41 @@ class FileIndex:
 
     def _find(self, where: str, value: str, section_ids: Iterable[int]) -> list[IndexedFile]:
         wanted = set(section_ids)
-        rows = self._db.execute(
+        rows = self._read(
             f"SELECT rating_key, section_id, path, normal, size FROM files WHERE {where}"
             " ORDER BY rating_key",
-            (value,),
+            value,
         )
         return [file for file in (IndexedFile(*row) for row in rows) if file.section_id in wanted]
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; begin the index anew if one of them is damaged.
+
+        SQLite's own checks miss a flipped bit in a value.
+
+        Raises:
+            IndexDamaged
+        """
+        cursor = self._db.cursor()
+        try:
+            rows = cursor.execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+            cursor.close()  # a query in progress locks its tables
+            raise self._damaged() from error
+        types = [_TYPES.get(column[0], int) for column in cursor.description]
+        if not all(all(map(isinstance, row, types)) for row in rows):
+            raise self._damaged()
+        return rows
+
+    def _damaged(self) -> IndexDamaged:
+        """Begin the index anew; return the error for the caller."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        _install(self._db, anew=True)
+        self._refreshed_at = float("-inf")
+        return IndexDamaged()
 
 
 def _install(connection: sqlite3.Connection, *, anew: bool = False) -> None:

@@ -149,7 +149,8 @@ class PlexSession:
         """
         now = self._env.monotonic()
         is_fresh = now - self._libraries_read_at < self._env.timing.index_fresh
-        if self._libraries and is_fresh and not look:
+        # Another look before that is due if the index was begun anew.
+        if self._libraries and is_fresh and not look and self.index.knows(self.keys):
             return self._libraries
         client = self.client()
         try:

@@ -16,7 +16,7 @@ from common.redaction import cleaned
 from common.sqlite import NewerSchema, connect, shrink, write
 from common.texts import cut
 from queue.models import SyncJob
-from queue.recovery import mark_salvaged, readable_rows, to_salvage
+from queue.recovery import decode, mark_salvaged, readable_rows, to_salvage
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ _SALVAGED = (
 )
 _DAY = 86_400.0
 _MAX_ID = 2**62
+#: Epoch seconds of the year 5138. A damaged time may be too large to be shown.
+_MAX_TIME = 1e11
 _VERSION = 1
 #: Characters that a letter keeps of a text, and of a stack trace: the last ones say most.
 _MAX_LENGTH = 4_000
@@ -73,6 +75,7 @@ class DeadLetterQueue:
         self._now = now
         self._connection = connect(self.db_path, any_thread=True)
         self._connection.row_factory = sqlite3.Row
+        self._connection.text_factory = decode  # one damaged text must not hide the other rows
         self._lock = threading.Lock()
         _install(self._connection)
 
@@ -166,7 +169,8 @@ class DeadLetterQueue:
         """Return error type → number of dead letters, most frequent first."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT error_type, count(*) FROM dead_letters GROUP BY 1 ORDER BY 2 DESC, 1"
+                "SELECT CAST(error_type AS TEXT), count(*) FROM dead_letters"
+                " GROUP BY 1 ORDER BY 2 DESC, 1"
             )
             return dict(rows)
 
@@ -245,15 +249,26 @@ def _install(connection: sqlite3.Connection) -> None:
 
 
 def _letter(row: sqlite3.Row) -> dict[str, Any]:
-    letter = dict(row)
-    letter["job"] = _loads(letter["job"]) or {}
+    letter = {
+        name: decode(value) if isinstance(value, bytes) else value
+        for name, value in dict(row).items()
+    }
+    job = _loads(letter["job"])
+    letter["job"] = job if isinstance(job, dict) else {}
     letter["details"] = _loads(letter["details"])
+    if not _is_time(letter["failed_at"]):
+        letter["failed_at"] = 0.0
     return letter
+
+
+def _is_time(value: object) -> bool:
+    """Return whether a value can be epoch seconds that the system's calendar knows."""
+    return isinstance(value, float) and 0 <= value < _MAX_TIME
 
 
 def _loads(text: str | None) -> Any:
     """Parse JSON; return None if it is invalid, so that one broken row does not hide the others."""
     try:
         return json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return None

@@ -176,7 +176,7 @@ def readable_rows(database: str, name: str, columns: str, key: str) -> Iterator[
             connection = sqlite3.connect(f"{pathlib.Path(database).as_uri()}?mode=ro", uri=True)
         except sqlite3.Error:
             return
-        connection.text_factory = _decode
+        connection.text_factory = decode
         try:
             # No index: it may be the damaged part.
             for row in connection.execute(
@@ -191,7 +191,8 @@ def readable_rows(database: str, name: str, columns: str, key: str) -> Iterator[
             connection.close()
 
 
-def _decode(text: bytes) -> str:
+def decode(text: bytes) -> str:
+    """Return a stored text; replace damaged bytes."""
     return text.decode("utf-8", "replace")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import hooks.session
 from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.fit import Fit, best_fit
+from plex.index import IndexDamaged
 from plex.matcher import AmbiguousMatch
 from plex.paths import name_of, normalize
 from stash.records import Scene
@@ -66,6 +67,8 @@ def check(context: Context, arguments: Mapping[str, Any]) -> Result:
     try:
         for step in _steps(context, findings):  # noqa: B007 - its last value names the failed step
             pass
+    except IndexDamaged:  # it was begun anew
+        return check(context, arguments)
     except PlexTemporaryError as error:
         hint = "check that Plex is running and that plex_url is right as seen from Stash"
         findings.fail(step, f"{error}: {hint}")

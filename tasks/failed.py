@@ -163,12 +163,13 @@ def _brief(row: Agreement) -> dict[str, Any]:
 
 
 def _brief_letter(letter: dict[str, Any]) -> dict[str, Any]:
+    details = letter["details"] if isinstance(letter["details"], dict) else {}
     return {
         "scene_id": letter["scene_id"] or None,
         "status": letter["error_type"],
         "reason": letter["error_message"],
         "rating_key": None,
-        "candidates": (letter["details"] or {}).get("candidates", []),
+        "candidates": details.get("candidates", []),
         "failed_at": letter["failed_at"],
         "job": letter["job_key"],
     }

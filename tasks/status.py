@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from common.hook_times import hook_times, summarize_hook_times
@@ -14,7 +14,7 @@ from common.sqlite import connect
 from common.texts import duration_in_words
 from history.counts import count_needs, failed_jobs
 from page.state import event_stream, next_comparison, stored_problem
-from plex.index import FileIndex
+from plex.index import FileIndex, IndexDamaged
 from queue.dlq import DeadLetterQueue
 from queue.manager import QueueManager
 from queue.operations import get_stats, load_sync_timestamps
@@ -209,7 +209,9 @@ def _later(data_dir: str) -> tuple[int, float | None]:
 def _index(data_dir: str) -> dict[str, Any]:
     with closing(connect(os.path.join(data_dir, INDEX_FILE))) as connection:
         index = FileIndex(connection)
-        return {"files": index.count(), "listed_at": index.listed_at()}
+        with suppress(IndexDamaged):
+            return {"files": index.count(), "listed_at": index.listed_at()}
+        return {"files": 0, "listed_at": None}
 
 
 def _retrying(data: Mapping[str, Any]) -> str:

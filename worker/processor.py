@@ -13,7 +13,7 @@ from common.env import Env
 from history.store import History
 from plex.client import PlexClient
 from plex.exceptions import PLEX_ERRORS
-from plex.index import FileIndex
+from plex.index import FileIndex, IndexDamaged
 from plex.items import read_item
 from plex.matcher import find_plex_items_with_confidence
 from plex.plan import Edits
@@ -264,6 +264,9 @@ class SyncWorker:
         """Run a step that must not end the worker; return whether it went well."""
         try:
             step()
+        except IndexDamaged as error:  # the same step, again, lists it
+            self._must_requeue = True
+            self._parts.reporter.notify_user("warning", str(error))
         except (sqlite3.Error, OSError) as error:
             # Our own disk: the network's errors were translated.
             self._must_requeue = True

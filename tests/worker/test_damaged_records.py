@@ -1,11 +1,21 @@
-"""A value of a scene's record that can't be read costs no edit of that scene."""
+"""A value in `history.db` that can't be read costs no edit of a scene, and stops no pass."""
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
+
 import pytest
 
+from history.records import Choice
+from history.schema import migrate
 from history.store import _NAMES
+from plex.paths import normalize
+from tasks.context import Context
+from tasks.status import status
 from tests.harness.in_process import WorkerHarness
+from tests.harness.plugin import ENTRY
 from tests.harness.size import some
 
 DAMAGE = [
@@ -13,6 +23,40 @@ DAMAGE = [
     for column in _NAMES
     if column not in ("id", "scene_id")
     for value in (b"\xff\xfe", "{", 7)
+]
+NOT_UTF8 = "CAST(x'fffe' AS TEXT)"
+
+
+def other_columns() -> list[tuple[str, str, str]]:
+    """Return (table, column, value) of all tables; but not of row ids, which are numbers."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        migrate(db, 0.0)
+        tables = [
+            row[0]
+            for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if not row[0].startswith("sqlite_")
+        ]
+        return [
+            (table, column[1], value)
+            for table in tables
+            for column in db.execute(f"PRAGMA table_info({table})")
+            if (table, column[1]) not in ROW_IDS
+            for value in (NOT_UTF8, "x'fffe'", "'{'")
+        ]
+
+
+ROW_IDS = {
+    ("agreements", "id"), ("passes", "id"), ("proposals", "scene_id"), ("migrations", "step"),
+    ("changes", "id"),
+}  # fmt: skip
+#: These stopped all scenes of a studio, or all passes.
+WORST = [
+    ("collections", "name", NOT_UTF8),
+    ("collections", "renaming", NOT_UTF8),
+    ("choices", "path", NOT_UTF8),
+    ("changes", "before", NOT_UTF8),
+    ("proposals", "reason", NOT_UTF8),
+    ("passes", "content", """'{"kinx": "full"}'"""),
 ]
 
 
@@ -35,3 +79,45 @@ def test_the_scene_syncs_again(harness: WorkerHarness, column: str, value: objec
     assert item.title == "Two"
     assert harness.jobs() == []
     assert harness.letters() == []
+
+
+@pytest.mark.parametrize(("table", "column", "value"), WORST + some(other_columns(), 30))
+def test_whatever_is_damaged_edits_and_passes_go_on(
+    harness: WorkerHarness, table: str, column: str, value: str
+) -> None:
+    scene, item = harness.pair(studio="Studio", groups=["Series"])
+    harness.edit(scene, "One")
+    harness.restart()
+    harness.run_for(60)
+    assert item.title == "One"
+    history = harness.worker.history
+    path = normalize(item.parts[0].file)
+    history.choose(scene.id, [Choice(scene.id, harness.worker.plex.server, item.rating_key, path)])
+    history.propose([(scene.id, "drift")])
+    history.save_pass(None, {"kind": "full", "started_at": harness.clock.now})
+    for name in ("agreements", "choices", "passes", "proposals", "state", "collections", "changes"):
+        assert history._run(f"SELECT 1 FROM {name}"), name
+    history._db.execute(f"UPDATE OR IGNORE {table} SET {column} = {value}")
+    harness.restart()
+    other, new = harness.pair("b", studio="Studio")
+    harness.edit(scene, "Two")
+    harness.edit(other, "New")
+    harness.run_for(60)
+    if table == "choices" and harness.letters():
+        assert "choose again" in harness.letters()[0]["error_message"]
+        harness.worker.history.choose(scene.id, [])
+        harness.command("retry")
+        harness.run_for(60)
+    assert (item.title, new.title) == ("Two", "New")
+    harness.command("resync", scene_id=scene.id)
+    harness.run_for(2 * 86_400)
+    assert harness.worker.health.problem is None
+    assert harness.jobs() == []
+    assert harness.letters() == []
+    assert harness.worker.history.passes() == {}
+    context = Context(
+        str(harness.data_dir), str(ENTRY), harness.client, harness.redactor,
+        lambda *_: None, lambda *_: None, environ={},
+    )  # fmt: skip
+    json.dumps(status(context, {}).to_dict())
+    assert harness.command("undo", scene_id=scene.id)["scenes"] == 1

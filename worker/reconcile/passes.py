@@ -181,8 +181,14 @@ class Passes:
         return self._parts.history.save_pass(None, dataclasses.asdict(one))
 
     def all(self) -> dict[int, Pass]:
-        """Return the passes that are not finished."""
-        return {key: Pass(**content) for key, content in self._parts.history.passes().items()}
+        """Return the passes that are not finished; end those that can't be read."""
+        found = {}
+        for pass_id, content in self._parts.history.passes().items():
+            try:
+                found[pass_id] = Pass(**content)
+            except TypeError:  # a damaged name of a value
+                self._parts.history.end_pass(pass_id)
+        return found
 
     def detach(self, pass_id: int) -> None:
         """Let a pass go on without the task that asked for it."""
