@@ -20,7 +20,7 @@ from hooks.plugin import explain, explain_import, package_problem, why_not_to_wo
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
-from worker.process import ensure_worker_if_unfinished
+from worker.process import ensure_worker_if_wanted
 
 if TYPE_CHECKING:
     from tasks.context import Context
@@ -291,8 +291,8 @@ def _operate(chosen: argparse.Namespace) -> int:
     except (TransientError, PermanentError, SettingsError) as error:
         return _fail(context.redactor.redact(str(error)), chosen)
     finally:
-        with suppress(OSError):  # the command itself, or the next save, says why
-            ensure_worker_if_unfinished(context.data_dir, context.entry)
+        with suppress(OSError, sqlite3.Error):  # the command itself, or the next save, says why
+            ensure_worker_if_wanted(context.data_dir, context.entry)
     if chosen.command == "export" and (chosen.file or not chosen.json):
         text = json.dumps(context.redactor.clean(result.data.pop("document")), indent=1)
         if not chosen.file:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from common.files import open_private
 from common.locks import NoLocks, try_lock
 from common.version import VERSION
+from queue.operations import get_stats
 
 LOCK_FILE = "worker.lock"
 #: Lock of the process that waits to be the worker after one of another version.
@@ -175,7 +176,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
         lock.release()
 
 
-def ensure_worker_if_unfinished(data_dir: str, entry: str) -> str | None:
+def ensure_worker_if_wanted(data_dir: str, entry: str) -> str | None:
     """Start a worker if one is wanted, none is alive, and no successor is about to take over.
 
     Returns:
@@ -183,7 +184,9 @@ def ensure_worker_if_unfinished(data_dir: str, entry: str) -> str | None:
 
     Raises:
         NoLocks, OSError: see `ensure_worker`.
+        sqlite3.Error: the queue can't be read.
     """
+    mark_if_wanted(data_dir)
     if is_unfinished(data_dir) and not worker_alive(data_dir, file=SUCCESSOR_FILE):
         return ensure_worker(data_dir, entry)
     return None
@@ -228,6 +231,16 @@ def mark_unfinished(data_dir: str) -> None:
         os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
 
 
+def mark_if_wanted(data_dir: str) -> None:
+    """Mark as `mark_unfinished` does if `is_wanted`.
+
+    Raises:
+        OSError, sqlite3.Error: the queue can't be read, or the mark can't be left.
+    """
+    if is_wanted(data_dir):
+        mark_unfinished(data_dir)
+
+
 def mark_finished(data_dir: str) -> None:
     """Remove the mark of `mark_unfinished`. Only for the holder of the lock.
 
@@ -257,6 +270,18 @@ def opened_at(data_dir: str) -> float | None:
 def is_unfinished(data_dir: str) -> bool:
     """Return whether a worker is wanted: edits may wait, or it was to stay."""
     return os.path.exists(os.path.join(data_dir, UNFINISHED_FILE))
+
+
+def is_wanted(data_dir: str) -> bool:
+    """Return whether a worker is wanted, also by edits without a mark: those of version 0.1.
+
+    Raises:
+        OSError, sqlite3.Error: the queue can't be read.
+    """
+    if is_unfinished(data_dir):
+        return True
+    stats = get_stats(data_dir)
+    return stats["pending"] + stats["in_progress"] > 0  # a killed worker's are in progress
 
 
 def worker_pid(data_dir: str) -> int | None:
