@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--data-dir", help="default: the plugin's data directory")
     worker.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="default: 900")
     worker.add_argument("--lock", type=int, help=argparse.SUPPRESS)
-    worker.add_argument("--successor", type=int, help=argparse.SUPPRESS)
+    worker.add_argument("--successor", action="store_true", help=argparse.SUPPRESS)
     worker.add_argument("--rest", type=float, default=0.0, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
     demo = commands.add_parser(
@@ -367,7 +367,7 @@ def _worker(chosen: argparse.Namespace) -> int:
     return run_worker(
         _data_dir(chosen),
         inherited_lock=chosen.lock,
-        successor=chosen.successor,
+        is_successor=chosen.successor,
         idle_timeout=chosen.idle_timeout,
         rest=chosen.rest,
         entry=chosen.entry.SCRIPT,
