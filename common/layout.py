@@ -57,20 +57,30 @@ def is_in_use(data_dir: str) -> bool:
     return any(os.path.exists(os.path.join(data_dir, name)) for name in (*STATE, QUEUE))
 
 
-def is_ready(data_dir: str, others: Iterable[str]) -> bool:
-    """Return whether a hook may use the database. A new directory needs no steps.
+def is_outdated(data_dir: str, others: Iterable[str]) -> bool:
+    """Return whether steps are left to take. A new directory needs none.
 
     Args:
         others: other data directories of this Stash (`common.data_dir.old_places`); looked at only
             while nothing is recorded.
+    """
+    recorded = load(data_dir)
+    if recorded or os.path.exists(os.path.join(data_dir, FILE)):
+        return version_of(recorded) != VERSION
+    return is_in_use(data_dir) or any(True for _ in others)
+
+
+def is_ready(data_dir: str, others: Iterable[str]) -> bool:
+    """Return whether a hook may use the database; record the version of a new directory.
+
+    Args:
+        others: see `is_outdated`.
 
     Raises:
         OSError: the directory can't be written.
     """
-    recorded = load(data_dir)
-    if recorded or os.path.exists(os.path.join(data_dir, FILE)):
-        return version_of(recorded) == VERSION
-    if is_in_use(data_dir) or any(True for _ in others):
+    if is_outdated(data_dir, others):
         return False
-    record(data_dir, VERSION, "new")
+    if not os.path.exists(os.path.join(data_dir, FILE)):
+        record(data_dir, VERSION, "new")
     return True

@@ -17,7 +17,6 @@ from common.files import ForeignOwner
 from common.hook_times import record_hook_time
 from common.locks import NoLocks
 from hooks.events import EventError
-from queue.operations import get_stats
 from stash.connection import StashConnection, save_connection
 from stash.deferred_log import take_deferred_lines
 from stash.log import log
@@ -27,8 +26,9 @@ from worker.process import (
     SILENT,
     STARTED,
     ensure_worker,
-    ensure_worker_if_unfinished,
+    ensure_worker_if_wanted,
     is_unfinished,
+    mark_if_wanted,
     mark_opened,
     mark_unfinished,
     worker_alive,
@@ -214,8 +214,7 @@ def wake_if_waiting(data_dir: str, entry: str, input_data: dict[str, Any] | None
     Raises:
         OSError, sqlite3.Error: the queue can't be read, or no process could be started.
     """
-    if not is_unfinished(data_dir) and get_stats(data_dir)["pending"]:
-        mark_unfinished(data_dir)
+    mark_if_wanted(data_dir)
     if not is_unfinished(data_dir):
         return False
     server = None if input_data is None else _server(input_data)
@@ -224,7 +223,7 @@ def wake_if_waiting(data_dir: str, entry: str, input_data: dict[str, Any] | None
     if worker_alive(data_dir):
         mark_opened(data_dir)
         return False
-    return ensure_worker_if_unfinished(data_dir, entry) == STARTED
+    return ensure_worker_if_wanted(data_dir, entry) == STARTED
 
 
 def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) -> int:
@@ -245,7 +244,9 @@ def _run_hook(entry: ModuleType, input_data: dict[str, Any], hook_context: Any) 
         )
     if response["queued"]:
         return _after_queueing(entry, input_data, response)
-    if is_unfinished(entry.current_session().data_dir) and not why_not_to_work(entry):
+    session = entry.current_session()
+    is_wanted = is_unfinished(session.data_dir) or session.is_outdated()
+    if is_wanted and not why_not_to_work(entry):
         _wake(entry, input_data, "edits wait")
     write_response(output=response)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from common.data_dir import HERE, old_places
-from common.layout import is_ready
+from common.layout import is_outdated, is_ready
 from hooks.events import RELATED, RELATED_DESTROYED, SCENE_CREATE, SCENE_UPDATE, read_event
 from hooks.handlers import on_related_destroyed, on_related_update, on_scene_update
 from queue.inbox import QUEUE_DIR, Inbox
@@ -16,6 +16,7 @@ from queue.timestamps import LazyTimestamps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from queue.models import SyncJob
@@ -80,12 +81,18 @@ class HookSession:
             OSError, sqlite3.Error: the queue can't be written.
         """
         if self._inbox is None:
-            others = old_places(self.data_dir, self._plugin_dir, self._server)
-            if not is_ready(self.data_dir, others):
+            if not is_ready(self.data_dir, self._old_places()):
                 spool(os.path.join(self.data_dir, QUEUE_DIR), job)
                 return None
             self._inbox = Inbox(self.data_dir)
         return self._inbox.put(job)
+
+    def is_outdated(self) -> bool:
+        """Return whether a worker is to bring the data directory up to date; edits may wait."""
+        return is_outdated(self.data_dir, self._old_places())
+
+    def _old_places(self) -> Iterator[str]:
+        return old_places(self.data_dir, self._plugin_dir, self._server)
 
     def close(self) -> None:
         """Close the inbox."""

@@ -20,7 +20,7 @@ from hooks.plugin import explain, explain_import, package_problem, why_not_to_wo
 from stash.deferred_log import defer_log_line
 from tasks.console import Console
 from tasks.wording import ERROR_WORDS
-from worker.process import ensure_worker_if_unfinished
+from worker.process import ensure_worker_if_wanted
 
 if TYPE_CHECKING:
     from tasks.context import Context
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--data-dir", help="default: the plugin's data directory")
     worker.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="default: 900")
     worker.add_argument("--lock", type=int, help=argparse.SUPPRESS)
-    worker.add_argument("--successor", type=int, help=argparse.SUPPRESS)
+    worker.add_argument("--successor", action="store_true", help=argparse.SUPPRESS)
     worker.add_argument("--rest", type=float, default=0.0, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
     demo = commands.add_parser(
@@ -291,8 +291,8 @@ def _operate(chosen: argparse.Namespace) -> int:
     except (TransientError, PermanentError, SettingsError) as error:
         return _fail(context.redactor.redact(str(error)), chosen)
     finally:
-        with suppress(OSError):  # the command itself, or the next save, says why
-            ensure_worker_if_unfinished(context.data_dir, context.entry)
+        with suppress(OSError, sqlite3.Error):  # the command itself, or the next save, says why
+            ensure_worker_if_wanted(context.data_dir, context.entry)
     if chosen.command == "export" and (chosen.file or not chosen.json):
         text = json.dumps(context.redactor.clean(result.data.pop("document")), indent=1)
         if not chosen.file:
@@ -367,7 +367,7 @@ def _worker(chosen: argparse.Namespace) -> int:
     return run_worker(
         _data_dir(chosen),
         inherited_lock=chosen.lock,
-        successor=chosen.successor,
+        is_successor=chosen.successor,
         idle_timeout=chosen.idle_timeout,
         rest=chosen.rest,
         entry=chosen.entry.SCRIPT,

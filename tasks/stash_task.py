@@ -22,7 +22,7 @@ from tasks.operations import OPERATIONS
 from validation.errors import PermanentError, SettingsError, TransientError
 from worker.bootstrap import make_ready
 from worker.page_defaults import PageDefaults
-from worker.process import ensure_worker_if_unfinished
+from worker.process import ensure_worker_if_wanted
 
 #: Operations that answer the page at every look at it: Stash's log is not filled with them.
 QUIET = ("pictures", "setup_test", "setup_match", "rules_test", "wake")
@@ -72,8 +72,8 @@ def _run(entry: ModuleType, input_data: dict[str, Any], redactor: Redactor) -> i
             Context(data_dir, entry.SCRIPT, stash, redactor, _report, log), arguments
         )
     finally:
-        with suppress(OSError):  # the task itself, or the next save, says why
-            ensure_worker_if_unfinished(data_dir, entry.SCRIPT)
+        with suppress(OSError, sqlite3.Error):  # the task itself, or the next save, says why
+            ensure_worker_if_wanted(data_dir, entry.SCRIPT)
     is_quiet = arguments["mode"] in QUIET
     for line in () if is_quiet else result.lines[:_MOST_LINES]:
         log("info", redactor.redact(line))

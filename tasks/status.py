@@ -29,7 +29,7 @@ from worker.paused import paused
 from worker.process import (
     SILENT_AFTER,
     WorkerLock,
-    is_unfinished,
+    is_wanted,
     probe_lock,
     worker_alive,
     worker_pid,
@@ -168,7 +168,7 @@ def collect(context: Context) -> dict[str, Any]:
             "alive": alive,
             "pid": worker_pid(data_dir) if alive else None,
             "silent": alive and WorkerLock(data_dir).silent_for() > SILENT_AFTER,
-            "wanted": is_unfinished(data_dir),
+            "wanted": is_wanted(data_dir),
             "possible": no_locks is None,
             "since": state.get("since") if alive else None,
             "left_at": None if alive else state.get("left_at"),

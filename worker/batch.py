@@ -19,6 +19,7 @@ from worker.job_runner import JobRunner
 from worker.maintenance import STATUS_EVERY, Maintenance
 from worker.outcome import JobOutcome, display_name
 from worker.parts import Parts
+from worker.presence import Presence
 from worker.reconcile.forgetting import Forgetting
 from worker.reconcile.passes import Passes
 from worker.reconcile.quick import related_passes
@@ -50,11 +51,13 @@ class Batches:
         maintenance: Maintenance,
         passes: Passes,
         stop: threading.Event,
+        presence: Presence,
     ) -> None:
         """Claim nothing yet.
 
         Args:
             stop: set when no further job may start.
+            presence: says the same once the worker has to leave.
         """
         self.done = 0  # jobs that were finished, either way
         self.pool = WritePool(runner, parts.env)
@@ -65,6 +68,7 @@ class Batches:
         self._maintenance = maintenance
         self._passes = passes
         self._stop = stop
+        self._presence = presence
         self._outcome = JobOutcome(parts, health, runner)
 
     def run(self, kind: str | None = None) -> bool:
@@ -156,7 +160,8 @@ class Batches:
         parts.reporter.log("info", f"Scene {scene_id}: {text}")
 
     def _may_start(self) -> bool:
-        if self._stop.is_set() or not self._health.ready():
+        # A batch takes minutes where Plex is slow.
+        if self._stop.is_set() or not self._presence.check() or not self._health.ready():
             return False
         self._maintenance.configure(self._parts.plex.config)
         return True

@@ -40,7 +40,7 @@ from worker.job_runner import JobRunner
 from worker.logfile import close_log, open_log
 from worker.migration import OldPlaceInUse, finish, move_here
 from worker.presence import Presence
-from worker.process import SILENT_AFTER, WorkerLock, ensure_worker
+from worker.process import SILENT_AFTER, WorkerLock, ensure_worker, mark_if_wanted
 from worker.processor import SyncWorker
 from worker.reporter import NullReporter, Reporter
 from worker.upgrade import OLD_HISTORY, open_history
@@ -225,6 +225,7 @@ def _prepare(
     """
     move_here(data_dir, lock, reporter, is_stopped=is_stopped)
     is_queue_damaged = _clean_up(data_dir, reporter, thorough=thorough)
+    mark_if_wanted(data_dir)  # from `finish` on, hooks go by the mark alone
     finish(data_dir)
     return is_queue_damaged
 

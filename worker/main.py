@@ -45,7 +45,7 @@ def run_worker(
     data_dir: str,
     *,
     inherited_lock: int | None = None,
-    successor: int | None = None,
+    is_successor: bool = False,
     idle_timeout: float | None = None,
     rest: float = 0.0,
     entry: str | None = None,
@@ -53,10 +53,10 @@ def run_worker(
     """Run the worker of a data directory until it was idle for a while, or SIGTERM.
 
     Args:
-        inherited_lock: descriptor of the lock, taken by the process that started this one.
-        successor: descriptor of the lock of `worker.process.SUCCESSOR_FILE`: wait for the end of a
-            worker of another version, of a task, or of a look at the lock; then work if anything is
-            left to do.
+        inherited_lock: descriptor of the lock, taken by the process that started this one; for a
+            successor that of `worker.process.SUCCESSOR_FILE`.
+        is_successor: wait for the end of a worker of another version, of a task, or of a look at
+            the lock; then work if anything is left to do.
         idle_timeout: seconds; default: PLEXSYNC_IDLE_TIMEOUT, else 15 minutes.
         rest: seconds to wait first, with the lock held, as the plugin was switched off just now.
         entry: path of `PlexSync.py`; see `worker.bootstrap.build_worker`.
@@ -68,11 +68,11 @@ def run_worker(
         ValueError: a PLEXSYNC_ variable is wrong.
         OSError, sqlite3.Error: the data directory can't be used.
     """
-    lock = WorkerLock(data_dir, inherited=inherited_lock)
+    lock = WorkerLock(data_dir, inherited=None if is_successor else inherited_lock)
     stop = _StopOnSignal()
     asked_to_stop = stop.asked
     damages = 0
-    if successor is not None and not _succeed(data_dir, lock, successor, asked_to_stop):
+    if is_successor and not _succeed(data_dir, lock, inherited_lock, asked_to_stop):
         return 0
     if rest and lock.acquire():
         asked_to_stop.wait(rest)
@@ -129,10 +129,16 @@ class _StopOnSignal:
 
 
 def _succeed(
-    data_dir: str, lock: WorkerLock, descriptor: int, asked_to_stop: threading.Event
+    data_dir: str, lock: WorkerLock, descriptor: int | None, asked_to_stop: threading.Event
 ) -> bool:
-    """Wait for the lock; return whether it is held now and something is left to do."""
+    """Wait for the lock; return whether it is held now and something is left to do.
+
+    Args:
+        descriptor: of the lock of `SUCCESSOR_FILE`; None where it can't be inherited.
+    """
     successor = WorkerLock(data_dir, inherited=descriptor, file=SUCCESSOR_FILE)
+    if not successor.acquire():
+        return False
     while not (lock.acquire() or asked_to_stop.wait(_LOOK)):
         if not worker_alive(data_dir):
             continue  # a process that looks at the lock held it

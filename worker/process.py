@@ -15,6 +15,7 @@ from contextlib import suppress
 from common.files import open_private
 from common.locks import NoLocks, try_lock
 from common.version import VERSION
+from queue.operations import get_stats
 
 LOCK_FILE = "worker.lock"
 #: Lock of the process that waits to be the worker after one of another version.
@@ -39,6 +40,8 @@ _RESTING = 1_000_000_000.0
 ALIVE, STARTED, SILENT = "alive", "started", "silent"
 #: As in `signal`, which the hook does not load.
 _SIGTERM = 15
+#: Offset of the signature in the lock file: on Windows nobody else can read the locked first byte.
+_SIGNED_AT = 1 if sys.platform == "win32" else 0
 #: Written into the lock file by a task that does the worker's work.
 TASK = "task"
 #: Attempts at a lock that another process holds shared, for a moment, to look at it.
@@ -108,10 +111,9 @@ class WorkerLock:
             role: `TASK`, or nothing for a worker.
         """
         assert self.descriptor is not None
-        if sys.platform != "win32":  # there, the locked bytes are the file's first
-            os.ftruncate(self.descriptor, 0)
-            signature = f"{os.getpid()} {VERSION} {role}".strip()
-            os.pwrite(self.descriptor, signature.encode("ascii"), 0)
+        os.ftruncate(self.descriptor, _SIGNED_AT)
+        os.lseek(self.descriptor, _SIGNED_AT, os.SEEK_SET)
+        os.write(self.descriptor, f"{os.getpid()} {VERSION} {role}".strip().encode("ascii"))
 
     def release(self) -> None:
         """Let another process be the worker."""
@@ -175,7 +177,7 @@ def ensure_worker(data_dir: str, entry: str) -> str:
         lock.release()
 
 
-def ensure_worker_if_unfinished(data_dir: str, entry: str) -> str | None:
+def ensure_worker_if_wanted(data_dir: str, entry: str) -> str | None:
     """Start a worker if one is wanted, none is alive, and no successor is about to take over.
 
     Returns:
@@ -183,7 +185,9 @@ def ensure_worker_if_unfinished(data_dir: str, entry: str) -> str | None:
 
     Raises:
         NoLocks, OSError: see `ensure_worker`.
+        sqlite3.Error: the queue can't be read.
     """
+    mark_if_wanted(data_dir)
     if is_unfinished(data_dir) and not worker_alive(data_dir, file=SUCCESSOR_FILE):
         return ensure_worker(data_dir, entry)
     return None
@@ -228,6 +232,16 @@ def mark_unfinished(data_dir: str) -> None:
         os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
 
 
+def mark_if_wanted(data_dir: str) -> None:
+    """Mark as `mark_unfinished` does if `is_wanted`.
+
+    Raises:
+        OSError, sqlite3.Error: the queue can't be read, or the mark can't be left.
+    """
+    if is_wanted(data_dir):
+        mark_unfinished(data_dir)
+
+
 def mark_finished(data_dir: str) -> None:
     """Remove the mark of `mark_unfinished`. Only for the holder of the lock.
 
@@ -259,6 +273,18 @@ def is_unfinished(data_dir: str) -> bool:
     return os.path.exists(os.path.join(data_dir, UNFINISHED_FILE))
 
 
+def is_wanted(data_dir: str) -> bool:
+    """Return whether a worker is wanted, also by edits without a mark: those of version 0.1.
+
+    Raises:
+        OSError, sqlite3.Error: the queue can't be read.
+    """
+    if is_unfinished(data_dir):
+        return True
+    stats = get_stats(data_dir)
+    return stats["pending"] + stats["in_progress"] > 0  # a killed worker's are in progress
+
+
 def worker_pid(data_dir: str) -> int | None:
     """Return the process id that the last worker wrote down, or None; it may have ended since."""
     return _signature(data_dir)[0]
@@ -267,8 +293,9 @@ def worker_pid(data_dir: str) -> int | None:
 def _signature(data_dir: str) -> tuple[int | None, str, str]:
     """Return process id, version and role that the last holder of the lock wrote down."""
     try:
-        with open(os.path.join(data_dir, LOCK_FILE), encoding="ascii") as file:
-            pid, version, role = [*file.read().split(), "", "", ""][:3]
+        with open(os.path.join(data_dir, LOCK_FILE), "rb") as file:
+            file.seek(_SIGNED_AT)
+            pid, version, role = [*file.read().decode("ascii").split(), "", "", ""][:3]
             return int(pid), version, role
     except (OSError, ValueError):
         return None, "", ""
@@ -350,7 +377,7 @@ def start_successor(data_dir: str, entry: str) -> None:
     successor = WorkerLock(data_dir, file=SUCCESSOR_FILE)
     if successor.acquire():
         try:
-            _start(data_dir, entry, successor, option="--successor")
+            _start(data_dir, entry, successor, is_successor=True)
         finally:
             successor.release()
 
@@ -380,12 +407,12 @@ def _rest_left(data_dir: str) -> float:
 
 
 def _start(
-    data_dir: str, entry: str, lock: WorkerLock, *, rest: float = 0.0, option: str = "--lock"
+    data_dir: str, entry: str, lock: WorkerLock, *, rest: float = 0.0, is_successor: bool = False
 ) -> None:
     """Start a worker without our stdin, stdout and stderr: Stash waits until stdout is closed.
 
     Args:
-        option: takes the descriptor of `lock`.
+        lock: to hand over; for a successor that of `SUCCESSOR_FILE`.
     """
     import functools
     import subprocess  # only the hook that starts a worker pays for it
@@ -393,6 +420,8 @@ def _start(
     command = [sys.executable or "python3", entry, "worker", "--data-dir", data_dir]
     if rest:
         command += ["--rest", f"{rest:.1f}"]
+    if is_successor:
+        command.append("--successor")
     errors = open_private(
         os.path.join(data_dir, ERRORS_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     )
@@ -405,7 +434,7 @@ def _start(
             stderr=errors,
         )
         if sys.platform == "win32":
-            # Locks are not inherited there: of several workers that start, all but one leave.
+            # Locks are not inherited there. Each process takes its own, and surplus ones leave.
             lock.release()
             start(
                 command,
@@ -413,7 +442,7 @@ def _start(
             )
         else:
             assert lock.descriptor is not None
-            command += [option, str(lock.descriptor)]
+            command += ["--lock", str(lock.descriptor)]
             start(command, start_new_session=True, pass_fds=(lock.descriptor,))
     finally:
         os.close(errors)

@@ -133,7 +133,13 @@ class SyncWorker:
         self._quick = QuickPass(parts, self.runner, self.passes, plex_changes, self.listener)
         self._events = EventStep(parts, self.listener, plex_changes, self.passes)
         self.batches = Batches(
-            parts, self.health, self.runner, self._maintenance, self.passes, self._stop
+            parts,
+            self.health,
+            self.runner,
+            self._maintenance,
+            self.passes,
+            self._stop,
+            self.presence,
         )
         self._compares = compares and stash is not None
         self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)

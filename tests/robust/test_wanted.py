@@ -20,6 +20,7 @@ from tests.queue.support import run_python
 from tests.simulators.httpd import Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
+from tests.tasks import run_task
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 
@@ -53,6 +54,15 @@ def test_after_a_crash_a_filtered_hook_is_enough(harness: ProcessHarness) -> Non
 def test_after_a_crash_a_task_that_only_reads_is_enough(harness: ProcessHarness, task: str) -> None:
     _, item = left_by_a_crash(harness)
     harness.stash.run_task(PLUGIN, task).wait(240)
+    harness.wait_for_title(item, "Left")
+
+
+def test_edits_that_wait_without_a_mark_have_somebody_after_a_task(harness: ProcessHarness) -> None:
+    """A full disk may have kept the hook from leaving the mark."""
+    _, item = left_by_a_crash(harness)
+    (harness.data_dir / "unfinished").unlink()
+    done = run_task(harness, "Status")
+    assert done.output["worker"]["wanted"]
     harness.wait_for_title(item, "Left")
 
 

@@ -20,7 +20,8 @@ from tests.harness.results import jobs_left, queued
 from tests.tasks import run_task
 from tests.upgrade import old_data
 from tests.upgrade.test_upgrade import keys_to_write
-from worker.process import ALIVE, WorkerLock, ensure_worker, worker_pid
+from worker.bootstrap import make_ready
+from worker.process import ALIVE, WorkerLock, ensure_worker, is_unfinished, worker_pid
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="asks /proc")
 
@@ -111,6 +112,29 @@ def test_the_frozen_data_directory_is_taken_over(old: ProcessHarness, kills: int
     assert (old.data_dir / "memory.db.imported").exists()
     errors = [line.text for line in old.stash.plugin_log if line.level == "error"]
     assert errors == []
+
+
+@pytest.mark.parametrize(
+    "first", [("Status",), ("Check setup",), ("filtered hook",), ("Status", "filtered hook")]
+)
+def test_waiting_edits_are_done_after_the_upgrade_without_another_save(
+    old: ProcessHarness, first: tuple[str, ...]
+) -> None:
+    for one in first:
+        if one == "filtered hook":
+            (hook,) = old.stash.save_scene(9, play_duration=1.0).hooks
+            assert hook.output == {"scene_id": 9, "queued": False}
+        else:
+            run_task(old, one)
+    wait_until(
+        lambda: not jobs_left(old.data_dir), lambda: f"the edits; {old.worker_log()[-3000:]}"
+    )
+
+
+def test_a_task_that_is_killed_right_after_the_upgrade_leaves_the_mark(tmp_path: Path) -> None:
+    old_data.restore(tmp_path)
+    make_ready(str(tmp_path), "unused", lambda level, text: None)
+    assert is_unfinished(str(tmp_path))
 
 
 def test_an_old_worker_is_asked_to_leave_and_the_edit_waits_for_no_other(

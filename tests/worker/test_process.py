@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -26,7 +27,17 @@ from tests.simulators.httpd import Answer, Delay, Hang
 from tests.simulators.plex import PlexSimulator
 from tests.simulators.stash import Scene
 from tests.tasks import run_command
-from worker.process import ALIVE, SILENT, WorkerLock, ensure_worker, worker_alive
+from worker.process import (
+    ALIVE,
+    SILENT,
+    SUCCESSOR_FILE,
+    TASK,
+    WorkerLock,
+    ensure_worker,
+    is_signed_by_us,
+    worker_alive,
+    worker_pid,
+)
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="checks sessions, signals and modes of POSIX"
@@ -459,3 +470,52 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
         WorkerLock(str(data_dir)).acquire()
 
     assert target.read_text() == "keep"
+
+
+# --- Windows: no process inherits a lock
+
+
+#: Starts a successor as on Windows; it runs as it does here.
+_START_AS_ON_WINDOWS = """
+import subprocess, sys, types
+import PlexSync
+PlexSync.host_queue_package()
+import worker.process as process
+subprocess.DETACHED_PROCESS = subprocess.CREATE_NEW_PROCESS_GROUP = 0
+process.sys = types.SimpleNamespace(platform="win32", executable=sys.executable)
+process.start_successor(*sys.argv[1:])
+"""
+
+
+def test_on_windows_a_successor_waits_for_the_end_of_a_task(harness: ProcessHarness) -> None:
+    data_dir = str(harness.data_dir)
+    scene, item = harness.pair("a")
+    harness.data_dir.mkdir(exist_ok=True)
+    task = WorkerLock(data_dir)
+    assert task.acquire()
+    task.sign(TASK)
+    harness.save(scene, "New")
+    command = [sys.executable, "-c", _START_AS_ON_WINDOWS, data_dir, str(ENTRY)]
+    env = {**os.environ, **harness.environment}
+    subprocess.run(command, cwd=ENTRY.parent, env=env, timeout=240, check=True)
+    wait_until(lambda: worker_alive(data_dir, file=SUCCESSOR_FILE), "the successor", 60)
+    time.sleep(1)  # it looks at the lock every half second
+    assert worker_alive(data_dir, file=SUCCESSOR_FILE)
+    task.release()  # as when Stash stops a task
+    harness.wait_for_title(item, "New")
+
+
+def test_on_windows_too_the_lock_file_tells_a_task_from_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr("worker.process._SIGNED_AT", 1, raising=False)
+    lock = WorkerLock(str(tmp_path))
+    assert lock.acquire()
+    lock.sign(TASK)
+    assert not is_signed_by_us(str(tmp_path))
+    lock.sign()
+    assert is_signed_by_us(str(tmp_path))
+    assert worker_pid(str(tmp_path)) == os.getpid()
+    assert (tmp_path / "worker.lock").read_bytes()[:1] == b"\0", "the byte that is locked"
+    lock.release()

@@ -12,7 +12,7 @@ from tests.harness.base import PLUGIN
 from tests.harness.clock import HOUR, FakeClock
 from tests.harness.in_process import WorkerHarness, WorkerInTest
 from tests.harness.plugin import ROOT
-from tests.simulators.httpd import Answer
+from tests.simulators.httpd import Answer, Delay, Request
 from tests.simulators.stash import load_manifest
 from worker.presence import DISABLED, GONE, UNINSTALLED, Presence
 from worker.process import SILENT_AFTER, WorkerLock, mark_opened
@@ -149,6 +149,33 @@ def test_it_leaves_when_stash_does_not_know_the_plugin_twice_in_a_row(
     left = ended_after(harness, HOUR)
     assert (left is not None) is leaves
     assert worker.presence.reason == (UNINSTALLED if leaves else None)
+
+
+def test_disabled_while_plex_is_slow_it_leaves_the_rest_of_the_edits(
+    harness: WorkerHarness, worker: WorkerInTest
+) -> None:
+    """Each write takes 20 seconds, so a batch takes minutes."""
+
+    def take_long(request: Request) -> bool:
+        harness.stash.plugins.disabled.add(PLUGIN)
+        harness.clock.advance(20.0)
+        return False
+
+    worker.pool.size = 1
+    scenes = harness.edited(20)
+    slow = harness.plex.faults.add(Delay(0), method="PUT", when=take_long)
+    left = ended_after(harness, HOUR)
+    assert worker.presence.reason == DISABLED
+    assert left is not None
+    assert left <= MINUTE
+    assert harness.waiting() == len(scenes) - len(harness.plex.writes)
+    assert harness.plex.writes
+    slow.remove()
+    harness.stash.plugins.disabled.clear()
+    again = Presence(str(ROOT), harness.client, harness.clock, data_dir=str(harness.data_dir))
+    harness.new_worker(presence=again)
+    harness.run_for(MINUTE)
+    assert harness.in_sync(scenes)
 
 
 # --- how often it looks
