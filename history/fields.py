@@ -89,8 +89,7 @@ def read_at(fields: Fields, item_updated_at: int) -> int:
 def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldState]:
     """Return states in which a name in Plex has become another, as it had in Stash.
 
-    What Plex had before us stays. What Stash said is renamed, too: a scene that wants the former
-    name now, as another group has it, has changed.
+    What Plex had before us stays, and so does what Stash said: it has to be compared.
     """
     state = fields.get(kind)
     if state is None:
@@ -98,9 +97,10 @@ def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldStat
     values: dict[str, Any] = {
         name: tuple(new if _fold(one) == _fold(old) else one for one in value)
         for name in _VALUES
-        if name != "before" and isinstance(value := getattr(state, name), tuple)
+        if name not in ("before", "wanted") and isinstance(value := getattr(state, name), tuple)
     }
-    return {**fields, kind: dataclasses.replace(state, **values)}
+    # A scene may want the former name by then, as another group has it: `new` is to go from it.
+    return {**fields, kind: dataclasses.replace(state, **values, waits=True)}
 
 
 def _fold(name: str) -> bytes:
