@@ -244,7 +244,8 @@ def test_a_failed_scene_is_synced_when_its_file_appears(following: WorkerHarness
 def test_an_item_that_plex_does_not_show_once_gives_its_scene_no_other_item(
     following: WorkerHarness, answer: Answer
 ) -> None:
-    """There is another file of that name and size, which no scene has."""
+    """There is another file of that name and size, which no scene has; the index is fresh."""
+    following.clock.timing = replace(following.clock.timing, name_fresh=HOUR, index_fresh=HOUR)
     scene, item = synced(following, "x/clip")
     for number in range(6):
         following.add_item(f"more{number}")
