@@ -131,7 +131,7 @@ class ListRules:
         if name in self.want:
             if self.meeting.preserve and self.now:
                 return Ruling(OPEN, rule)
-            return Ruling(OPEN if self.perhaps_lost else WRITE, rule)
+            return Ruling(OPEN if self.meeting.perhaps_lost(self.book) else WRITE, rule)
         unclear = self.unclear or self.meeting.book.perhaps_met
         if unclear or self.may_be_replaced or self.book.origin.get(name) == OURS:
             return Ruling(OPEN, rule)
@@ -144,16 +144,9 @@ class ListRules:
         if any(old in self.book.taken_out for old in self.meeting.world.former_names(name)):
             return Ruling(OPEN, "renamed in Stash, and taken out in Plex under its former name")
         taken = name in self.book.taken_out or name in self.book.touched
-        open_ = self.may_be_preserved and (taken or self.is_foreign)
-        return Ruling(OPEN if open_ or self.perhaps_lost else WRITE, "added in Stash")
-
-    @property
-    def perhaps_lost(self) -> bool:
-        """Return whether the list may have been written before the item was added again.
-
-        With `repair_drift` off it stays away then.
-        """
-        return self.book.unsure and self.book.renewed and not self.meeting.repair
+        preserved = self.may_be_preserved and (taken or self.is_foreign)
+        open_ = preserved or self.meeting.perhaps_lost(self.book)
+        return Ruling(OPEN if open_ else WRITE, "added in Stash")
 
     @property
     def is_foreign(self) -> bool:

@@ -675,8 +675,10 @@ class Oracle:
             if ruling.verdict is not KEEP:
                 book.texts[name].unsure = True
         for kind, rulings in verdicts.lists.items():
-            if any(ruling.verdict is not KEEP for ruling in rulings.values()):
-                book.lists[kind].unsure = True
+            names = book.lists[kind]
+            first = names.synced is None and bool(verdicts.meeting.want.lists[kind])
+            if first or any(ruling.verdict is not KEEP for ruling in rulings.values()):
+                names.unsure = True
         if verdicts.poster.verdict is not KEEP:
             book.poster.unsure = True
 

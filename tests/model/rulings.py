@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from tests.model.books import ItemBook, Names
+from tests.model.books import ItemBook, ListBook, Names, TextBook
 from tests.model.which import stems
 from tests.model.world import DAY, LISTS, WEEK, Snapshot, World, fold
 from tests.simulators.stash import Scene
@@ -81,6 +81,15 @@ class Meeting:
             for times in (self.book.repairs, self.book.repairs_since)
         }
         return Ruling(verdicts.pop() if len(verdicts) == 1 else OPEN, rule)
+
+    def perhaps_lost(self, book: TextBook | ListBook) -> bool:
+        """Return whether a value may have arrived, and Plex have changed it then.
+
+        With `repair_drift` off it stays away then, until the scene is saved.
+        """
+        if self.repair or self.scene.id in self.world.round.pending:
+            return False
+        return book.unsure and book.disturbed
 
     @property
     def known(self) -> bool:

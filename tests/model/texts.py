@@ -75,11 +75,11 @@ class TextRules:
             return None
         rule = "preserve_plex_edits"
         if not self.now:
-            drifted = self.book.disturbed and not self.meeting.repair
             locked = self.name in self.meeting.now.locked
-            if self.book.by_person or locked or drifted or not self.want:
+            if self.book.by_person or locked or not self.want:
                 return Ruling(OPEN, rule)
-            return Ruling(WRITE, rule)
+            refreshed = self.book.disturbed and self.meeting.after_a_refresh(self.name)
+            return Ruling(OPEN if refreshed and refreshed.verdict is not WRITE else WRITE, rule)
         if self.book.by_person:
             return Ruling(KEEP, rule)
         if (
@@ -142,7 +142,8 @@ class TextRules:
                 return Ruling(OPEN, "changed in Stash, then in Plex")
             return None
         if self.want != self.synced or (self.is_ours and self.book.wrote not in self.right):
-            return Ruling(WRITE, "changed in Stash")
+            open_ = self.meeting.perhaps_lost(self.book)
+            return Ruling(OPEN if open_ else WRITE, "changed in Stash")
         return None
 
     def kept_at_first_meeting(self) -> Ruling | None:
