@@ -140,6 +140,7 @@ query PlexSyncUse($ids: [ID!]) {
   configuration { plugins(include: $ids) }
 }"""
 _API_KEY = "query PlexSyncApiKey { configuration { general { apiKey } } }"
+_PLUGINS_DIR = "query PlexSyncPluginsPath { configuration { general { pluginsPath } } }"
 _VERSION = "query PlexSyncVersion { version { version } }"
 
 
@@ -355,6 +356,12 @@ class StashClient:
         data = self.query(_VERSION)
         with _parsing_response():
             return str(data["version"]["version"])
+
+    def plugins_dir(self) -> str:
+        """Return the folder where Stash looks for plugins."""
+        data = self.query(_PLUGINS_DIR)
+        with _parsing_response():
+            return str(data["configuration"]["general"]["pluginsPath"])
 
     def query(self, text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a GraphQL query and return the response's `data`.

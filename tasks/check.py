@@ -108,7 +108,8 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
         findings.notes.append(
             "PlexSync's page needs Stash 0.28 or newer; tasks, settings and syncing work"
         )
-    others = other_copies(context.data_dir, os.path.dirname(context.entry))
+    own_dir = os.path.dirname(context.entry)
+    others = other_copies(context.data_dir, own_dir, context.stash.plugins_dir())
     if others:
         findings.add("Other PlexSync", ", ".join(others), others)
         findings.notes.append(

@@ -14,20 +14,18 @@ _MANIFEST = f"{PLUGIN_ID}.yml".casefold()
 _DEPTH = 3
 
 
-def other_copies(data_dir: str, plugin_dir: str) -> list[str]:
+def other_copies(data_dir: str, plugin_dir: str, stash_plugins_dir: str) -> list[str]:
     """Return the folders of other plugins of the same id, such as the older community plugin.
 
     Args:
         data_dir: names the Stash.
         plugin_dir: our own folder.
+        stash_plugins_dir: Stash's folder of plugins, which a user may choose; empty: not known.
     """
     connection = load_connection(data_dir)
     server = connection.server if connection else {}
     own = str(server.get("PluginDir") or plugin_dir)
-    stash_dir = str(server.get("Dir") or "")
-    roots = [os.path.dirname(own)]
-    if stash_dir:
-        roots.append(os.path.join(stash_dir, "plugins"))
+    roots = [os.path.dirname(own), *filter(None, [stash_plugins_dir])]
     found = {
         os.path.realpath(folder): folder
         for root in roots
