@@ -32,6 +32,7 @@ from validation.rules import (
     Rules,
     parse_collections,
     parse_conditions,
+    parse_outcome,
     parse_outcomes,
     parse_tag_rules,
 )
@@ -65,7 +66,7 @@ RULES: dict[str, Callable[[str], Any]] = {
     "studio_from": lambda text: _one_of(text, STUDIO_FROM),
     "collections_from": parse_collections,
     "collection_sort_title": lambda text: parse_template(text, COLLECTION_PARTS),
-    "content_rating": parse_outcomes,
+    "content_rating": parse_outcome,
     "labels": parse_outcomes,
     "include_scenes": parse_conditions,
     "exclude_scenes": parse_conditions,

@@ -230,12 +230,30 @@ def parse_conditions(text: str) -> tuple[Condition, ...]:
     return tuple(_condition(entry) for entry in _entries(text))
 
 
+def parse_outcome(text: str) -> tuple[Outcome, ...]:
+    """Parse `condition => value` entries of which the first that fits counts.
+
+    An entry without a condition is for all scenes.
+    """
+    outcomes = parse_outcomes(text)
+    if len(outcomes) > len(_entries(text)):
+        raise ValueError(
+            f"{text[:80]!r}: only one value may follow a condition; separate entries by semicolons,"
+            " and put a value that holds a comma in double quotes"
+        )
+    return outcomes
+
+
 def parse_outcomes(text: str) -> tuple[Outcome, ...]:
-    """Parse `condition => value` entries; one without a condition is for all scenes."""
+    """Parse `condition => value, value` entries; one without a condition is for all scenes."""
     outcomes = []
     for entry in _entries(text):
-        condition, value = _arrow(entry)
-        outcomes.append(Outcome(_condition(condition) if condition else None, _text(value)))
+        condition, values = _arrow(entry)
+        fits = _condition(condition) if condition else None
+        found = _split(values, ",")
+        if not found:
+            raise ValueError("a name is missing")
+        outcomes += [Outcome(fits, _text(value)) for value in found]
     return tuple(outcomes)
 
 

@@ -12,6 +12,7 @@ from validation.rules import (
     Rules,
     parse_collections,
     parse_conditions,
+    parse_outcome,
     parse_outcomes,
     parse_tag_rules,
 )
@@ -123,7 +124,7 @@ def test_double_quotes_stand_around_a_whole_name(condition: str) -> None:
         parse_conditions(condition)
     for parse in (parse_outcomes, parse_tag_rules):
         with pytest.raises(ValueError, match="double quotes stand around one whole name"):
-            parse('"A" "B" => genres' if parse is parse_tag_rules else 'organized => "A", "B"')
+            parse('"A" "B" => genres' if parse is parse_tag_rules else 'organized => "A" "B"')
 
 
 def test_entries_are_separated_by_semicolons_or_lines_outside_of_quotes() -> None:
@@ -179,13 +180,25 @@ def test_collections_and_their_prefixes() -> None:
 
 def test_the_content_rating_is_the_first_that_fits_and_labels_are_all_that_fit() -> None:
     rules = Rules(
-        content_rating=parse_outcomes("tag Other => G; studio Acme* => NC-17; XXX"),
+        content_rating=parse_outcome("tag Other => G; studio Acme* => NC-17; XXX"),
         labels=parse_outcomes("Stash; tag Beach => Sunny; tag Other => No"),
     )
     assert rules.content_rating_of(scene()) == "NC-17"
     assert rules.content_rating_of(scene(studio="", parent_studio="")) == "XXX"
     assert rules.labels_of(scene()) == ("Stash", "Sunny")
     assert Rules().content_rating_of(scene()) == ""
+
+
+def test_several_labels_may_follow_a_condition_but_only_one_content_rating() -> None:
+    """As one label, "Hidden, Kids" would hide nothing."""
+    rules = Rules(labels=parse_outcomes('Stash, Home; tag Beach => Hidden, "A, B"'))
+    assert rules.labels_of(scene()) == ("Stash", "Home", "Hidden", "A, B")
+    assert parse_outcome('tag Beach => "R, 18"; XXX')[0].value == "R, 18"
+    with pytest.raises(ValueError, match="only one value may follow a condition"):
+        parse_outcome("tag Beach => R, 18; XXX")
+    for parse in (parse_outcome, parse_outcomes):
+        with pytest.raises(ValueError, match="a name is missing"):
+            parse("tag Beach => ,")
 
 
 def test_why_a_scene_is_left_out() -> None:
