@@ -14,7 +14,7 @@ from plex.names import unique
 from validation.config import PlexSyncConfig
 from validation.metadata import SyncMetadata
 from validation.rules import TARGETS, Rules
-from validation.sanitizers import sanitize_for_plex, without_emoji
+from validation.sanitizers import sanitize_for_plex
 from validation.templates import Template
 
 #: Bytes of one edit, which is all URL: Plex refuses one of 33 kB (400).
@@ -105,7 +105,7 @@ def values(metadata: SyncMetadata, stem: str, switches: Switches) -> dict[str, V
         "contentRating": rules.content_rating_of(metadata),
         "label": (*rules.labels_of(metadata), *tags["labels"]),
         "title": title_of(metadata, stem, rules.title, rules)
-        or metadata.title
+        or rules.shown(metadata.title)
         or sanitize_for_plex(stem),
         "titleSort": title_of(metadata, stem, rules.sort_title, rules),
         "originalTitle": metadata.title if rules.original_title else "",
@@ -119,18 +119,13 @@ def values(metadata: SyncMetadata, stem: str, switches: Switches) -> dict[str, V
         ),
         "actor": metadata.performers,
         "director": (metadata.director,) if metadata.director else (),
-        "genre": tags["genres"][: rules.max_tags],
+        "genre": _names_shown(tags["genres"], rules)[: rules.max_tags],
         "collection": tuple(
             one.name for one in _collections(metadata, switches, tags["collections"])
         ),
     }
-    if not rules.keep_emoji:
-        found = {name: _without_emoji(value) for name, value in found.items()}
-    return {
-        name: unique(value) if isinstance(value, tuple) else value
-        for name, value in found.items()
-        if _is_on(switches, name, value)
-    }
+    found = {name: _shown(value, rules) for name, value in found.items()}
+    return {name: value for name, value in found.items() if _is_on(switches, name, value)}
 
 
 @dataclass(frozen=True)
@@ -156,7 +151,7 @@ def title_of(metadata: SyncMetadata, stem: str, template: Template | None, rules
     """Return the title that a template makes; "" without one, or if all its parts are empty."""
     if template is None:
         return ""
-    title = metadata.title or stem
+    title = rules.shown(metadata.title) or stem
     performers = [
         name
         for name in metadata.performers
@@ -173,18 +168,19 @@ def title_of(metadata: SyncMetadata, stem: str, template: Template | None, rules
         "code": metadata.code,
         "filename": stem,
     }
-    return sanitize_for_plex(template.render(parts))
+    return rules.shown(sanitize_for_plex(template.render(parts)))
 
 
-def tags_of(metadata: SyncMetadata, switches: Switches, target: str) -> tuple[str, ...]:
-    """Return the tags that the rules send to a target, of `validation.rules.TARGETS`.
-
-    The scene's own come first, then its performers', then the parents of all these.
-    """
-    return _tags_by_target(metadata, switches)[target]
+def genres_of(metadata: SyncMetadata, switches: Switches) -> tuple[str, ...]:
+    """Return the tags that become genres, also those over the limit."""
+    return _names_shown(_tags_by_target(metadata, switches)["genres"], switches.rules)
 
 
 def _tags_by_target(metadata: SyncMetadata, switches: Switches) -> dict[str, tuple[str, ...]]:
+    """Return target (of `validation.rules.TARGETS`) → tags that the rules send there.
+
+    The scene's own come first, then its performers', then the parents of all these.
+    """
     rules = switches.rules
     tags = unique((*metadata.tags, *(metadata.performer_tags if rules.performer_tags else ())))
     above = metadata.tag_ancestors
@@ -212,13 +208,13 @@ class CollectionName:
 
 def collections_of(metadata: SyncMetadata, switches: Switches) -> list[CollectionName]:
     """Return the collections that a scene is in, by the rules."""
-    return _collections(metadata, switches, tags_of(metadata, switches, "collections"))
+    return _collections(metadata, switches, _tags_by_target(metadata, switches)["collections"])
 
 
 def _collections(
     metadata: SyncMetadata, switches: Switches, tags: tuple[str, ...]
 ) -> list[CollectionName]:
-    kinds = switches.rules.collections
+    rules, kinds = switches.rules, switches.rules.collections
     count = stars_of(metadata.rating100)
     stars = f"{count} star{'s' if count > 1 else ''}" if count else ""
     sources: dict[str, tuple[str, ...]] = {
@@ -232,10 +228,9 @@ def _collections(
     }
     found = []
     for kind, names in sources.items():
-        prefix = kinds.get(kind, "")
+        prefix = rules.shown(kinds.get(kind, ""))
         for source in names if kind in kinds or kind == "tags" else ():
-            name = source if switches.rules.keep_emoji else without_emoji(source)
-            if name:
+            if name := rules.shown(source):
                 full = sanitize_for_plex(f"{prefix} {name}")
                 found.append(CollectionName(full, kind, prefix, source))
     return found
@@ -266,10 +261,13 @@ def _names(title: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", title, re.IGNORECASE) is not None
 
 
-def _without_emoji(value: Value) -> Value:
-    if isinstance(value, str):
-        return without_emoji(value)
-    return tuple(name for one in value if (name := without_emoji(one)))
+def _shown(value: Value, rules: Rules) -> Value:
+    return _names_shown(value, rules) if isinstance(value, tuple) else rules.shown(value)
+
+
+def _names_shown(names: tuple[str, ...], rules: Rules) -> tuple[str, ...]:
+    """Return names as Plex is to have them, each once."""
+    return unique(shown for name in names if (shown := rules.shown(name)))
 
 
 def _fitting_summary(summary: str) -> str:

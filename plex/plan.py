@@ -112,7 +112,7 @@ def plan_edits(
     desired = values(metadata, stem, switches)
     rules = switches.rules
     # Without a title, the file's stem stands in: as a part, or where the template renders nothing.
-    is_stand_in = not metadata.title and (
+    is_stand_in = not rules.shown(metadata.title) and (
         "title" in rules.title.parts or not title_of(metadata, stem, rules.title, rules)
     )
     for name, wanted in desired.items():

@@ -19,6 +19,7 @@ from queue.timestamps import parse_time
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, is_set
 from validation.config import (
+    FORGIVING,
     NO_SERVER,
     PlexSyncConfig,
     default_settings,
@@ -44,6 +45,8 @@ SETTINGS = tuple(
     if name not in (*_SECRETS, "stash_folders", "rule_problems")
 )
 _DEFAULTS = default_settings()
+#: Types of settings that may be written in several ways, such as 1.5 and "1,5".
+_NOT_TEXT = (bool, int, float, int | None)
 #: Names of unknown settings that are shown.
 _SHOWN = 10
 
@@ -171,8 +174,9 @@ def _exported(context: Context) -> Settings:
     """Return all settings but secrets, those that are not set with their defaults."""
     given = context.given_settings()
     # In place of a wrong rule, the file gets the one that is in effect.
-    config, _ = validate_config(given, LastRules(context.data_dir).load())
-    for name in wrong_rules(given) if config else ():
+    rules = {name: given[name] for name in FORGIVING if name in given}
+    config, _ = validate_config({**rules, **NO_SERVER}, LastRules(context.data_dir).load())
+    for name in wrong_rules(given):
         given[name] = getattr(config, name)
     settings = {name: _value(given, name) for name in SETTINGS}
     if not settings["plex_url"] or set("@?#") & set(str(settings["plex_url"])):
@@ -292,7 +296,7 @@ def _compare_settings(
     given = context.given_settings()
     for name, after in settings.items():
         before = _value(given, name)
-        if _same(before) != _same(_value(settings, name)):
+        if _same(name, before) != _same(name, _value(settings, name)):
             found.settings[name] = (before, "" if after is None else after)
     knows_token = any(given.get(name) for name in ("plex_token", "plexToken"))
     if "plex_url" in found.settings and knows_token and not with_plex_url:
@@ -303,9 +307,11 @@ def _compare_settings(
         )
 
 
-def _same(value: Any) -> object:
+def _same(name: str, value: Any) -> object:
     """Return a form in which equal values of a setting are equal: Stash may have them as text."""
     text = str(value).strip()
+    if PlexSyncConfig.model_fields[name].annotation not in _NOT_TEXT:
+        return text
     if text.lower() in ("true", "false"):
         return text.lower()
     try:

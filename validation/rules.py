@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from validation.metadata import SyncMetadata
-from validation.sanitizers import fold, sanitize_for_plex
+from validation.sanitizers import fold, sanitize_for_plex, without_emoji
 from validation.templates import Template, parse_template
 
 #: Parts of a title's template, and of the sort title of a collection.
@@ -37,6 +37,12 @@ _CONDITIONS = (
     "organized, stash_id, tag NAME, below NAME, studio NAME, performer NAME, path FOLDER, or"
     " rating >= 80"
 )
+#: Another condition after "or", which does not separate conditions.
+_OR = re.compile(
+    r"\sor\s+(?:not\s+)?(?:organized|stash_id|tag|below|studio|performer|path|rating)\b",
+    re.IGNORECASE,
+)
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 _RATING = re.compile(r"(>=|<=|>|<|=)\s*(\d{1,3})")
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     ">=": lambda one, other: one >= other, "<=": lambda one, other: one <= other,
@@ -131,7 +137,7 @@ class TagPattern:
         """Return whether a tag of a scene is meant.
 
         Args:
-            ancestors: tag → its parents, their parents, and so on.
+            ancestors: tag of the scene, or above one → its parents, their parents, and so on.
         """
         if self.kind == "name":
             return self.names.fit(tag)
@@ -188,6 +194,10 @@ class Rules:
             if any(pattern.fits(tag, ancestors) for pattern in rule.patterns):
                 return rule.targets
         return frozenset(("genres",))
+
+    def shown(self, text: str) -> str:
+        """Return a text as Plex is to have it: without emoji, if the user wants none."""
+        return text if self.keep_emoji else without_emoji(text)
 
     @property
     def filters_scenes(self) -> bool:
@@ -289,6 +299,9 @@ def parse_collections(text: str) -> dict[str, str]:
 
 
 def _condition(text: str) -> Condition:
+    words = _QUOTED.sub('""', text).lower().split()
+    if words and "and" in (words[0], words[-1]):
+        raise ValueError(f"{text[:80]!r}: a condition is missing before or after and")
     terms = tuple(_term(found[1].strip()) for found in _AND.finditer(text) if found[0].strip())
     if not terms:
         raise ValueError("a condition is missing")
@@ -312,7 +325,7 @@ def _term(text: str) -> Term:
     if kind in ("tag", "below", "studio", "performer") and rest:
         return Term(kind, _names(_one(rest)))
     if kind == "path" and rest:
-        return Term(kind, folder=_unquoted(_one(rest)))
+        return Term(kind, folder=_folder(_one(rest)))
     raise ValueError(
         f"{text!r} is unknown; conditions are {_CONDITIONS}, with not before one and and between"
         ' two. A name that holds "and" is put in double quotes'
@@ -323,12 +336,26 @@ def _one(text: str) -> str:
     """Return the name or folder of a condition, which must not look like several."""
     # It would fit nothing, and scenes would be written that were to be left out.
     outside = _QUOTED.sub("", text)
-    if "," in outside or "=>" in outside:
+    if "," in outside or "=>" in outside or _OR.search(outside):
         raise ValueError(
             f"{text[:80]!r} must be one name or folder: separate conditions by semicolons (tag A;"
-            " tag B), and put a name that holds a comma or => in double quotes"
+            " tag B), and put a name that holds a comma, => or the word or in double quotes"
         )
     return text
+
+
+def _folder(text: str) -> str:
+    """Return the folder of a condition."""
+    folder = _unquoted(text)
+    if folder == text:  # not in quotes
+        folder = folder[:-1] if folder.endswith(("/*", "\\*")) else folder
+        if folder.endswith("*"):
+            raise ValueError(f"{text[:80]!r} must be a whole folder: all that is in it fits")
+    if not _ABSOLUTE.match(folder):
+        raise ValueError(
+            f"{text[:80]!r} must be a whole path, as Stash shows it: such as /data/private"
+        )
+    return folder
 
 
 def _tag_pattern(text: str) -> TagPattern:

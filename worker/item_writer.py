@@ -15,7 +15,7 @@ from history.changes import CONFIRMED, DROPPED
 from history.fields import OPEN, Fields, FieldState, read_at
 from history.records import PICTURES, Agreement, Status
 from history.store import History
-from plex.desired import FROM_STASH, tags_of
+from plex.desired import FROM_STASH, genres_of
 from plex.exceptions import PLEX_ERRORS, PlexTemporaryError
 from plex.items import PlexItem
 from plex.paths import stem_of
@@ -342,7 +342,7 @@ class ItemWriter:
         target, fields = draft.target, draft.edits.fields
         limit = target.switches.rules.max_tags
         if limit and "genre" in draft.edits.changes:
-            left_out = tags_of(target.metadata, target.switches, "genres")[limit:]
+            left_out = genres_of(target.metadata, target.switches)[limit:]
             if left_out:
                 self._reporter.log(
                     "info",

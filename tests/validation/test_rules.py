@@ -103,12 +103,36 @@ def test_a_wrong_condition_is_said(wrong: str) -> None:
 @pytest.mark.parametrize(
     "condition",
     ["tag A, B", "not tag A, B", "below A, below B", "studio X, studio Y", "performer A,B",
-     "path /a, /b", "tag A => X", 'tag "A", "B"', 'path "/a", "/b"', 'organized and tag "A", B'],
+     "path /a, /b", "tag A => X", "tag A or tag B", "path /a or not organized", 'tag "A", "B"',
+     'path "/a", "/b"', 'organized and tag "A", B'],
 )  # fmt: skip
 def test_a_condition_has_one_name(condition: str) -> None:
     """Else it fits nothing, and scenes that were to be left out are written."""
     with pytest.raises(ValueError, match="must be one name or folder: separate conditions by semi"):
         parse_conditions(condition)
+
+
+@pytest.mark.parametrize(
+    ("condition", "sentence"),
+    [("tag Private and", "missing before or after and"),
+     ("and organized", "missing before or after and"),
+     ("path /data/private*", "must be a whole folder"),
+     ("path data/private", "must be a whole path"), ("path *", "must be a whole folder")],
+)  # fmt: skip
+def test_a_condition_that_nothing_could_meet_is_a_mistake(condition: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        parse_conditions(condition)
+
+
+@pytest.mark.parametrize(
+    ("folder", "path"),
+    [("/data/private/*", "/data/private/a.mp4"), ("/data/private/", "/data/private/a.mp4"),
+     ("/*", "/data/a.mp4"), (r"D:\Private\*", r"D:\Private\a.mp4"),
+     ('"/data/odd*"', "/data/odd*/a.mp4"), (r"\\nas\\x", r"\\nas\\x\\a.mp4")],
+)  # fmt: skip
+def test_all_in_a_folder_meets_its_condition(folder: str, path: str) -> None:
+    (condition,) = parse_conditions(f"path {folder}")
+    assert condition.fits(scene(path=path), performer_tags=False)
 
 
 def test_the_condition_of_a_label_has_one_name() -> None:

@@ -554,11 +554,15 @@ def drifted(harness: WorkerHarness, count: int) -> list[tuple[Scene, PlexItem]]:
     """Return synced scenes whose titles in Plex were changed by nobody, without a trace."""
     pairs = synced(harness, count)
     for _, item in pairs:
-        item.values["title"] = "Drifted"
-        item.locked.discard("title")
-        item.updated_at -= 50
-        item.rendered = None
+        drift(item)
     return pairs
+
+
+def drift(item: PlexItem) -> None:
+    item.values["title"] = "Drifted"
+    item.locked.discard("title")
+    item.updated_at -= 50
+    item.rendered = None
 
 
 def test_few_items_are_repaired_unasked(installed: WorkerHarness) -> None:
@@ -605,12 +609,52 @@ def test_a_no_drops_what_was_held_back(installed: WorkerHarness) -> None:
 
     _, item = installed.pair("one more")
     day(installed)
-    item.values["title"] = "Refreshed"
-    item.locked.discard("title")
-    item.updated_at -= 50
-    item.rendered = None
+    drift(item)
     day(installed)
     assert installed.worker.history.get(HELD)["count"] == 22, "more than the user said no to"
+
+
+def test_a_no_is_about_what_a_comparison_finds_again(installed: WorkerHarness) -> None:
+    """What is in sync since is no part of it: the next refresh of one item is made good."""
+    pairs = drifted(installed, MOST_UNASKED + 1)
+    day(installed)
+    installed.command("approve", no=True)
+    for scene, _ in pairs:
+        installed.edit(scene, f"Saved {scene.id}")
+    day(installed)
+    for _ in range(9):
+        day(installed)
+    scene, item = pairs[0]
+    drift(item)
+    day(installed)
+    assert item.title == f"Saved {scene.id}"
+
+
+def test_a_no_ends_with_a_sync_of_all_scenes(installed: WorkerHarness) -> None:
+    pairs = drifted(installed, MOST_UNASKED + 1)
+    day(installed)
+    installed.command("approve", no=True)
+    installed.command("sync", force=True)
+    scene, item = pairs[0]
+    installed.clock.advance(9 * DAY)
+    drift(item)
+    day(installed)
+    assert item.title == f"New {scene.id}"
+
+
+def test_a_no_to_a_rule_is_none_to_the_next_one(installed: WorkerHarness) -> None:
+    scene, item = installed.pair("one", tags=["One"])
+    installed.edit(scene, "New")
+    synced(installed, MOST_UNASKED)
+    installed.configure(labels="Home")
+    day(installed)
+    day(installed)
+    assert installed.worker.history.get(HELD)["count"] > MOST_UNASKED
+    installed.command("approve", no=True)
+    installed.configure(labels="tag One => Hidden")
+    day(installed)
+    day(installed)
+    assert item.tags.get("label") == ["Hidden"]
 
 
 def test_a_sync_of_all_scenes_settles_what_was_held_back(installed: WorkerHarness) -> None:

@@ -126,6 +126,17 @@ def test_a_rule_and_what_plex_gets(filled: WorkerHarness, name: str) -> None:
     assert filled.worker.history.count_asking() == 0
 
 
+def test_without_emoji_a_text_of_emoji_alone_is_none(filled: WorkerHarness) -> None:
+    _, item = synced(filled, title="🌙", tags=["🔥", "Beach"])
+    _, other = synced(filled, "second")
+    follow(filled, keep_emoji=False, max_tags=1, collections_from="studio => 🎬; groups")
+    assert (item.title, item.tags["genre"]) == ("clip", ["Beach"])
+    assert {*item.tags["collection"], *other.tags["collection"]} == {"Blue", "Series 1"}
+    writes = len(filled.plex.writes)
+    days(filled, 3)
+    assert len(filled.plex.writes) == writes
+
+
 # --- what hides items from restricted accounts
 
 HIDING = {"content_rating": "tag Soft => R; XXX", "labels": "tag Beach => Hidden"}

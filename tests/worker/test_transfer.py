@@ -195,6 +195,19 @@ def test_a_wrong_rule_is_not_exported_but_the_one_in_its_place(
     LastRules(context.data_dir).keep(harness.config(labels="Last valid"))
     harness.configure(labels="=> A")
     assert exported(context)["settings"]["labels"] == "Last valid"
+    harness.configure(labels="=> A", plex_token="")
+    assert exported(context)["settings"]["labels"] == "Last valid", "whatever else is wrong"
+
+
+def test_a_text_that_looks_like_a_number_is_a_text(
+    harness: WorkerHarness, context: Context
+) -> None:
+    harness.configure(labels="1,2", content_rating="18", max_tags="7")
+    document = exported(context)
+    harness.configure(labels="1.2", content_rating="18.0", max_tags="7.0")
+    imported(context, document)
+    found = page(harness)
+    assert (found["labels"], found["content_rating"], found["max_tags"]) == ("1,2", "18", "7.0")
 
 
 def test_unknown_settings_are_said_and_left_out(harness: WorkerHarness, context: Context) -> None:

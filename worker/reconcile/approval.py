@@ -22,7 +22,8 @@ MOST_UNASKED = 200
 HELD = "held"
 #: State: the proposals may be queued.
 GRANTED = "granted"
-#: State: reason → scenes of which the user said no; a later pass that finds no more stays quiet.
+#: State: reason → scenes of which the user said no; a later pass that finds no more stays quiet,
+#: as long as the settings are the same.
 DECLINED = "declined"
 #: State: scenes of which the user was told that they would become visible.
 VISIBLE = "would_become_visible"
@@ -70,6 +71,19 @@ class Approval:
         history = self._parts.history
         history.set(DECLINED, history.count_proposals() or None)
         self.clear()
+
+    def lower_declined(self) -> None:
+        """Forget what the user said no to, as far as a complete pass did not find it again."""
+        history = self._parts.history
+        found, declined = history.count_proposals(), history.get(DECLINED) or {}
+        left = {why: min(found[why], count) for why, count in declined.items() if why in found}
+        if left != declined:
+            history.set(DECLINED, left or None)
+
+    def forget_declined(self) -> None:
+        """Let the next pass ask, or write a few, whatever the user said no to before."""
+        if self._parts.history.get(DECLINED):
+            self._parts.history.set(DECLINED, None)
 
     def clear(self) -> None:
         """Drop all proposals."""

@@ -417,11 +417,13 @@ class Passes:
         self._save(pass_id, one)
         if one.kind == SYNC and one.filter is None:
             self.approval.clear()  # the user has had all of it synced
+            self.approval.forget_declined()
         if one.kind != FULL:
             self.approve()
             return
         history = self._parts.history
         if self._watched == pass_id:
+            self.approval.lower_declined()
             self._forgetting.conclude(self._missing)
             self._purge()
             self._look_at_collections()

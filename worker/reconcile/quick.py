@@ -198,6 +198,7 @@ class QuickPass:
             done = generation if first else known.get("compared")
             known = {"seen": generation, "since": now, "compared": done}
             parts.history.set(SETTINGS, known)
+            self._passes.approval.forget_declined()
         if known["compared"] != generation and not (
             0 <= now - known["since"] < parts.env.timing.settings_rest
         ):
