@@ -31,10 +31,11 @@ _SWITCH_OF = {
     "director": "performers", "collection": "collections",
 }  # fmt: skip
 _TITLE_FROM = ("title", "date", "studio", "parent_studio", "performers", "code")
-#: Texts that a rule can change → what of a scene they may be made from.
+#: Texts → what of a scene they are made from, or may be by a rule.
 _MADE_FROM = {
     "title": _TITLE_FROM, "titleSort": _TITLE_FROM, "originalTitle": ("title",),
     "summary": ("details",), "studio": ("studio", "parent_studio"), "tagline": ("code",),
+    "originallyAvailableAt": ("date",), "year": ("date",), "userRating": ("rating100",),
 }  # fmt: skip
 #: Fields that only rules fill. Without one, what we wrote there is taken back.
 OPTIONAL = ("contentRating", "label", "titleSort", "originalTitle", "tagline")
@@ -130,7 +131,7 @@ def values(metadata: SyncMetadata, stem: str, switches: Switches) -> dict[str, V
 
 @dataclass(frozen=True)
 class Sources:
-    """What texts in Plex may be made from, by any rule."""
+    """What texts in Plex may be made from, by any rule or none."""
 
     metadata: SyncMetadata
     #: of the file's name

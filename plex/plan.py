@@ -47,7 +47,7 @@ _ONLY_ADDED_TO = ("collection", "label")
 _MAY_BE_TAKEN_OVER = ("genre", "actor", "director", "collection")
 #: Fields that may hide an item from restricted accounts, and seconds between two repairs of one.
 PROTECTIVE = ("contentRating", "label")
-_PROTECT_AFTER = 3_600.0
+_PROTECT_AFTER = 300.0
 #: Content ratings from the weakest on. Of others it is not known which is the stronger one.
 _STRONGER = ("g", "pg", "pg-13", "r", "nc-17", "x", "xxx")
 
@@ -178,13 +178,21 @@ def may_repair(
     Args:
         is_protective: it may hide the item from restricted accounts, so it is never given up.
     """
-    if not switches.repair or (state.repairs >= len(REPAIR_AFTER) and not is_protective):
-        return False
-    wait = REPAIR_AFTER[min(state.repairs, len(REPAIR_AFTER) - 1)]
     if is_protective:
-        wait = min(wait, _PROTECT_AFTER)
+        wait = _PROTECT_AFTER if state.repairs else 0.0
+    elif not switches.repair or state.repairs >= len(REPAIR_AFTER):
+        return False
+    else:
+        wait = REPAIR_AFTER[state.repairs]
     # A clock that was set back must not put a repair off for ever.
     return not 0 <= now - state.repaired_at < wait
+
+
+def protects_at(fields: Fields) -> float | None:
+    """Return when to look again for a repair of what may hide an item; None: none waits."""
+    states = (fields[name] for name in PROTECTIVE if name in fields)
+    waiting = [state.repaired_at for state in states if state.waits]
+    return min(waiting) + _PROTECT_AFTER + 1.0 if waiting else None  # rounded, it must be over
 
 
 def _shows(current: Value, state: FieldState) -> bool:
@@ -263,7 +271,7 @@ class _Plan:
         if state.refused and name in self._locked and current != state.observed:
             state = replace(state, refused=False, why="")  # a person has changed it since
         is_ours = state.ours is not None and current == state.ours
-        is_new = state.wanted != wanted
+        is_new = self._is_new(name, state, wanted)
         is_form = not is_new and state.form == current and not self._intent.force
         if wanted == current or is_form:
             self._note(name, state, wanted, current, ours=current if is_ours else None)
@@ -324,17 +332,25 @@ class _Plan:
         """Return whether rules alone ask for another value of a field that a person may own."""
         is_settled = state.wanted is not None and state.sent is None and not state.refused
         is_rule = self._intent.unchanged and not self._intent.saved
-        if state.kept and state.source:  # a save of other fields changes nothing here
-            is_rule = is_rule or state.source == self._sources.of(name)
+        if state.kept and state.source:  # of other fields, a save says nothing here
+            is_rule = state.source == self._sources.of(name)
         return is_rule and is_settled and name in self._locked and not self._intent.force
 
     def _is_persons(self, name: str, state: FieldState, current: str) -> bool:
         """Return whether a text that is not ours is a person's, and stays in bulk work."""
-        if name not in self._locked:
-            return False
         if state.wanted is None:  # first meeting: what is empty is nobody's
-            return bool(current) and not (self._intent.saved or self._intent.additive)
+            is_given = name in self._locked or name in NEVER_REPAIRED
+            return is_given and bool(current) and not (self._intent.saved or self._intent.additive)
         return current != state.wanted and self._is_only_a_rule(name, state)
+
+    def _is_new(self, name: str, state: FieldState, wanted: Value) -> bool:
+        """Return whether Stash has another value than at the last sync, or was not heard then.
+
+        What `preserve_plex_edits` kept has never had Stash's value: it has not drifted.
+        """
+        is_free = name not in self._locked and name not in NEVER_REPAIRED
+        was_preserved = state.kept and is_free and not self._switches.preserve
+        return was_preserved or not same(state.wanted, wanted)
 
     def list(self, name: str, wanted: tuple[str, ...]) -> None:
         present = self._present[name]
@@ -350,7 +366,7 @@ class _Plan:
             return
         # A write that was not confirmed may have arrived in part.
         ours = unique((*names_of(state.ours), *within(names_of(state.claim), present)))
-        kept, is_new = wanted, not same(state.wanted, wanted)
+        kept, is_new = wanted, self._is_new(name, state, wanted)
         is_preserved = self._switches.preserve or (state is not known and not is_new)
         is_preserved = is_preserved or (is_new and self._is_only_a_rule(name, state))
         if is_preserved and state.sent is None and name in self._locked:
@@ -461,7 +477,7 @@ class _Plan:
             if self._switches.repair and is_over and state.repairs == len(REPAIR_AFTER):
                 self.left.append(name)
                 state = replace(state, repairs=state.repairs + 1)  # said once
-            waits = self._switches.repair and not is_over
+            waits = is_protective or (self._switches.repair and not is_over)
             self.fields[name] = replace(state, observed=current, waits=waits)
 
     @property

@@ -797,8 +797,8 @@ MUTATIONS = (
     Mutation(
         "with repair_drift off, what a refresh changed stays",
         "plex/plan.py",
-        "if not switches.repair or (",
-        "if (",
+        "elif not switches.repair or state",
+        "elif state",
         ("tests/model/test_lives.py",),
     ),
     Mutation(

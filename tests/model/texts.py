@@ -7,8 +7,9 @@ from collections.abc import Callable
 from tests.model.books import TextBook
 from tests.model.rulings import KEEP, OPEN, WRITE, Meeting, Ruling
 
-#: The fields that README names for the first meeting with a locked value.
-_KEPT_WHEN_LOCKED = ("title", "summary")
+#: The fields that README names for the first meeting with a value of a person; the lock tells,
+#: but for stars.
+_KEPT_AT_FIRST = ("title", "summary", "userRating")
 
 
 class TextRules:
@@ -121,10 +122,11 @@ class TextRules:
             return Ruling(OPEN, rule)
         if self.is_ours:
             return Ruling(WRITE, rule)
-        if self.name not in self.meeting.now.locked or self.name == "userRating" or not self.now:
+        is_given = self.name in self.meeting.now.locked or self.name == "userRating"
+        if not is_given or not self.now:
             return Ruling(WRITE, rule)
         unclear = self.book.unsure or self.meeting.book.perhaps_met or self.meeting.known
-        if unclear or self.name not in _KEPT_WHEN_LOCKED:
+        if unclear or self.name not in _KEPT_AT_FIRST:
             return Ruling(OPEN, rule)
         if self.book.stash_then not in (None, self.want):
             return Ruling(OPEN, rule)

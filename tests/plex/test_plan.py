@@ -163,8 +163,19 @@ def test_ratings_are_sent_only_when_asked_for(
     stash: int | None, plex: str, expected: str | None
 ) -> None:
     assert not plan({"rating100": stash}, {"rating": plex}).changes
-    edits = plan({"rating100": stash}, {"rating": plex}, switches=Switches(rating=True))
+    on = Switches(rating=True)
+    edits = plan({"rating100": stash}, {"rating": plex}, switches=on, intent=SAVED)
     assert targets(edits) == ({} if expected is None else {"userRating": expected})
+
+
+def test_stars_that_are_there_when_ratings_are_switched_on_stay_until_a_save() -> None:
+    on = Switches(rating=True)
+    edits = plan({"rating100": 100}, {"rating": "8.5"}, synced(title="T"), on, intent=BULK)
+    assert not edits.changes
+    assert edits.kept == ("userRating",)
+    saved = plan({"rating100": 100}, {"rating": "8.5"}, edits.fields, on, intent=SAVED)
+    assert targets(saved) == {"userRating": "10.0"}
+    assert targets(plan({"rating100": 100}, {}, switches=on, intent=BULK)) == {"userRating": "10.0"}
 
 
 @pytest.mark.parametrize("locked", [(), ("userRating",)])
@@ -910,7 +921,7 @@ def test_under_preserve_a_repair_that_did_not_arrive_is_no_name_taken_out() -> N
 
 def test_a_rating_that_the_user_set_after_a_lost_answer_stays() -> None:
     switches = Switches(rating=True)
-    lost = plan({"rating100": 85}, {"rating": "2.0"}, {}, switches)
+    lost = plan({"rating100": 85}, {"rating": "2.0"}, {}, switches, intent=SAVED)
     assert targets(plan({"rating100": 85}, {"rating": "2.0"}, lost.fields, switches))
     assert plan({"rating100": 85}, {"rating": "6.0"}, lost.fields, switches).kept
 

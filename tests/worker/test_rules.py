@@ -126,6 +126,21 @@ def test_a_rule_and_what_plex_gets(filled: WorkerHarness, name: str) -> None:
     assert filled.worker.history.count_asking() == 0
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_content_rating_comes_back_after_each_refresh(
+    filled: WorkerHarness, repair: bool
+) -> None:
+    filled.configure(content_rating="XXX", lock_fields=False, repair_drift=repair)
+    _, item = synced(filled)
+    filled.clock.advance(HOUR)
+    for _ in range(3):
+        item.values["contentRating"] = "G"
+        item.updated_at += 7
+        item.rendered = None
+        filled.run_for(HOUR / 2)  # two looks, at most
+        assert item.values["contentRating"] == "XXX"
+
+
 def test_without_emoji_a_text_of_emoji_alone_is_none(filled: WorkerHarness) -> None:
     _, item = synced(filled, title="🌙", tags=["🔥", "Beach"])
     _, other = synced(filled, "second")

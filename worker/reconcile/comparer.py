@@ -14,7 +14,7 @@ from history.changes import RENAMED
 from history.records import UNTOUCHABLE, Agreement, Status
 from history.store import LOST_AT, Row
 from plex.exceptions import PlexPermanentError, PlexTemporaryError
-from plex.plan import PROTECTIVE, Intent
+from plex.plan import PROTECTIVE, Intent, protects_at
 from queue.models import CREATED, FORCE, MISSED, PASS, RUN, SyncJob, create_bulk_job
 from queue.timestamps import parse_time
 from stash.client import StashUnavailable, address_of_cover
@@ -330,6 +330,8 @@ class Comparer:
                 exposed.append(create_bulk_job(scene.id, now=now))  # at any number, unasked
             elif fields:
                 proposed.append((scene.id, reason.value))
+            elif (at := self._protects_at(scene.id)) is not None:
+                exposed.append(create_bulk_job(scene.id, now=now, delay=max(0.0, at - now)))
         self._parts.queue.put_many(exposed)
         self._parts.history.propose(proposed)
 
@@ -345,6 +347,11 @@ class Comparer:
         except PermanentError as error:
             self._runner.record(scene.id, scene, Status.FAILED, str(error))
         return frozenset()
+
+    def _protects_at(self, scene_id: int) -> float | None:
+        """Return when what may hide an item of the scene is repaired again; None: it is there."""
+        rows = self._parts.history.of_scene(scene_id)
+        return min(filter(None, (protects_at(row.fields) for row in rows)), default=None)
 
     def _is_in_sync(self, scene_id: int) -> bool:
         rows = self._parts.history.of_scene(scene_id)
