@@ -48,6 +48,17 @@ def fields_of(stored: object) -> dict[str, dict[str, Any]]:
     return found
 
 
+def pictures_of(stored: object) -> dict[str, str]:
+    """Return field → hash of the picture in Plex that came from us, where one is known."""
+    covers = decoded(stored)
+    found = {"thumb": covers, **{name: one for name, one in covers.items() if name == "art"}}
+    return {
+        name: sha1
+        for name, one in found.items()
+        if isinstance(one, dict) and isinstance(sha1 := one.get("sha1"), str) and len(sha1) > 1
+    }
+
+
 def candidates_of(stored: object) -> tuple[list[dict[str, Any]], int]:
     """Return the first candidates in a record's details, and how many more there are."""
     details = decoded(stored)

@@ -6,7 +6,7 @@ import history.counts as counts
 import queue.table as table
 from page.arguments import number
 from page.readonly import has_table
-from page.records import brief_status, candidates_of, fields_of
+from page.records import brief_status, candidates_of, fields_of, pictures_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _FLAGS = (
     ("held", "held", "not synced until you say so"),
     ("take", "waiting", "Stash's value is about to be written"),
     ("refused", "refused", "Plex does not take this value"),
-    ("kept", "kept", "changed in Plex, and kept until it changes in Stash"),
+    ("kept", "kept", "kept as it is in Plex, as it was changed there or was there first"),
     ("sent", "waiting", "written, and not read back yet"),
     ("waits", "waiting", "a refresh in Plex changed it; it is repaired again later"),
 )
@@ -82,7 +82,8 @@ def _nothing(scene_id: int) -> dict[str, Any]:
 def _scene(db: sqlite3.Connection, scene_id: int) -> dict[str, Any]:
     rows = db.execute(
         "SELECT id, status, reason, server, section, rating_key, path, checked_at, synced_at,"
-        " fields, details FROM agreements WHERE scene_id = ? AND retired_at IS NULL ORDER BY id",
+        " fields, details, cover FROM agreements"
+        " WHERE scene_id = ? AND retired_at IS NULL ORDER BY id",
         (scene_id,),
     ).fetchall()
     choice = db.execute(
@@ -132,8 +133,8 @@ def _writes(db: sqlite3.Connection, scene_id: int) -> dict[int, dict[str, tuple[
 def _item(
     row: tuple[Any, ...], plex: Mapping[str, Any], writes: Mapping[str, tuple[float, bool]]
 ) -> dict[str, Any]:
-    agreement, status, reason, server, section, key, path, checked_at, synced_at, stored, _ = row
-    fields = fields_of(stored)
+    agreement, status, reason, server, section, key, path, checked_at, synced_at = row[:9]
+    fields, up = fields_of(row[9]), pictures_of(row[11])
     is_here = plex.get("server") == server
     libraries = plex.get("libraries")
     names = [
@@ -144,12 +145,12 @@ def _item(
     order = [name for name in _ORDER if name in fields]
     order += sorted(name for name in fields if name not in (*_ORDER, *_PICTURES))
     shown = [_field(name, fields[name], writes.get(name), synced_at) for name in order]
-    pictures = {
-        key: _brief(_field(name, fields[name], writes.get(name), synced_at))
-        if name in fields
-        else None
-        for name, key in _PICTURES.items()
-    }
+    pictures = {}
+    for name, kind in _PICTURES.items():
+        one = fields.get(name)
+        if one is not None and one.get("observed") is None:
+            one = {**one, "observed": up.get(name)}
+        pictures[kind] = one and _brief(_field(name, one, writes.get(name), synced_at))
     return {
         "agreement": agreement,
         "rating_key": key,

@@ -308,6 +308,7 @@ class _Plan:
         """Give a field what it had before us, as far as Plex still has what is ours; forget it."""
         current, state = self._present[name], resolve(self.fields[name], self._present[name])
         if state.held:
+            self.fields[name] = replace(state, wanted=() if isinstance(current, tuple) else "")
             return
         before = names_of(state.before) if isinstance(current, tuple) else state.before or ""
         if isinstance(current, tuple):

@@ -239,7 +239,7 @@ def _outcome(name: str, result: Mapping[str, Any]) -> Result:
     if reason:
         data["reason"] = reason
         text = f"{text}{'. ' if parts else ''}{reason}"
-    lines = [f"Scene {one[0]}: {_WORDS.get(one[1], one[1])} was left: {one[2]}" for one in left]
+    lines = [f"Scene {one[0]}: {_WORDS.get(one[1], one[1])} left: {one[2]}" for one in left]
     return Result(text, data, lines, ok=not reason)
 
 

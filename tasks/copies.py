@@ -27,11 +27,10 @@ def other_copies(data_dir: str, plugin_dir: str, stash_plugins_dir: str) -> list
     own = str(server.get("PluginDir") or plugin_dir)
     roots = [os.path.dirname(own), *filter(None, [stash_plugins_dir])]
     found = {
-        os.path.realpath(folder): folder
-        for root in roots
-        for folder in _plugins(root, _DEPTH)
-        if not os.path.samefile(folder, own if os.path.isdir(own) else plugin_dir)
+        os.path.realpath(folder): folder for root in roots for folder in _plugins(root, _DEPTH)
     }
+    for ours in (own, plugin_dir):
+        found.pop(os.path.realpath(ours), None)
     return sorted(found.values())
 
 

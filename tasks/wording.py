@@ -38,7 +38,11 @@ def error_words(error_type: str) -> str:
 
 def counted(counts: Mapping[str, int]) -> str:
     """Return counts by status or type of error in words, such as "7 not in Plex, 2 ambiguous"."""
-    return ", ".join(f"{count} {_words(name)}" for name, count in counts.items() if count)
+    found: dict[str, int] = {}
+    for name, count in counts.items():
+        words = _words(name)
+        found[words] = found.get(words, 0) + count
+    return ", ".join(f"{count} {words}" for words, count in found.items() if count)
 
 
 def _words(name: str) -> str:

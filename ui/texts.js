@@ -16,7 +16,7 @@
     "title.changes": "Changes", "title.setup": "Setup", "title.details": "Details",
 
     "line.none": "No scene is synced yet. Save a scene, or look at Changes.",
-    "line.fine": "All {n} scenes that are in Plex are up to date.", "line.fine.one": "The one scene that is in Plex is up to date.",
+    "line.fine": "All {n} scenes that are synced are up to date.", "line.fine.one": "The one scene that is synced is up to date.",
     "line.needs": "{n} scenes are up to date; see below for {needs} more.", "line.needs.one": "One scene is up to date; see below for {needs} more.",
     "line.waiting": "{n} scenes are being synced, {fine} are up to date.", "line.waiting.one": "One scene is being synced, {fine} are up to date.",
     "line.last": "Last change {at},", "line.checked": "checked {ago}.",
@@ -37,9 +37,9 @@
     "legacy.stash": "All from Stash", "legacy.stash.sure": "Take out of Plex what Stash does not have? Locked lists stay, and collections that you edited.", "legacy.stash.yes": "All from Stash",
     "legacy.mine": "Partly from me: only add", "legacy.again": "Ask again",
     "legacy.said.stash": "Library '{name}': its lists come from Stash.", "legacy.said.mine": "Library '{name}': its lists are partly yours, and only added to.",
-    "sum.not_in_plex": "{n} are not in Plex (normal), by folder", "sum.kept": "{n} kept as you changed them in Plex",
+    "sum.not_in_plex": "{n} are not in Plex (normal), by folder", "sum.kept": "{n} kept as in Plex, where you changed something",
     "folder.ignore": "Ignore", "folder.ignore.label": "Ignore the scenes in {folder} that are not in Plex", "folder.ignore.sure": "Leave these {n} scenes alone from now on?", "folder.ignore.sure.one": "Leave this scene alone from now on?",
-    "sum.held": "{n} not synced after an undo", "sum.ignored": "{n} ignored", "sum.skipped": "{n} left out by a setting",
+    "sum.held": "{n} not synced after an undo", "sum.ignored": "{n} ignored", "sum.skipped": "{n} left out: by a setting, or new and without metadata",
     "sum.baseline": "{n} from before the installation, not synced until you save them or sync all",
     "running.sync": "Syncing scenes", "running.full": "Comparing all scenes", "running.quick": "Comparing the latest changes",
 

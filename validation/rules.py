@@ -327,8 +327,8 @@ def _term(text: str) -> Term:
     if kind == "path" and rest:
         return Term(kind, folder=_folder(_one(rest)))
     raise ValueError(
-        f"{text!r} is unknown; conditions are {_CONDITIONS}, with not before one and and between"
-        ' two. A name that holds "and" is put in double quotes'
+        f'{text!r} is unknown; conditions are {_CONDITIONS}, with "not" before one and "and"'
+        ' between two. A name that holds "and" is put in double quotes'
     )
 
 

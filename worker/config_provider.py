@@ -77,6 +77,10 @@ class ConfigProvider:
         assert self.config is not None
         return self.config
 
+    def expire(self) -> None:
+        """Ask for the settings again before they are next used."""
+        self._read_at = float("-inf")
+
     def reject(self, reason: str) -> None:
         """Remember that Plex rejects these settings; while they stay, they are tried seldom."""
         if self.config is not None and self._rejected != self.config:

@@ -53,7 +53,7 @@ class Presence:
         self._absent = 0
         self._silent_since: float | None = None
         self._settings: object = None
-        self._is_in_use = False
+        self._is_in_use = self._is_changed = False
         self._asked_at = self._ask_at = env.monotonic()
 
     @property
@@ -82,6 +82,11 @@ class Presence:
         """
         is_in_use, self._is_in_use = self._is_in_use, False
         return is_in_use
+
+    def take_change(self) -> bool:
+        """Return whether PlexSync's settings were changed since this was last asked."""
+        is_changed, self._is_changed = self._is_changed, False
+        return is_changed
 
     def due_in(self) -> float:
         """Return seconds until Stash is asked again."""
@@ -129,6 +134,7 @@ class Presence:
     def _note(self, use: PluginUse) -> None:
         """Note whether Stash is in use."""
         is_changed = self._settings is not None and use.settings != self._settings
+        self._is_changed |= is_changed
         self._is_in_use |= use.has_jobs or is_changed
         self._settings = use.settings
 

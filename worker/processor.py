@@ -335,6 +335,7 @@ class SyncWorker:
         self.queue.import_spool()
         self._report_unreadable()
         if self._commands is not None and self._commands.run_next():
+            self._provider.expire()  # the user may have changed them just before
             self._idle_since, self._is_resting = None, False
             return
         self._note_work()
@@ -368,6 +369,10 @@ class SyncWorker:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = self._env.monotonic()
+        if self.presence.take_change():
+            self._provider.expire()
+            if self.health.ready():  # which says what is wrong with them, if anything
+                self._use_settings()
         if self.presence.take_use() or self.listener.take_use() or has_work:
             self._quick.note_use()
 

@@ -16,7 +16,7 @@ from tests.simulators.stash import StashSimulator
 def test_on_most_days_it_is_one_line(open_page: Open, operations: Operations) -> None:
     page = open_page()
     line = page.locator(".plexsync-line")
-    expect(line).to_contain_text("All 2,934 scenes that are in Plex are up to date.")
+    expect(line).to_contain_text("All 2,934 scenes that are synced are up to date.")
     expect(line).to_contain_text("Plex 'NAS', library Scenes")
     assert operations.modes() == [], "a look changes nothing"
 

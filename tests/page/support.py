@@ -98,7 +98,7 @@ def records() -> list[Agreement]:
         record(3, Status.FAILED, reason="no date"),
         record(4, Status.FAILED, reason="seen", details={CLEARED: True}),
         record(5, Status.REFUSED, 50, reason="no", synced_at=901.0, fields=FIELDS,
-               cover=CoverState(sha1="ab")),
+               cover=CoverState(sha1="ab"), art=CoverState(sha1="fedcba9876543210")),
         record(6, Status.NOT_IN_PLEX, reason="strange: Plex has the folder"),
         record(7, Status.NOT_IN_PLEX, 70, synced_at=1.0, path="/other/7.mp4"),
         record(8, Status.NOT_IN_PLEX, path="/other/8.mp4"),

@@ -332,6 +332,7 @@ def test_a_scene_field_by_field(filled: Path) -> None:
     assert item["cover"]["wanted"] == "0123456789ab"
     assert "413" in item["cover"]["why"]
     assert (item["art"]["wanted"], item["art"]["before"]) == ("fedcba987654", "media://of-p")
+    assert item["art"]["state"] == "in_sync", "the record of the cover says what is up"
     assert "art" not in fields
 
 

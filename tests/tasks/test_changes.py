@@ -155,7 +155,7 @@ def test_the_words_of_an_undo(context: Context, history: History) -> None:
         "Undo: 3 fields of 2 scenes are as before, 2 fields were left"
         " (1: it was changed in Plex since; 1: it is gone)"
     )
-    assert found.lines[1] == "Scene 8: poster was left: it is gone"
+    assert found.lines[1] == "Scene 8: poster left: it is gone"
     assert found.data["left"][0] == {
         "scene_id": 7, "field": "title", "why": "it was changed in Plex since"
     }  # fmt: skip

@@ -141,6 +141,28 @@ def test_a_content_rating_comes_back_after_each_refresh(
         assert item.values["contentRating"] == "XXX"
 
 
+def test_a_rule_counts_at_once_for_a_command(filled: WorkerHarness) -> None:
+    _, item = synced(filled)
+    filled.run_for(1)  # the settings were just read
+    filled.configure(poll_interval=30, labels="Home")
+    filled.command("sync")
+    assert item.tags["label"] == ["Home"]
+
+
+def test_a_field_that_was_undone_shows_no_rule_that_is_gone(filled: WorkerHarness) -> None:
+    filled.configure(poll_interval=30, content_rating="R")
+    scene, item = synced(filled)
+    filled.command("undo", scene_id=scene.id, field="contentRating", visible=True)
+    filled.run_for(60)
+    assert not item.values.get("contentRating")
+    filled.configure(poll_interval=30)
+    filled.edit(scene, "Saved")
+    filled.run_for(60)
+    (row,) = filled.worker.history.of_scene(scene.id)
+    assert row.fields["contentRating"].held
+    assert row.fields["contentRating"].wanted == ""
+
+
 def test_without_emoji_a_text_of_emoji_alone_is_none(filled: WorkerHarness) -> None:
     _, item = synced(filled, title="🌙", tags=["🔥", "Beach"])
     _, other = synced(filled, "second")

@@ -11,10 +11,13 @@ from queue.operations import enqueue
 from tasks.check import check
 from tasks.context import Context
 from tasks.status import status
+from tests.harness.base import PLUGIN
 from tests.harness.in_process import WorkerHarness
-from tests.harness.plugin import ENTRY
+from tests.harness.plugin import ENTRY, ROOT
+from tests.simulators.stash import load_manifest
 from worker.config_provider import RULE_PROBLEMS
 from worker.last_rules import FILE
+from worker.presence import Presence
 
 WRONG = "tag_rules is 'A => genre': 'genre' is unknown; tags go to genres, labels, collections"
 
@@ -41,6 +44,20 @@ def told(harness: WorkerHarness) -> list[str]:
 
 def tag_rules(harness: WorkerHarness) -> str:
     return harness.worker.plex.config.tag_rules
+
+
+def test_a_worker_that_waits_notices_a_wrong_rule_and_its_cure(harness: WorkerHarness) -> None:
+    harness.stash.plugins.manifests[PLUGIN] = load_manifest(ROOT / "PlexSync.yml")
+    harness.new_worker(presence=Presence(str(ROOT), harness.client, harness.clock))
+    harness.pair()
+    look(harness)
+    harness.configure(tag_rules="A => genre")
+    harness.run_for(120)
+    (text,) = harness.worker.history.get(RULE_PROBLEMS)
+    assert text.startswith(WRONG)
+    harness.configure(tag_rules="A => labels")
+    harness.run_for(120)
+    assert harness.worker.history.get(RULE_PROBLEMS) == []
 
 
 def test_the_last_valid_rule_stays_in_effect_and_the_user_is_told_once(
