@@ -103,6 +103,21 @@ def rename(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldStat
     return {**fields, kind: dataclasses.replace(state, **values, waits=True)}
 
 
+def rename_by_person(fields: Fields, kind: str, old: str, new: str) -> dict[str, FieldState]:
+    """Return states in which a person has renamed in Plex what had a name of ours.
+
+    The new name is the person's. Where it was seen, it stands for the former one until Stash's
+    list changes.
+    """
+    state = fields.get(kind)
+    seen = state.observed if state is not None else None
+    if not isinstance(seen, tuple) or _fold(old) not in map(_fold, seen):
+        return dict(fields)
+    state = rename(fields, kind, old, new)[kind]
+    ours = tuple(one for one in state.ours or () if _fold(one) != _fold(new))
+    return {**fields, kind: dataclasses.replace(state, ours=ours, form=state.form or ())}
+
+
 def _fold(name: str) -> bytes:
     """Return a name as Plex compares it: of bytes, only ASCII letters have a case."""
     return name.encode("utf-8", "surrogatepass").lower()

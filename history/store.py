@@ -16,7 +16,7 @@ import history.counts as counts
 from common.media import MediaFile
 from common.sqlite import connect_in_memory, write
 from history.changes import Changes
-from history.fields import decode, encode, rename
+from history.fields import FieldState, decode, encode, rename, rename_by_person
 from history.reading import ask, fits, is_damaged
 from history.records import (
     ART,
@@ -586,26 +586,37 @@ class History:
 
     def rename_collection(self, own: OwnCollection, name: str) -> None:
         """Note the new name of a collection, in the records of its items too."""
-        quoted = json.dumps(own.name).replace("\\", "\\\\")
-        for mark in "%_":
-            quoted = quoted.replace(mark, f"\\{mark}")
         with self.transaction():
             for gone in (own.name, name):
                 self.forget_collection(own.server, own.section, gone)
             self.save_collection(dataclasses.replace(own, name=name, renaming=""))
-            rows = self._agreements(
-                "server = ? AND section = ? AND fields LIKE ? ESCAPE '\\'",
-                own.server,
-                own.section,
-                f"%{quoted}%",
-            )
-            self._db.executemany(
-                "UPDATE agreements SET fields = ? WHERE id = ?",
-                [
-                    (json.dumps(encode(rename(row.fields, "collection", own.name, name))), row.id)
-                    for row in rows
-                ],
-            )
+            self._rename_in_items(own, name, rename)
+
+    def release_collection(self, own: OwnCollection, name: str) -> None:
+        """Note that a person has renamed a collection of ours: from now on it is theirs."""
+        with self.transaction():
+            self.forget_collection(own.server, own.section, own.name)
+            self._rename_in_items(own, name, rename_by_person)
+
+    def _rename_in_items(
+        self, own: OwnCollection, name: str, renamed: Callable[..., dict[str, FieldState]]
+    ) -> None:
+        quoted = json.dumps(own.name).replace("\\", "\\\\")
+        for mark in "%_":
+            quoted = quoted.replace(mark, f"\\{mark}")
+        rows = self._agreements(
+            "server = ? AND section = ? AND fields LIKE ? ESCAPE '\\'",
+            own.server,
+            own.section,
+            f"%{quoted}%",
+        )
+        self._db.executemany(
+            "UPDATE agreements SET fields = ? WHERE id = ?",
+            [
+                (json.dumps(encode(renamed(row.fields, "collection", own.name, name))), row.id)
+                for row in rows
+            ],
+        )
 
     def _collections(self, where: str, *values: object) -> list[OwnCollection]:
         """Return collections without those that can't be read: they count as a person's."""
@@ -757,6 +768,9 @@ class ReadOnlyHistory(History):
         """Store nothing."""
 
     def forget_collection(self, server: str, section: int, name: str) -> None:
+        """Change nothing."""
+
+    def release_collection(self, own: OwnCollection, name: str) -> None:
         """Change nothing."""
 
     def note_collection_keys(self, server: str, section: int, keys: Mapping[str, int]) -> None:

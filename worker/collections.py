@@ -367,16 +367,39 @@ def removed(edits: Edits) -> tuple[str, ...]:
 
 
 def list_collections(plex: PlexSession, history: History, section: int) -> list[Collection]:
-    """Return the collections of a library, and note the rating keys of ours.
+    """Return the collections of a library; note the rating keys of ours, and a person's renames.
 
     Raises:
         PlexTemporaryError, PlexPermanentError
     """
+    before = history.own_collections(plex.server)
     listed = plex.client().collections(section)
+    _release_renamed(plex, history, section, before, listed)
     _forget_others(plex, history, section, listed)
     keys = {one.title: one.rating_key for one in listed}
     history.note_collection_keys(plex.server, section, keys)
     return listed
+
+
+def _release_renamed(
+    plex: PlexSession,
+    history: History,
+    section: int,
+    before: Iterable[OwnCollection],
+    listed: Iterable[Collection],
+) -> None:
+    """Leave collections of ours that a person has renamed to that person.
+
+    Args:
+        before: those on record before the request. We may have renamed one since.
+    """
+    titles = {one.rating_key: one.title for one in listed}
+    now = history.own_collections(plex.server)
+    for own in before:
+        title = titles.get(own.rating_key) if own.section == section and own in now else None
+        if title and fold(title) not in folds((own.name, own.renaming)):
+            history.release_collection(own, title)
+            plex.forget_reads()
 
 
 def _note_creating(history: History, own: OwnCollection, rating_key: int) -> None:

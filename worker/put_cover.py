@@ -60,6 +60,7 @@ def put_cover(parts: Parts, scene_id: int) -> dict[str, str]:
 
     Raises:
         SettingsError, PlexTemporaryError, PlexPermanentError
+        StashUnavailable, StashRefused, StashQueryError
     """
     assert parts.data_dir is not None
     file = file_of(parts.data_dir, scene_id)
@@ -75,21 +76,41 @@ def put_cover(parts: Parts, scene_id: int) -> dict[str, str]:
     ]
     items = {one.rating_key: one for one in parts.plex.read([row.rating_key for row in rows])}
     left = {POSTER: NOT_SYNCED}
+    in_stash = _sha1_in_stash(parts, scene_id) if items else ""
     for row in rows:
         item = items.get(row.rating_key)
         if item is not None and row.path in ("", *item.paths):
-            left = _put(parts, row, item, POSTER, picture)
+            left = _put(parts, row, item, POSTER, picture, in_stash)
             if row.fields.get(ART, FieldState()).refused:
                 row = next(one for one in parts.history.of_scene(scene_id) if one.id == row.id)
-                left |= _put(parts, row, item, ART, picture)
+                left |= _put(parts, row, item, ART, picture, in_stash)
     with suppress(OSError):
         os.unlink(file)
     return left
 
 
-def _put(parts: Parts, row: Agreement, item: PlexItem, name: str, picture: bytes) -> dict[str, str]:
+def _sha1_in_stash(parts: Parts, scene_id: int) -> str:
+    """Return the SHA-1 of Stash's cover; "": it has none.
+
+    Raises:
+        StashUnavailable, StashRefused, StashQueryError
+    """
+    scene = parts.stash.find_scene(scene_id) if parts.stash is not None else None
+    if parts.stash is None or scene is None:
+        return ""
+    cover = parts.stash.fetch_cover(scene).picture
+    return _sha1(cover) if cover else ""
+
+
+def _sha1(picture: bytes) -> str:
+    return hashlib.sha1(picture, usedforsecurity=False).hexdigest()
+
+
+def _put(
+    parts: Parts, row: Agreement, item: PlexItem, name: str, picture: bytes, in_stash: str
+) -> dict[str, str]:
     client, history, now = parts.plex.client(), parts.history, parts.env.time()
-    sha1 = hashlib.sha1(picture, usedforsecurity=False).hexdigest()
+    sha1 = _sha1(picture)
     state, shown = row.fields.get(name, FieldState()), client.selected_picture(item, name)
     if state.before is None:
         state = replace(state, before=shown, was_locked=name in item.locked)
@@ -97,15 +118,17 @@ def _put(parts: Parts, row: Agreement, item: PlexItem, name: str, picture: bytes
         with history.transaction():
             row = history.save(row.with_field(name, state))
             history.changes.note(row, {name: (shown, sha1)}, TAKEN, now)
-    outcome, cover, stashs = CONFIRMED, row.cover_of(name), str(state.wanted or sha1)
+    outcome, cover = CONFIRMED, row.cover_of(name)
     try:
         client.upload_picture(item, name, picture)
         state = replace(state, ours=sha1, refused=False, why="", kept=False, held=False, take=False)
-        cover = replace(cover, sha1=stashs)  # it stands in for Stash's
+        # It stands in for Stash's: the one that was refused, or that was never to be uploaded.
+        cover = replace(cover, sha1=str(state.wanted or in_stash or sha1))
     except PlexPermanentError as error:
         if error.status not in REFUSALS_OF_A_VALUE:
             raise
-        state, outcome = refuse_poster(state, stashs, len(picture), error), DROPPED
+        refused = str(state.wanted or sha1)
+        state, outcome = refuse_poster(state, refused, len(picture), error), DROPPED
     fields = {**row.fields, name: state}
     status = status_of(fields, is_written=row.verify_at is not None)
     with history.transaction():

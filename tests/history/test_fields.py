@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history.fields import FieldState, decode, encode
+from history.fields import FieldState, decode, encode, rename_by_person
 from tests.plex.support import PROPERTY
 
 VALUES = st.none() | st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=3).map(tuple)
@@ -69,3 +69,13 @@ def test_unknown_parts_are_skipped() -> None:
 def test_what_is_no_history_of_fields_is_refused(content: Any) -> None:
     with pytest.raises(ValueError, match="not a history"):
         decode(content)
+
+
+def test_a_persons_rename_is_known_where_the_name_was_seen() -> None:
+    seen = FieldState(ours=("Acme", "B"), wanted=("Acme", "B"), observed=("ACME", "B"))
+    other = FieldState(ours=(), wanted=("Acme",), observed=("C",))
+    after = rename_by_person({"collection": seen}, "collection", "Acme", "Mine")["collection"]
+    assert (after.ours, after.wanted, after.observed) == (("B",), ("Acme", "B"), ("Mine", "B"))
+    assert after.form is not None
+    for fields in ({"collection": other}, {"title": FieldState(observed="Acme")}, {}):
+        assert rename_by_person(fields, "collection", "Acme", "Mine") == fields

@@ -189,6 +189,60 @@ def test_where_a_person_makes_the_new_name_while_the_rename_fails_the_items_move
     assert [item.collections for _, item in (*pairs, ("", theirs))] == [[], [], ["New"]]
 
 
+# --- a person's rename
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_the_items_of_a_collection_that_a_person_renamed_stay_there_alone(
+    harness: WorkerHarness, lock: bool
+) -> None:
+    harness.configure(lock_fields=lock)
+    pairs = synced(harness, studio="Acme")
+    pass_days(harness, 1)
+    harness.plex.edit_collection(existing(harness, "Acme"), title="My Acme")
+    pass_days(harness, 1)
+    for scene, _ in pairs[1:]:
+        harness.edit(scene, "Saved once more")
+    harness.run_for(SOON)
+    pass_days(harness, 3)
+    assert [item.collections for _, item in pairs] == [["My Acme"]] * 2
+    harness.edit(pairs[0][0], studio="Other")
+    harness.run_for(SOON)
+    assert sorted(pairs[0][1].collections) == ["My Acme", "Other"], "until Stash's list changes"
+
+
+def test_another_scene_begins_a_collection_of_the_former_name(harness: WorkerHarness) -> None:
+    harness.configure(lock_fields=False)
+    pairs = synced(harness, studio="Acme")
+    pass_days(harness, 1)
+    renamed = existing(harness, "Acme")
+    harness.plex.edit_collection(renamed, title="My Acme")
+    pass_days(harness, 1)
+    scene, later = harness.pair("later", studio="Acme")
+    harness.edit(scene, "Later")
+    harness.run_for(SOON)
+    for known, _ in pairs:
+        harness.edit(known, "Saved once more")
+    pass_days(harness, 3)
+    assert [item.collections for _, item in pairs] == [["My Acme"]] * 2
+    assert later.collections == ["Acme"]
+    rename_studio(harness, "Acme", "New")
+    assert existing(harness, "My Acme").rating_key == renamed.rating_key, "only ours is renamed"
+    assert later.collections == ["New"]
+
+
+def test_beside_a_renamed_collection_the_others_come_back(harness: WorkerHarness) -> None:
+    harness.configure(lock_fields=False)
+    ((scene, item),) = synced(harness, 1, groups=["Acme", "Series"])
+    pass_days(harness, 1)
+    harness.plex.edit_collection(existing(harness, "Acme"), title="My Acme")
+    pass_days(harness, 1)
+    item.tags["collection"].remove("Series")  # as a refresh does
+    harness.edit(scene, "Saved once more")
+    harness.run_for(SOON)
+    assert "Series" in item.collections
+
+
 # --- the last item
 
 

@@ -304,6 +304,45 @@ def test_a_cover_that_was_scaled_down_stands_in_for_the_one_that_plex_refused(
     assert item.poster.data == PNG + b"3", "another cover in Stash goes to Plex"
 
 
+def met_in_bulk(harness: WorkerHarness) -> tuple[Scene, PlexItem]:
+    """Return a scene whose cover was left out, as a person had chosen the poster in Plex."""
+    harness.configure(sync_poster=True)
+    scene, item = harness.pair("a", cover=PNG, updated_at=1e9)
+    harness.plex.person_selects_poster(item.rating_key, b"a person's")
+    harness.command("sync")
+    harness.run_for(HOUR)
+    assert row_of(harness, scene).status is Status.IN_SYNC
+    return scene, item
+
+
+def test_a_cover_of_the_users_own_stays_until_stashs_changes(harness: WorkerHarness) -> None:
+    scene, item = met_in_bulk(harness)
+    put(harness, scene)
+    assert item.poster is not None
+    harness.clock.advance(HOUR)
+    harness.edit(scene, "Another title")
+    harness.run_for(HOUR)
+    assert (item.title, item.poster.data) == ("Another title", JPEG)
+    harness.edit(scene, cover=PNG + b"2")
+    harness.run_for(30)
+    assert item.poster.data == PNG + b"2"
+
+
+def test_it_waits_for_stash(harness: WorkerHarness) -> None:
+    """Without Stash's cover, a later one could not be told from the one of now."""
+    scene, item = met_in_bulk(harness)
+    rule = harness.stash.faults.add(Reset())
+    file = Path(file_of(str(harness.data_dir), scene.id))
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(base64.b64encode(JPEG).decode())
+    assert "Stash" in harness.command("put_cover", scene_id=scene.id)["reason"]
+    assert item.poster is not None
+    assert item.poster.data == b"a person's"
+    rule.remove()
+    harness.run_for(HOUR)
+    assert item.poster.data == JPEG
+
+
 def test_it_can_be_taken_back(harness: WorkerHarness) -> None:
     harness.plex.settings.own_poster = True
     scene, item = refused_cover(harness)

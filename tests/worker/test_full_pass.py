@@ -527,6 +527,81 @@ def test_scenes_that_the_user_has_deleted_are_forgotten_after_a_yes(
     assert installed.worker.history.known_scenes() == 6
 
 
+def after_a_yes(harness: WorkerHarness, count: int) -> list[tuple[Scene, PlexItem]]:
+    """Have the user delete all of 41 scenes but some, and say so; return those that are left."""
+    pairs = synced(harness, 40)
+    harness.stash.delete_silently(1)  # which was there when PlexSync was installed
+    for scene, _ in pairs[count:]:
+        harness.stash.delete_silently(scene.id)
+    day(harness)
+    harness.command("approve")
+    return pairs[:count]
+
+
+def synced_later(harness: WorkerHarness, count: int) -> list[tuple[Scene, PlexItem]]:
+    pairs = [harness.pair(f"later{number:03}") for number in range(count)]
+    harness.edit_all([scene for scene, _ in pairs])
+    harness.run_for(120)
+    assert harness.in_sync([scene for scene, _ in pairs])
+    return pairs
+
+
+@pytest.mark.parametrize("left", [5, 0])
+def test_a_yes_to_fewer_scenes_is_for_those_alone(installed: WorkerHarness, left: int) -> None:
+    after_a_yes(installed, left)
+    for _ in range(2):
+        day(installed)
+    assert installed.worker.history.known_scenes() == left
+    ignored, item = synced_later(installed, 60)[0]
+    installed.command("ignore", scene_id=ignored.id)
+    installed.edit(ignored, "Private")
+    installed.notices()
+    installed.stash.looks_empty = True
+    for _ in range(4):
+        day(installed)
+    assert any("Stash shows 0 of the" in text for _, text in installed.notices())
+    installed.stash.looks_empty = False
+    for _ in range(2):
+        day(installed)
+    assert item.title != "Private"
+
+
+def test_a_yes_to_fewer_scenes_is_no_yes_to_none(installed: WorkerHarness) -> None:
+    ((scene, _), *_) = after_a_yes(installed, 5)
+    installed.stash.looks_empty = True
+    for _ in range(3):
+        day(installed)
+    (row,) = installed.worker.history.of_scene(scene.id)
+    assert row.missing_since is None
+    installed.stash.looks_empty = False
+    for _ in range(3):
+        day(installed)
+    assert installed.worker.history.known_scenes() == 5, "the yes holds until it is carried out"
+
+
+def test_scenes_that_come_after_a_yes_are_guarded_too(installed: WorkerHarness) -> None:
+    after_a_yes(installed, 0)
+    ((scene, _), *_) = synced_later(installed, 15)
+    day(installed)  # of 56 scenes on record, Stash has 15
+    installed.stash.looks_empty = True
+    for _ in range(3):
+        day(installed)
+    assert [row.missing_since for row in installed.worker.history.of_scene(scene.id)] == [None]
+
+
+def test_a_yes_that_was_wrong_ends_when_the_scenes_are_back(installed: WorkerHarness) -> None:
+    ((scene, _), *_) = synced(installed, 24)
+    installed.stash.looks_empty = True
+    day(installed)
+    installed.command("approve")
+    installed.stash.looks_empty = False
+    day(installed)
+    installed.stash.looks_empty = True
+    for _ in range(3):
+        day(installed)
+    assert [row.missing_since for row in installed.worker.history.of_scene(scene.id)] == [None]
+
+
 def test_what_plex_had_before_us_is_kept_until_its_item_is_gone(installed: WorkerHarness) -> None:
     ((scene, item),) = synced(installed)
     database = installed.worker.history._db

@@ -10,7 +10,8 @@ from history.store import History, Row
 from validation.errors import TransientError
 from worker.parts import Parts
 
-#: State in the history: how few scenes Stash shows, and how few the user accepts.
+#: State in the history: how few scenes Stash shows, and how few the user accepts. That holds
+#: until the records of the others are gone, and rises with the scenes that Stash shows.
 FEWER = "fewer_scenes"
 ACCEPTED = "fewer_scenes_accepted"
 #: Known scenes from which on it is strange that most of them are gone.
@@ -61,6 +62,9 @@ class Forgetting:
         parts.history.retire([row.id for row in again])
         for row in again:
             parts.dlq.delete_scene(row.scene_id)
+        left = {row.scene_id for row in missing} - {row.scene_id for row in again}
+        if len(left) <= parts.history.known_scenes() / 2:
+            parts.history.set(ACCEPTED, None)  # the guard needs no exception any more
         if missing:
             parts.reporter.log("info", f"{len(missing)} scenes are gone from Stash")
         self._forget_choices(now)
@@ -95,18 +99,19 @@ def check_scenes_there(parts: Parts, count: int) -> None:
     Raises:
         ScenesMissing: it shows less than half of them, and the user has not said that this is so.
     """
-    known = parts.history.known_scenes()
-    accepted = parts.history.get(ACCEPTED)
-    if accepted is not None:
-        known = min(known, accepted)
-    if known >= _MANY and count < known / 2:
-        parts.history.set(FEWER, count)
+    history = parts.history
+    known, accepted = history.known_scenes(), history.get(ACCEPTED)
+    is_accepted = accepted is not None and count >= accepted / 2
+    if known >= _MANY and count < known / 2 and not is_accepted:
+        history.set(FEWER, count)
         raise ScenesMissing(
             f"Stash shows {count} of the {known} scenes that it had: check that its database and"
             " its disks are there. If you have deleted them, run Approve changes"
         )
-    if parts.history.get(FEWER) is not None:
-        parts.history.set(FEWER, None)
+    if accepted is not None and count > accepted:
+        history.set(ACCEPTED, count)
+    if history.get(FEWER) is not None:
+        history.set(FEWER, None)
 
 
 def accept_fewer(history: History) -> bool:
