@@ -10,6 +10,7 @@ from common.daily import in_words
 from common.files import read_json
 from common.hook_times import hook_times, summarize_hook_times
 from common.texts import cut, printable
+from history.outages import readable_outages
 from page.arguments import number
 from page.readonly import has_table
 from page.records import decoded
@@ -64,10 +65,9 @@ def details(look: Look) -> dict[str, Any]:
 
 def _told(db: sqlite3.Connection, now: float) -> dict[str, Any]:
     """Return the latest outages, why the webhook can't be reached, and when all is compared."""
-    outages = counts.get_state(db, _OUTAGES)
     problem = counts.get_state(db, _WEBHOOK_PROBLEM)
     return {
-        "outages": outages if isinstance(outages, list) else [],
+        "outages": readable_outages(counts.get_state(db, _OUTAGES)),
         "webhook_problem": problem if isinstance(problem, dict) else None,
         **compared(db, now),
     }

@@ -13,6 +13,7 @@ from common.locks import NoLocks
 from common.sqlite import connect
 from common.texts import duration_in_words
 from history.counts import count_needs, failed_jobs
+from history.outages import readable_outages
 from page.state import event_stream, next_comparison, stored_problem
 from plex.index import FileIndex, IndexDamaged
 from queue.dlq import DeadLetterQueue
@@ -154,7 +155,7 @@ def collect(context: Context) -> dict[str, Any]:
             "full_pass_at": history.get(FULL_ENDED),
             **_next_full(history.get(COMPARE_AT)),
             "rule_problems": history.get(RULE_PROBLEMS, []),
-            "outages": history.get(OUTAGES, []),
+            "outages": readable_outages(history.get(OUTAGES)),
             "webhook_problem": history.get(PROBLEM),
         }
     return {
