@@ -21,6 +21,7 @@ from page.state import (
     event_stream,
     look_at_worker,
     progress_of,
+    since_when,
 )
 
 TYPE_CHECKING = False
@@ -65,10 +66,9 @@ def details(look: Look) -> dict[str, Any]:
 
 def _told(db: sqlite3.Connection, now: float) -> dict[str, Any]:
     """Return the latest outages, why the webhook can't be reached, and when all is compared."""
-    problem = counts.get_state(db, _WEBHOOK_PROBLEM)
     return {
         "outages": readable_outages(counts.get_state(db, _OUTAGES)),
-        "webhook_problem": problem if isinstance(problem, dict) else None,
+        "webhook_problem": since_when(counts.get_state(db, _WEBHOOK_PROBLEM)),
         **compared(db, now),
     }
 
