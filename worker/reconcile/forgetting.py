@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -95,10 +96,7 @@ def check_scenes_there(parts: Parts, count: int) -> None:
     Raises:
         ScenesMissing: it shows less than half of them, and the user has not said that this is so.
     """
-    known = parts.history.known_scenes()
-    accepted = parts.history.get(ACCEPTED)
-    if accepted is not None:
-        known = min(known, accepted)
+    known = min(parts.history.known_scenes(), parts.history.get(ACCEPTED, math.inf))
     if known >= _MANY and count < known / 2:
         parts.history.set(FEWER, count)
         raise ScenesMissing(
