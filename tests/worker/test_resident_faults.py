@@ -87,6 +87,22 @@ def test_the_mark_of_a_worker_that_could_not_read_its_settings_stays(
     assert is_unfinished(str(harness.data_dir)) is not is_right
 
 
+def test_a_spooled_edit_that_cannot_be_read_keeps_no_worker(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves when idle, and does not start anew for the sake of that edit."""
+    harness.stash.plugins.manifests[PLUGIN] = load_manifest(ROOT / "PlexSync.yml")
+    harness.configure(stay=False)
+    (harness.data_dir / "queue" / "spool" / "0-1.json").mkdir(parents=True)
+    timing = replace(Timing().scaled(0.01), idle_timeout=0.5)
+    monkeypatch.setattr("worker.bootstrap.timing_from", lambda *_: timing)
+    monkeypatch.setattr("worker.main.signal.signal", lambda *_: None)
+    assert run_worker(str(harness.data_dir), entry=str(ROOT / "PlexSync.py")) == 0
+    assert (harness.data_dir / "worker.log").read_text().count("Worker started") == 1
+    (line,) = take_deferred_lines(str(harness.data_dir))
+    assert line[1].startswith("1 queued edit could not be read. All scenes are compared")
+
+
 @pytest.mark.parametrize("error", [KeyError("until"), ZeroDivisionError("by zero")])
 def test_whatever_stops_a_worker_is_said_by_the_next_hook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
