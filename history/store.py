@@ -683,12 +683,18 @@ class History:
     # --- further state
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a stored value in JSON's types."""
+        """Return a stored value in JSON's types.
+
+        Args:
+            default: stands in for a value that can't be read or is of another type; None: of any.
+        """
         rows = self._run("SELECT value FROM state WHERE name = ?", name)
         try:
-            return json.loads(rows[0][0]) if rows else default
+            value = json.loads(rows[0][0]) if rows else default
         except _BROKEN:
             return default
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        return value if default is None or isinstance(value, kinds) else default
 
     def set(self, name: str, value: Any) -> None:
         """Store a value; None deletes it."""

@@ -10,6 +10,7 @@ from common.daily import in_words
 from common.files import read_json
 from common.hook_times import hook_times, summarize_hook_times
 from common.texts import cut, printable
+from history.outages import readable_outages
 from page.arguments import number
 from page.readonly import has_table
 from page.records import decoded
@@ -20,6 +21,7 @@ from page.state import (
     event_stream,
     look_at_worker,
     progress_of,
+    since_when,
 )
 
 TYPE_CHECKING = False
@@ -64,11 +66,9 @@ def details(look: Look) -> dict[str, Any]:
 
 def _told(db: sqlite3.Connection, now: float) -> dict[str, Any]:
     """Return the latest outages, why the webhook can't be reached, and when all is compared."""
-    outages = counts.get_state(db, _OUTAGES)
-    problem = counts.get_state(db, _WEBHOOK_PROBLEM)
     return {
-        "outages": outages if isinstance(outages, list) else [],
-        "webhook_problem": problem if isinstance(problem, dict) else None,
+        "outages": readable_outages(counts.get_state(db, _OUTAGES)),
+        "webhook_problem": since_when(counts.get_state(db, _WEBHOOK_PROBLEM)),
         **compared(db, now),
     }
 

@@ -10,6 +10,7 @@ import queue.table as table
 from common.daily import in_words, next_time
 from common.files import read_json
 from common.locks import NoLocks
+from common.times import is_time
 from page.readonly import has_table
 from queue.inbox import QUEUE_DIR
 from queue.spool import spooled
@@ -210,7 +211,7 @@ def _history_numbers(db: sqlite3.Connection, now: float) -> dict[str, Any]:
         "last_change_at": _last_change(db),
         "checked_at": _moment(counts.get_state(db, _QUICK_RAN)),
         **compared(db, now),
-        "paused": counts.get_state(db, _PAUSED),
+        "paused": since_when(counts.get_state(db, _PAUSED)),
         "approval": _approval(db),
         "rule_problems": _texts(counts.get_state(db, _RULE_PROBLEMS)),
         "plex": {
@@ -277,7 +278,7 @@ def next_comparison(clock: object, now: float) -> dict[str, Any] | None:
 def _few_numbers(db: sqlite3.Connection, now: float) -> dict[str, Any]:
     return {
         "needing": counts.needing(db, now),
-        "paused": counts.get_state(db, _PAUSED),
+        "paused": since_when(counts.get_state(db, _PAUSED)),
         "checked_at": _moment(counts.get_state(db, _QUICK_RAN)),
     }
 
@@ -364,7 +365,12 @@ def progress_of(stored: object) -> tuple[int, int]:
 
 
 def _moment(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return value if is_time(value) else None
+
+
+def since_when(value: object) -> dict[str, Any] | None:
+    """Return a stored value that says since when something is so; None: it is not so."""
+    return {**value, "since": _moment(value.get("since"))} if isinstance(value, dict) else None
 
 
 def _changed_at(path: str) -> float | None:

@@ -191,14 +191,14 @@ class PlexSession:
     def _known(self, libraries: list[Library]) -> list[Library]:
         """Leave out libraries that came after the first run: the user has not chosen them."""
         name = f"libraries of {self.server}"
-        keys = self._history.get(name)
+        keys = self._history.get(name, [])
         if keys and not libraries:  # Plex is starting up, or something answers in its place
             raise PlexListingError("it shows none of the libraries that it had")
         if not keys and libraries:
             keys = [library.key for library in libraries]
             self._history.set(name, keys)
-        self.offered = [library for library in libraries if library.key not in (keys or ())]
-        return [library for library in libraries if library.key in (keys or ())]
+        self.offered = [library for library in libraries if library.key not in keys]
+        return [library for library in libraries if library.key in keys]
 
     @property
     def keys(self) -> list[int]:

@@ -52,6 +52,7 @@ class JobQueue(SQLiteAckQueue):
         self._resuming = auto_resume
         self._died_in_hand = died_in_hand
         self._may_be_unreported = auto_resume
+        self._unread: set[str] = set()
         self._folder = path
         self._file = os.path.join(path, DATABASE)
         if path != IN_MEMORY:
@@ -177,7 +178,17 @@ class JobQueue(SQLiteAckQueue):
 
     def import_spool(self) -> int:
         """Move the spooled jobs into the queue; return their number."""
-        return import_spool(self._folder, self.put)
+        return import_spool(self._folder, self.put, self._note_unread)
+
+    def count_unread(self) -> int:
+        """Return the number of spooled files that this process could not read."""
+        return len(self._unread.intersection(spooled(self._folder)))
+
+    def _note_unread(self, name: str, why: str) -> None:
+        if name not in self._unread:
+            self._unread.add(name)
+            self._run(table.quarantine_file, name, why)
+            self._may_be_unreported = True
 
     def compact(self) -> None:
         """Delete all but the newest `KEPT_ROWS` finished rows and return the space to the disk."""
@@ -186,13 +197,13 @@ class JobQueue(SQLiteAckQueue):
             shrink(self._putter)
 
     def count_quarantined(self) -> int:
-        """Return the number of rows that can't be read and were not reported yet."""
+        """Return the number of rows and spooled files that can't be read, not reported yet."""
         count = self._run(table.count_quarantined) if self._may_be_unreported else 0
         self._may_be_unreported = count > 0
         return count
 
     def mark_reported(self) -> None:
-        """Note that the user knows of the rows that can't be read."""
+        """Note that the user knows of the rows and files that can't be read."""
         self._run(table.mark_reported)
 
     def _run(self, operation: Callable[..., T], *arguments: Any, **options: Any) -> T:

@@ -15,6 +15,7 @@ from common.files import make_private_dir
 from common.redaction import cleaned
 from common.sqlite import NewerSchema, connect, shrink, write
 from common.texts import cut
+from common.times import is_time
 from queue.models import SyncJob
 from queue.recovery import decode, mark_salvaged, readable_rows, to_salvage
 
@@ -27,8 +28,6 @@ _SALVAGED = (
 )
 _DAY = 86_400.0
 _MAX_ID = 2**62
-#: Epoch seconds of the year 5138. A damaged time may be too large to be shown.
-_MAX_TIME = 1e11
 _VERSION = 1
 #: Characters that a letter keeps of a text, and of a stack trace: the last ones say most.
 _MAX_LENGTH = 4_000
@@ -256,14 +255,9 @@ def _letter(row: sqlite3.Row) -> dict[str, Any]:
     job = _loads(letter["job"])
     letter["job"] = job if isinstance(job, dict) else {}
     letter["details"] = _loads(letter["details"])
-    if not _is_time(letter["failed_at"]):
+    if not is_time(letter["failed_at"]):
         letter["failed_at"] = 0.0
     return letter
-
-
-def _is_time(value: object) -> bool:
-    """Return whether a value can be epoch seconds that the system's calendar knows."""
-    return isinstance(value, float) and 0 <= value < _MAX_TIME
 
 
 def _loads(text: str | None) -> Any:

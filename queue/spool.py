@@ -50,23 +50,34 @@ def spooled(queue_dir: str) -> list[str]:
         return []
 
 
-def import_spool(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
+def import_spool(
+    queue_dir: str,
+    put: Callable[[SyncJob], object],
+    note_unread: Callable[[str, str], object] = lambda name, why: None,
+) -> int:
     """Put the spooled jobs into the queue, oldest first, and remove their files.
 
     Of two processes one waits for the other, so that each file is imported once, and in order.
     After a kill between put and removal a job is put again; the queue merges it.
 
+    A file that holds no job is quarantined. One that the disk does not let us read stays, as it may
+    do so later.
+
+    Args:
+        note_unread: called with the name of such a file, and what is wrong with it.
+
     Returns:
         The number of jobs imported.
 
     Raises:
-        OSError, sqlite3.Error: the remaining files stay in the spool.
+        OSError: the spool can't be changed; the remaining files stay there.
+        sqlite3.Error: a job could not be put; the remaining files stay in the spool.
     """
     if not spooled(queue_dir):
         return 0
     lock = open_private(os.path.join(queue_dir, LOCK_FILE), os.O_RDWR | os.O_CREAT)
     try:
-        return _import_files(queue_dir, put) if _lock(lock) else 0
+        return _import_files(queue_dir, put, note_unread) if _lock(lock) else 0
     finally:
         os.close(lock)  # which also unlocks
 
@@ -84,7 +95,11 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _import_files(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
+def _import_files(
+    queue_dir: str,
+    put: Callable[[SyncJob], object],
+    note_unread: Callable[[str, str], object],
+) -> int:
     taken = 0
     for name in spooled(queue_dir):
         file = os.path.join(queue_dir, FOLDER, name)
@@ -96,7 +111,11 @@ def _import_files(queue_dir: str, put: Callable[[SyncJob], object]) -> int:
             put(job)
         except FileNotFoundError:  # imported by another process, on a file system without locks
             continue
-        except (ValueError, RecursionError):
+        except OSError as error:
+            note_unread(name, str(error))
+            continue
+        except (ValueError, RecursionError) as error:
+            note_unread(name, str(error))  # first: a killed process must not have hidden it
             with suppress(FileNotFoundError):
                 quarantine(file, time.strftime("%Y%m%d-%H%M%S"))
             continue

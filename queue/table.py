@@ -57,7 +57,7 @@ _CREATE_TABLE = (  # same as persist-queue's
     "CREATE TABLE IF NOT EXISTS ack_queue_default"
     " (_id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, timestamp FLOAT, status INTEGER)"
 )
-# Rows that can't be read. They stay for a person to look at; nothing reads them.
+# Rows that can't be read, and names of such spooled files. They stay for a person to look at.
 _CREATE_QUARANTINE = (
     "CREATE TABLE IF NOT EXISTS quarantined_jobs"
     " (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, reason TEXT NOT NULL,"
@@ -151,6 +151,15 @@ def quarantine(connection: sqlite3.Connection, data: object, why: str) -> None:
     with write(connection):
         _add_to_quarantine(connection, data, why)
         _put_again(connection, data)
+
+
+def quarantine_file(connection: sqlite3.Connection, name: str, why: str) -> None:
+    """Note that a spooled file can't be read, unless a process has done so before."""
+    connection.execute(_CREATE_QUARANTINE)
+    with write(connection):
+        known = connection.execute("SELECT 1 FROM quarantined_jobs WHERE data = ?", (name,))
+        if known.fetchone() is None:
+            _add_to_quarantine(connection, name, why)
 
 
 def _add_to_quarantine(connection: sqlite3.Connection, data: object, why: str) -> None:

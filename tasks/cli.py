@@ -99,6 +99,11 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
         return _fail(str(error), chosen)
     except (OSError, sqlite3.Error) as error:
         return _fail(explain(error), chosen)
+    except Exception as error:
+        if chosen.command != "worker":  # nobody reads its stderr
+            raise
+        text = f"Unexpected error: {type(error).__name__}: {error}. Please report this"
+        return _fail(f"{text}, with the end of worker.log", chosen)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,9 @@ from common.hook_times import hook_times, summarize_hook_times
 from common.locks import NoLocks
 from common.sqlite import connect
 from common.texts import duration_in_words
+from common.times import is_time
 from history.counts import count_needs, failed_jobs
+from history.outages import readable_outages
 from page.state import event_stream, next_comparison, stored_problem
 from plex.index import FileIndex, IndexDamaged
 from queue.dlq import DeadLetterQueue
@@ -63,6 +65,7 @@ def status(context: Context, arguments: Mapping[str, Any]) -> Result:
     """
     data, state = collect(context), load_state(context.data_dir)
     worker, hooks = data["worker"], data["hook_ms"]
+    paused_at = (data["paused"] or {}).get("since", "damaged")
     lines = [
         f"Queue: {data['waiting']} waiting{_retrying(data)}, {data['in_progress']} in progress",
         f"Scenes: {counted(data['scenes']) or 'none known yet'}",
@@ -75,10 +78,7 @@ def status(context: Context, arguments: Mapping[str, Any]) -> Result:
             else []
         ),
         *(
-            [
-                f"Paused since {_when(data['paused']['since'])}: nothing is written to Plex"
-                " until pause off"
-            ]
+            [f"Paused since {_when(paused_at)}: nothing is written to Plex until pause off"]
             if data["paused"]
             else []
         ),
@@ -139,7 +139,8 @@ def collect(context: Context) -> dict[str, Any]:
     alive, no_locks = _alive(data_dir)
     with open_history_readonly(data_dir) as history:
         scenes = {status.value: count for status, count in history.count().items()}
-        held = history.get(HELD)
+        held = history.get(HELD, {}).get("reasons")
+        webhook = history.get(PROBLEM, {})
         compared = {
             "scenes": scenes,
             "needing_you": count_needs(history.needing(), jobs),
@@ -147,15 +148,15 @@ def collect(context: Context) -> dict[str, Any]:
             "fields_held": history.count_held(),
             "paused": paused(history),
             "folders": history.count_folders(),
-            "held": describe(held["reasons"]) if held else None,
+            "held": describe(held) if held else None,
             "left_out": history.count_skipped(),
             "visible": history.count_asking(),
             "quick_pass_at": history.get(RAN_AT),
             "full_pass_at": history.get(FULL_ENDED),
             **_next_full(history.get(COMPARE_AT)),
             "rule_problems": history.get(RULE_PROBLEMS, []),
-            "outages": history.get(OUTAGES, []),
-            "webhook_problem": history.get(PROBLEM),
+            "outages": readable_outages(history.get(OUTAGES)),
+            "webhook_problem": webhook if "text" in webhook else None,
         }
     return {
         **compared,
@@ -258,8 +259,13 @@ def _events(stream: Mapping[str, Any] | None) -> str:
     )
 
 
-def _when(moment: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else "never"
+def _when(moment: object) -> str:
+    """Return a time in words; one that is damaged is not known."""
+    if not moment:
+        return "never"
+    if not is_time(moment):
+        return "unknown"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _outages(outages: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -46,6 +46,7 @@ _SECRET_LENGTH = 12
 #: Stands in for the required settings where Plex is not asked.
 NO_SERVER = {"plex_url": "http://127.0.0.1", "plex_token": "none"}
 _WANTED_URL = "must be an address such as http://192.168.1.10:32400"
+_NO_HOST = "between the dots of a host name are 1 to 63 characters"
 
 #: Settings that change what is written, and where.
 _OUTCOME = (
@@ -205,6 +206,8 @@ class PlexSyncConfig(BaseModel):
             or any(c.isspace() for c in url)
         ):
             raise ValueError(_WANTED_URL)
+        if not _is_host(parts.hostname):
+            raise ValueError(f"{_WANTED_URL}; {_NO_HOST}")
         return url.rstrip("/")
 
     @field_validator("compare_at", mode="before")
@@ -404,7 +407,18 @@ def _webhook(value: Any) -> str:
         is_address = False
     if url and (not is_address or any(c.isspace() or not c.isprintable() for c in url)):
         raise ValueError("must be an address such as https://example.org/hook")
+    if url and not _is_host(parts.hostname or ""):
+        raise ValueError(f"must be an address such as https://example.org/hook; {_NO_HOST}")
     return url
+
+
+def _is_host(name: str) -> bool:
+    """Return whether a host may have this name: no connection can be made to another."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _one_of(text: str, words: tuple[str, ...]) -> str:

@@ -243,8 +243,8 @@ class Alerts:
 
     def _note_problem(self, problem: str | None) -> None:
         """Store why the webhook can't be reached, for *Status*."""
-        known = self._parts.history.get(PROBLEM)
-        if problem != (known or {}).get("text"):
+        known = self._parts.history.get(PROBLEM, {})
+        if problem != known.get("text"):
             stored = problem and {"text": problem, "since": self._parts.env.time()}
             self._parts.history.set(PROBLEM, stored or None)
             self._note_own_change()

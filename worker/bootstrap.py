@@ -5,7 +5,9 @@ The one place that knows all the parts.
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -44,6 +46,8 @@ from worker.process import SILENT_AFTER, WorkerLock, ensure_worker, mark_if_want
 from worker.processor import SyncWorker
 from worker.reporter import NullReporter, Reporter
 from worker.upgrade import OLD_HISTORY, open_history
+
+log = logging.getLogger("plexsync")
 
 INDEX_FILE = "index.db"
 #: Seconds between two looks at a data directory that a worker brings up to date.
@@ -84,6 +88,7 @@ def build_worker(
     redactor.add(environ.get("PLEX_TOKEN"))
     with ExitStack() as stack:
         stack.callback(close_log, open_log(data_dir, redactor))
+        stack.push(_log_unexpected)
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
         is_queue_damaged = _prepare(data_dir, lock, reporter, is_stopped, thorough=after_damage)
         died = died_in_hand(data_dir)
@@ -120,6 +125,12 @@ def build_worker(
         if is_queue_damaged:
             worker.passes.ask_full("the queue's database was damaged")
         yield worker
+
+
+def _log_unexpected(kind: object, error: BaseException | None, trace: object) -> None:
+    """Log the traceback of an error that is none of those that `build_worker` names."""
+    if isinstance(error, Exception) and not isinstance(error, (ValueError, OSError, sqlite3.Error)):
+        log.error("The worker failed", exc_info=error)
 
 
 @contextmanager

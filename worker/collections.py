@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from common.env import Env
 from history.fields import FieldState
@@ -309,7 +310,7 @@ class Collections:
 
     def _may_end(self, there: Collection) -> bool:
         """Return whether one of ours was not wanted for long enough; note that it is not."""
-        key, ending = self._key(there), self._history.get(ENDING) or {}
+        key, ending = self._key(there), _read_ending(self._history)
         if key not in ending:
             ending[key] = {"since": self._env.time(), "passes": []}
             self._history.set(ENDING, ending)
@@ -317,7 +318,7 @@ class Collections:
 
     def _want(self, there: Collection) -> None:
         """Note that a collection is wanted again."""
-        ending = self._history.get(ENDING) or {}
+        ending = _read_ending(self._history)
         if ending.pop(self._key(there), None) is not None:
             self._history.set(ENDING, ending or None)
 
@@ -404,7 +405,7 @@ def _release_renamed(
 
 def _note_creating(history: History, own: OwnCollection, rating_key: int) -> None:
     """Note that an item is about to get into a collection that Plex has not listed yet."""
-    creating, place, name = history.get(CREATING) or {}, f"{own.server}/{own.section}", own.name
+    creating, place, name = history.get(CREATING, {}), f"{own.server}/{own.section}", own.name
     here = creating.setdefault(place, {})
     others = [key for key in here.get(fold(name), ()) if key != rating_key]
     here[fold(name)] = [*others, rating_key][-_MOST_ITEMS:]
@@ -423,12 +424,12 @@ def _forget_others(
     if not new:
         return
     place = f"{plex.server}/{section}"
-    here = (history.get(CREATING) or {}).get(place, {})
+    here = (history.get(CREATING, {})).get(place, {})
     others = _without_items(plex, {name: here.get(name, ()) for name in new})
     with history.transaction():
         for name in others:
             history.forget_collection(plex.server, section, name)
-        creating = history.get(CREATING) or {}
+        creating = history.get(CREATING, {})
         waiting = folds(_names_without_key(plex, history, section)) - new
         here = {name: keys for name, keys in creating.pop(place, {}).items() if name in waiting}
         history.set(CREATING, creating | ({place: here} if here else {}) or None)
@@ -458,6 +459,15 @@ def _without_items(plex: PlexSession, expected: Mapping[str, Iterable[int]]) -> 
     return missing
 
 
+def _read_ending(history: History) -> dict[str, dict[str, Any]]:
+    """Return what is noted under `ENDING`; leave out what is damaged."""
+    return {
+        key: one
+        for key, one in history.get(ENDING, {}).items()
+        if isinstance(one, dict) and {"since", "passes"} <= one.keys()
+    }
+
+
 def note_full_pass(history: History, now: float, day: float) -> None:
     """Note the end of a full pass in which all libraries were there; see `ENDING`.
 
@@ -465,7 +475,7 @@ def note_full_pass(history: History, now: float, day: float) -> None:
         now: epoch seconds.
         day: seconds between two passes that count.
     """
-    ending = history.get(ENDING)
+    ending = _read_ending(history)
     if not ending:
         return
     for one in ending.values():

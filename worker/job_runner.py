@@ -262,7 +262,7 @@ class JobRunner:
         found = self.matcher.match(metadata, scene)
         rows = self._agreements.of_scene(metadata.scene_id or 0, scene)
         switches = switches_of(self.plex.config)
-        lost_at = self.history.get(LOST_AT)
+        lost_at = self.history.get(LOST_AT, 0.0)
         if lost_at and scene is not None and (parse_time(scene.created_at) or 0.0) < lost_at:
             intent = replace(intent, additive=True)
         return SyncTarget(

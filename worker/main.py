@@ -93,7 +93,9 @@ def run_worker(
         if is_left or absent is not None:
             break
         # A hook that saw the lock held wrote its job before: check once more, now that it is free.
-        if not (worker.damage or worker.stays or _anything_waits(data_dir)):
+        if not (
+            worker.damage or worker.stays or _anything_waits(data_dir, worker.queue.count_unread())
+        ):
             break
     return 0
 
@@ -169,9 +171,10 @@ def _hand_over(data_dir: str, entry: str, asked_to_stop: threading.Event, *, sta
             return
 
 
-def _anything_waits(data_dir: str) -> bool:
+def _anything_waits(data_dir: str, unread: int = 0) -> bool:
+    """Return whether edits wait, besides `unread` ones that this process can't read."""
     try:
-        return get_stats(data_dir)["pending"] > 0
+        return get_stats(data_dir)["pending"] > unread
     except sqlite3.Error:  # damaged: opening it again quarantines it
         return True
 

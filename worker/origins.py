@@ -81,7 +81,7 @@ def set_answer(history: History, server: str, section: int, answer: str | None) 
     Args:
         answer: None: delete the stored one.
     """
-    every = dict(history.get(STATE) or {})
+    every = dict(history.get(STATE, {}))
     here = {**every.get(server, {}), str(section): answer}
     every[server] = {key: one for key, one in here.items() if one}
     history.set(STATE, {key: one for key, one in every.items() if one} or None)

@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import suppress
 from typing import Any
 
+from history.outages import readable_outages
 from plex.session import PLEX as PLEX_STATE
 from queue.ack_queue import JobQueue
 from queue.table import EDITS, RETRIES
@@ -33,7 +34,7 @@ class Outages:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._all = [dict(one) for one in parts.history.get(OUTAGES, [])]
+        self._all = readable_outages(parts.history.get(OUTAGES))
         self._is_changed = False
         #: cause → the outage, and its beginning on the monotonic clock
         self._open: dict[str, tuple[dict[str, Any], float]] = {}

@@ -397,9 +397,8 @@ class SyncWorker:
             self.passes.ask_full("queued edits could not be read")
         self._parts.reporter.notify_user(
             "warning",
-            f"{count} queued edit{'s' if count > 1 else ''} could not be read and"
-            f" {'were' if count > 1 else 'was'} set aside. All scenes are compared with Plex now,"
-            " so nothing is lost",
+            f"{count} queued edit{'s' if count > 1 else ''} could not be read. All scenes are"
+            " compared with Plex now, so nothing is lost",
         )
         self.queue.mark_reported()
 

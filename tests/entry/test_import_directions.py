@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "stash": {"common", "validation.errors"},
     "validation": {"common"},
     "plex": {"common", "history", "validation"},
-    "page": {"common", "history.counts", "queue", "worker.process"},
+    "page": {"common", "history.counts", "history.outages", "queue", "worker.process"},
     "hooks": {"queue", "stash", "worker.process", "common"},
     "worker": {"common", "history", "queue", "stash", "validation", "plex"},
     "tasks": {*PACKAGES},
@@ -53,10 +53,11 @@ LIGHT = (
     ),
     *("common/files.py", "common/data_dir.py", "common/layout.py", "common/locks.py"),
     *("common/hook_times.py", "queue/recovery.py"),
-    "history/counts.py",
+    *("history/counts.py", "history/outages.py"),
     *(f"page/{name}.py" for name in ("arguments", "changes", "details", "look", "needs")),
     *(f"page/{name}.py" for name in ("readonly", "records", "scene", "state", "views")),
-    *("common/daily.py", "common/sqlite.py", "common/texts.py", "queue/spool.py", "PlexSync.py"),
+    *("common/daily.py", "common/sqlite.py", "common/texts.py", "common/times.py"),
+    *("queue/spool.py", "PlexSync.py"),
 )
 HEAVY = {
     "typing",

@@ -4,20 +4,51 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.redaction import Redactor
+from common.sqlite import connect
+from plex.session import PLEX
 from stash.client import StashClient
 from tasks.context import Context
 from tasks.failed import show_failed
 from tasks.status import collect
 from tasks.status import status as show_status
+from tests.harness.damage import damaged
 from tests.harness.plugin import ENTRY
-from tests.page.support import WRONG_RULE, ask
+from tests.page.support import OUTAGE, WRONG_RULE, ask
+from worker.alerts import PROBLEM
+from worker.config_provider import RULE_PROBLEMS
+from worker.outages import OUTAGES
+from worker.process import WorkerLock
+from worker.reconcile.approval import HELD
+from worker.reconcile.passes import COMPARE_AT, FULL_ENDED
+from worker.reconcile.quick import RAN_AT
 from worker.state import save_state
+
+STATES: dict[str, Any] = {
+    COMPARE_AT: "03:30",
+    FULL_ENDED: 1.7e9,
+    HELD: {"count": 300, "reasons": {"drift": 300}, "since": 1.7e9},
+    OUTAGES: [OUTAGE],
+    "paused": {"since": 1.7e9, "why": "you"},
+    PLEX: {"server": "s", "name": "Plex", "url": "", "libraries": [{"key": 1, "name": "Films"}]},
+    PROBLEM: {"text": "it answers 404", "since": 1.7e9},
+    RAN_AT: 1.7e9,
+    RULE_PROBLEMS: [WRONG_RULE],
+}
+LIFE: dict[str, Any] = {
+    "since": 1.7e9,
+    "left_at": 1.7e9,
+    "left_because": "idle",
+    "changed_at": 1.7e9,
+    "problem": "Plex rejects the token",
+    "events": {"connected": True, "since": 1.7e9, "problem": None},
+}
 
 
 def context(data_dir: Path) -> Context:
@@ -98,3 +129,31 @@ def test_status_says_outages_and_the_next_comparison_in_words(filled: Path) -> N
     assert "The webhook can't be reached: it answers 404" in lines
     (following,) = [line for line in lines if line.startswith("Next comparison of all scenes: ")]
     assert re.search(r": (today|tomorrow) 03:30 \S+", following)
+
+
+def look_at_all(data_dir: Path) -> str:
+    """Return all that both say."""
+    views = [json.dumps(ask(data_dir, view)) for view in ("state", "count", "details")]
+    return "\n".join([*views, *show_status(context(data_dir), {}).lines])
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_damaged_state_stops_neither(filled: Path, name: str) -> None:
+    for value in damaged(STATES[name]):
+        with closing(connect(str(filled / "history.db"))) as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO state VALUES (?, ?)",
+                [(key, json.dumps(one)) for key, one in {**STATES, name: value}.items()],
+            )
+        shown = look_at_all(filled)
+        assert name == HELD or "e+63" not in shown, "of what waits it is a number, not a time"
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_damaged_file_of_the_worker_stops_neither(filled: Path, is_alive: bool) -> None:
+    lock = WorkerLock(str(filled))
+    assert not is_alive or lock.acquire()
+    for value in damaged(LIFE):
+        save_state(str(filled), value)
+        assert "e+63" not in look_at_all(filled)
+    lock.release()

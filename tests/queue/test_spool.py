@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from queue.ack_queue import JobQueue
 from queue.inbox import Inbox
+from queue.manager import QueueManager
 from queue.models import SyncJob, create_sync_job
 from queue.operations import get_stats
 from queue.spool import import_spool, spool, spooled
@@ -112,6 +114,49 @@ def test_an_invalid_file_is_quarantined_and_does_not_block_others(
     assert jobs.import_spool() == 1
     assert set(waiting(data_dir)) == {7}
     assert [name.partition(".json")[2][:8] for name in os.listdir(folder)] == [".broken-"]
+
+
+def test_a_file_that_cannot_be_read_stays_and_does_not_block_others(
+    jobs: JobQueue, data_dir: Path, queue_dir: str
+) -> None:
+    folder = data_dir / "queue" / "spool"
+    (folder / "0-1.json").mkdir(parents=True)  # like a bad sector, it can't be read as a file
+    spool(queue_dir, create_sync_job(7, "metadata", {}))
+    assert jobs.import_spool() == 1
+    assert set(waiting(data_dir)) == {7}
+    assert spooled(queue_dir) == ["0-1.json"]
+    assert jobs.count_unread() == 1
+    (folder / "0-1.json").rmdir()
+    assert jobs.count_unread() == 0
+    (folder / "0-1.json").write_text(json.dumps(create_sync_job(8, "metadata", {})))
+    assert jobs.import_spool() == 1
+    assert set(waiting(data_dir)) == {7, 8}
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_an_unread_file_is_counted_until_it_was_reported(
+    jobs: JobQueue, data_dir: Path, is_file: bool
+) -> None:
+    """Once, by whichever process: a look changes nothing that a waiting worker would notice."""
+    file = data_dir / "queue" / "spool" / "0-1.json"
+    file.parent.mkdir(parents=True)
+    if is_file:
+        file.write_text("{")
+    else:
+        file.mkdir()
+    jobs.import_spool()  # perhaps a task's, whose process ends here
+    with QueueManager(data_dir, auto_resume=True) as queue:
+        queue.import_spool()
+        seen = queue.version()
+        queue.import_spool()
+        assert queue.count_quarantined() == jobs.count_quarantined() == 1
+        assert queue.version() == seen
+        queue.mark_reported()
+        queue.import_spool()
+        assert queue.count_quarantined() == 0
+    with QueueManager(data_dir, auto_resume=True) as queue:
+        queue.import_spool()
+        assert queue.count_quarantined() == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows can't force a folder to the disk")

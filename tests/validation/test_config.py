@@ -269,6 +269,11 @@ def test_addresses(url: str, kept: str) -> None:
         "http://plex:99999",
         "http://a b",
         "http://[::1",
+        "http://plex..local:32400",
+        "http://.local:32400",
+        "plex..local",
+        f"http://{'a' * 64}:32400",
+        f"https://plex.{'ä' * 60}.org",
     ],
 )
 def test_an_invalid_address_is_refused(url: str) -> None:
@@ -454,6 +459,13 @@ def test_an_address_of_a_webhook_is_never_shown() -> None:
     assert "secret-word" not in f"{config!r} {config.shown()}"
     assert "secret-word" not in problem_of({**GIVEN, "webhook_url": "ftp://e.org/secret-word"})
     assert "secret-word" not in problem_of({**GIVEN, "webhook_url": "secret-word"})
+
+
+@pytest.mark.parametrize("host", ["example..org", "a" * 64])
+def test_a_host_name_that_cannot_be_is_said(host: str) -> None:
+    said = "between the dots of a host name are 1 to 63 characters"
+    assert said in problem_of({**GIVEN, "plex_url": f"http://{host}:32400"})
+    assert said in problem_of({**GIVEN, "webhook_url": f"https://{host}/hook"})
 
 
 # --- rules ----------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import pytest
 import requests
 
 from history.records import Agreement, Status
+from queue.models import create_sync_job
+from queue.spool import spool, spooled
 from tests.harness.base import TOKEN
 from tests.harness.clock import HOUR, FakeClock
 from tests.harness.in_process import WorkerHarness
@@ -53,6 +55,34 @@ def harness(
     harness.run()  # the installation: what is there is only noted
     yield harness
     harness.close()
+
+
+@pytest.mark.parametrize("damage", ["a bad sector", "half of it"])
+def test_a_spooled_edit_that_cannot_be_read_is_said_once_and_its_scene_compared(
+    harness: WorkerHarness, damage: str
+) -> None:
+    pairs = [harness.pair(name) for name in ("a", "b")]
+    for scene, _ in pairs:
+        harness.edit(scene, "Old")
+    harness.run_for(HOUR)
+    harness.notices()
+    for scene, _ in pairs:
+        harness.stash.change_silently(scene.id, title="New")
+    folder = str(harness.data_dir / "queue")
+    if damage == "a bad sector":
+        Path(folder, "spool", "0-1.json").mkdir(parents=True)
+    else:
+        spool(folder, create_sync_job(pairs[0][0].id, "metadata", {"title": True}))
+        file = Path(folder, "spool", spooled(folder)[0])
+        file.write_text(file.read_text()[:10])
+    spool(folder, create_sync_job(pairs[1][0].id, "metadata", {"title": True}))
+    harness.run_for(HOUR)
+    harness.restart()
+    harness.run_for(HOUR)
+    assert [item.title for _, item in pairs] == ["New", "New"]
+    assert [text for _, text in harness.notices()] == [
+        "1 queued edit could not be read. All scenes are compared with Plex now, so nothing is lost"
+    ]
 
 
 def live(harness: WorkerHarness, days: int) -> None:

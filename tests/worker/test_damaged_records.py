@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from history.records import Choice
 from history.schema import migrate
-from history.store import _NAMES
+from history.store import _NAMES, LOST_AT
 from plex.paths import normalize
 from tasks.context import Context
 from tasks.status import status
+from tests.harness.damage import damaged
 from tests.harness.in_process import WorkerHarness
 from tests.harness.plugin import ENTRY
 from tests.harness.size import some
+from worker.alerts import ALERTS, PROBLEM
+from worker.collections import CREATING, ENDING
+from worker.config_provider import RULE_PROBLEMS
+from worker.reconcile.approval import DECLINED, HELD, VISIBLE
+from worker.reconcile.forgetting import ACCEPTED
+from worker.reconcile.passes import ASKED_FOR, BASELINE, COMPARE_AT, FULL_ENDED, SETTINGS
+from worker.reconcile.plex_changes import INDEX
+from worker.reconcile.quick import OFFERED, QUICK, RAN_AT
+
+HOUR, DAY = 3_600.0, 86_400.0
 
 DAMAGE = [
     (column, value)
@@ -58,6 +70,57 @@ WORST = [
     ("proposals", "reason", NOT_UTF8),
     ("passes", "content", """'{"kinx": "full"}'"""),
 ]
+
+
+STATES: dict[str, Any] = {
+    ACCEPTED: 3,
+    ALERTS: {"plex_down": {"at": 1.7e9, "open": True, "needs": None}},
+    ASKED_FOR: 1.7e9,
+    BASELINE: 1.7e9,
+    COMPARE_AT: "03:30",
+    CREATING: {"server/1": {"series": [1]}},
+    DECLINED: {"drift": 1},
+    ENDING: {"server/1/7": {"since": 1.7e9, "passes": [1.7e9]}},
+    FULL_ENDED: 1.7e9,
+    HELD: {"count": 300, "reasons": {"drift": 300}, "since": 1.7e9},
+    INDEX: {"id": "x", "last": 3},
+    LOST_AT: 1.0,
+    OFFERED: [3],
+    PROBLEM: {"text": "it answers 404", "since": 1.7e9},
+    QUICK: {"watermark": 1.7e9, "related": {"tag": {"count": 1, "seen": {"1": "2024"}}}},
+    RAN_AT: 1.7e9,
+    RULE_PROBLEMS: ["a rule"],
+    SETTINGS: {"seen": "x", "since": 1.7e9, "compared": "x"},
+    VISIBLE: 2,
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_damaged_state_stops_no_look_and_no_pass(harness: WorkerHarness, name: str) -> None:
+    scene, item = harness.pair(groups=["Series"], tags=["One"])
+    harness.edit(scene, "One")
+    harness.new_worker(compares=True)
+    harness.run_for(HOUR)
+    history = harness.worker.history
+    whole = {key: history.get(key, value) for key, value in STATES.items()}
+    for number, value in enumerate(some(damaged(whole[name]), 4)):
+        for key, one in {**whole, name: value}.items():
+            history.set(key, one)
+        harness.restart()
+        harness.stash.change_silently(scene.id, title=f"No hook told {number}")
+        harness.clock.advance(DAY)
+        harness.run_for(HOUR / 2)
+        assert item.title == f"No hook told {number}", value
+        assert harness.worker.health.problem is None, value
+        assert history.get(FULL_ENDED) not in (whole[FULL_ENDED], value), value
+    assert harness.jobs() == []
+
+
+def context_of(harness: WorkerHarness) -> Context:
+    return Context(
+        str(harness.data_dir), str(ENTRY), harness.client, harness.redactor,
+        lambda *_: None, lambda *_: None, environ={},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("column", "value"), some(DAMAGE, 23))
@@ -115,9 +178,5 @@ def test_whatever_is_damaged_edits_and_passes_go_on(
     assert harness.jobs() == []
     assert harness.letters() == []
     assert harness.worker.history.passes() == {}
-    context = Context(
-        str(harness.data_dir), str(ENTRY), harness.client, harness.redactor,
-        lambda *_: None, lambda *_: None, environ={},
-    )  # fmt: skip
-    json.dumps(status(context, {}).to_dict())
+    json.dumps(status(context_of(harness), {}).to_dict())
     assert harness.command("undo", scene_id=scene.id)["scenes"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,11 @@ from worker.outages import OUTAGES, Outages
 from worker.state import load_state
 
 MINUTE = 60.0
+#: An outage that is over and caught up with.
+WHOLE = {
+    "cause": "plex_down", "since": 1.0, "until": 61.0, "seconds": 60.0, "waiting": 2,
+    "caught_up_after": 0.0,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -197,6 +203,41 @@ def test_one_that_began_in_the_future_began_now(steady: WorkerHarness) -> None:
     last = steady.worker.health.outages.last("plex_down")
     assert last is not None
     assert last["since"] == now
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"-" + key: None} for key in WHOLE),
+        *({key: 1e63} for key in ("since", "until")),
+        *({key: "1"} for key in WHOLE if key != "cause"),
+        *({"since": True}, {"until": -1.0}, {"waiting": {}}),
+        *({"cause": None}, {"since": None}, {"seconds": None}, {"until": None}),
+    ],
+    ids=str,
+)
+def test_a_damaged_one_is_left_out_and_stops_no_worker(
+    steady: WorkerHarness, damage: dict[str, Any]
+) -> None:
+    broken = {**WHOLE, **damage}
+    for key in damage:
+        broken.pop(key[1:], None)
+    steady.worker.history.set(OUTAGES, [WHOLE, broken, 7])
+    steady.restart()
+    assert steady.worker.health.outages._all == [WHOLE]
+    steady.plex.stop()
+    steady.edit(steady.pair("one")[0], "New")
+    steady.run_for(10 * MINUTE)
+    assert [one["until"] for one in outages(steady)] == [WHOLE["until"], None]
+
+
+@pytest.mark.parametrize("damaged", [{}, "7", 7, None])
+def test_without_a_list_there_are_none(steady: WorkerHarness, damaged: object) -> None:
+    steady.worker.history._db.execute(
+        "INSERT OR REPLACE INTO state VALUES (?, ?)", (OUTAGES, json.dumps(damaged))
+    )
+    steady.restart()
+    assert steady.worker.health.outages.last("plex_down") is None
 
 
 def test_the_last_fifty_are_kept_and_nothing_is_written_in_between(steady: WorkerHarness) -> None:

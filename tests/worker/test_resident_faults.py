@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import PlexSync
 from common.env import Timing
+from stash.deferred_log import take_deferred_lines
 from tests.harness.base import PLUGIN
 from tests.harness.clock import HOUR, FakeClock
 from tests.harness.in_process import WorkerHarness, WorkerInTest
@@ -83,6 +85,56 @@ def test_the_mark_of_a_worker_that_could_not_read_its_settings_stays(
     monkeypatch.setattr("worker.main.signal.signal", lambda *_: None)
     assert run_worker(str(harness.data_dir), entry=str(ROOT / "PlexSync.py")) == 0
     assert is_unfinished(str(harness.data_dir)) is not is_right
+
+
+def test_a_spooled_edit_that_cannot_be_read_keeps_no_worker(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves when idle, and does not start anew for the sake of that edit."""
+    harness.stash.plugins.manifests[PLUGIN] = load_manifest(ROOT / "PlexSync.yml")
+    harness.configure(stay=False)
+    (harness.data_dir / "queue" / "spool" / "0-1.json").mkdir(parents=True)
+    timing = replace(Timing().scaled(0.01), idle_timeout=0.5)
+    monkeypatch.setattr("worker.bootstrap.timing_from", lambda *_: timing)
+    monkeypatch.setattr("worker.main.signal.signal", lambda *_: None)
+    assert run_worker(str(harness.data_dir), entry=str(ROOT / "PlexSync.py")) == 0
+    assert (harness.data_dir / "worker.log").read_text().count("Worker started") == 1
+    (line,) = take_deferred_lines(str(harness.data_dir))
+    assert line[1].startswith("1 queued edit could not be read. All scenes are compared")
+
+
+@pytest.mark.parametrize("error", [KeyError("until"), ZeroDivisionError("by zero")])
+def test_whatever_stops_a_worker_is_said_by_the_next_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The traceback is in the worker's own log."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("worker.bootstrap.SyncWorker", fail)
+    monkeypatch.setattr("worker.main.signal.signal", lambda *_: None)
+    assert PlexSync.main(["worker", "--data-dir", str(tmp_path)]) == 1
+    ((level, text),) = take_deferred_lines(str(tmp_path))
+    said = f"the worker could not start: Unexpected error: {type(error).__name__}: {error}. "
+    assert (level, text.startswith(said)) == ("error", True), text
+    assert "Traceback" not in text
+    log = (tmp_path / "worker.log").read_text()
+    assert log.count("Traceback") == log.count(type(error).__name__) == 1
+
+
+def test_a_failure_with_a_sentence_of_its_own_leaves_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("worker.bootstrap.SyncWorker", fail)
+    monkeypatch.setattr("worker.main.signal.signal", lambda *_: None)
+    assert PlexSync.main(["worker", "--data-dir", str(tmp_path)]) == 1
+    ((_, text),) = take_deferred_lines(str(tmp_path))
+    assert "the disk is full" in text
+    assert "Traceback" not in (tmp_path / "worker.log").read_text()
 
 
 def test_a_worker_that_stays_forgets_old_results_and_failed_scenes(

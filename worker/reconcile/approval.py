@@ -42,14 +42,14 @@ class Approval:
             return
         reasons = history.count_proposals()
         count = sum(reasons.values())
-        declined = history.get(DECLINED) or {}
+        declined = history.get(DECLINED, {})
         if count and all(number <= declined.get(why, 0) for why, number in reasons.items()):
             return
         history.set(GRANTED, True if 0 < count <= MOST_UNASKED else None)
         if count <= MOST_UNASKED:
             history.set(HELD, None)
             return
-        known = history.get(HELD) or {}
+        known = history.get(HELD, {})
         since = known.get("since", self._parts.env.time())
         history.set(HELD, {"count": count, "reasons": reasons, "since": since})
         if reasons != known.get("reasons"):
@@ -98,7 +98,7 @@ class Approval:
     def ask_visible(self) -> None:
         """Tell the user how many scenes restricted accounts would see, if the number has grown."""
         history = self._parts.history
-        count, said = history.count_asking(), history.get(VISIBLE) or 0
+        count, said = history.count_asking(), history.get(VISIBLE, 0)
         if count != said:
             history.set(VISIBLE, count or None)
         if count > said:

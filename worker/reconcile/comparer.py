@@ -200,7 +200,7 @@ class Comparer:
         changed = parse_time(scene.updated_at) or float("inf")
         if scope.baseline is not None and changed <= scope.baseline:
             return None
-        lost_at = self._parts.history.get(LOST_AT)
+        lost_at = self._parts.history.get(LOST_AT, 0.0)
         if lost_at and changed <= lost_at:
             return Reason.LOST
         return Reason.NEW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -100,15 +101,14 @@ def check_scenes_there(parts: Parts, count: int) -> None:
         ScenesMissing: it shows less than half of them, and the user has not said that this is so.
     """
     history = parts.history
-    known, accepted = history.known_scenes(), history.get(ACCEPTED)
-    is_accepted = accepted is not None and count >= accepted / 2
-    if known >= _MANY and count < known / 2 and not is_accepted:
+    known, accepted = history.known_scenes(), history.get(ACCEPTED, math.inf)
+    if known >= _MANY and count < min(known, accepted) / 2:
         history.set(FEWER, count)
         raise ScenesMissing(
             f"Stash shows {count} of the {known} scenes that it had: check that its database and"
             " its disks are there. If you have deleted them, run Approve changes"
         )
-    if accepted is not None and count > accepted:
+    if count > accepted:
         history.set(ACCEPTED, count)
     if history.get(FEWER) is not None:
         history.set(FEWER, None)

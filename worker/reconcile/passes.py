@@ -95,6 +95,15 @@ class Pass:
     #: what was taken back: "scenes" and "fields", and "left": [scene id, field, why]
     outcome: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check what a damaged row may have.
+
+        Raises:
+            ValueError: there are no such passes.
+        """
+        if self.kind not in (*_ORDER, UNDO):
+            raise ValueError(f"no kind of pass: {self.kind!r}")
+
     def run_name(self, pass_id: int) -> str:
         """Return what its changes are recorded under; of one that was approved, some of them."""
         name = ORIGIN if self.kind == APPROVED else self.kind
@@ -157,8 +166,11 @@ class Passes:
 
     def next_full(self, after: float) -> float:
         """Return when the first daily comparison after a moment is due, both in epoch seconds."""
-        clock = self._parts.history.get(COMPARE_AT)
-        return next_time(clock, after) if clock else math.inf
+        clock = self._parts.history.get(COMPARE_AT, "")
+        try:
+            return next_time(clock, after) if clock else math.inf
+        except ValueError:  # damaged; the pass that is due now stores it again
+            return after
 
     def _is_full_due(self, clock: str) -> bool:
         now, timing = self._parts.env.time(), self._parts.env.timing
@@ -186,7 +198,7 @@ class Passes:
         for pass_id, content in self._parts.history.passes().items():
             try:
                 found[pass_id] = Pass(**content)
-            except TypeError:  # a damaged name of a value
+            except (TypeError, ValueError):  # a damaged name of a value, or kind
                 self._parts.history.end_pass(pass_id)
         return found
 
@@ -454,11 +466,11 @@ class Passes:
     def baseline(self) -> float | None:
         """Return the time of the installation, until all scenes of that time are known."""
         history = self._parts.history
-        return None if history.get(BASELINE_DONE) else history.get(BASELINE)
+        return None if history.get(BASELINE_DONE) else history.get(BASELINE, -math.inf)
 
     def is_settled(self) -> bool:
         """Return whether the settings in effect have rested, so that all scenes follow them."""
-        known = self._parts.history.get(SETTINGS) or {}
+        known = self._parts.history.get(SETTINGS, {})
         return bool(known.get("compared") == self._runner.generation)
 
     def _look_at_collections(self) -> None:

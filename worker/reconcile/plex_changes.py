@@ -71,7 +71,7 @@ class PlexChanges:
             Scenes whose file came back under another rating key, to be compared.
         """
         parts, again = self._parts, []
-        index, known = parts.plex.index, parts.history.get(INDEX) or {}
+        index, known = parts.plex.index, parts.history.get(INDEX, {})
         after = known.get("last", 0) if known.get("id") == index.id else 0
         paths, last = index.new_paths(after)
         names = {folded(name_of(path)) for path in paths}

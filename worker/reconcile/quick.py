@@ -104,8 +104,8 @@ class QuickPass:
         self._passes.approve()
 
     def _state(self) -> dict[str, Any]:
-        state = self._parts.history.get(QUICK, {})
-        return state if isinstance(state, dict) else {}
+        state: dict[str, Any] = self._parts.history.get(QUICK, {})
+        return state
 
     def _look_at_scenes(self, state: dict[str, Any]) -> None:
         """Compare the scenes that were changed last, down to some time below the watermark."""
@@ -170,10 +170,10 @@ class QuickPass:
         assert parts.stash is not None
         known: dict[str, Any] = state.setdefault("related", {})
         for kind, (count, objects) in parts.stash.latest_related(1, _PAGE).items():
-            before = known.get(kind)
+            before = known.get(kind, {})
             seen = {str(one_id): updated_at for one_id, updated_at in objects}
             known[kind] = {"count": count, "seen": seen}
-            if before is None:
+            if not {"count", "seen"} <= before.keys():  # the first look, or damaged
                 continue
             if count < before["count"]:
                 self._passes.ask_full(
@@ -191,7 +191,7 @@ class QuickPass:
     def _look_at_settings(self) -> None:
         """Ask for a full pass once other settings, or another version, have rested."""
         parts, generation = self._parts, self._runner.generation
-        known = parts.history.get(SETTINGS) or {}
+        known = parts.history.get(SETTINGS, {})
         now = parts.env.time()
         if known.get("seen") != generation:
             first = "seen" not in known
@@ -199,8 +199,9 @@ class QuickPass:
             known = {"seen": generation, "since": now, "compared": done}
             parts.history.set(SETTINGS, known)
             self._passes.approval.forget_declined()
-        if known["compared"] != generation and not (
-            0 <= now - known["since"] < parts.env.timing.settings_rest
+        rested = now - known.get("since", -math.inf)
+        if known.get("compared") != generation and not (
+            0 <= rested < parts.env.timing.settings_rest
         ):
             parts.history.set(SETTINGS, {**known, "compared": generation})
             self._passes.ask_full("other settings or another version")
