@@ -75,7 +75,7 @@ class Approval:
     def lower_declined(self) -> None:
         """Forget what the user said no to, as far as a complete pass did not find it again."""
         history = self._parts.history
-        found, declined = history.count_proposals(), history.get(DECLINED) or {}
+        found, declined = history.count_proposals(), history.get(DECLINED, {})
         left = {why: min(found[why], count) for why, count in declined.items() if why in found}
         if left != declined:
             history.set(DECLINED, left or None)
