@@ -69,17 +69,16 @@ class SceneMatcher:
             raise PermanentError("the scene has no file")
         self._plex.libraries()
         choices = self._choices(metadata.scene_id)
-        chosen = self._chosen(choices)
-        if chosen:
+        chosen, gone = self._chosen(choices)
+        if chosen and not gone:
             return Found(chosen)
         match = self._find(files)
         name = f"Scene {metadata.scene_id} {metadata.title!r} {files[0].path}"
         if choices:  # what the user rejected is never written instead
-            keys = ", ".join(str(choice.rating_key) for choice in choices)
+            keys = ", ".join(str(choice.rating_key) for choice in gone or choices)
+            why = "is gone or has another file" if gone else "is in a library that is not synced"
             raise _ambiguous(
-                f"{name}: the item chosen for it ({keys}) is gone or has another file; choose"
-                " again. It may be",
-                match,
+                f"{name}: the item chosen for it ({keys}) {why}; choose again. It may be", match
             )
         if match.is_certain or self._is_for_all_copies(match):
             return Found(tuple(self._owned(match, scene)), match.chosen.elsewhere)
@@ -129,13 +128,31 @@ class SceneMatcher:
             return []
         return self._history.choices_in(self._plex.server, scene_id)
 
-    def _chosen(self, choices: Sequence[Choice]) -> tuple[PlexItem, ...]:
-        """Return the chosen items that have the file that they had."""
+    def _chosen(self, choices: Sequence[Choice]) -> tuple[tuple[PlexItem, ...], list[Choice]]:
+        """Return the chosen items, and the choices whose item is gone or has another file.
+
+        Choices in libraries that are not synced are in neither.
+        """
         if not choices:
-            return ()
-        paths = {choice.rating_key: choice.path for choice in choices}
-        items = self._plex.read(sorted(paths))
-        return tuple(item for item in items if paths[item.rating_key] in item.paths)
+            return (), []
+        items, gone = [], []
+        read = self._plex.read([choice.rating_key for choice in choices])
+        there = {item.rating_key: item for item in read}
+        for choice in choices:
+            item = there.get(choice.rating_key)
+            section = self._section(choice) if item is None else item.library_key
+            if section and section not in self._plex.keys:
+                continue
+            if item is not None and choice.path in item.paths:
+                items.append(item)
+            else:
+                gone.append(choice)
+        return tuple(items), gone
+
+    def _section(self, choice: Choice) -> int:
+        """Return the library that a chosen item was last written in; 0: not known."""
+        last = self._history.last_of_item(choice.server, choice.rating_key)
+        return last.section if last is not None else 0
 
 
 def _ambiguous(what: str, match: Match) -> AmbiguousMatch:

@@ -434,6 +434,62 @@ def test_a_choice_for_another_server_does_not_count(harness: WorkerHarness, serv
     assert (one.title, two.title) == ("clip", "clip")
 
 
+def both_chosen(harness: WorkerHarness) -> tuple[Scene, PlexItem, PlexItem]:
+    """Return a scene and its items in two libraries, both of which the user chose."""
+    other = harness.plex.add_library("Other", ["/media"])
+    harness.configure(plex_libraries="Scenes, Other")
+    scene, one = harness.pair("clip")
+    two = harness.plex.add_item(other, one.path, size=100)
+    choose(harness, scene, one, two)
+    save(harness, scene)
+    assert one.title == two.title == f"New {scene.id}"
+    return scene, one, two
+
+
+def test_when_one_of_two_chosen_items_is_gone_the_user_is_asked(harness: WorkerHarness) -> None:
+    """It was added again as a new item, which the user did not choose."""
+    scene, one, two = both_chosen(harness)
+    new = harness.plex.replace_item(one.path)
+    assert new.rating_key != one.rating_key
+    harness.clock.advance(60)
+    save(harness, scene, title="Later {}")
+    assert (new.title, two.title) == ("clip", f"New {scene.id}")
+    assert Status.AMBIGUOUS in {row.status for row in harness.worker.history.of_scene(scene.id)}
+    (letter,) = harness.letters()
+    assert f"the item chosen for it ({one.rating_key}) is gone" in letter["error_message"]
+    choose(harness, scene, new, two)
+    save(harness, scene, title="Last {}")
+    assert new.title == two.title == f"Last {scene.id}"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_chosen_item_in_a_library_that_is_not_synced_does_not_count(
+    harness: WorkerHarness, is_gone: bool
+) -> None:
+    scene, one, two = both_chosen(harness)
+    harness.configure(plex_libraries="Scenes")
+    if is_gone:
+        harness.plex.remove_item(two.rating_key)
+    harness.clock.advance(60)
+    harness.restart()
+    save(harness, scene, title="Later {}")
+    assert (one.title, two.title) == (f"Later {scene.id}", f"New {scene.id}")
+    assert harness.letters() == []
+
+
+def test_a_rejected_item_is_not_written_though_the_chosen_library_is_not_synced(
+    harness: WorkerHarness,
+) -> None:
+    scene, one, two = both_chosen(harness)
+    choose(harness, scene, two)
+    harness.configure(plex_libraries="Scenes")
+    harness.restart()
+    save(harness, scene, title="Later {}")
+    assert one.title == two.title == f"New {scene.id}"
+    (letter,) = harness.letters()
+    assert "is in a library that is not synced; choose again" in letter["error_message"]
+
+
 # --- names
 
 
