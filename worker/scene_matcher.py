@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from common.env import Env
 from common.media import MediaFile, files_as_json
 from history.records import Choice
 from history.store import History
@@ -17,6 +18,7 @@ from stash.client import StashClient
 from stash.records import Scene
 from validation.errors import PermanentError
 from validation.metadata import SyncMetadata
+from worker.agreements import is_same
 from worker.ownership import Ownership
 from worker.reporter import Reporter
 
@@ -43,6 +45,7 @@ class SceneMatcher:
         stash: StashClient | None,
         history: History,
         reporter: Reporter,
+        env: Env,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -53,6 +56,7 @@ class SceneMatcher:
         self._stash = stash
         self._history = history
         self._reporter = reporter
+        self._env = env
         self._ownership = Ownership(plex, stash, history)
 
     def match(self, metadata: SyncMetadata, scene: Scene | None) -> Found:
@@ -68,7 +72,7 @@ class SceneMatcher:
         if not files or not files[0].path:
             raise PermanentError("the scene has no file")
         self._plex.libraries()
-        choices = self._choices(metadata.scene_id)
+        choices = self._choices(metadata.scene_id, scene)
         chosen, gone = self._chosen(choices)
         if chosen and not gone:
             return Found(chosen)
@@ -122,11 +126,29 @@ class SceneMatcher:
                 self._reporter.log("info", f"Plex could not be asked to scan: {failed}")
             raise
 
-    def _choices(self, scene_id: int | None) -> list[Choice]:
+    def _choices(self, scene_id: int | None, scene: Scene | None) -> list[Choice]:
         """Return the choices for a scene in this Plex."""
         if not scene_id:
             return []
-        return self._history.choices_in(self._plex.server, scene_id)
+        if scene is not None:
+            self._note_scene(scene)
+        choices = self._history.choices_in(self._plex.server, scene_id)
+        return [one for one in choices if scene is None or is_same(one, scene)]
+
+    def _note_scene(self, scene: Scene) -> None:
+        """Note whose choices these are: this scene's, or those of one that had its id before.
+
+        The latter are forgotten like any choice whose scene is gone.
+        """
+        choices, now = self._history.choices(scene.id), self._env.time()
+        noted = [
+            replace(one, created_at=one.created_at or scene.created_at, missing_since=None)
+            if is_same(one, scene)
+            else replace(one, missing_since=one.missing_since or now)
+            for one in choices
+        ]
+        if noted != choices:
+            self._history.choose(scene.id, noted)
 
     def _chosen(self, choices: Sequence[Choice]) -> tuple[tuple[PlexItem, ...], list[Choice]]:
         """Return the chosen items, and the choices whose item is gone or has another file.
