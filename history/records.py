@@ -151,6 +151,8 @@ class Choice:
     path: str = ""
     #: since when Stash does not have the scene
     missing_since: float | None = None
+    #: of the scene, as Stash writes it; "": not known yet
+    created_at: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from common.sqlite import NewerSchema, write
 __all__ = ["VERSION", "NewerSchema", "migrate"]
 
 #: Version of the schema: the number of steps.
-VERSION = 5
+VERSION = 6
 
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -80,6 +80,14 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE collections ADD COLUMN sort_title TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX agreements_asking ON agreements(scene_id)"
         ' WHERE retired_at IS NULL AND instr(fields, \'"asks": "open"\') > 0',
+    ),
+    (
+        "ALTER TABLE choices ADD COLUMN created_at TEXT NOT NULL DEFAULT ''",
+        # that of the scene that was written to the chosen item; others get it at their next use
+        "UPDATE choices SET created_at = ifnull((SELECT created_at FROM agreements AS one"
+        " WHERE one.scene_id = choices.scene_id AND one.server = choices.server"
+        " AND one.rating_key = choices.rating_key"
+        " ORDER BY retired_at IS NOT NULL, id LIMIT 1), '')",
     ),
 )
 

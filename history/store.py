@@ -22,7 +22,6 @@ from history.records import (
     ART,
     PICTURES,
     UNKNOWN_COVER,
-    UNTOUCHABLE,
     Agreement,
     Choice,
     CoverState,
@@ -53,6 +52,7 @@ _PLACES = ", ".join("?" * (f"{_COLUMNS}, {_DERIVED}".count(",") + 1))
 _INSERT = f"INSERT OR REPLACE INTO agreements ({_COLUMNS}, {_DERIVED}) VALUES ({_PLACES})"
 _BROKEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 _STATUSES = frozenset(status.value for status in Status)
+_CHOICE = "scene_id, server, rating_key, path, missing_since, created_at"
 #: Types of a collection's columns.
 _COLLECTION = (str, int, str, str, int, int, str, str)
 #: Values in one statement: SQLite allows 999 in old versions.
@@ -315,11 +315,6 @@ class History:
             )
         )
 
-    def is_untouchable(self, scene_id: int) -> bool:
-        """Return whether the user said that the scene is left alone."""
-        rows = self.rows_of([scene_id]).get(scene_id, ())
-        return any(row.status in UNTOUCHABLE for row in rows)
-
     def owners(self, server: str, rating_key: int, paths: Sequence[str]) -> set[int]:
         """Return the scenes that were synced with an item.
 
@@ -466,20 +461,18 @@ class History:
         with self.transaction():
             self._db.execute("DELETE FROM choices WHERE scene_id = ?", (scene_id,))
             self._db.executemany(
-                "INSERT OR REPLACE INTO choices VALUES (?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO choices ({_CHOICE}) VALUES (?, ?, ?, ?, ?, ?)",
                 [dataclasses.astuple(choice) for choice in choices],
             )
 
-    def choosers(self, server: str, rating_key: int, paths: Sequence[str]) -> list[int]:
-        """Return the scenes for which the user chose an item.
+    def choosers(self, server: str, rating_key: int, paths: Sequence[str]) -> list[Choice]:
+        """Return the choices of an item, by scene.
 
         Args:
             paths: the item's; see `owners`.
         """
         found = self._choices("rating_key = ? AND server = ? ORDER BY scene_id", rating_key, server)
-        return [
-            one.scene_id for one in found if one.missing_since is None and one.path in ("", *paths)
-        ]
+        return [one for one in found if one.missing_since is None and one.path in ("", *paths)]
 
     def all_choices(self) -> list[Choice]:
         """Return every choice."""
@@ -488,12 +481,9 @@ class History:
     def _choices(self, where: str, *values: object) -> list[Choice]:
         """Return choices. If an item can't be read, none has its key, so the user chooses again."""
         found = []
-        for row in self._run(
-            f"SELECT scene_id, server, rating_key, path, missing_since FROM choices WHERE {where}",
-            *values,
-        ):
+        for row in self._run(f"SELECT {_CHOICE} FROM choices WHERE {where}", *values):
             if fits(row, int, str):
-                rating_key, path, missing_since = row[2:]
+                rating_key, path, missing_since, created_at = row[2:]
                 found.append(
                     Choice(
                         row[0],
@@ -501,6 +491,7 @@ class History:
                         rating_key if isinstance(rating_key, int) else 0,
                         path if isinstance(path, str) else "",
                         missing_since if isinstance(missing_since, float) else None,
+                        created_at if isinstance(created_at, str) else "",
                     )
                 )
         return found

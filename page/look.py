@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 #: The newest schemas that this version knows; tests compare them with the stores'.
-HISTORY_SCHEMA, QUEUE_SCHEMA, LETTERS_SCHEMA, INDEX_SCHEMA = 5, 1, 1, 3
+HISTORY_SCHEMA, QUEUE_SCHEMA, LETTERS_SCHEMA, INDEX_SCHEMA = 6, 1, 1, 3
 
 
 class Look:

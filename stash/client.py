@@ -100,7 +100,7 @@ def _find_scenes_query(count: int) -> str:
 
 
 _SCENES = _listing("PlexSyncPage", SCENE_FIELDS, _HIERARCHY)
-_SAME_FILE_NAME = _listing("PlexSyncNamesakes", "id organized files { path size }")
+_SAME_FILE_NAME = _listing("PlexSyncNamesakes", "id organized created_at files { path size }")
 _COUNT = """
 query PlexSyncCount($filter: SceneFilterType) {
   findScenes(scene_filter: $filter, filter: {per_page: 0}) { count }

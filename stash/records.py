@@ -106,6 +106,7 @@ class SceneFiles:
 
     id: int
     organized: bool
+    created_at: str
     files: tuple[MediaFile, ...]
 
 
@@ -199,9 +200,9 @@ def _short_hash(content: Any, size: int) -> str:
 
 
 def read_scene_files(data: dict[str, Any]) -> SceneFiles:
-    """Return the record of a GraphQL `Scene` with id, organized and files."""
+    """Return the record of a GraphQL `Scene` with id, organized, created_at and files."""
     files = tuple(MediaFile(file["path"], file["size"]) for file in data["files"])
-    return SceneFiles(int(data["id"]), bool(data["organized"]), files)
+    return SceneFiles(int(data["id"]), bool(data["organized"]), data["created_at"], files)
 
 
 @dataclass(frozen=True)

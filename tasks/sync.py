@@ -97,6 +97,7 @@ def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
 
     Raises:
         UsageError
+        StashUnavailable, StashRefused, StashQueryError
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
     is_off, folder = is_set(arguments, "off"), str(arguments.get("folder") or "").strip()
@@ -107,7 +108,10 @@ def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
         text = f"{who} {'synced again' if is_off else 'left alone from now on'}"
     else:
         scene_id = scene_id_of(arguments)
-        result = context.run("ignore", {"scene_id": scene_id, "off": is_off})
+        scene = None if is_off else context.stash.find_scene(scene_id)
+        created_at = scene.created_at if scene is not None else ""
+        command = {"scene_id": scene_id, "created_at": created_at, "off": is_off}
+        result = context.run("ignore", command)
         words = "is synced again" if is_off else "is left alone from now on"
         text = f"Scene {scene_id} {words}"
     reason = result.get("reason")
@@ -150,7 +154,7 @@ def resync(context: Context, arguments: Mapping[str, Any]) -> Result:
     """
     scene = scene_of(context, arguments)
     wanted = rating_keys_of(arguments)
-    command: dict[str, Any] = {"scene_id": scene.id}
+    command: dict[str, Any] = {"scene_id": scene.id, "created_at": scene.created_at}
     if wanted is not None:
         command["items"] = _choose(context, scene, wanted)
     started = time.time()

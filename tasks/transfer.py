@@ -13,7 +13,7 @@ from typing import Any
 
 from common.texts import cut, first_of, one_line
 from common.version import VERSION
-from history.records import Status
+from history.records import Agreement, Choice, Status
 from plex.session import PLEX
 from queue.timestamps import parse_time
 from stash.records import Scene
@@ -26,6 +26,7 @@ from validation.config import (
     validate_config,
     wrong_rules,
 )
+from worker.agreements import is_same
 from worker.bootstrap import open_history_readonly
 from worker.last_rules import LastRules
 
@@ -65,8 +66,10 @@ def export_all(context: Context, arguments: Mapping[str, Any]) -> Result:
     """
     with open_history_readonly(context.data_dir) as history:
         choices = history.all_choices()
-        ignored = sorted({row.scene_id for row in history.with_status(Status.IGNORED)})
-    scenes = _scenes(context, {*ignored, *(choice.scene_id for choice in choices)})
+        rows = list(history.with_status(Status.IGNORED))
+    scenes = _scenes(context, {*_ids(choices), *_ids(rows)})
+    choices = [choice for choice in choices if _is_about(choice, scenes)]
+    ignored = sorted(_ids(row for row in rows if _is_about(row, scenes)))
     named = {
         scene_id: {
             "scene_id": scene_id,
@@ -76,7 +79,7 @@ def export_all(context: Context, arguments: Mapping[str, Any]) -> Result:
         for scene_id, scene in scenes.items()
     }
     settings = _exported(context)
-    ignores = [named[scene_id] for scene_id in ignored if scene_id in named]
+    ignores = [named[scene_id] for scene_id in ignored]
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -91,11 +94,10 @@ def export_all(context: Context, arguments: Mapping[str, Any]) -> Result:
                 "item_path": choice.path,
             }
             for choice in choices
-            if choice.scene_id in named
         ],
         "ignores": ignores,
     }
-    chosen = len({choice.scene_id for choice in choices} & set(named))
+    chosen = len(_ids(choices))
     text = f"Export: {_counted(len(settings), chosen, len(ignores))}"
     name = f"plexsync-{time.strftime('%Y%m%d')}.json"
     return Result(text, {"document": document, "name": name})
@@ -166,6 +168,8 @@ class _Import:
     settings: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     choices: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     ignores: list[int] = field(default_factory=list)
+    #: scene → when Stash created it
+    created_at: dict[int, str] = field(default_factory=dict)
     plex_url: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -323,11 +327,13 @@ def _same(name: str, value: Any) -> object:
 def _compare_scenes(context: Context, file: _File, found: _Import) -> None:
     """Note the choices and ignored scenes that are new here."""
     scenes = _scenes(context, {*file.choices, *file.ignores})
+    found.created_at = {scene_id: scene.created_at for scene_id, scene in scenes.items()}
     with open_history_readonly(context.data_dir) as history:
         plex = history.get(PLEX)
-        ignored = {row.scene_id for row in history.with_status(Status.IGNORED)}
+        rows = history.with_status(Status.IGNORED)
+        ignored = _ids(row for row in rows if _is_about(row, scenes))
         chosen: dict[int, set[tuple[str, int, str]]] = {}
-        for one in history.all_choices():
+        for one in (one for one in history.all_choices() if _is_about(one, scenes)):
             known = (one.server, one.rating_key, one.path)
             chosen.setdefault(one.scene_id, set()).add(known)
     others = 0
@@ -364,6 +370,16 @@ def _is_same(entry: Mapping[str, Any], scene: Scene | None) -> bool:
     return bool(entry["path"]) and entry["path"] in (file.path for file in scene.files)
 
 
+def _ids(records: Iterable[Agreement] | Iterable[Choice]) -> set[int]:
+    return {one.scene_id for one in records}
+
+
+def _is_about(one: Agreement | Choice, scenes: Mapping[int, Scene]) -> bool:
+    """Return whether Stash has the scene of a record, and not another one of its id."""
+    scene = scenes.get(one.scene_id)
+    return scene is not None and is_same(one, scene)
+
+
 def _scenes(context: Context, scene_ids: set[int]) -> dict[int, Scene]:
     """Return scenes of Stash by id; those that it does not have are left out."""
     wanted, found = sorted(scene_ids), {}
@@ -376,8 +392,15 @@ def _scenes(context: Context, scene_ids: set[int]) -> dict[int, Scene]:
 
 def _hand_over(context: Context, found: _Import) -> str | None:
     """Have the worker take over choices and ignored scenes; return why it did not, or None."""
-    chosen = [{"scene_id": scene_id, "items": items} for scene_id, items in found.choices.items()]
-    for key, entries in (("choices", chosen), ("ignores", found.ignores)):
+    created_at = found.created_at
+    chosen = [
+        {"scene_id": scene_id, "created_at": created_at[scene_id], "items": items}
+        for scene_id, items in found.choices.items()
+    ]
+    ignores = [
+        {"scene_id": scene_id, "created_at": created_at[scene_id]} for scene_id in found.ignores
+    ]
+    for key, entries in (("choices", chosen), ("ignores", ignores)):
         for some in _chunks(entries):
             reason = context.run("import", {key: some}).get("reason")
             if reason:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from history.fields import FieldState
 from history.records import IN_PLEX, PICTURES, UNTOUCHABLE, Agreement, CoverState
-from history.store import OTHER_SERVER, History, Row
+from history.store import OTHER_SERVER, History
 from plex.items import PlexItem
 from plex.plan import NEVER_REPAIRED
 from plex.session import PlexSession
 from queue.timestamps import parse_time
 from stash.records import Scene
 from worker.target import SyncTarget
+
+
+class Created(Protocol):
+    """A scene, or something that is known of one."""
+
+    @property
+    def created_at(self) -> str:
+        """When Stash created the scene; "": not known."""
 
 
 class Agreements:
@@ -68,7 +77,7 @@ class Agreements:
         last = self._history.last_of_item(server, key)
         if last is None or (last.path and last.path not in item.paths):
             return row
-        if last.scene_id in self._history.choosers(server, key, item.paths):
+        if last.scene_id in self._choosers(item):
             return row  # the user wants both scenes there
         fields = {
             name: FieldState(
@@ -104,12 +113,17 @@ class Agreements:
         """Forget the agreements of other scenes with an item that is this scene's now."""
         server, key = self._plex.server, item.rating_key
         others = self._history.owners(server, key, item.paths) - {target.metadata.scene_id}
-        others.difference_update(self._history.choosers(server, key, item.paths))
+        others -= self._choosers(item)
         if others:
             rows = self._history.of_items(server, [key])
             self._history.retire(
                 row.id for row in rows if row.scene_id in others and row.status not in UNTOUCHABLE
             )
+
+    def _choosers(self, item: PlexItem) -> set[int]:
+        """Return the scenes for which the user chose an item."""
+        choices = self._history.choosers(self._plex.server, item.rating_key, item.paths)
+        return {choice.scene_id for choice in choices}
 
     def _is_other(self, row: Agreement, target: SyncTarget) -> bool:
         return (
@@ -164,11 +178,23 @@ class Agreements:
         return bool(self._plex.index.updated_at([rating_key]))
 
 
-def is_same(row: Agreement | Row, scene: Scene) -> bool:
+def is_same(row: Created, scene: Created) -> bool:
     """Return whether a record is about this scene, and not one that had its id before."""
-    if not row.created_at or row.created_at == scene.created_at:
+    if not row.created_at or not scene.created_at or row.created_at == scene.created_at:
         return True
     return parse_time(row.created_at) == parse_time(scene.created_at)
+
+
+def is_untouchable(history: History, scene_id: int, scene: Created | None) -> bool:
+    """Return whether the user said that the scene is left alone.
+
+    Args:
+        scene: None: not read, so what was said of any scene of this id counts.
+    """
+    return any(
+        row.status in UNTOUCHABLE and (scene is None or is_same(row, scene))
+        for row in history.rows_of([scene_id]).get(scene_id, ())
+    )
 
 
 def _as_new(row: Agreement, item: PlexItem) -> dict[str, FieldState]:

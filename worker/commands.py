@@ -25,6 +25,7 @@ from queue.inbox import DATABASE, QUEUE_DIR
 from queue.lease import is_held
 from queue.models import FORCE, RETRY, RETRY_FIELDS, RUN, SyncJob, create_bulk_job, create_sync_job
 from queue.table import BULK_WORK
+from worker.agreements import is_same
 from worker.attention import CLEARED, has_reason, needing_user
 from worker.origins import ANSWERS, set_answer
 from worker.parts import Parts
@@ -293,16 +294,21 @@ class CommandRunner:
         if is_off:
             self._release(scene_id)
             return {"scene_id": scene_id}
-        self._leave_alone(scene_id)
+        self._leave_alone(scene_id, str(arguments.get("created_at") or ""))
         self._retry_rivals({scene_id})
         return {"scene_id": scene_id}
 
-    def _leave_alone(self, scene_id: int) -> None:
-        """Put on record that the user ignores a scene."""
-        history = self._parts.history
+    def _leave_alone(self, scene_id: int, created_at: str = "") -> None:
+        """Put on record that the user ignores a scene.
+
+        Args:
+            created_at: of the scene; "": not known.
+        """
+        history, scene = self._parts.history, Agreement(scene_id, created_at=created_at)
+        rows = [row for row in history.of_scene(scene_id) if is_same(row, scene)]
         history.save_all(
             replace(row, status=Status.IGNORED, reason="ignored by you", verify_at=None)
-            for row in history.of_scene(scene_id) or [Agreement(scene_id)]
+            for row in rows or [scene]
         )
         self._parts.dlq.delete_scene(scene_id)
 
@@ -312,9 +318,10 @@ class CommandRunner:
         with history.transaction():
             for one in choices:
                 history.choose(int(one["scene_id"]), _choices(one))
-            scene_ids = {int(scene_id) for scene_id in arguments.get("ignores") or ()}
-            for scene_id in scene_ids:
-                self._leave_alone(scene_id)
+            ignores = arguments.get("ignores") or ()
+            for one in ignores:
+                self._leave_alone(int(one["scene_id"]), str(one["created_at"]))
+            scene_ids = {int(one["scene_id"]) for one in ignores}
         chosen = {int(one["scene_id"]) for one in choices}
         self._retry_rivals({*chosen, *scene_ids})
         ambiguous = {row.scene_id for row in history.with_status(Status.AMBIGUOUS)}
@@ -480,6 +487,7 @@ def _choices(arguments: Arguments) -> list[Choice]:
             str(one["server"]),
             int(one["rating_key"]),
             str(one["path"]),
+            created_at=str(arguments.get("created_at") or ""),
         )
         for one in arguments.get("items") or ()
     ]

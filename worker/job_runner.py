@@ -23,6 +23,7 @@ from stash.client import StashClient
 from stash.records import Scene
 from validation.errors import PermanentError
 from validation.metadata import SyncMetadata
+from worker.agreements import is_untouchable
 from worker.item_writer import ItemWriter
 from worker.reporter import Reporter
 from worker.scene_matcher import SceneMatcher
@@ -53,7 +54,7 @@ class JobRunner:
         self._stash = stash
         self._reporter = reporter
         self._env = env
-        self.matcher = SceneMatcher(plex, stash, history, reporter)
+        self.matcher = SceneMatcher(plex, stash, history, reporter, env)
         self._items = ItemWriter(plex, stash, history, reporter, env)
         self._agreements = self._items.agreements
         #: where the values in Plex's libraries came from
@@ -77,7 +78,7 @@ class JobRunner:
             SettingsError, StashUnavailable, StashRefused, StashQueryError
             PlexTemporaryError, PlexPermanentError
         """
-        if self.history.is_untouchable(job["scene_id"]):
+        if is_untouchable(self.history, job["scene_id"], scene):
             return "ignored, as you said"
         data = job.get("data") or {}
         is_last = job.get("retry_count", 0) >= self.plex.config.max_retries
@@ -138,7 +139,8 @@ class JobRunner:
             what `match` and `write` raise
         """
         metadata = desired(scene)
-        if self.history.is_untouchable(scene.id) or self.reason_to_skip(metadata) is not None:
+        is_ignored = is_untouchable(self.history, scene.id, scene)
+        if is_ignored or self.reason_to_skip(metadata) is not None:
             return []
         target = self._target(metadata, scene, self._env.time(), Intent())
         drafts = [self._items.draft(target, item) for item in target.items]
@@ -150,7 +152,7 @@ class JobRunner:
         Raises:
             PermanentError: its metadata are not valid.
         """
-        if self.history.is_untouchable(scene.id):
+        if is_untouchable(self.history, scene.id, scene):
             return "ignored, or taken back, as you said"
         return self.reason_to_skip(desired(scene)) or ""
 

@@ -19,6 +19,7 @@ from plex.session import PlexSession
 from stash.client import StashClient
 from stash.records import Scene, SceneFiles
 from validation.errors import PermanentError
+from worker.agreements import is_same, is_untouchable
 from worker.target import desired
 
 #: Other scenes that a message names, and that a record keeps.
@@ -83,7 +84,11 @@ class Ownership:
             AmbiguousMatch: it may be either's.
         """
         choosers = self._history.choosers(self._plex.server, item.rating_key, item.paths)
-        chosen_for = [one for one in choosers if not self._history.is_untouchable(one)]
+        chosen_for = [
+            choice.scene_id
+            for choice in choosers
+            if not is_untouchable(self._history, choice.scene_id, choice)
+        ]
         if chosen_for:
             return _Owner(chosen_for[0], "as you chose")
         ours = match.chosen.fit_of(item.rating_key)
@@ -145,8 +150,9 @@ class Ownership:
             return False
         if self._is_left_out(other):
             return False
-        has_chosen = bool(self._history.choices_in(self._plex.server, other.id))
-        return not has_chosen and not self._history.is_untouchable(other.id)
+        choices = self._history.choices_in(self._plex.server, other.id)
+        has_chosen = any(is_same(choice, other) for choice in choices)
+        return not has_chosen and not is_untouchable(self._history, other.id, other)
 
     def _is_left_out(self, other: SceneFiles) -> bool:
         """Return whether a rule leaves another scene out."""

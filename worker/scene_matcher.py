@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from common.env import Env
 from common.media import MediaFile, files_as_json
 from history.records import Choice
 from history.store import History
@@ -17,6 +18,7 @@ from stash.client import StashClient
 from stash.records import Scene
 from validation.errors import PermanentError
 from validation.metadata import SyncMetadata
+from worker.agreements import is_same
 from worker.ownership import Ownership
 from worker.reporter import Reporter
 
@@ -43,6 +45,7 @@ class SceneMatcher:
         stash: StashClient | None,
         history: History,
         reporter: Reporter,
+        env: Env,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -53,6 +56,7 @@ class SceneMatcher:
         self._stash = stash
         self._history = history
         self._reporter = reporter
+        self._env = env
         self._ownership = Ownership(plex, stash, history)
 
     def match(self, metadata: SyncMetadata, scene: Scene | None) -> Found:
@@ -68,18 +72,17 @@ class SceneMatcher:
         if not files or not files[0].path:
             raise PermanentError("the scene has no file")
         self._plex.libraries()
-        choices = self._choices(metadata.scene_id)
-        chosen = self._chosen(choices)
-        if chosen:
+        choices = self._choices(metadata.scene_id, scene)
+        chosen, gone = self._chosen(choices)
+        if chosen and not gone:
             return Found(chosen)
         match = self._find(files)
         name = f"Scene {metadata.scene_id} {metadata.title!r} {files[0].path}"
         if choices:  # what the user rejected is never written instead
-            keys = ", ".join(str(choice.rating_key) for choice in choices)
+            keys = ", ".join(str(choice.rating_key) for choice in gone or choices)
+            why = "is gone or has another file" if gone else "is in a library that is not synced"
             raise _ambiguous(
-                f"{name}: the item chosen for it ({keys}) is gone or has another file; choose"
-                " again. It may be",
-                match,
+                f"{name}: the item chosen for it ({keys}) {why}; choose again. It may be", match
             )
         if match.is_certain or self._is_for_all_copies(match):
             return Found(tuple(self._owned(match, scene)), match.chosen.elsewhere)
@@ -123,19 +126,55 @@ class SceneMatcher:
                 self._reporter.log("info", f"Plex could not be asked to scan: {failed}")
             raise
 
-    def _choices(self, scene_id: int | None) -> list[Choice]:
+    def _choices(self, scene_id: int | None, scene: Scene | None) -> list[Choice]:
         """Return the choices for a scene in this Plex."""
         if not scene_id:
             return []
-        return self._history.choices_in(self._plex.server, scene_id)
+        if scene is not None:
+            self._note_scene(scene)
+        choices = self._history.choices_in(self._plex.server, scene_id)
+        return [one for one in choices if scene is None or is_same(one, scene)]
 
-    def _chosen(self, choices: Sequence[Choice]) -> tuple[PlexItem, ...]:
-        """Return the chosen items that have the file that they had."""
+    def _note_scene(self, scene: Scene) -> None:
+        """Note whose choices these are: this scene's, or those of one that had its id before.
+
+        The latter are forgotten like any choice whose scene is gone.
+        """
+        choices, now = self._history.choices(scene.id), self._env.time()
+        noted = [
+            replace(one, created_at=one.created_at or scene.created_at, missing_since=None)
+            if is_same(one, scene)
+            else replace(one, missing_since=one.missing_since or now)
+            for one in choices
+        ]
+        if noted != choices:
+            self._history.choose(scene.id, noted)
+
+    def _chosen(self, choices: Sequence[Choice]) -> tuple[tuple[PlexItem, ...], list[Choice]]:
+        """Return the chosen items, and the choices whose item is gone or has another file.
+
+        Choices in libraries that are not synced are in neither.
+        """
         if not choices:
-            return ()
-        paths = {choice.rating_key: choice.path for choice in choices}
-        items = self._plex.read(sorted(paths))
-        return tuple(item for item in items if paths[item.rating_key] in item.paths)
+            return (), []
+        items, gone = [], []
+        read = self._plex.read([choice.rating_key for choice in choices])
+        there = {item.rating_key: item for item in read}
+        for choice in choices:
+            item = there.get(choice.rating_key)
+            section = self._section(choice) if item is None else item.library_key
+            if section and section not in self._plex.keys:
+                continue
+            if item is not None and choice.path in item.paths:
+                items.append(item)
+            else:
+                gone.append(choice)
+        return tuple(items), gone
+
+    def _section(self, choice: Choice) -> int:
+        """Return the library that a chosen item was last written in; 0: not known."""
+        last = self._history.last_of_item(choice.server, choice.rating_key)
+        return last.section if last is not None else 0
 
 
 def _ambiguous(what: str, match: Match) -> AmbiguousMatch:

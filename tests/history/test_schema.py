@@ -11,7 +11,7 @@ import pytest
 
 from history import schema
 from history.fields import FieldState, encode
-from history.records import Agreement
+from history.records import Agreement, Choice
 from history.schema import VERSION, NewerSchema, migrate
 from history.store import History
 
@@ -100,6 +100,27 @@ def test_records_of_older_versions_are_counted_by_folder(
     readable = [number for number in range(1, 5) for _ in history.of_scene(number)]
     history.save_all(one for number in readable for one in history.of_scene(number))
     assert history.count_folders() == before, "as it is stored now"
+
+
+def test_choices_of_older_versions_get_the_scene_that_was_written_to_their_item(
+    open_file: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "VERSION", 5)
+    connection = open_file()
+    migrate(connection, 1.0)
+    connection.execute(OLD_RECORD, (7, "in_sync", 9, "[]", "{}"))
+    connection.execute("UPDATE agreements SET created_at = '2024-01-01T00:00:00Z'")
+    connection.execute(
+        "INSERT INTO choices VALUES (7, 's', 9, '/a', 12.5), (8, 's', 9, '/a', NULL)"
+    )
+    monkeypatch.undo()
+
+    history = History(open_file(), now=lambda: 2.0)
+
+    assert history.all_choices() == [
+        Choice(7, "s", 9, "/a", 12.5, "2024-01-01T00:00:00Z"),
+        Choice(8, "s", 9, "/a"),
+    ]
 
 
 def test_a_newer_database_is_left_alone(open_file: Open, tmp_path: Path) -> None:

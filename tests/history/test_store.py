@@ -256,7 +256,7 @@ def test_who_owns_an_item(history: History) -> None:
     assert history.is_known(first.scene_id)
     history.choose(1, [Choice(1, "s", 70, PATHS[0])])
     history.choose(2, [Choice(2, "s", 70, "/media/another.mp4"), Choice(2, "other", 70)])
-    assert history.choosers("s", 70, PATHS) == [1]
+    assert history.choosers("s", 70, PATHS) == [Choice(1, "s", 70, PATHS[0])]
     history.save(pair(3))
     assert not history.is_known(3)  # it was never in Plex
 

@@ -105,12 +105,12 @@ class World:
         what = draw.choice(["choose", "choose", "ignore", "merge", "remove", "none"])
         scene = draw.choice(self.scenes)
         if what == "choose":
-            item = draw.choice(self.items)
-            choice = Choice(
-                scene.id, self.harness.plex.machine_identifier, item.rating_key, item.path
+            items = draw.sample(self.items, min(draw.choice([1, 1, 2]), len(self.items)))
+            server = self.harness.plex.machine_identifier
+            self.harness.worker.history.choose(
+                scene.id, [Choice(scene.id, server, one.rating_key, one.path) for one in items]
             )
-            self.harness.worker.history.choose(scene.id, [choice])
-            self.choices[scene.id] = {item.rating_key: item.path}
+            self.choices[scene.id] = {one.rating_key: one.path for one in items}
         elif what == "ignore":
             self.harness.command("ignore", scene_id=scene.id)
             self.ignored.add(scene.id)
@@ -169,7 +169,8 @@ class World:
         there = {item.rating_key: item for item in self.items}
         if scene.id in self.choices:  # 1 and 2
             chosen = self.choices[scene.id]
-            return {key for key in chosen if key in there and chosen[key] in there[key].paths}
+            held = {key for key in chosen if key in there and chosen[key] in there[key].paths}
+            return held if len(held) == len(chosen) else set()
         fits = self.candidates(scene)
         keys = sorted(fits)
         libraries = [there[key].library.key for key in keys]

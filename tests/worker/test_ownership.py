@@ -434,6 +434,163 @@ def test_a_choice_for_another_server_does_not_count(harness: WorkerHarness, serv
     assert (one.title, two.title) == ("clip", "clip")
 
 
+def both_chosen(harness: WorkerHarness) -> tuple[Scene, PlexItem, PlexItem]:
+    """Return a scene and its items in two libraries, both of which the user chose."""
+    other = harness.plex.add_library("Other", ["/media"])
+    harness.configure(plex_libraries="Scenes, Other")
+    scene, one = harness.pair("clip")
+    two = harness.plex.add_item(other, one.path, size=100)
+    choose(harness, scene, one, two)
+    save(harness, scene)
+    assert one.title == two.title == f"New {scene.id}"
+    return scene, one, two
+
+
+def test_when_one_of_two_chosen_items_is_gone_the_user_is_asked(harness: WorkerHarness) -> None:
+    """It was added again as a new item, which the user did not choose."""
+    scene, one, two = both_chosen(harness)
+    new = harness.plex.replace_item(one.path)
+    assert new.rating_key != one.rating_key
+    harness.clock.advance(60)
+    save(harness, scene, title="Later {}")
+    assert (new.title, two.title) == ("clip", f"New {scene.id}")
+    assert Status.AMBIGUOUS in {row.status for row in harness.worker.history.of_scene(scene.id)}
+    (letter,) = harness.letters()
+    assert f"the item chosen for it ({one.rating_key}) is gone" in letter["error_message"]
+    choose(harness, scene, new, two)
+    save(harness, scene, title="Last {}")
+    assert new.title == two.title == f"Last {scene.id}"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_chosen_item_in_a_library_that_is_not_synced_does_not_count(
+    harness: WorkerHarness, is_gone: bool
+) -> None:
+    scene, one, two = both_chosen(harness)
+    harness.configure(plex_libraries="Scenes")
+    if is_gone:
+        harness.plex.remove_item(two.rating_key)
+    harness.clock.advance(60)
+    harness.restart()
+    save(harness, scene, title="Later {}")
+    assert (one.title, two.title) == (f"Later {scene.id}", f"New {scene.id}")
+    assert harness.letters() == []
+
+
+def test_a_rejected_item_is_not_written_though_the_chosen_library_is_not_synced(
+    harness: WorkerHarness,
+) -> None:
+    scene, one, two = both_chosen(harness)
+    choose(harness, scene, two)
+    harness.configure(plex_libraries="Scenes")
+    harness.restart()
+    save(harness, scene, title="Later {}")
+    assert one.title == two.title == f"New {scene.id}"
+    (letter,) = harness.letters()
+    assert "is in a library that is not synced; choose again" in letter["error_message"]
+
+
+# --- choices, and ignored scenes, whose id another scene got
+
+
+def other_scene(harness: WorkerHarness, scene: Scene, path: str = "/data/q.mp4") -> Scene:
+    """Delete a scene, and return another one that gets its id, as after a restore of Stash."""
+    harness.clock.advance(60)
+    harness.stash.delete_silently(scene.id)
+    again = scene_at(harness, path, scene_id=scene.id)
+    assert again.created_at != scene.created_at
+    return again
+
+
+def chosen_of_two(harness: WorkerHarness, name: str = "clip") -> tuple[Scene, PlexItem]:
+    """Return a scene, and the one of two items that the user chose for it and that it has."""
+    item, _ = (harness.add_item(f"{folder}/{name}") for folder in ("x", "y"))
+    scene = scene_at(harness, f"/data/z/{name}.mp4")
+    choose(harness, scene, item)
+    save(harness, scene)
+    assert item.title == f"New {scene.id}"
+    return scene, item
+
+
+def test_a_choice_does_not_count_for_another_scene_that_got_the_id(harness: WorkerHarness) -> None:
+    scene, item = chosen_of_two(harness)
+    right = harness.add_item("q")
+    save(harness, other_scene(harness, scene), title="Another {}")
+    assert (item.title, right.title) == (f"New {scene.id}", f"Another {scene.id}")
+
+
+def test_a_choice_is_kept_until_its_scene_has_its_id_again(harness: WorkerHarness) -> None:
+    """Stash was restored to an older state, and then to the newer one."""
+    scene, item = chosen_of_two(harness)
+    harness.add_item("q")
+    save(harness, other_scene(harness, scene), title="Another {}")
+    (choice,) = harness.worker.history.choices(scene.id)
+    assert choice.missing_since is not None, "it is forgotten like that of a scene that is gone"
+    harness.stash.delete_silently(scene.id)
+    back = scene_at(harness, "/data/z/clip.mp4", scene_id=scene.id, created_at=scene.created_at)
+    save(harness, back, title="Back {}")
+    assert item.title == f"Back {scene.id}"
+    (choice,) = harness.worker.history.choices(scene.id)
+    assert choice.missing_since is None
+
+
+def test_an_item_is_free_again_when_another_scene_got_the_id_of_its_own(
+    harness: WorkerHarness,
+) -> None:
+    scene, item = chosen_of_two(harness)
+    save(harness, other_scene(harness, scene))
+    third = scene_at(harness, "/data/x/clip.mp4")
+    save(harness, third)
+    assert item.title == f"New {third.id}"
+
+
+def test_a_choice_that_names_no_scene_gets_it_when_it_is_used(harness: WorkerHarness) -> None:
+    """Such as one that was made before PlexSync noted the scene."""
+    item = harness.add_item("x/clip")
+    scene = scene_at(harness, "/data/z/clip.mp4")
+    server = harness.plex.machine_identifier
+    harness.worker.history.choose(scene.id, [Choice(scene.id, server, item.rating_key, item.path)])
+    save(harness, scene)
+    assert item.title == f"New {scene.id}"
+    (choice,) = harness.worker.history.choices(scene.id)
+    assert choice.created_at == scene.created_at
+
+
+def test_ignore_does_not_count_for_another_scene_that_got_the_id(harness: WorkerHarness) -> None:
+    scene, item = harness.pair("clip")
+    save(harness, scene)
+    harness.command("ignore", scene_id=scene.id)
+    right = harness.add_item("q")
+    save(harness, other_scene(harness, scene), title="Another {}")
+    assert (item.title, right.title) == (f"New {scene.id}", f"Another {scene.id}")
+
+
+def test_a_scene_can_be_ignored_before_it_is_met(harness: WorkerHarness) -> None:
+    """Its id was another scene's, of which there are records."""
+    scene, _ = harness.pair("clip")
+    save(harness, scene)
+    right = harness.add_item("q")
+    again = other_scene(harness, scene)
+    harness.command("ignore", scene_id=again.id, created_at=again.created_at)
+    save(harness, again)
+    assert right.title == "q"
+
+
+def test_a_scene_with_the_id_of_an_ignored_one_is_a_rival(harness: WorkerHarness) -> None:
+    """Its files are in the same item: without it, the item would be the other scene's."""
+    harness.add_item("old")
+    item, one, _ = stacked(harness)
+    old = scene_at(harness, "/data/old.mp4")
+    save(harness, old)
+    harness.command("ignore", scene_id=old.id)
+    two = harness.stash.scene(one.id + 1)
+    harness.stash.delete_silently(two.id)
+    other_scene(harness, old, "/data/part2.mp4")
+    save(harness, one)
+    assert item.title == "part1"
+    assert status(harness, one) is Status.AMBIGUOUS
+
+
 # --- names
 
 

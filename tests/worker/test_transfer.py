@@ -99,10 +99,11 @@ def test_what_was_exported_comes_back(
     assert history.all_choices() == []
 
     assert imported(context, document).ok
+    created_at = {number: harness.stash.scene(number).created_at for number in (1, 2)}
     assert sorted(history.all_choices(), key=lambda one: one.rating_key) == [
-        Choice(1, "s", 11, "/media/11.mp4"),
-        Choice(1, "s", 12, "/media/12.mp4"),
-        Choice(2, "s", 21, "/media/21.mp4"),
+        Choice(1, "s", 11, "/media/11.mp4", created_at=created_at[1]),
+        Choice(1, "s", 12, "/media/12.mp4", created_at=created_at[1]),
+        Choice(2, "s", 21, "/media/21.mp4", created_at=created_at[2]),
     ]
     assert [row.scene_id for row in history.with_status(Status.IGNORED)] == [3]
     assert page(harness) == {
@@ -166,6 +167,26 @@ def test_scenes_of_another_stash_are_left_out(
     assert found.data["notes"] == ["Left out, as their scenes are not here, or others: 2 of 4"]
     document["ignores"] = [three]
     assert "may come from another Stash" in imported(context, document).data["notes"][0]
+
+
+def test_what_was_said_of_a_scene_that_had_the_id_before_is_not_exported(
+    harness: WorkerHarness, context: Context, history: History
+) -> None:
+    for name in "abcd":
+        harness.add_scene(name)
+    before = "2001-01-01T00:00:00Z"
+    history.choose(1, [Choice(1, "s", 11, "/media/11.mp4", created_at=before)])
+    choose(harness, 2, 21)
+    harness.command("ignore", scene_id=3, created_at=before)
+    harness.command("ignore", scene_id=4)
+    document = exported(context)
+    assert [one["scene_id"] for one in document["choices"]] == [2]
+    assert [one["scene_id"] for one in document["ignores"]] == [4]
+
+    entry = {"scene_id": 3, "created_at": "", "path": "/data/c.mp4"}
+    assert imported(context, {**document, "ignores": [entry]}).data["ignores"] == 1
+    created_at = {row.created_at for row in history.of_scene(3)}
+    assert harness.stash.scene(3).created_at in created_at
 
 
 def test_an_ambiguous_scene_is_synced_once_its_item_is_imported(

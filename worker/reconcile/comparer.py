@@ -301,6 +301,9 @@ class Comparer:
                     updated_at=scene.updated_at, files=scene.files, digest=scene.digest,
                 )
             ]  # fmt: skip
+        unknown = [row.id for row in rows if not row.created_at]
+        if unknown:  # as ignored before it was met
+            self._parts.history.update(unknown, created_at=scene.created_at)
         # A scene that was only seen has another name, or the digest is in its former form.
         stale = [
             row.id

@@ -19,6 +19,7 @@ from queue.lease import is_held
 from queue.table import BULK_WORK
 from queue.timestamps import parse_time
 from stash.records import Scene
+from worker.agreements import is_same
 from worker.collections import note_full_pass, sort_collections
 from worker.job_runner import JobRunner
 from worker.parts import Parts
@@ -416,12 +417,15 @@ class Passes:
     ) -> None:
         """Note the rows whose scenes Stash's page does not have."""
         rows = self._parts.history.rows(one.cursor + 1, 2**62 if is_end else last)
-        there = {scene.id for scene in scenes}
+        there = {scene.id: scene for scene in scenes}
         self._missing += [
             row for scene_id, found in rows.items() if scene_id not in there for row in found
         ]
         self._forgetting.came_back(
-            row for scene_id, found in rows.items() if scene_id in there for row in found
+            row
+            for scene_id, found in rows.items()
+            for row in found
+            if scene_id in there and is_same(row, there[scene_id])
         )
 
     def _end_reading(self, pass_id: int, one: Pass) -> None:
