@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from history.records import Agreement, Status
 from hooks.plugin import wake_if_waiting
 from plex.exceptions import PlexNotFound
 from plex.matcher import describe, describe_candidates
+from stash.client import StashRefused, StashUnavailable
 from stash.records import Scene
 from tasks.context import Context, Result, UsageError, is_set, rating_keys_of, scene_id_of
 from tasks.summary import summarize
@@ -97,7 +99,7 @@ def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
 
     Raises:
         UsageError
-        StashUnavailable, StashRefused, StashQueryError
+        StashQueryError
         ValueError, OSError, sqlite3.Error: See `tasks.foreground.run_command`.
     """
     is_off, folder = is_set(arguments, "off"), str(arguments.get("folder") or "").strip()
@@ -108,9 +110,11 @@ def ignore(context: Context, arguments: Mapping[str, Any]) -> Result:
         text = f"{who} {'synced again' if is_off else 'left alone from now on'}"
     else:
         scene_id = scene_id_of(arguments)
-        scene = None if is_off else context.stash.find_scene(scene_id)
-        created_at = scene.created_at if scene is not None else ""
-        command = {"scene_id": scene_id, "created_at": created_at, "off": is_off}
+        command: dict[str, Any] = {"scene_id": scene_id, "off": is_off}
+        if not is_off:
+            with suppress(StashUnavailable, StashRefused):  # the scene's next comparison notes it
+                scene = context.stash.find_scene(scene_id)
+                command["created_at"] = scene.created_at if scene is not None else ""
         result = context.run("ignore", command)
         words = "is synced again" if is_off else "is left alone from now on"
         text = f"Scene {scene_id} {words}"

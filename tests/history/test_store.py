@@ -333,7 +333,9 @@ def test_further_state(history: History, value: Any) -> None:
     assert history.get("name", 7) == 7
     history.set("name", value)
     history.set("other", 1)
-    assert history.get("name", 7) == value
+    assert history.get("name") == value
+    assert history.get("name", value) == value
+    assert history.get("name", b"") == b"", "a value of another type is damaged"
     history.set("name", None)
     assert history.get("name", 7) == 7
     assert history.get("other") == 1

@@ -358,7 +358,7 @@ class SmallDisk:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, mode=0o700)
-        command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(folder)]
+        command = ["mount", "-t", "tmpfs", "-o", "size=256m,mode=0700", "tmpfs", str(folder)]
         self._folder = folder
         self.is_mounted = False
         with contextlib.suppress(FileNotFoundError):

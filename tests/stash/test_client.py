@@ -871,7 +871,8 @@ def test_a_slow_response_ends_at_the_timeout(
 
 
 def page_of(ids: Iterable[int]) -> Answer:
-    scenes = [{"id": str(one), "organized": False, "files": []} for one in ids]
+    one = {"organized": False, "created_at": "", "files": []}
+    scenes = [{"id": str(key), **one} for key in ids]
     return Answer(200, json.dumps({"data": {"findScenes": {"scenes": scenes}}}).encode())
 
 
