@@ -765,6 +765,48 @@ MUTATIONS = (
         "is_doubtful = False",
         ("tests/worker/test_alerts.py",),
     ),
+    Mutation(
+        "a choice is for the scene for which it was made, not for another one of its id",
+        "worker/scene_matcher.py",
+        "return [one for one in choices if scene is None or is_same(one, scene)]",
+        "return choices",
+        ("tests/worker/test_ownership.py",),
+    ),
+    Mutation(
+        "where one of several chosen items is gone, nothing is written",
+        "worker/scene_matcher.py",
+        "if chosen and not gone:",
+        "if chosen:",
+        ("tests/worker/test_ownership.py",),
+    ),
+    Mutation(
+        "a no is about what a comparison finds again",
+        "worker/reconcile/passes.py",
+        "            self.approval.lower_declined()\n",
+        "",
+        ("tests/worker/test_full_pass.py",),
+    ),
+    Mutation(
+        "a yes to fewer scenes does not open the guard for ever",
+        "worker/reconcile/forgetting.py",
+        "parts.history.set(ACCEPTED, None)",
+        "pass",
+        ("tests/worker/test_full_pass.py",),
+    ),
+    Mutation(
+        "what may hide an item is repaired again within minutes",
+        "plex/plan.py",
+        "return min(waiting) + _PROTECT_AFTER + 1.0 if waiting else None",
+        "return None",
+        ("tests/worker/test_rules.py",),
+    ),
+    Mutation(
+        "a field that a person changed follows Stash's next edit, whatever stood in between",
+        "plex/plan.py",
+        "is_rule = state.source == self._sources.of(name)",
+        "is_rule = is_rule or state.source == self._sources.of(name)",
+        ("tests/worker/test_kept_values.py",),
+    ),
     # --- what the random lives and worlds of the model notice
     Mutation(
         "the last item leaves a collection only after two full passes",
