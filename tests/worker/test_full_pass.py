@@ -566,6 +566,21 @@ def test_a_yes_to_fewer_scenes_is_for_those_alone(installed: WorkerHarness, left
     assert item.title != "Private"
 
 
+def test_a_yes_to_fewer_scenes_ends_with_their_records(installed: WorkerHarness) -> None:
+    after_a_yes(installed, 5)
+    for _ in range(2):
+        day(installed)
+    installed.restart()
+    installed.run_for(HOUR)  # no further full pass sees the next scenes come
+    later = synced_later(installed, 60)
+    for scene, _ in later[3:]:
+        installed.stash.delete_silently(scene.id)
+    installed.notices()
+    installed.clock.advance(DAY)
+    day(installed)  # 8 of 65: more than half of those that the yes was about
+    assert any("Stash shows 8 of the 65" in text for _, text in installed.notices())
+
+
 def test_a_yes_to_fewer_scenes_is_no_yes_to_none(installed: WorkerHarness) -> None:
     ((scene, _), *_) = after_a_yes(installed, 5)
     installed.stash.looks_empty = True
