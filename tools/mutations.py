@@ -798,7 +798,7 @@ MUTATIONS = (
         "plex/plan.py",
         "return min(waiting) + _PROTECT_AFTER + 1.0 if waiting else None",
         "return None",
-        ("tests/worker/test_rules.py",),
+        ("tests/worker/test_events.py",),
     ),
     Mutation(
         "a field that a person changed follows Stash's next edit, whatever stood in between",

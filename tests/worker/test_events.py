@@ -101,6 +101,19 @@ def requests(harness: WorkerHarness) -> list[str]:
 # --- what an event does
 
 
+def test_what_may_hide_an_item_comes_back_after_each_refresh(following: WorkerHarness) -> None:
+    following.configure(plex_events=True, content_rating="XXX", lock_fields=False)
+    _, item = synced(following)
+    refresh(following, item)
+    run(following)
+    assert item.values.get("contentRating") == "XXX"
+    refresh(following, item)
+    run(following)
+    assert item.values.get("contentRating") != "XXX", "repaired just now"
+    run(following, 150)  # and no other look is due
+    assert item.values.get("contentRating") == "XXX"
+
+
 def test_what_a_refresh_overwrote_comes_back_within_seconds(following: WorkerHarness) -> None:
     _, item = synced(following)
     refresh(following, item)
