@@ -37,7 +37,7 @@
     "legacy.stash": "All from Stash", "legacy.stash.sure": "Take out of Plex what Stash does not have? Locked lists stay, and collections that you edited.", "legacy.stash.yes": "All from Stash",
     "legacy.mine": "Partly from me: only add", "legacy.again": "Ask again",
     "legacy.said.stash": "Library '{name}': its lists come from Stash.", "legacy.said.mine": "Library '{name}': its lists are partly yours, and only added to.",
-    "sum.not_in_plex": "{n} are not in Plex (normal), by folder", "sum.kept": "{n} kept as in Plex, where you changed something",
+    "sum.not_in_plex": "{n} are not in Plex (normal), by folder", "sum.kept": "{n} kept as changed in Plex",
     "folder.ignore": "Ignore", "folder.ignore.label": "Ignore the scenes in {folder} that are not in Plex", "folder.ignore.sure": "Leave these {n} scenes alone from now on?", "folder.ignore.sure.one": "Leave this scene alone from now on?",
     "sum.held": "{n} not synced after an undo", "sum.ignored": "{n} ignored", "sum.skipped": "{n} left out: by a setting, or new and without metadata",
     "sum.baseline": "{n} from before the installation, not synced until you save them or sync all",

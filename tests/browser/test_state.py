@@ -26,7 +26,7 @@ def test_small_sums_stand_below_and_folders_fold_out(
 ) -> None:
     page = open_page()
     sums = page.locator(".plexsync-sums")
-    expect(sums).to_contain_text("34 kept as you changed them in Plex")
+    expect(sums).to_contain_text("34 kept as changed in Plex")
     expect(sums).to_contain_text("3 ignored")
     page.get_by_text("12 are not in Plex (normal), by folder").click()
     expect(sums.get_by_text("/data/new")).to_be_visible()
