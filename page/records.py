@@ -51,10 +51,9 @@ def fields_of(stored: object) -> dict[str, dict[str, Any]]:
 def pictures_of(stored: object) -> dict[str, str]:
     """Return field → hash of the picture in Plex that came from us, where one is known."""
     covers = decoded(stored)
-    found = {"thumb": covers, **{name: one for name, one in covers.items() if name == "art"}}
     return {
         name: sha1
-        for name, one in found.items()
+        for name, one in (("thumb", covers), ("art", covers.get("art")))
         if isinstance(one, dict) and isinstance(sha1 := one.get("sha1"), str) and len(sha1) > 1
     }
 

@@ -131,7 +131,7 @@ def values(metadata: SyncMetadata, stem: str, switches: Switches) -> dict[str, V
 
 @dataclass(frozen=True)
 class Sources:
-    """What texts in Plex may be made from, by any rule or none."""
+    """A scene's values from which texts in Plex are made."""
 
     metadata: SyncMetadata
     #: of the file's name

@@ -192,7 +192,8 @@ def protects_at(fields: Fields) -> float | None:
     """Return when to look again for a repair of what may hide an item; None: none waits."""
     states = (fields[name] for name in PROTECTIVE if name in fields)
     waiting = [state.repaired_at for state in states if state.waits]
-    return min(waiting) + _PROTECT_AFTER + 1.0 if waiting else None  # rounded, it must be over
+    # A second more: rounding must not make it too early.
+    return min(waiting) + _PROTECT_AFTER + 1.0 if waiting else None
 
 
 def _shows(current: Value, state: FieldState) -> bool:
@@ -333,7 +334,7 @@ class _Plan:
         """Return whether rules alone ask for another value of a field that a person may own."""
         is_settled = state.wanted is not None and state.sent is None and not state.refused
         is_rule = self._intent.unchanged and not self._intent.saved
-        if state.kept and state.source:  # of other fields, a save says nothing here
+        if state.kept and state.source:  # a save of other fields changes nothing here
             is_rule = state.source == self._sources.of(name)
         return is_rule and is_settled and name in self._locked and not self._intent.force
 
@@ -345,9 +346,9 @@ class _Plan:
         return current != state.wanted and self._is_only_a_rule(name, state)
 
     def _is_new(self, name: str, state: FieldState, wanted: Value) -> bool:
-        """Return whether Stash has another value than at the last sync, or was not heard then.
+        """Return whether Stash's value has changed since the last sync, or was never written.
 
-        What `preserve_plex_edits` kept has never had Stash's value: it has not drifted.
+        What `preserve_plex_edits` kept never had Stash's value, so it can't have drifted.
         """
         is_free = name not in self._locked and name not in NEVER_REPAIRED
         was_preserved = state.kept and is_free and not self._switches.preserve

@@ -100,7 +100,7 @@ def run_command(arguments: Sequence[str], entry: ModuleType) -> int:
     except (OSError, sqlite3.Error) as error:
         return _fail(explain(error), chosen)
     except Exception as error:
-        if chosen.command != "worker":  # nobody reads its stderr
+        if chosen.command != "worker":  # a terminal shows the traceback; a worker has none
             raise
         text = f"Unexpected error: {type(error).__name__}: {error}. Please report this"
         return _fail(f"{text}, with the end of worker.log", chosen)

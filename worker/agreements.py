@@ -189,7 +189,7 @@ def is_untouchable(history: History, scene_id: int, scene: Created | None) -> bo
     """Return whether the user said that the scene is left alone.
 
     Args:
-        scene: None: not read, so what was said of any scene of this id counts.
+        scene: None: it was not read. Then the records of any scene with this id count.
     """
     return any(
         row.status in UNTOUCHABLE and (scene is None or is_same(row, scene))

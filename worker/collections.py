@@ -424,7 +424,7 @@ def _forget_others(
     if not new:
         return
     place = f"{plex.server}/{section}"
-    here = (history.get(CREATING, {})).get(place, {})
+    here = history.get(CREATING, {}).get(place, {})
     others = _without_items(plex, {name: here.get(name, ()) for name in new})
     with history.transaction():
         for name in others:

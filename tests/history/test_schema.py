@@ -50,6 +50,15 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(open_file: Open) -> None:
     assert connection.execute("SELECT at FROM migrations").fetchall() == [(1.0,)] * VERSION
 
 
+def of_version(number: int, open_file: Open, monkeypatch: pytest.MonkeyPatch) -> sqlite3.Connection:
+    """Return a database of an older version."""
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "VERSION", number)
+        connection = open_file()
+        migrate(connection, 1.0)
+    return connection
+
+
 OLD_RECORD = (
     "INSERT INTO agreements (scene_id, status, reason, server, section, rating_key, path,"
     " created_at, updated_at, files, generation, item_updated_at, checked_at, fields, cover,"
@@ -60,12 +69,9 @@ OLD_RECORD = (
 def test_a_database_of_the_version_before_keeps_its_records_and_gets_the_journal(
     open_file: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "VERSION", 2)
-    connection = open_file()
-    migrate(connection, 1.0)
+    connection = of_version(2, open_file, monkeypatch)
     fields = {"title": FieldState(before="a", ours="b")}
     connection.execute(OLD_RECORD, (7, "in_sync", 9, "[]", json.dumps(encode(fields))))
-    monkeypatch.undo()
 
     history = History(open_file(), now=lambda: 2.0)
 
@@ -78,9 +84,7 @@ def test_a_database_of_the_version_before_keeps_its_records_and_gets_the_journal
 def test_records_of_older_versions_are_counted_by_folder(
     open_file: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "VERSION", 3)
-    connection = open_file()
-    migrate(connection, 1.0)
+    connection = of_version(3, open_file, monkeypatch)
     files = (
         '[["/data/a/b/c.mp4", 1], ["/data/other/c.mp4", 1]]',
         '[["/data/a/b/d.mp4", null]]',
@@ -91,7 +95,6 @@ def test_records_of_older_versions_are_counted_by_folder(
     )
     for number, one in enumerate(files, 1):
         connection.execute(OLD_RECORD, (number, "not_in_plex", 0, one, "{}"))
-    monkeypatch.undo()
 
     history = History(open_file(), now=lambda: 2.0)
 
@@ -105,15 +108,12 @@ def test_records_of_older_versions_are_counted_by_folder(
 def test_choices_of_older_versions_get_the_scene_that_was_written_to_their_item(
     open_file: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "VERSION", 5)
-    connection = open_file()
-    migrate(connection, 1.0)
+    connection = of_version(5, open_file, monkeypatch)
     connection.execute(OLD_RECORD, (7, "in_sync", 9, "[]", "{}"))
     connection.execute("UPDATE agreements SET created_at = '2024-01-01T00:00:00Z'")
     connection.execute(
         "INSERT INTO choices VALUES (7, 's', 9, '/a', 12.5), (8, 's', 9, '/a', NULL)"
     )
-    monkeypatch.undo()
 
     history = History(open_file(), now=lambda: 2.0)
 

@@ -266,10 +266,16 @@ def test_a_try_syncs_some_scenes_that_would_change_as_one_run(harness: WorkerHar
 JPEG = b"\xff\xd8\xff" + bytes(50)
 
 
-def put(harness: WorkerHarness, scene: Scene, picture: bytes = JPEG) -> dict[str, Any]:
+def leave(harness: WorkerHarness, scene: Scene, picture: bytes = JPEG) -> Path:
+    """Leave a picture for the worker, as the command does."""
     file = Path(file_of(str(harness.data_dir), scene.id))
     file.parent.mkdir(exist_ok=True)
     file.write_text(base64.b64encode(picture).decode())
+    return file
+
+
+def put(harness: WorkerHarness, scene: Scene, picture: bytes = JPEG) -> dict[str, Any]:
+    file = leave(harness, scene, picture)
     result = harness.command("put_cover", scene_id=scene.id)
     harness.run_for(30)
     assert not file.exists()
@@ -332,9 +338,7 @@ def test_it_waits_for_stash(harness: WorkerHarness) -> None:
     """Without Stash's cover, a later one could not be told from the one of now."""
     scene, item = met_in_bulk(harness)
     rule = harness.stash.faults.add(Reset())
-    file = Path(file_of(str(harness.data_dir), scene.id))
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(base64.b64encode(JPEG).decode())
+    leave(harness, scene)
     assert "Stash" in harness.command("put_cover", scene_id=scene.id)["reason"]
     assert item.poster is not None
     assert item.poster.data == b"a person's"
@@ -365,9 +369,7 @@ def test_one_that_plex_refuses_too_is_said(harness: WorkerHarness) -> None:
 def test_an_outage_keeps_it(harness: WorkerHarness) -> None:
     scene, item = refused_cover(harness)
     rule = harness.plex.faults.add(Reset())
-    file = Path(file_of(str(harness.data_dir), scene.id))
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(base64.b64encode(JPEG).decode())
+    leave(harness, scene)
     assert harness.command("put_cover", scene_id=scene.id)["reason"]
     rule.remove()
     harness.run_for(HOUR)

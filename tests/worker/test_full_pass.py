@@ -705,7 +705,7 @@ def test_a_no_drops_what_was_held_back(installed: WorkerHarness) -> None:
 
 
 def test_a_no_is_about_what_a_comparison_finds_again(installed: WorkerHarness) -> None:
-    """What is in sync since is no part of it: the next refresh of one item is made good."""
+    """A no ends for scenes that are in sync later: a refresh of one is repaired then."""
     pairs = drifted(installed, MOST_UNASKED + 1)
     day(installed)
     installed.command("approve", no=True)

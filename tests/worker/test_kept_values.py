@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.harness.clock import HOUR
@@ -42,30 +44,25 @@ def following(harness: WorkerHarness) -> WorkerHarness:
     return harness
 
 
-def test_an_edit_while_a_rule_left_the_scene_out_arrives_later(following: WorkerHarness) -> None:
-    scene, item = edited_in_plex(following, "title", "A person's")
-    following.configure(exclude_scenes="path /data")
-    following.restart()
-    following.edit(scene, "Newer in Stash")
-    following.run_for(HOUR)
-    assert item.title == "A person's"
-    following.configure()
-    for _ in range(3):
-        day(following)
-    assert item.title == "Newer in Stash"
-
-
-def test_an_edit_while_the_switch_is_off_arrives_later(following: WorkerHarness) -> None:
-    scene, item = edited_in_plex(following, "summary", "A person's")
-    following.configure(sync_details=False)
+@pytest.mark.parametrize(
+    ("field", "edit", "obstacle"),
+    [("title", "title", {"exclude_scenes": "path /data"}),
+     ("summary", "details", {"sync_details": False})],
+    ids=["a rule leaves the scene out", "the switch is off"],
+)  # fmt: skip
+def test_an_edit_behind_an_obstacle_arrives_later(
+    following: WorkerHarness, field: str, edit: str, obstacle: dict[str, Any]
+) -> None:
+    scene, item = edited_in_plex(following, field, "A person's")
+    following.configure(**obstacle)
     day(following)
-    following.edit(scene, details="Newer in Stash")
+    following.edit(scene, **{edit: "Newer in Stash"})
     following.run_for(HOUR)
-    assert item.summary == "A person's"
+    assert item.values[field] == "A person's"
     following.configure()
     for _ in range(3):
         day(following)
-    assert item.summary == "Newer in Stash"
+    assert item.values[field] == "Newer in Stash"
 
 
 @pytest.mark.parametrize("repair", [True, False])

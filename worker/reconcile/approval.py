@@ -62,7 +62,7 @@ class Approval:
         history = self._parts.history
         count = sum(history.count_proposals().values())
         history.set(HELD, None)
-        history.set(DECLINED, None)
+        self.forget_declined()
         history.set(GRANTED, True if count else None)
         return count
 
@@ -82,8 +82,7 @@ class Approval:
 
     def forget_declined(self) -> None:
         """Let the next pass ask, or write a few, whatever the user said no to before."""
-        if self._parts.history.get(DECLINED):
-            self._parts.history.set(DECLINED, None)
+        self._parts.history.set(DECLINED, None)
 
     def clear(self) -> None:
         """Drop all proposals."""

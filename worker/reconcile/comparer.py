@@ -6,7 +6,7 @@ import enum
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,11 +161,14 @@ class Comparer:
             self._parts.heartbeat.beat()
             known = rows.get(scene.id, [])
             reason = self._why(scene, known, times, scope)
-            if reason is not None and self._differing(scene, read_at):
+            fields: frozenset[str] = frozenset()
+            found: Sequence[Row | Agreement] = known
+            if reason is not None:
+                fields, found = self._compare_item(scene, read_at)
+            if reason is not None and fields:
                 self._parts.queue.put_many([self._job(scene, reason, scope)])
                 result.queued += 1
             else:
-                found = self._parts.history.of_scene(scene.id) if reason else known
                 result.left.update({row.status.value for row in found} or [Status.BASELINE.value])
             result.done += 1
         return result
@@ -328,37 +331,37 @@ class Comparer:
         now = self._parts.env.time()
         for scene, reason in doubtful:
             self._parts.heartbeat.beat()
-            fields = self._differing(scene, read_at)
+            fields, records = self._compare_item(scene, read_at)
             if reason is Reason.DRIFT and fields.intersection(PROTECTIVE):
                 exposed.append(create_bulk_job(scene.id, now=now))  # at any number, unasked
             elif fields:
                 proposed.append((scene.id, reason.value))
-            elif (at := self._protects_at(scene.id)) is not None:
+            elif (at := _protects_at(records)) is not None:
                 exposed.append(create_bulk_job(scene.id, now=now, delay=max(0.0, at - now)))
         self._parts.queue.put_many(exposed)
         self._parts.history.propose(proposed)
 
-    def _differing(self, scene: Scene, read_at: float) -> frozenset[str]:
-        """Return the fields that would be written for a scene; if none, that is on record."""
+    def _compare_item(self, scene: Scene, read_at: float) -> tuple[frozenset[str], list[Agreement]]:
+        """Return the fields that would be written for a scene; if none, its records."""
+        history = self._parts.history
         try:
-            if fields := self._runner.compare(scene, read_at, Intent()):
-                return fields
-            if self._is_in_sync(scene.id):
-                self._parts.dlq.delete_scene(scene.id)
+            fields = self._runner.compare(scene, read_at, Intent())
         except (PlexTemporaryError, PlexPermanentError, StashUnavailable):
             raise
         except PermanentError as error:
             self._runner.record(scene.id, scene, Status.FAILED, str(error))
-        return frozenset()
+            return frozenset(), history.of_scene(scene.id)
+        if fields:
+            return fields, []
+        records = history.of_scene(scene.id)
+        if all(one.status in (Status.IN_SYNC, Status.WRITTEN) for one in records):
+            self._parts.dlq.delete_scene(scene.id)
+        return frozenset(), records
 
-    def _protects_at(self, scene_id: int) -> float | None:
-        """Return when what may hide an item of the scene is repaired again; None: it is there."""
-        rows = self._parts.history.of_scene(scene_id)
-        return min(filter(None, (protects_at(row.fields) for row in rows)), default=None)
 
-    def _is_in_sync(self, scene_id: int) -> bool:
-        rows = self._parts.history.of_scene(scene_id)
-        return all(row.status in (Status.IN_SYNC, Status.WRITTEN) for row in rows)
+def _protects_at(records: Iterable[Agreement]) -> float | None:
+    """Return when to repair again what may hide an item, in epoch seconds; None: no need."""
+    return min(filter(None, (protects_at(one.fields) for one in records)), default=None)
 
 
 def _settings_of(generation: str) -> list[str]:

@@ -100,7 +100,7 @@ class Pass:
         """Check what a damaged row may have.
 
         Raises:
-            ValueError: there are no such passes.
+            ValueError: the kind is unknown.
         """
         if self.kind not in (*_ORDER, UNDO):
             raise ValueError(f"no kind of pass: {self.kind!r}")
