@@ -32,7 +32,7 @@ IDLE = 20.0
 #: Studios of no scene. When there are fewer, PlexSync runs a full pass.
 UNUSED = 500
 _FEWER = 4
-_NOTHING = json.dumps({"data": {"findScenes": {"scenes": []}}}).encode()
+_NOTHING = json.dumps({"data": {"findScenes": {"scenes": []}, "hierarchy": {"tags": []}}}).encode()
 USER, PASSWORD = "soak-user", "soak-password-9876543210"
 
 
