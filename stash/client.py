@@ -576,7 +576,11 @@ def _parsing_response() -> Iterator[None]:
     """Translate errors of parsing a response of unexpected shape into `StashUnavailable`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except KeyError as error:  # the name is one that a query of ours has
+        raise StashUnavailable(
+            f"Stash's answer can't be understood (no {error.args[0]})"
+        ) from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise StashUnavailable(
             f"Stash's answer can't be understood ({type(error).__name__})"
         ) from error

@@ -77,6 +77,7 @@ SENTENCES = (
     "Stash does not answer at {text} ({names})",
     "Stash refuses the session of PlexSync ({number}); save any scene in Stash",
     "Stash's answer can't be understood ({names})",
+    "Stash's answer can't be understood (no {names})",
     "Stash's answer can't be understood (the same scenes again)",
     "Incompatible Stash version: Stash rejects {text}",
     "PlexSync does not know where Stash is yet: save any scene in Stash",
@@ -89,6 +90,8 @@ SENTENCES = (
     "{number} scenes differ from what was synced; queued",
     "{number} scenes are gone from Stash",
     "Stash shows {number} of the {number} scenes that it had: {text}",
+    "PlexSync's worker died {number} times in a row while it {text}. That comes last now; edits are"
+    " synced before it",
     "Scene {number}: wrote {names}",
     "Scene {number}: wrote {names}; {names} stays as it was changed in Plex",
     "Scene {number}: in sync",

@@ -302,6 +302,20 @@ MUTATIONS = (
         ("tests/robust/test_deaths.py",),
     ),
     Mutation(
+        "an undo that kills the worker keeps no edit waiting",
+        "worker/deadly_step.py",
+        "            self._passes.count_failure()",
+        "            pass",
+        ("tests/robust/test_deaths.py",),
+    ),
+    Mutation(
+        "what the last worker died in comes last",
+        "worker/deadly_step.py",
+        "if not step.name or step.name != self._name:",
+        "if step:",
+        ("tests/worker/test_loop_order.py",),
+    ),
+    Mutation(
         "a long look at the lock keeps no worker away",
         "worker/process.py",
         "        if not worker_alive(data_dir):  # only processes that look",
@@ -519,8 +533,8 @@ MUTATIONS = (
     Mutation(
         "a long undo lets edits through",
         "worker/processor.py",
-        "        step = None if not self._was_undo else self._usual_step()\n",
-        "        step = None\n",
+        "        if undo is not None and not self._was_undo:\n",
+        "        if undo is not None:\n",
         ("tests/worker/test_undo.py",),
     ),
     Mutation(

@@ -91,7 +91,7 @@ def build_worker(
         stack.push(_log_unexpected)
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
         is_queue_damaged = _prepare(data_dir, lock, reporter, is_stopped, thorough=after_damage)
-        died = died_in_hand(data_dir)
+        died = died_in_hand(data_dir).row_ids
         queue = stack.enter_context(QueueManager(data_dir, auto_resume=True, died_in_hand=died))
         dlq = stack.enter_context(closing(DeadLetterQueue(data_dir, redact=redactor.redact)))
         salvaged = dlq.salvage()

@@ -1,24 +1,36 @@
-"""Note which jobs are in hand, so that a job that kills the worker's process is found out.
+"""Note what is in hand, so that a job or a step that kills the worker's process is found out.
 
 A scene can make a library crash, or use up the memory. The next worker counts that death for each
-job that was in hand (`queue.table.count_deaths`).
+job that was in hand (`queue.table.count_deaths`), or for the step (`worker.deadly_step`).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from common.files import open_private
 
 FILE = "in_hand"
 #: Changes with each start of the computer.
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
+#: Before the name of a step.
+_STEP = "step:"
+
+
+@dataclass(frozen=True)
+class DiedInHand:
+    """What a worker had in hand when its process died: jobs or a step, or neither."""
+
+    row_ids: Sequence[int] = ()
+    #: "": none
+    step: str = ""
 
 
 class InHand:
-    """The row ids of the jobs in hand, in a small file.
+    """The row ids of the jobs in hand, or the name of the step, in a small file.
 
     The file is not synced to the disk: it matters only if the process dies and the system lives.
     """
@@ -35,6 +47,8 @@ class InHand:
         self._lock = threading.Lock()
         self._prefix = f"{_boot_id()} ".encode("ascii")
         self._descriptor: int | None = None
+        #: what was in hand when the last worker died
+        self.last = DiedInHand() if data_dir is None else died_in_hand(data_dir)
         if data_dir is not None:
             path = os.path.join(data_dir, FILE)
             self._descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
@@ -42,7 +56,14 @@ class InHand:
 
     def note(self, row_ids: Iterable[int]) -> None:
         """Note that exactly these jobs are in hand."""
-        line = self._prefix + " ".join(map(str, row_ids)).encode("ascii") + b"\n"
+        self._write(" ".join(map(str, row_ids)))
+
+    def note_step(self, name: str) -> None:
+        """Note that a step is in hand; its name is an ASCII word."""
+        self._write(_STEP + name)
+
+    def _write(self, text: str) -> None:
+        line = self._prefix + text.encode("ascii") + b"\n"
         with self._lock:
             if self._descriptor is not None:  # of an older, longer line, only the first counts
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
@@ -57,14 +78,18 @@ class InHand:
                 self._descriptor = None
 
 
-def died_in_hand(data_dir: str) -> list[int]:
-    """Return the rows that a worker had in hand when its process died; empty after a new boot."""
+def died_in_hand(data_dir: str) -> DiedInHand:
+    """Return what a worker had in hand when its process died; nothing after a new boot."""
     try:
         with open(os.path.join(data_dir, FILE), encoding="ascii", errors="replace") as file:
-            boot, *row_ids = file.readline().split(" ")
-            return [int(one) for one in row_ids if one.strip()] if boot == _boot_id() else []
+            boot, _, rest = file.readline().rstrip("\n").partition(" ")
+        if boot != _boot_id():
+            return DiedInHand()
+        if rest.startswith(_STEP):
+            return DiedInHand(step=rest.removeprefix(_STEP))
+        return DiedInHand([int(one) for one in rest.split(" ") if one.strip()])
     except (OSError, ValueError):
-        return []
+        return DiedInHand()
 
 
 def _boot_id() -> str:

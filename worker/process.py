@@ -42,6 +42,10 @@ ALIVE, STARTED, SILENT = "alive", "started", "silent"
 _SIGTERM = 15
 #: Offset of the signature in the lock file: on Windows nobody else can read the locked first byte.
 _SIGNED_AT = 1 if sys.platform == "win32" else 0
+#: Where Linux shows processes, by their ids.
+_PROC = "/proc"
+#: Seconds that `ps` may take; a hook waits for it.
+_PS = 2.0
 #: Written into the lock file by a task that does the worker's work.
 TASK = "task"
 #: Attempts at a lock that another process holds shared, for a moment, to look at it.
@@ -320,17 +324,20 @@ def other_version(data_dir: str) -> int | None:
 def lock_holder(data_dir: str) -> int | None:
     """Return the process id of the worker that holds the lock, or None.
 
-    Only where /proc shows that it does: the id that it wrote down may be another process's by now.
+    Only where the system shows that it does: the id that it wrote down may be another process's by
+    now. Windows does not show it.
     """
     return _holder(data_dir, worker_pid(data_dir))
 
 
 def _holder(data_dir: str, pid: int | None) -> int | None:
     """Return a process id if it is that of a worker that holds the lock, else None."""
-    if pid is None:
+    if pid is None or pid <= 0 or sys.platform == "win32":
         return None
+    if not os.path.isdir(_PROC):
+        return pid if _is_worker_of(data_dir, pid) else None
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with open(f"{_PROC}/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
         if b"worker" in words and any(word.endswith(b"PlexSync.py") for word in words):
             return pid if _has_open(pid, os.path.join(data_dir, LOCK_FILE)) else None
@@ -339,10 +346,25 @@ def _holder(data_dir: str, pid: int | None) -> int | None:
     return None
 
 
+def _is_worker_of(data_dir: str, pid: int) -> bool:
+    """Return whether `ps` shows a process as a worker of this data directory: for macOS and BSD."""
+    import subprocess  # only where a worker of another version has the lock
+
+    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    try:
+        found = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PS, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    text = os.fsdecode(found.stdout).strip()
+    return text.endswith(f"PlexSync.py worker --data-dir {data_dir}")
+
+
 def _has_open(pid: int, path: str) -> bool:
     """Return whether a process has a file open."""
     wanted = os.stat(path)
-    folder = f"/proc/{pid}/fd"
+    folder = f"{_PROC}/{pid}/fd"
     for name in os.listdir(folder):
         try:
             if os.path.samestat(os.stat(os.path.join(folder, name)), wanted):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +33,7 @@ from worker.alerts import Alerts
 from worker.batch import Batches
 from worker.commands import CommandRunner
 from worker.config_provider import ConfigProvider
+from worker.deadly_step import UNDO_STEP, DeadlyStep, Step
 from worker.health import Health
 from worker.in_hand import InHand
 from worker.job_runner import JobRunner
@@ -143,6 +144,7 @@ class SyncWorker:
         )
         self._compares = compares and stash is not None
         self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)
+        self._deadly = DeadlyStep(parts, self.passes)
         self._follows = False  # Plex's events; a task in the foreground does not
         self._is_resting = False  # nothing is to be done, and nothing is written meanwhile
         self._was_undo = False  # the last step took something back
@@ -237,6 +239,7 @@ class SyncWorker:
 
     def _begin(self) -> None:
         self.health.begin()
+        self._deadly.at_start()
         self._maintenance.at_start()
         if self._commands is not None:
             self._commands.at_start()
@@ -350,7 +353,7 @@ class SyncWorker:
             self._pause(self.health.retry_after())
             return
         self._use_settings()
-        if step():
+        if self._deadly.run(step):
             self._flush_times()
         else:
             self._block()
@@ -422,71 +425,88 @@ class SyncWorker:
         is_busy = self._commands is not None and self._commands.is_busy()
         return is_busy or self.passes.next_undo() is not None
 
-    def _next_step(self) -> Callable[[], bool] | None:
-        """Return what is due first: edits, then the others in order of their urgency.
-
-        After a while of nothing but edits, one of the others goes first.
-        """
+    def _next_step(self) -> Step | None:
+        """Return what is due first."""
         if self._adoption.is_due():  # until then it is not known which items are ours
-            return self._adopt
+            return self._attempt(
+                "adoption", "compared records with the items of a Plex server", self._adoption.run
+            )
         undo_id = self.passes.next_undo()
-        if undo_id is None:
-            return self._usual_step()
-        # An undo goes first, but that of a library lets edits through.
-        step = None if not self._was_undo else self._usual_step()
-        self._was_undo = step is None
-        return step or (lambda: self.health.attempt(lambda: self.passes.run_slice(undo_id)))
+        undo = None
+        if undo_id is not None:
+            undo = self._attempt(UNDO_STEP, "", lambda: self.passes.run_slice(undo_id))
+        step = self._deadly.first(self._due_steps(undo))
+        self._was_undo = undo is not None and step is undo
+        return step
 
-    def _usual_step(self) -> Callable[[], bool] | None:
-        """Return what is due first, without undos."""
+    def _due_steps(self, undo: Step | None) -> Iterator[Step]:
+        """Yield what is due: undos, edits, then the others in order of their urgency.
+
+        After a while of nothing but edits, one of the others goes first. An undo goes first, but
+        that of a library lets edits through.
+        """
+        if undo is not None and not self._was_undo:
+            yield undo
         if self._is_paused():
-            return self._run_read_back if self._read_back.is_due(idle=True) else None
+            if self._read_back.is_due(idle=True):
+                yield self._reads_back()
+        else:
+            yield from self._usual_steps()
+        if undo is not None:
+            yield undo
+
+    def _usual_steps(self) -> Iterator[Step]:
+        """Yield what is due, without undos, while PlexSync is not paused."""
+        edits = Step(lambda: self.batches.run(EDITS))
         has_edits = self.queue.is_due(EDITS, self._env.time())
         waited = self._env.monotonic() - self._lower_at
         if has_edits and waited < self._env.timing.edits_only:
-            return self._edits
+            yield edits
         self._lower_at = self._env.monotonic()
-        return self._lower_step(has_edits=has_edits) or (self._edits if has_edits else None)
+        yield from self._lower_steps(has_edits=has_edits)
+        if has_edits:
+            yield edits
 
     def _is_paused(self) -> bool:
         """Return whether the user wants nothing written, but undos."""
         return paused(self._parts.history) is not None
 
-    def _lower_step(self, *, has_edits: bool) -> Callable[[], bool] | None:
+    def _lower_steps(self, *, has_edits: bool) -> Iterator[Step]:
         now = self._env.time()
-        look = self._look_step()
-        if look is not None:
-            return look
+        yield from self._looks()
         if self._read_back.is_due(idle=False):
-            return self._run_read_back
+            yield self._reads_back()
         if self.queue.is_due(RETRIES, now):
-            return lambda: self.batches.run(RETRIES)
+            yield Step(lambda: self.batches.run(RETRIES))
         if self.queue.is_due(BULK_WORK, now):
-            return lambda: self.batches.run(BULK_WORK)
+            yield Step(lambda: self.batches.run(BULK_WORK))
         pass_id = self.passes.next() if self._parts.stash is not None else None
         if pass_id is not None:
-            return lambda: self.health.attempt(lambda: self.passes.run_slice(pass_id))
+            yield self._attempt(
+                "pass", "compared scenes with Plex", lambda: self.passes.run_slice(pass_id)
+            )
         if not has_edits and self._read_back.is_due(idle=True):
-            return self._run_read_back
+            yield self._reads_back()
         if self.queue.is_due(SUSPECTS, now):
-            return lambda: self.batches.run(SUSPECTS)
+            yield Step(lambda: self.batches.run(SUSPECTS))
         if self._follows and self._events.must_follow(self._provider.config):
-            return lambda: True  # settings are read before each step, and followed
-        return None
+            yield Step(lambda: True)  # settings are read before each step, and followed
 
-    def _look_step(self) -> Callable[[], bool] | None:
-        """Return the step that looks at what has changed, or has Plex look for files."""
+    def _looks(self) -> Iterator[Step]:
+        """Yield the steps that look at what has changed, or have Plex look for files."""
         if self._events.is_due():
-            return lambda: self.health.attempt(self._events.run)
+            yield self._attempt("events", "looked at what Plex had told of", self._events.run)
         if self._compares and (self._quick.is_due() or self._events.wants_quick_pass()):
-            return self._run_quick
-        return self._run_scan if self._parts.plex.scan_due_in() <= 0 else None
+            yield Step(self._run_quick, "quick", "looked for the latest changes")
+        if self._parts.plex.scan_due_in() <= 0:
+            yield Step(self._run_scan)
 
-    def _edits(self) -> bool:
-        return self.batches.run(EDITS)
+    def _attempt(self, name: str, doing: str, run: Callable[[], object]) -> Step:
+        """Return a step that concerns no job in particular."""
+        return Step(lambda: self.health.attempt(run), name, doing)
 
-    def _adopt(self) -> bool:
-        return self.health.attempt(self._adoption.run)
+    def _reads_back(self) -> Step:
+        return self._attempt("read-back", "read back what it had written", self._read_back.run)
 
     def _run_quick(self) -> bool:
         is_for_events = self.listener.must_look
@@ -502,9 +522,6 @@ class SyncWorker:
         except PLEX_ERRORS as error:  # the job's retries ask again
             self._parts.reporter.log("info", f"Plex could not be asked to scan: {error}")
         return True
-
-    def _run_read_back(self) -> bool:
-        return self.health.attempt(self._read_back.run)
 
     def _block(self) -> None:
         """End the commands that can't go on now; their work goes on once it can."""

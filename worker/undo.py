@@ -33,7 +33,7 @@ MOST_LEFT = 200
 GONE = "its item is not in Plex any more"
 OTHER_SERVER = "its item is in another Plex"
 NOT_KNOWN = "nothing is on record that PlexSync wrote there"
-FAILED = "Plex fails each time that it is written"
+FAILED = "each attempt at it failed"
 NOT_TAKEN = "Plex does not take the former value"
 MAY_BE_SEEN = (
     "it may hide the item from restricted accounts, so it stays until you take back this field"

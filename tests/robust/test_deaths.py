@@ -1,9 +1,13 @@
-"""A scene that kills the worker's process: tried alone after two deaths, failed after three."""
+"""A scene that kills the worker's process: tried alone after two deaths, failed after three.
+
+Another step that kills it comes last from then on.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 
 import pytest
 
@@ -11,9 +15,17 @@ from queue.operations import get_stats
 from tests.harness.installation import ProcessHarness
 from tests.harness.processes import wait_until
 from tests.harness.results import queued
-from tests.robust.support import no_worker, wait_for_titles, waiting_edits
+from tests.robust.support import (
+    no_worker,
+    prime,
+    wait_for_titles,
+    wait_until_said,
+    waiting_edits,
+)
 from tests.simulators.httpd import Hang, Request, Reset
 from tests.simulators.plex import PlexItem
+from worker.commands import open_commands
+from worker.undo import FAILED
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 
@@ -88,6 +100,56 @@ def test_a_worker_that_is_asked_to_leave_counts_no_death(harness: ProcessHarness
     assert all("deaths" not in job for job in queued(harness.data_dir))
     harness.plex.start()
     harness.wait_for_title(item, "Other")
+
+
+def test_an_undo_that_kills_the_worker_leaves_the_item_and_lets_edits_through(
+    harness: ProcessHarness,
+) -> None:
+    scene, item = harness.pair("a")
+    harness.save(scene, "New")
+    harness.wait_for_title(item, "New")
+    harness.wait_for_empty_queue()
+    other, other_item = harness.pair("other")
+    killer = Killer(harness, item)
+    with closing(open_commands(str(harness.data_dir))) as commands:
+        command = commands.add("undo", {"scene_id": scene.id})
+        for deaths in range(1, 4):
+            harness.save(other, f"Other {deaths}")
+            killer.wait_for(deaths)
+        harness.save(other, "Other 4")
+        harness.wait_for_title(other_item, "Other 4")
+        wait_until(lambda: commands.result(command), "the end of the undo")
+        assert (commands.result(command) or {})["left"] == [[scene.id, "title", FAILED]]
+    assert killer.deaths == 3
+
+
+def test_a_pass_that_kills_the_worker_comes_after_all_else(harness: ProcessHarness) -> None:
+    """Stash's answer to the first page of a pass kills the worker; what it wrote is read back."""
+    prime(harness)
+    scene, item = harness.pair("a")
+    harness.save(scene, "Synced")
+    harness.wait_for_title(item, "Synced")
+    harness.wait_for_empty_queue()
+    killed: list[int] = []
+
+    def kill(request: Request) -> bool:
+        if b"PlexSyncPage" not in request.body:
+            return False
+        killed.append(harness.worker)
+        os.kill(killed[-1], signal.SIGKILL)
+        return True
+
+    harness.stash.faults.add(Reset(), when=kill)
+    with closing(open_commands(str(harness.data_dir))) as commands:
+        command = commands.add("sync", {})
+        for deaths in range(1, 5):
+            harness.save(scene, f"Edit {deaths}")
+            wait_until(lambda: len(killed) == deaths, "the worker's death")  # noqa: B023
+            harness.wait_for_exit()
+            assert item.title == f"Edit {deaths}"
+        harness.stash.faults.clear()
+        wait_until_said(harness, "died 3 times in a row while it compared scenes with Plex")
+        wait_until(lambda: commands.result(command), "the end of the pass")
 
 
 def test_a_new_boot_counts_no_death(harness: ProcessHarness) -> None:

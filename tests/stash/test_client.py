@@ -846,6 +846,15 @@ def test_any_other_response_raises_stash_unavailable(
     assert len(str(caught.value)) < 700
 
 
+def test_an_answer_that_lacks_what_was_asked_for_names_it(
+    stash: StashSimulator, client: StashClient
+) -> None:
+    answer = b'{"data": {"findScenes": {"scenes": []}}}'
+    stash.faults.add(Answer(200, answer, {"Content-Type": "application/json"}))
+    with pytest.raises(StashUnavailable, match=r"can't be understood \(no hierarchy\)"):
+        client.latest(1, 1)
+
+
 def test_a_stopped_stash_is_unavailable_and_the_message_names_its_address(
     stash: StashSimulator, client: StashClient
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,19 +22,27 @@ from tests.tasks import run_task
 from tests.upgrade import old_data
 from tests.upgrade.test_upgrade import keys_to_write
 from worker.bootstrap import make_ready
-from worker.process import ALIVE, WorkerLock, ensure_worker, is_unfinished, worker_pid
+from worker.process import (
+    ALIVE,
+    WorkerLock,
+    ensure_worker,
+    is_unfinished,
+    other_version,
+    worker_pid,
+)
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="asks /proc")
 
 #: Holds the lock as the worker of version 0.1 does, until it is asked to leave.
 _OLD_WORKER = """
 import fcntl, os, signal, sys, time
-file = os.open(sys.argv[3], os.O_RDWR | os.O_CREAT, 0o600)
+if sys.argv[2] != "--data-dir":
+    file = os.open(sys.argv[3], os.O_RDWR | os.O_CREAT, 0o600)
 if sys.argv[2] == "hold":
     fcntl.flock(file, fcntl.LOCK_EX)
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
-else:
+elif sys.argv[2] == "bystander":
     os.close(file)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(15))
 print("ready", flush=True)
@@ -149,6 +158,31 @@ def test_an_old_worker_is_asked_to_leave_and_the_edit_waits_for_no_other(
         harness.wait_for_title(item, "For the new worker")
         (pid,) = harness.workers()
         assert worker_pid(str(harness.data_dir)) == pid
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+@pytest.mark.parametrize(
+    ("arguments", "is_found"),
+    [
+        (("worker", "--data-dir", "data"), True),
+        (("worker", "--data-dir", "data2"), False),
+        (("sync", "--data-dir", "data"), False),
+    ],
+)
+def test_where_there_is_no_proc_ps_tells_whose_the_lock_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, str, str],
+    is_found: bool,
+) -> None:
+    monkeypatch.setattr("worker.process._PROC", str(tmp_path / "proc"))
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    command, option, folder = arguments
+    with process(tmp_path, command, option, str(tmp_path / folder)) as running:
+        (data_dir / "worker.lock").write_text(str(running.pid))
+        assert other_version(str(data_dir)) == (running.pid if is_found else None)
+    assert other_version(str(data_dir)) is None, "it has ended"
 
 
 def test_many_hooks_start_one_successor(tmp_path: Path, harness: ProcessHarness) -> None:

@@ -11,6 +11,7 @@ from history.records import Agreement, Status
 from queue.models import create_bulk_job, create_sync_job
 from queue.spool import spool
 from tests.harness.in_process import WorkerHarness
+from worker.deadly_step import DEADLY, Step
 from worker.reconcile.passes import FULL, FULL_ENDED, RELATED, SYNC, Pass
 from worker.reconcile.quick import RAN_AT
 
@@ -90,7 +91,7 @@ class Steps:
         before = len(self.taken)
         step = self.worker._next_step()
         if step is not None:
-            step()
+            step.run()
         return self.taken[-1] if len(self.taken) > before else None
 
 
@@ -252,6 +253,21 @@ def test_edits_that_never_end_let_everything_else_through(harness: WorkerHarness
     assert item.title in [f"Edit {number}" for number in range(count - 3, count + 1)]
 
 
+def test_what_the_last_worker_died_in_comes_last_until_it_has_gone_well(steps: Steps) -> None:
+    steps.worker.history.set(DEADLY, "quick")
+    steps.worker._deadly.at_start()
+    steps.add("quick pass", "slice")
+    step = steps.worker._next_step()
+    assert step is not None
+    assert step.name == "pass"
+    for pass_id in steps.worker.history.passes():
+        steps.worker.history.end_pass(pass_id)
+    steps.worker._step()
+    assert steps.taken == ["quick pass"], "nothing else is due"
+    steps.add("quick pass", "slice")
+    assert steps.next() == "quick pass"
+
+
 def test_an_edit_that_is_spooled_while_the_worker_looks_ends_its_wait(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +277,7 @@ def test_an_edit_that_is_spooled_while_the_worker_looks_ends_its_wait(
     job = create_sync_job(1, "metadata", {"title": True})
     look = worker._next_step
 
-    def look_slowly() -> Callable[[], bool] | None:
+    def look_slowly() -> Step | None:
         found = look()
         monkeypatch.setattr(worker, "_next_step", look)
         spool(str(harness.data_dir / "queue"), job)

@@ -14,6 +14,7 @@ from typing import Any
 
 from common.daily import DAY, last_time, next_time
 from history.changes import ORIGIN
+from history.records import POSTER
 from history.store import LOST_AT, Row
 from queue.lease import is_held
 from queue.table import BULK_WORK
@@ -27,7 +28,7 @@ from worker.put_cover import put_cover
 from worker.reconcile.approval import Approval
 from worker.reconcile.comparer import Comparer, Scope
 from worker.reconcile.forgetting import Forgetting, ScenesMissing, check_scenes_there
-from worker.undo import MOST_LEFT, ItemFailed, Undo
+from worker.undo import FAILED, MOST_FAILURES, MOST_LEFT, ItemFailed, Undo
 
 #: Scenes that are read from Stash in one query.
 PAGE = 500
@@ -244,6 +245,14 @@ class Passes:
         undos = (key for key, one in self.all().items() if one.kind == UNDO and not one.is_read)
         return next(undos, None)
 
+    def count_failure(self) -> None:
+        """Count the death of a worker's process as a failure of the undo that it had in hand."""
+        undo_id = self.next_undo()
+        if undo_id is not None:
+            one = self.all()[undo_id]
+            one.failures += 1
+            self._save(undo_id, one)
+
     def end_reading(self, pass_id: int) -> None:
         """Let a pass queue nothing more; drop its rows that were not started."""
         one = self.all().get(pass_id)
@@ -334,7 +343,8 @@ class Passes:
         """Take back the next changes, or put up the cover that the user has scaled down."""
         if "cover" in one.undo:
             scene_id = int(one.undo["cover"])
-            why = put_cover(self._parts, scene_id)
+            is_left = one.failures >= MOST_FAILURES
+            why = {POSTER: FAILED} if is_left else put_cover(self._parts, scene_id)
             left = [[scene_id, *each] for each in why.items()]
             one.outcome = {"scenes": int(not why), "left": left, "left_count": len(left)}
             one.is_read, one.done = True, 1
