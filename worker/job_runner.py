@@ -139,8 +139,7 @@ class JobRunner:
             what `match` and `write` raise
         """
         metadata = desired(scene)
-        is_ignored = is_untouchable(self.history, scene.id, scene)
-        if is_ignored or self.reason_to_skip(metadata) is not None:
+        if self.why_skipped(scene):
             return []
         target = self._target(metadata, scene, self._env.time(), Intent())
         drafts = [self._items.draft(target, item) for item in target.items]
@@ -154,7 +153,19 @@ class JobRunner:
         """
         if is_untouchable(self.history, scene.id, scene):
             return "ignored, or taken back, as you said"
-        return self.reason_to_skip(desired(scene)) or ""
+        reason = self.reason_to_skip(desired(scene))
+        return reason or self._why_still_left_out(scene)
+
+    def _why_still_left_out(self, scene: Scene) -> str:
+        """Return why a scene that was left out before stays so: as long as it is the same."""
+        reasons = (
+            row.reason
+            for row in self._agreements.of_scene(scene.id, scene)
+            if row.status is Status.SKIPPED
+            and scene.has_digest(row.digest)
+            and row.generation == self.generation
+        )
+        return next(reasons, "")
 
     def compare(self, scene: Scene, read_at: float, intent: Intent) -> frozenset[str]:
         """Return the fields that would be written for a scene; if none, record why.

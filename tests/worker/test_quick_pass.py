@@ -100,6 +100,26 @@ def test_a_scene_that_comes_after_the_installation_is_synced(installed: WorkerHa
     assert installed.title(scene) == "Title of first"
 
 
+def test_a_new_scene_without_metadata_is_left_out_of_a_sync_of_all_and_of_its_preview(
+    installed: WorkerHarness,
+) -> None:
+    item = installed.add_item("new", title="By hand in Plex")
+    blank = installed.add_scene("new", title="")
+    installed.run_for(HOUR)
+    runner = installed.worker.batches._runner
+
+    def preview() -> tuple[bool, str]:
+        scene = installed.client.find_scene(blank.id)
+        assert scene is not None
+        return bool(runner.preview(scene)), runner.why_skipped(scene)
+
+    assert preview() == (False, "new, and without any metadata yet")
+    installed.command("sync")
+    assert item.title == "By hand in Plex"
+    installed.stash.change_silently(blank.id, title="Named")
+    assert preview() == (True, "")
+
+
 def test_an_edit_of_a_scene_that_was_there_before_is_synced(installed: WorkerHarness) -> None:
     scene = old_scene(installed)
     assert installed.title(scene) == "old"
