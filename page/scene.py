@@ -42,7 +42,7 @@ _FLAGS = (
     ("held", "held", "not synced until you say so"),
     ("take", "waiting", "Stash's value is about to be written"),
     ("refused", "refused", "Plex does not take this value"),
-    ("kept", "kept", "kept as it is in Plex, as it was changed there or was there first"),
+    ("kept", "kept", "stays as it is in Plex: changed there, or there before PlexSync"),
     ("sent", "waiting", "written, and not read back yet"),
     ("waits", "waiting", "a refresh in Plex changed it; it is repaired again later"),
 )
