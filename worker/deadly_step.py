@@ -27,7 +27,8 @@ class Step:
 
     #: returns False if it has to wait, as a server does not answer
     run: Callable[[], bool]
-    #: ASCII word that is noted while it runs; "": it notes its jobs itself
+    #: ASCII word that is noted while it runs; "": nothing is. A batch notes its jobs itself; a look
+    #: at what has changed has its next turn only after a while, and may write nothing at rest.
     name: str = ""
     #: for a person: "PlexSync's worker died while it …"
     doing: str = ""

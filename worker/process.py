@@ -44,8 +44,8 @@ _SIGTERM = 15
 _SIGNED_AT = 1 if sys.platform == "win32" else 0
 #: Where Linux shows processes, by their ids.
 _PROC = "/proc"
-#: Seconds that `ps` may take; a hook waits for it.
-_PS = 2.0
+#: Seconds that `ps` may take; a hook waits for it. If it takes longer, the next one asks again.
+_PS = 0.05
 #: Written into the lock file by a task that does the worker's work.
 TASK = "task"
 #: Attempts at a lock that another process holds shared, for a moment, to look at it.

@@ -495,9 +495,9 @@ class SyncWorker:
     def _looks(self) -> Iterator[Step]:
         """Yield the steps that look at what has changed, or have Plex look for files."""
         if self._events.is_due():
-            yield self._attempt("events", "looked at what Plex had told of", self._events.run)
+            yield Step(lambda: self.health.attempt(self._events.run))
         if self._compares and (self._quick.is_due() or self._events.wants_quick_pass()):
-            yield Step(self._run_quick, "quick", "looked for the latest changes")
+            yield Step(self._run_quick)
         if self._parts.plex.scan_due_in() <= 0:
             yield Step(self._run_scan)
 

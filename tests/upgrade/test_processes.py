@@ -176,6 +176,7 @@ def test_where_there_is_no_proc_ps_tells_whose_the_lock_is(
     is_found: bool,
 ) -> None:
     monkeypatch.setattr("worker.process._PROC", str(tmp_path / "proc"))
+    monkeypatch.setattr("worker.process._PS", 240.0)
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     command, option, folder = arguments
