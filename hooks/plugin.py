@@ -105,8 +105,6 @@ def outdated_packages(entry: ModuleType) -> list[str]:
     """
     try:
         found = os.listdir(entry.DEPENDENCIES)
-        with open(os.path.join(entry.HERE, "requirements.txt"), encoding="utf-8") as file:
-            lines = file.readlines()
     except OSError:
         return []
     versions = {}
@@ -114,15 +112,29 @@ def outdated_packages(entry: ModuleType) -> list[str]:
         name, _, rest = folder.partition("-")
         if rest.endswith(".dist-info"):
             versions[_plain(name)] = rest[: -len(".dist-info")]
-    outdated = []
+    return unfit_packages(entry.HERE, versions)
+
+
+def unfit_packages(plugin_dir: str, versions: dict[str, str]) -> list[str]:
+    """Return the packages that this version of PlexSync can't use, with what it needs.
+
+    Args:
+        versions: name of a package, in lower case and with hyphens → its version.
+    """
+    try:
+        with open(os.path.join(plugin_dir, "requirements.txt"), encoding="utf-8") as file:
+            lines = file.readlines()
+    except OSError:
+        return []
+    unfit = []
     for line in lines:
         needed = line.partition("#")[0].strip()
         name, _, limits = needed.partition(">=")
         version = versions.get(_plain(name))
         lowest, _, highest = limits.partition(",<")
         if version and not _numbers(lowest) <= _numbers(version) < _numbers(highest or "9999"):
-            outdated.append(f"{name} {version} (needed: {limits and '>='}{limits})")
-    return outdated
+            unfit.append(f"{name} {version} (needed: {limits and '>='}{limits})")
+    return unfit
 
 
 def _plain(name: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import hooks.session
+from hooks.plugin import unfit_packages
 from plex.exceptions import PlexNotFound, PlexTemporaryError
 from plex.fit import Fit, best_fit
 from plex.index import IndexDamaged
@@ -98,6 +99,12 @@ def _steps(context: Context, findings: Findings) -> Iterator[str]:
     findings.add(
         "Packages", ", ".join(f"{name} {version}" for name, version in versions.items()), versions
     )
+    unfit = unfit_packages(os.path.dirname(context.entry), versions)
+    if unfit:
+        findings.notes.append(
+            f"PlexSync needs other versions of packages: {', '.join(unfit)}. Run the task Install"
+            " dependencies, or update them where this Python has them"
+        )
     yield "Data directory"
     probe_lock(context.data_dir)
     findings.add("Data directory", context.data_dir, context.data_dir)

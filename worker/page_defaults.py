@@ -61,15 +61,19 @@ class PageDefaults:
             if now - seen_at < self._env.timing.page_rest:
                 return
         if self._save([*written, now], digest, now):
-            self._write(digest)
+            self._write(digest, [*written, now])
 
-    def _write(self, digest: str) -> None:
+    def _write(self, digest: str, written: list[float]) -> None:
         try:
             page = self._stash.plugin_settings()  # once more, right before
-            if _digest(page) == digest:
-                self._stash.configure_plugin({**page, **_absent(page)})
+            if _digest(page) != digest:
+                return
+            self._stash.configure_plugin({**page, **_absent(page)})
+            page = self._stash.plugin_settings()
         except (TransientError, PermanentError):
             return
+        if _absent(page):  # wiped at once: somebody is typing, so the page must rest anew
+            self._save(written, _digest(page), self._env.time())
 
     def _load(self) -> dict[str, Any]:
         state = read_json(self._file)

@@ -28,6 +28,7 @@ from tests.harness.plugin import ENTRY, environment
 from tests.harness.processes import stop_workers, wait_until
 from tests.harness.results import queued
 from tests.harness.size import some
+from tests.isolation import search_path
 from tests.simulators.httpd import Delay
 from tests.tasks import Shown, run_command, run_task
 
@@ -352,6 +353,17 @@ def test_with_plex_down_json_is_still_one_document(known: ProcessHarness) -> Non
     assert shown.exit_code == 1
     assert shown.document["ok"] is False
     assert "Plex is down" in shown.document["summary"]
+
+
+def test_packages_that_are_too_old_are_named_wherever_they_are(
+    known: ProcessHarness, tmp_path: Path
+) -> None:
+    folder = tmp_path / "packages" / "plexapi-4.15.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: plexapi\nVersion: 4.15.0\n")
+    shown = command(known, "check", PYTHONPATH=search_path(str(folder.parent)))
+    assert "other versions of packages: plexapi 4.15.0 (needed: >=4.17.2,<5)" in shown.stdout
+    assert "other versions" not in command(known, "check").stdout
 
 
 def test_a_wrong_token_is_named_and_not_shown(known: ProcessHarness) -> None:

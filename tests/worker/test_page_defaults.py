@@ -108,6 +108,30 @@ def test_a_value_typed_right_before_the_write_stays(page: Page) -> None:
     assert page.client.plugin_settings() == {**default_settings(), **TYPED}
 
 
+def test_what_is_wiped_right_after_the_write_must_rest_anew(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.type(**TYPED)
+    page.look()
+    page.type(**TYPED)
+    page.look()
+    configure = page.client.configure_plugin
+
+    def configure_while_somebody_types(settings: dict[str, Any], *_: object) -> None:
+        configure(settings)
+        page.type(**TYPED, plex_token="typed right after")
+
+    monkeypatch.setattr(page.client, "configure_plugin", configure_while_somebody_types)
+    page.clock.advance(MINUTE)
+    PageDefaults(page.client, str(page.folder), page.clock).look(page.client.plugin_settings())
+    assert page.writes == 2
+    monkeypatch.undo()
+    page.look(MINUTE / 2)
+    assert page.writes == 2
+    page.look(MINUTE / 2)
+    assert page.is_complete, "a minute after the last change, not after two"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"written": 5}'])
 def test_a_broken_record_is_begun_anew(page: Page, content: str) -> None:
     (page.folder / "settings_page.json").write_text(content)
