@@ -203,6 +203,30 @@ def remove_leftovers(folder: str) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
+def close_to_others(plugin_dir: str, *folders: str) -> None:
+    """Let nobody else write to Python's caches below a folder, and to some folders in it.
+
+    Python runs what is there. Version 0.1 left it writable for all where Stash has the umask 0.
+    Files of other users stay as they are, and so does what a symbolic link leads to.
+    """
+    if os.name != "posix":
+        return
+    for folder, _, names, descriptor in os.fwalk(plugin_dir):
+        inside = os.path.relpath(folder, plugin_dir).split(os.sep)
+        if inside[0] in folders or "__pycache__" in inside:
+            for name in (".", *names):
+                _close_to_others(name, descriptor)
+
+
+def _close_to_others(name: str, folder: int) -> None:
+    with contextlib.suppress(OSError):  # gone by now, or a file system without modes
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        mode = stat.S_IMODE(found.st_mode)
+        is_link = stat.S_ISLNK(found.st_mode)
+        if mode & 0o022 and found.st_uid == os.geteuid() and not is_link:
+            os.chmod(name, mode & ~0o022, dir_fd=folder)
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether a process has this id; on Windows always True."""
     if os.name != "posix":  # on Windows os.kill(pid, 0) ends the process

@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from common.data_dir import HERE
+from common.files import close_to_others
 from common.locks import try_lock
 from common.texts import one_line
 from stash.log import log, progress
@@ -150,7 +150,7 @@ def install_dependencies(plugin_dir: str, report: Callable[[str, float], None]) 
             os.rename(os.path.join(staging, "packages"), current)
         finally:
             _clean_up(current)
-        _make_caches_private(plugin_dir)
+        close_to_others(plugin_dir, os.path.basename(current))
     return {
         "result": f"Installed for Python {platform.python_version()} in {current}: "
         + ", ".join(f"{name} {version}" for name, version in packages.items()),
@@ -178,22 +178,6 @@ def _clean_up(current: str) -> None:
         if os.path.lexists(old) and not os.path.lexists(current):
             os.rename(old, current)
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _make_caches_private(plugin_dir: str) -> None:
-    """Let nobody else write to Python's caches in the plugin's folder, whose content Python runs.
-
-    Version 0.1 left them writable for all where Stash has the umask 0.
-    """
-    if os.name != "posix":
-        return
-    for folder, _, _, descriptor in os.fwalk(plugin_dir):  # it follows no symbolic link
-        found = os.fstat(descriptor)
-        mode = stat.S_IMODE(found.st_mode)
-        is_ours = os.path.basename(folder) == "__pycache__" and found.st_uid == os.geteuid()
-        if is_ours and mode & 0o022:
-            with contextlib.suppress(OSError):  # a file system without modes
-                os.fchmod(descriptor, mode & ~0o022)
 
 
 def _run_pip(staging: str, requirements: str, report: Callable[[str, float], None]) -> None:

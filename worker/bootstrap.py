@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import common.layout as layout
 from common.env import Env, Timing, timing_from
-from common.files import remove_leftovers
+from common.files import close_to_others, remove_leftovers
 from common.hook_times import trim_hook_times
 from common.redaction import Redactor
 from common.sqlite import connect
@@ -90,6 +90,8 @@ def build_worker(
         stack.callback(close_log, open_log(data_dir, redactor))
         stack.push(_log_unexpected)
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
+        if entry is not None:
+            close_to_others(os.path.dirname(entry), "dependencies")
         is_queue_damaged = _prepare(data_dir, lock, reporter, is_stopped, thorough=after_damage)
         died = died_in_hand(data_dir).row_ids
         queue = stack.enter_context(QueueManager(data_dir, auto_resume=True, died_in_hand=died))

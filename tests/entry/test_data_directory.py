@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from queue.spool import spooled
+from tests.harness.installation import ProcessHarness
 from tests.harness.plugin import PRODUCT, ROOT, Answer, install_plugin, run, save
 from tests.harness.results import queued
 from tests.simulators.stash.events import server_connection
@@ -243,3 +244,24 @@ def unwritable(tmp_path: Path, kind: str) -> Path:
     file = tmp_path / "a file"
     file.write_text("", encoding="utf-8")
     return file / "data"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes")
+def test_a_worker_closes_to_others_what_an_older_version_left_writable(tmp_path: Path) -> None:
+    with ProcessHarness(tmp_path) as harness:
+        plugin = tmp_path / "plugins" / "PlexSync"
+        module = plugin / "dependencies" / "package" / "module.py"
+        cache = plugin / "more" / "__pycache__"
+        for folder in (module.parent, cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        compiled, other = cache / "old.pyc", plugin / "notes"
+        for file in (module, compiled, other):
+            file.write_text("")
+        left = [plugin / "dependencies", module.parent, module, cache, compiled]
+        for path in (*left, other):
+            path.chmod(0o777)
+        scene, item = harness.pair()
+        harness.save(scene, "New")
+        harness.wait_for_title(item, "New")
+        assert [path.stat().st_mode & 0o777 for path in left] == [0o755] * 5
+        assert other.stat().st_mode & 0o777 == 0o777
