@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import common.layout as layout
+from hooks.session import HookSession
 from queue.ack_queue import JobQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
@@ -94,7 +96,9 @@ def test_a_hook_waits_at_most_a_twentieth_of_a_second(
             return self._lock.acquire(blocking, timeout)
 
     monkeypatch.setattr("queue.inbox.allocate_lock", RecordingLock)
-    assert put(data_dir, 1) is None
+    layout.record(str(data_dir), layout.VERSION, "new")  # else the hook does not open the queue
+    with closing(HookSession(str(data_dir), {})) as hook:
+        assert hook.put(create_sync_job(1, "metadata", {})) is None
     assert len(spooled(queue_dir)) == 1
     first, *waits = limits  # the first takes the lock, which nobody else has yet
     assert first == -1
