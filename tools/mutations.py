@@ -228,6 +228,30 @@ MUTATIONS = (
         "        return True",
         ("tests/worker/test_loop_order.py",),
     ),
+    # --- a save in Stash does not wait
+    Mutation(
+        "a hook waits no longer than a twentieth of a second for the database",
+        "queue/inbox.py",
+        "_PATIENCE = 0.05",
+        "_PATIENCE = 15.0",
+        ("tests/queue/test_spool.py",),
+    ),
+    Mutation(
+        "a hook leaves a long write-ahead log to the worker",
+        "queue/inbox.py",
+        "_LARGEST_LOG = 4_194_304",
+        "_LARGEST_LOG = 4_194_304_000",
+        ("tests/robust/test_hook.py",),
+    ),
+    Mutation(
+        "a hook does not check the database",
+        "queue/inbox.py",
+        "        before = identity(self._file)\n",
+        "        from queue.recovery import _is_damaged\n\n"
+        "        _is_damaged(self._file, False)\n"
+        "        before = identity(self._file)\n",
+        ("tests/queue/test_spool.py",),
+    ),
     # --- no server is bothered, and no edit blamed, for another's failure
     Mutation(
         "five failures count only in a row",

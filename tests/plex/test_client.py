@@ -30,6 +30,7 @@ from tests.isolation import closed_url
 from tests.plex.support import TOKEN, FakeSleep, requests_of
 from tests.simulators.httpd import (
     Answer,
+    Drip,
     Fault,
     Hang,
     Request,
@@ -157,6 +158,21 @@ def test_a_request_that_timed_out_is_not_sent_again_at_once(
         _ = client.server
     assert (len(plex.log), fake_sleep.seconds) == (1, [])
     rule.remove()
+    client.close()
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["body", "head"])
+def test_an_answer_that_comes_byte_by_byte_is_a_temporary_error(
+    plex: PlexSimulator, fake_sleep: FakeSleep, head: bool
+) -> None:
+    """Each byte comes within the read timeout; the answer may take twice as long, not more."""
+    client = PlexClient(plex.url, TOKEN, read_timeout=0.5, sleep=fake_sleep)
+    rule = plex.faults.add(Drip(0.05, head))
+    with pytest.raises(PlexTemporaryError, match="in time"):
+        _ = client.server
+    assert (len(plex.log), fake_sleep.seconds) == (1, [])
+    rule.remove()
+    assert client.server.machineIdentifier == plex.machine_identifier
     client.close()
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import common.layout as layout
+from hooks.session import HookSession
 from queue.ack_queue import JobQueue
 from queue.inbox import Inbox
 from queue.manager import QueueManager
@@ -70,6 +74,56 @@ def test_a_queue_that_is_not_locked_has_no_spool(data_dir: Path) -> None:
     with closing(Inbox(str(data_dir), lock_timeout=60.0)) as inbox:  # a busy machine may be slow
         assert inbox.put(create_sync_job(1, "metadata", {})) is not None
     assert not (data_dir / "queue" / "spool").exists()
+
+
+def test_a_hook_waits_at_most_a_twentieth_of_a_second(
+    locked: sqlite3.Connection,
+    data_dir: Path,
+    queue_dir: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[float] = []
+
+    class RecordingLock:
+        """Record the time limits of `acquire`."""
+
+        def __init__(self) -> None:
+            self._lock = allocate_lock()
+            self.release = self._lock.release
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            limits.append(timeout)
+            return self._lock.acquire(blocking, timeout)
+
+    monkeypatch.setattr("queue.inbox.allocate_lock", RecordingLock)
+    layout.record(str(data_dir), layout.VERSION, "new")  # else the hook does not open the queue
+    with closing(HookSession(str(data_dir), {})) as hook:
+        assert hook.put(create_sync_job(1, "metadata", {})) is None
+    assert len(spooled(queue_dir)) == 1
+    first, *waits = limits  # the first takes the lock, which nobody else has yet
+    assert first == -1
+    assert waits
+    assert all(0 <= limit <= 0.05 for limit in waits)
+
+
+def test_a_hook_does_not_check_the_database(
+    jobs: JobQueue, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check reads the whole file, and the save in Stash waits for the hook."""
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **named)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    with closing(Inbox(str(data_dir), lock_timeout=60.0)) as inbox:  # a busy machine may be slow
+        for scene_id in (1, 2):
+            assert inbox.put(create_sync_job(scene_id, "metadata", {})) is not None
+    assert any("INSERT" in text for text in statements)
+    assert [text for text in statements if "_check" in text.lower()] == []
 
 
 def test_jobs_that_cannot_be_put_stay_in_the_spool(queue_dir: str) -> None:

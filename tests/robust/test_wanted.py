@@ -17,23 +17,31 @@ from tests.harness.plugin import ENTRY, PRODUCT, ROOT, run, save
 from tests.harness.processes import kill_workers, wait_until, worker_pids
 from tests.harness.results import queued
 from tests.queue.support import run_python
-from tests.simulators.httpd import Hang
+from tests.simulators.httpd import Answer, Hang
 from tests.simulators.plex import PlexItem
 from tests.simulators.stash import Scene
 from tests.tasks import run_task
+from worker.process import worker_alive
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 
 
 def left_by_a_crash(harness: ProcessHarness) -> tuple[Scene, PlexItem]:
-    """Return a scene whose edit waits, as the worker was killed with it in hand."""
+    """Return a scene whose edit waits, as the worker was killed with it in hand.
+
+    Plex refuses the write that it holds. Otherwise it could carry the write out while the process
+    dies: a dying process is not listed any more before its connections are closed.
+    """
     scene, item = harness.pair("left")
-    stuck = harness.plex.faults.add(Hang(), method="PUT")
+    rules = [harness.plex.faults.add(fault, method="PUT") for fault in (Hang(), Answer(503))]
     harness.save(scene, "Left")
     assert harness.plex.log.wait_for(1, "PUT", timeout=240)
     kill_workers(harness.data_dir)
     harness.wait_for_exit()
-    stuck.remove()
+    wait_until(lambda: not worker_alive(str(harness.data_dir)), "the end of the worker's lock")
+    for rule in rules:
+        rule.remove()
+    assert harness.plex.writes == []
     return scene, item
 
 

@@ -879,6 +879,24 @@ def test_a_slow_response_ends_at_the_timeout(
         client.check()
 
 
+@pytest.mark.parametrize("head", [False, True], ids=["body", "head"])
+def test_an_answer_that_comes_byte_by_byte_is_given_up(
+    stash: StashSimulator, saved: SavedConnection, monkeypatch: pytest.MonkeyPatch, head: bool
+) -> None:
+    """Each byte comes within the read timeout; the answer may take twice as long, not more."""
+    monkeypatch.setattr("stash.client.TIMEOUT", (0.4, 0.4))
+    client = StashClient(saved)
+    rule = stash.faults.add(Drip(0.05, head))
+
+    with pytest.raises(StashUnavailable, match=f"Stash does not answer at .*:{stash.server.port}"):
+        client.check()
+
+    assert len(stash.log) == 1
+    rule.remove()
+    assert client.check()
+    client._session.close()
+
+
 def page_of(ids: Iterable[int]) -> Answer:
     one = {"organized": False, "created_at": "", "files": []}
     scenes = [{"id": str(key), **one} for key in ids]

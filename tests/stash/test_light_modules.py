@@ -90,6 +90,28 @@ def test_a_broken_connection_file_is_ignored(tmp_path: Path, content: str) -> No
     assert load_connection(str(tmp_path)) is None
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
+def test_a_link_in_place_of_the_connection_file_is_not_followed(tmp_path: Path) -> None:
+    """Whoever placed it could lead the token to an address of his."""
+    elsewhere, data_dir = tmp_path / "elsewhere", tmp_path / "data"
+    for folder in (elsewhere, data_dir):
+        folder.mkdir()
+    save_connection(str(elsewhere), StashConnection(server_connection(host="stranger.lan")))
+    (data_dir / "connection.json").symlink_to(elsewhere / "connection.json")
+
+    assert load_connection(str(data_dir)) is None
+    assert load_connection(str(elsewhere)) is not None
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_a_connection_file_of_another_user_is_not_used(tmp_path: Path) -> None:
+    save_connection(str(tmp_path), StashConnection(server_connection(host="stranger.lan")))
+    assert load_connection(str(tmp_path)) is not None
+    os.chown(tmp_path / "connection.json", 12345, 12345)
+
+    assert load_connection(str(tmp_path)) is None
+
+
 def test_readers_see_one_connection_or_the_other_never_half_of_one(tmp_path: Path) -> None:
     folder = str(tmp_path)
     save_connection(folder, StashConnection(server_connection(cookie="first")))

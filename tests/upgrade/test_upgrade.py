@@ -249,6 +249,22 @@ def test_records_of_another_plex_are_set_aside(
         assert old.differs(scene_id, item.rating_key) == [], scene_id
 
 
+@pytest.mark.parametrize(("held", "is_same"), [(17, False), (18, True)])
+def test_nine_of_ten_items_must_hold_their_files(tmp_path: Path, held: int, is_same: bool) -> None:
+    """The items of the others have other files: they are another Plex's, or were added anew."""
+    with grown(tmp_path, 20) as (harness, made):
+        for key in list(made.synced.values())[held:]:
+            harness.plex.remove_item(key)
+            harness.plex.add_item(harness.library, f"/media/stranger {key}.mp4", rating_key=key)
+        with harness.opened() as history:
+            harness.run_for(60.0)
+            assert not history.get(UNDECIDED)
+            rows = [row for scene_id in made.synced for row in history.of_scene(scene_id)]
+        set_aside = {row.scene_id: row.rating_key for row in rows if row.server == OTHER_SERVER}
+        assert set_aside == ({} if is_same else made.synced)
+        assert harness.said("another Plex server") == (0 if is_same else 1)
+
+
 def test_a_pass_over_scenes_of_another_plex_ends(old: UpgradeHarness) -> None:
     """Records that are set aside don't have the scenes compared again and again."""
     old.plex.rebuild(machine_identifier="f" * 40)

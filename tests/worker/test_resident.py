@@ -145,10 +145,26 @@ def test_it_leaves_when_stash_does_not_know_the_plugin_twice_in_a_row(
 ) -> None:
     """Once is not enough: Stash may just be loading its plugins."""
     manifest = harness.stash.plugins.manifests.pop(PLUGIN)
+    harness.stash.server.log.clear()
     harness.clock.after(seconds, lambda: harness.stash.plugins.manifests.update({PLUGIN: manifest}))
     left = ended_after(harness, HOUR)
     assert (left is not None) is leaves
     assert worker.presence.reason == (UNINSTALLED if leaves else None)
+    if left is not None:
+        assert left <= MINUTE
+        asked = [one.request.body for one in harness.stash.server.log.all()]
+        assert sum(b"PlexSyncUse" in body for body in asked) == 2
+
+
+def test_uninstalled_right_after_a_look_it_leaves_within_a_minute(
+    harness: WorkerHarness, worker: WorkerInTest
+) -> None:
+    """It looks as it starts, so a second later two whole intervals are to come."""
+    harness.clock.after(1.0, lambda: harness.stash.plugins.manifests.pop(PLUGIN))
+    left = ended_after(harness, HOUR)
+    assert left is not None
+    assert left - 1.0 <= MINUTE
+    assert worker.presence.reason == UNINSTALLED
 
 
 def test_disabled_while_plex_is_slow_it_leaves_the_rest_of_the_edits(
