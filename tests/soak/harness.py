@@ -30,7 +30,7 @@ TIME_SCALE = 0.01
 #: Much longer than the pause between two quick passes: a worker that is alive finds missed edits.
 IDLE = 20.0
 #: Studios of no scene. When there are fewer, PlexSync runs a full pass.
-UNUSED = 500
+UNUSED = 2_400
 _FEWER = 4
 _NOTHING = json.dumps({"data": {"findScenes": {"scenes": []}, "hierarchy": {"tags": []}}}).encode()
 USER, PASSWORD = "soak-user", "soak-password-9876543210"
