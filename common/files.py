@@ -207,13 +207,18 @@ def close_to_others(plugin_dir: str, *folders: str) -> None:
     """Let nobody else write to Python's caches below a folder, and to some folders in it.
 
     Python runs what is there. Version 0.1 left it writable for all where Stash has the umask 0.
-    Files of other users stay as they are, and so does what a symbolic link leads to.
+    Folders of other users stay as they are, and so does what a symbolic link leads to.
+
+    Raises:
+        OSError: the folder can't be read.
     """
     if os.name != "posix":
         return
     for folder, _, names, descriptor in os.fwalk(plugin_dir):
         inside = os.path.relpath(folder, plugin_dir).split(os.sep)
-        if inside[0] in folders or "__pycache__" in inside:
+        is_code = inside[0] in folders or "__pycache__" in inside
+        # In a folder of another user, a link could take a file's place between look and change.
+        if is_code and os.fstat(descriptor).st_uid == os.geteuid():
             for name in (".", *names):
                 _close_to_others(name, descriptor)
 

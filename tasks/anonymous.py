@@ -90,8 +90,8 @@ SENTENCES = (
     "{number} scenes differ from what was synced; queued",
     "{number} scenes are gone from Stash",
     "Stash shows {number} of the {number} scenes that it had: {text}",
-    "PlexSync's worker died {number} times in a row while it {text}. That comes last now; edits are"
-    " synced before it",
+    "PlexSync's worker died {number} times while it compared scenes with Plex. Edits and other"
+    " comparisons go before this one",
     "Scene {number}: wrote {names}",
     "Scene {number}: wrote {names}; {names} stays as it was changed in Plex",
     "Scene {number}: in sync",

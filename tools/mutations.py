@@ -327,17 +327,10 @@ MUTATIONS = (
     ),
     Mutation(
         "an undo that kills the worker keeps no edit waiting",
-        "worker/deadly_step.py",
-        "            self._passes.count_failure()",
-        "            pass",
+        "worker/reconcile/passes.py",
+        "        one.failures += 1\n        self._save(pass_id, one)\n        if one.kind != UNDO",
+        "        if one.kind != UNDO",
         ("tests/robust/test_deaths.py",),
-    ),
-    Mutation(
-        "what the last worker died in comes last",
-        "worker/deadly_step.py",
-        "if not step.name or step.name != self._name:",
-        "if step:",
-        ("tests/worker/test_loop_order.py",),
     ),
     Mutation(
         "a long look at the lock keeps no worker away",
@@ -557,8 +550,8 @@ MUTATIONS = (
     Mutation(
         "a long undo lets edits through",
         "worker/processor.py",
-        "        if undo is not None and not self._was_undo:\n",
-        "        if undo is not None:\n",
+        "        step = None if not self._was_undo else self._usual_step()\n",
+        "        step = None\n",
         ("tests/worker/test_undo.py",),
     ),
     Mutation(

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 
 import common.layout as layout
@@ -91,7 +91,8 @@ def build_worker(
         stack.push(_log_unexpected)
         reporter = Reporter(data_dir, redactor=redactor, tell=tell)
         if entry is not None:
-            close_to_others(os.path.dirname(entry), "dependencies")
+            with suppress(OSError):  # syncing does not depend on it
+                close_to_others(os.path.dirname(entry), "dependencies")
         is_queue_damaged = _prepare(data_dir, lock, reporter, is_stopped, thorough=after_damage)
         died = died_in_hand(data_dir).row_ids
         queue = stack.enter_context(QueueManager(data_dir, auto_resume=True, died_in_hand=died))

@@ -1,7 +1,7 @@
-"""Note what is in hand, so that a job or a step that kills the worker's process is found out.
+"""Note what is in hand, so that a job or a pass that kills the worker's process is found out.
 
 A scene can make a library crash, or use up the memory. The next worker counts that death for each
-job that was in hand (`queue.table.count_deaths`), or for the step (`worker.deadly_step`).
+job that was in hand (`queue.table.count_deaths`), or for the pass (`Passes.count_death`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from common.files import open_private
@@ -16,21 +17,20 @@ from common.files import open_private
 FILE = "in_hand"
 #: Changes with each start of the computer.
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-#: Before the name of a step.
-_STEP = "step:"
+#: Before the id of a pass.
+_PASS = "pass:"
 
 
 @dataclass(frozen=True)
 class DiedInHand:
-    """What a worker had in hand when its process died: jobs or a step, or neither."""
+    """What a worker had in hand when its process died: jobs or a pass, or neither."""
 
     row_ids: Sequence[int] = ()
-    #: "": none
-    step: str = ""
+    pass_id: int | None = None
 
 
 class InHand:
-    """The row ids of the jobs in hand, or the name of the step, in a small file.
+    """The row ids of the jobs in hand, or the id of the pass, in a small file.
 
     The file is not synced to the disk: it matters only if the process dies and the system lives.
     """
@@ -58,16 +58,18 @@ class InHand:
         """Note that exactly these jobs are in hand."""
         self._write(" ".join(map(str, row_ids)))
 
-    def note_step(self, name: str) -> None:
-        """Note that a step is in hand; its name is an ASCII word."""
-        self._write(_STEP + name)
+    def note_pass(self, pass_id: int) -> None:
+        """Note that a pass is in hand."""
+        self._write(f"{_PASS}{pass_id}")
 
     def _write(self, text: str) -> None:
         line = self._prefix + text.encode("ascii") + b"\n"
         with self._lock:
-            if self._descriptor is not None:  # of an older, longer line, only the first counts
+            if self._descriptor is None:
+                return
+            with suppress(OSError):  # a full disk: without the note, the work goes on
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
-                os.write(self._descriptor, line)
+                os.write(self._descriptor, line)  # of an older, longer line, only the first counts
 
     def close(self) -> None:
         """Note no jobs from here on: the process is asked to end, and may be killed next."""
@@ -85,8 +87,8 @@ def died_in_hand(data_dir: str) -> DiedInHand:
             boot, _, rest = file.readline().rstrip("\n").partition(" ")
         if boot != _boot_id():
             return DiedInHand()
-        if rest.startswith(_STEP):
-            return DiedInHand(step=rest.removeprefix(_STEP))
+        if rest.startswith(_PASS):
+            return DiedInHand(pass_id=int(rest.removeprefix(_PASS)))
         return DiedInHand([int(one) for one in rest.split(" ") if one.strip()])
     except (OSError, ValueError):
         return DiedInHand()

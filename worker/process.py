@@ -334,7 +334,7 @@ def _holder(data_dir: str, pid: int | None) -> int | None:
     """Return a process id if it is that of a worker that holds the lock, else None."""
     if pid is None or pid <= 0 or sys.platform == "win32":
         return None
-    if not os.path.isdir(_PROC):
+    if not os.path.isdir(f"{_PROC}/self"):
         return pid if _is_worker_of(data_dir, pid) else None
     try:
         with open(f"{_PROC}/{pid}/cmdline", "rb") as file:
@@ -357,8 +357,9 @@ def _is_worker_of(data_dir: str, pid: int) -> bool:
         )
     except (OSError, subprocess.SubprocessError):
         return False
-    text = os.fsdecode(found.stdout).strip()
-    return text.endswith(f"PlexSync.py worker --data-dir {data_dir}")
+    shown = os.fsdecode(found.stdout).strip()
+    _, is_there, rest = shown.partition(f"PlexSync.py worker --data-dir {data_dir}")
+    return bool(is_there) and (not rest or rest.startswith(" --"))
 
 
 def _has_open(pid: int, path: str) -> bool:

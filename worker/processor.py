@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +33,6 @@ from worker.alerts import Alerts
 from worker.batch import Batches
 from worker.commands import CommandRunner
 from worker.config_provider import ConfigProvider
-from worker.deadly_step import UNDO_STEP, DeadlyStep, Step
 from worker.health import Health
 from worker.in_hand import InHand
 from worker.job_runner import JobRunner
@@ -144,7 +143,6 @@ class SyncWorker:
         )
         self._compares = compares and stash is not None
         self._commands = None if commands is None else CommandRunner(parts, self.passes, commands)
-        self._deadly = DeadlyStep(parts, self.passes)
         self._follows = False  # Plex's events; a task in the foreground does not
         self._is_resting = False  # nothing is to be done, and nothing is written meanwhile
         self._was_undo = False  # the last step took something back
@@ -239,10 +237,10 @@ class SyncWorker:
 
     def _begin(self) -> None:
         self.health.begin()
-        self._deadly.at_start()
         self._maintenance.at_start()
         if self._commands is not None:
             self._commands.at_start()
+        self.passes.count_death(self._parts.in_hand.last.pass_id)
 
     def _turn(self) -> None:
         if not self._is_resting:
@@ -353,7 +351,7 @@ class SyncWorker:
             self._pause(self.health.retry_after())
             return
         self._use_settings()
-        if self._deadly.run(step):
+        if step():
             self._flush_times()
         else:
             self._block()
@@ -425,88 +423,71 @@ class SyncWorker:
         is_busy = self._commands is not None and self._commands.is_busy()
         return is_busy or self.passes.next_undo() is not None
 
-    def _next_step(self) -> Step | None:
-        """Return what is due first."""
-        if self._adoption.is_due():  # until then it is not known which items are ours
-            return self._attempt(
-                "adoption", "compared records with the items of a Plex server", self._adoption.run
-            )
-        undo_id = self.passes.next_undo()
-        undo = None
-        if undo_id is not None:
-            undo = self._attempt(UNDO_STEP, "", lambda: self.passes.run_slice(undo_id))
-        step = self._deadly.first(self._due_steps(undo))
-        self._was_undo = undo is not None and step is undo
-        return step
+    def _next_step(self) -> Callable[[], bool] | None:
+        """Return what is due first: edits, then the others in order of their urgency.
 
-    def _due_steps(self, undo: Step | None) -> Iterator[Step]:
-        """Yield what is due: undos, edits, then the others in order of their urgency.
-
-        After a while of nothing but edits, one of the others goes first. An undo goes first, but
-        that of a library lets edits through.
+        After a while of nothing but edits, one of the others goes first.
         """
-        if undo is not None and not self._was_undo:
-            yield undo
-        if self._is_paused():
-            if self._read_back.is_due(idle=True):
-                yield self._reads_back()
-        else:
-            yield from self._usual_steps()
-        if undo is not None:
-            yield undo
+        if self._adoption.is_due():  # until then it is not known which items are ours
+            return self._adopt
+        undo_id = self.passes.next_undo()
+        if undo_id is None:
+            return self._usual_step()
+        # An undo goes first, but that of a library lets edits through.
+        step = None if not self._was_undo else self._usual_step()
+        self._was_undo = step is None
+        return step or (lambda: self.health.attempt(lambda: self.passes.run_slice(undo_id)))
 
-    def _usual_steps(self) -> Iterator[Step]:
-        """Yield what is due, without undos, while PlexSync is not paused."""
-        edits = Step(lambda: self.batches.run(EDITS))
+    def _usual_step(self) -> Callable[[], bool] | None:
+        """Return what is due first, without undos."""
+        if self._is_paused():
+            return self._run_read_back if self._read_back.is_due(idle=True) else None
         has_edits = self.queue.is_due(EDITS, self._env.time())
         waited = self._env.monotonic() - self._lower_at
         if has_edits and waited < self._env.timing.edits_only:
-            yield edits
+            return self._edits
         self._lower_at = self._env.monotonic()
-        yield from self._lower_steps(has_edits=has_edits)
-        if has_edits:
-            yield edits
+        return self._lower_step(has_edits=has_edits) or (self._edits if has_edits else None)
 
     def _is_paused(self) -> bool:
         """Return whether the user wants nothing written, but undos."""
         return paused(self._parts.history) is not None
 
-    def _lower_steps(self, *, has_edits: bool) -> Iterator[Step]:
+    def _lower_step(self, *, has_edits: bool) -> Callable[[], bool] | None:
         now = self._env.time()
-        yield from self._looks()
+        look = self._look_step()
+        if look is not None:
+            return look
         if self._read_back.is_due(idle=False):
-            yield self._reads_back()
+            return self._run_read_back
         if self.queue.is_due(RETRIES, now):
-            yield Step(lambda: self.batches.run(RETRIES))
+            return lambda: self.batches.run(RETRIES)
         if self.queue.is_due(BULK_WORK, now):
-            yield Step(lambda: self.batches.run(BULK_WORK))
+            return lambda: self.batches.run(BULK_WORK)
         pass_id = self.passes.next() if self._parts.stash is not None else None
         if pass_id is not None:
-            yield self._attempt(
-                "pass", "compared scenes with Plex", lambda: self.passes.run_slice(pass_id)
-            )
+            return lambda: self.health.attempt(lambda: self.passes.run_slice(pass_id))
         if not has_edits and self._read_back.is_due(idle=True):
-            yield self._reads_back()
+            return self._run_read_back
         if self.queue.is_due(SUSPECTS, now):
-            yield Step(lambda: self.batches.run(SUSPECTS))
+            return lambda: self.batches.run(SUSPECTS)
         if self._follows and self._events.must_follow(self._provider.config):
-            yield Step(lambda: True)  # settings are read before each step, and followed
+            return lambda: True  # settings are read before each step, and followed
+        return None
 
-    def _looks(self) -> Iterator[Step]:
-        """Yield the steps that look at what has changed, or have Plex look for files."""
+    def _look_step(self) -> Callable[[], bool] | None:
+        """Return the step that looks at what has changed, or has Plex look for files."""
         if self._events.is_due():
-            yield Step(lambda: self.health.attempt(self._events.run))
+            return lambda: self.health.attempt(self._events.run)
         if self._compares and (self._quick.is_due() or self._events.wants_quick_pass()):
-            yield Step(self._run_quick)
-        if self._parts.plex.scan_due_in() <= 0:
-            yield Step(self._run_scan)
+            return self._run_quick
+        return self._run_scan if self._parts.plex.scan_due_in() <= 0 else None
 
-    def _attempt(self, name: str, doing: str, run: Callable[[], object]) -> Step:
-        """Return a step that concerns no job in particular."""
-        return Step(lambda: self.health.attempt(run), name, doing)
+    def _edits(self) -> bool:
+        return self.batches.run(EDITS)
 
-    def _reads_back(self) -> Step:
-        return self._attempt("read-back", "read back what it had written", self._read_back.run)
+    def _adopt(self) -> bool:
+        return self.health.attempt(self._adoption.run)
 
     def _run_quick(self) -> bool:
         is_for_events = self.listener.must_look
@@ -522,6 +503,9 @@ class SyncWorker:
         except PLEX_ERRORS as error:  # the job's retries ask again
             self._parts.reporter.log("info", f"Plex could not be asked to scan: {error}")
         return True
+
+    def _run_read_back(self) -> bool:
+        return self.health.attempt(self._read_back.run)
 
     def _block(self) -> None:
         """End the commands that can't go on now; their work goes on once it can."""

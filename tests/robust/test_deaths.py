@@ -1,6 +1,6 @@
 """A scene that kills the worker's process: tried alone after two deaths, failed after three.
 
-Another step that kills it comes last from then on.
+An undo leaves the item with which it died three times; a pass comes after the others.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.robust.support import (
 )
 from tests.simulators.httpd import Hang, Request, Reset
 from tests.simulators.plex import PlexItem
+from tests.tasks import run_task
 from worker.commands import open_commands
 from worker.undo import FAILED
 
@@ -112,7 +113,8 @@ def test_an_undo_that_kills_the_worker_leaves_the_item_and_lets_edits_through(
     other, other_item = harness.pair("other")
     killer = Killer(harness, item)
     with closing(open_commands(str(harness.data_dir))) as commands:
-        command = commands.add("undo", {"scene_id": scene.id})
+        with no_worker(harness):
+            command = commands.add("undo", {"scene_id": scene.id})
         for deaths in range(1, 4):
             harness.save(other, f"Other {deaths}")
             killer.wait_for(deaths)
@@ -123,13 +125,10 @@ def test_an_undo_that_kills_the_worker_leaves_the_item_and_lets_edits_through(
     assert killer.deaths == 3
 
 
-def test_a_pass_that_kills_the_worker_comes_after_all_else(harness: ProcessHarness) -> None:
-    """Stash's answer to the first page of a pass kills the worker; what it wrote is read back."""
+def test_a_pass_that_kills_the_worker_keeps_no_edit_waiting(harness: ProcessHarness) -> None:
+    """Stash's answer to the first page of a pass kills the worker."""
     prime(harness)
     scene, item = harness.pair("a")
-    harness.save(scene, "Synced")
-    harness.wait_for_title(item, "Synced")
-    harness.wait_for_empty_queue()
     killed: list[int] = []
 
     def kill(request: Request) -> bool:
@@ -139,16 +138,19 @@ def test_a_pass_that_kills_the_worker_comes_after_all_else(harness: ProcessHarne
         os.kill(killed[-1], signal.SIGKILL)
         return True
 
-    harness.stash.faults.add(Reset(), when=kill)
     with closing(open_commands(str(harness.data_dir))) as commands:
-        command = commands.add("sync", {})
+        with no_worker(harness):
+            harness.stash.faults.add(Reset(), when=kill)
+            command = commands.add("sync", {})
         for deaths in range(1, 5):
-            harness.save(scene, f"Edit {deaths}")
+            with no_worker(harness):
+                harness.save(scene, f"Edit {deaths}")
+            run_task(harness, "Status")  # starts one
             wait_until(lambda: len(killed) == deaths, "the worker's death")  # noqa: B023
             harness.wait_for_exit()
             assert item.title == f"Edit {deaths}"
         harness.stash.faults.clear()
-        wait_until_said(harness, "died 3 times in a row while it compared scenes with Plex")
+        wait_until_said(harness, "worker died 3 times while it compared scenes with Plex")
         wait_until(lambda: commands.result(command), "the end of the pass")
 
 

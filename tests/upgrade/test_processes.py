@@ -165,22 +165,23 @@ def test_an_old_worker_is_asked_to_leave_and_the_edit_waits_for_no_other(
     ("arguments", "is_found"),
     [
         (("worker", "--data-dir", "data"), True),
-        (("worker", "--data-dir", "data2"), False),
+        (("worker", "--data-dir", "data", "--lock", "6"), True),
+        (("worker", "--data-dir", "data2", "--lock", "6"), False),
         (("sync", "--data-dir", "data"), False),
     ],
 )
 def test_where_there_is_no_proc_ps_tells_whose_the_lock_is(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, str, str],
+    arguments: tuple[str, ...],
     is_found: bool,
 ) -> None:
     monkeypatch.setattr("worker.process._PROC", str(tmp_path / "proc"))
     monkeypatch.setattr("worker.process._PS", 240.0)
     data_dir = tmp_path / "data"
     data_dir.mkdir()
-    command, option, folder = arguments
-    with process(tmp_path, command, option, str(tmp_path / folder)) as running:
+    command, option, folder, *more = arguments
+    with process(tmp_path, command, option, str(tmp_path / folder), *more) as running:
         (data_dir / "worker.lock").write_text(str(running.pid))
         assert other_version(str(data_dir)) == (running.pid if is_found else None)
     assert other_version(str(data_dir)) is None, "it has ended"

@@ -11,7 +11,6 @@ from history.records import Agreement, Status
 from queue.models import create_bulk_job, create_sync_job
 from queue.spool import spool
 from tests.harness.in_process import WorkerHarness
-from worker.deadly_step import DEADLY, Step
 from worker.reconcile.passes import FULL, FULL_ENDED, RELATED, SYNC, Pass
 from worker.reconcile.quick import RAN_AT
 
@@ -91,7 +90,7 @@ class Steps:
         before = len(self.taken)
         step = self.worker._next_step()
         if step is not None:
-            step.run()
+            step()
         return self.taken[-1] if len(self.taken) > before else None
 
 
@@ -253,17 +252,16 @@ def test_edits_that_never_end_let_everything_else_through(harness: WorkerHarness
     assert item.title in [f"Edit {number}" for number in range(count - 3, count + 1)]
 
 
-def test_what_the_last_worker_died_in_comes_last_until_it_has_gone_well(steps: Steps) -> None:
-    steps.worker.history.set(DEADLY, "read-back")
-    steps.worker._deadly.at_start()
-    steps.add("read-backs", "slice")
-    assert steps.next() == "slice"
-    for pass_id in steps.worker.history.passes():
-        steps.worker.history.end_pass(pass_id)
-    steps.worker._step()
-    assert steps.taken[1:] == ["read-backs"], "nothing else is due"
-    steps.add("slice")
-    assert steps.next() == "read-backs"
+def test_a_pass_with_which_three_workers_died_comes_after_the_others(steps: Steps) -> None:
+    passes = steps.worker.passes
+    passes.start(Pass(SYNC))
+    passes.start(Pass(FULL))
+    (sync,) = (key for key, one in passes.all().items() if one.kind == SYNC)
+    for _ in range(2):
+        passes.count_death(sync)
+        assert passes.next() == sync
+    passes.count_death(sync)
+    assert passes.all()[passes.next() or 0].kind == FULL
 
 
 def test_an_edit_that_is_spooled_while_the_worker_looks_ends_its_wait(
@@ -275,7 +273,7 @@ def test_an_edit_that_is_spooled_while_the_worker_looks_ends_its_wait(
     job = create_sync_job(1, "metadata", {"title": True})
     look = worker._next_step
 
-    def look_slowly() -> Step | None:
+    def look_slowly() -> Callable[[], bool] | None:
         found = look()
         monkeypatch.setattr(worker, "_next_step", look)
         spool(str(harness.data_dir / "queue"), job)

@@ -9,6 +9,9 @@ import pytest
 
 from history.changes import CONFIRMED, UNDONE
 from history.records import POSTER, Choice, Status
+from plex.items import PlexItem as ItemInPlex
+from plex.plan import Edits
+from plex.session import PlexSession
 from plex.undo import CHANGED_SINCE, COLLECTIONS_STAY
 from queue.lease import Lease
 from tests.harness.clock import HOUR
@@ -409,6 +412,41 @@ def test_a_long_undo_lets_edits_through(harness: WorkerHarness) -> None:
     harness.command("undo", run=run)
     assert edited_item.title == "Edited"
     assert left == [25], "after the first twenty"
+
+
+class Killed(BaseException):
+    """Ends a worker in the middle of a step, as SIGKILL does."""
+
+
+@pytest.mark.parametrize("command", ["undo", "remove"])
+def test_three_deaths_at_one_item_are_all_that_an_undo_of_many_costs(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    pairs = [harness.pair(f"s{number:02}", updated_at=1e9) for number in range(25)]
+    harness.run_for(30)
+    run = harness.command("sync")["run"]
+    harness.run_for(HOUR)
+    harness.commands.add(command, {"run": run} if command == "undo" else {})
+    worker = harness.worker
+    worker._step()
+    key, edit = pairs[18][1].rating_key, PlexSession.write
+
+    def die(self: PlexSession, item: ItemInPlex, edits: Edits) -> Any:
+        if item.rating_key == key:
+            raise Killed
+        return edit(self, item, edits)
+
+    monkeypatch.setattr(PlexSession, "write", die)
+    deaths = 0
+    while (undo_id := worker.passes.next_undo()) is not None:
+        try:
+            worker.passes.run_slice(undo_id)
+        except Killed:
+            deaths += 1
+            worker.passes.count_death(undo_id)
+    assert deaths == 3
+    kept = [item.title for scene, item in pairs if item.title == scene.title]
+    assert kept == [pairs[18][1].title]
 
 
 def test_a_value_that_plex_keeps_in_its_own_form_is_taken_back(harness: WorkerHarness) -> None:

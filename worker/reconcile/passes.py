@@ -92,7 +92,7 @@ class Pass:
     number: int = 0
     #: the changes to take back; see `worker.undo.find`
     undo: dict[str, Any] = field(default_factory=dict)
-    #: times in a row that Plex failed at the next item
+    #: times in a row that Plex failed at the next item of an undo, or that a worker died in it
     failures: int = 0
     #: what was taken back: "scenes" and "fields", and "left": [scene id, field, why]
     outcome: dict[str, Any] = field(default_factory=dict)
@@ -237,7 +237,7 @@ class Passes:
                     ready.append((pass_id, one))
             elif one.command is None:
                 self._parts.history.end_pass(pass_id)
-        ready.sort(key=lambda entry: _ORDER.index(entry[1].kind))
+        ready.sort(key=lambda one: (one[1].failures >= MOST_FAILURES, _ORDER.index(one[1].kind)))
         return ready[0][0] if ready and self.room() > 0 else None
 
     def next_undo(self) -> int | None:
@@ -245,13 +245,22 @@ class Passes:
         undos = (key for key, one in self.all().items() if one.kind == UNDO and not one.is_read)
         return next(undos, None)
 
-    def count_failure(self) -> None:
-        """Count the death of a worker's process as a failure of the undo that it had in hand."""
-        undo_id = self.next_undo()
-        if undo_id is not None:
-            one = self.all()[undo_id]
-            one.failures += 1
-            self._save(undo_id, one)
+    def count_death(self, pass_id: int | None) -> None:
+        """Count the death of the last worker's process, if it had this pass in hand.
+
+        After some deaths an undo leaves the item, and any other pass comes after the others.
+        """
+        one = None if pass_id is None else self.all().get(pass_id)
+        if pass_id is None or one is None:
+            return
+        one.failures += 1
+        self._save(pass_id, one)
+        if one.kind != UNDO and one.failures == MOST_FAILURES:
+            self._parts.reporter.notify_user(
+                "warning",
+                f"PlexSync's worker died {MOST_FAILURES} times while it compared scenes with Plex."
+                " Edits and other comparisons go before this one",
+            )
 
     def end_reading(self, pass_id: int) -> None:
         """Let a pass queue nothing more; drop its rows that were not started."""
@@ -277,12 +286,18 @@ class Passes:
             PlexTemporaryError, PlexPermanentError
         """
         one = self.all()[pass_id]
-        if one.kind == APPROVED:
-            self._queue_approved(pass_id, one)
-            return
-        if one.kind == UNDO:
-            self._undo_some(pass_id, one)
-            return
+        self._parts.in_hand.note_pass(pass_id)
+        try:
+            if one.kind == APPROVED:
+                self._queue_approved(pass_id, one)
+            elif one.kind == UNDO:
+                self._undo_some(pass_id, one)
+            else:
+                self._read_slice(pass_id, one)
+        finally:
+            self._parts.in_hand.note(())
+
+    def _read_slice(self, pass_id: int, one: Pass) -> None:
         try:
             self._slice(pass_id, one)
         except BaseException:
@@ -326,7 +341,7 @@ class Passes:
             last = in_scope[result.done - 1].id
         if self._watched == pass_id:
             self._look_for_missing(one, scenes, last, is_end=is_whole and is_last)
-        one.cursor, one.done = last, one.done + result.done
+        one.cursor, one.done, one.failures = last, one.done + result.done, 0
         one.left = dict(Counter(one.left) + result.left)
         left = [scene for scene in scenes if scene.id > last]
         self._page = dataclasses.replace(page, scenes=left) if left else None
@@ -357,7 +372,8 @@ class Passes:
             one.failures += 1
             self._save(pass_id, one)
             raise
-        one.failures = 0
+        if done:
+            one.failures = 0
         found = Counter(one.outcome.get("fields", {}))
         left = list(one.outcome.get("left", ()))
         for unit, outcome in done:
