@@ -129,11 +129,12 @@ def _preview(
 ) -> Result:
     config, sums = config_with(context, arguments), Sums()
     changed: list[dict[str, Any]] = []
+    is_asked = bool(arguments.get("scene_id") or arguments.get("force"))
     with open_readonly(context.data_dir, config, context.stash) as runner:
         if library is not None:
             runner.origins.assume(library.key, answer)
         for scene, done, total in _scenes(context, runner, arguments):
-            kind, changes = _preview_one(runner, scene, sums, library)
+            kind, changes = _preview_one(runner, scene, sums, library, is_asked=is_asked)
             sums.outcomes[kind] += 1
             if changes and len(changed) < _SHOWN:
                 changed.append({"scene_id": scene.id, **changes})
@@ -188,10 +189,10 @@ def _scenes(
 
 
 def _preview_one(
-    runner: JobRunner, scene: Scene, sums: Sums, library: Library | None
+    runner: JobRunner, scene: Scene, sums: Sums, library: Library | None, *, is_asked: bool
 ) -> tuple[str, dict[str, Any]]:
     try:
-        found = runner.preview(scene)
+        found = runner.preview(scene, is_asked=is_asked)
         if library is not None:
             found = [
                 (item, _only_removals(edits), {})
@@ -207,7 +208,7 @@ def _preview_one(
     except PermanentError:  # the scene has no file
         return "skipped", {}
     if not found:
-        sums.left_out[runner.why_skipped(scene)] += 1
+        sums.left_out[runner.why_skipped(scene, is_asked=is_asked)] += 1
         return "skipped", {}
     fields: dict[str, Any] = {}
     kept: list[str] = []

@@ -128,7 +128,9 @@ class JobRunner:
         except PermanentError:  # its metadata are not valid: that is said at its turn
             return False
 
-    def preview(self, scene: Scene) -> list[tuple[PlexItem, Edits, dict[str, bytes]]]:
+    def preview(
+        self, scene: Scene, *, is_asked: bool = False
+    ) -> list[tuple[PlexItem, Edits, dict[str, bytes]]]:
         """Return what a sync in bulk would write, per item, with pictures; writes nothing.
 
         See `Covers.preview` for these.
@@ -139,14 +141,17 @@ class JobRunner:
             what `match` and `write` raise
         """
         metadata = desired(scene)
-        if self.why_skipped(scene):
+        if self.why_skipped(scene, is_asked=is_asked):
             return []
         target = self._target(metadata, scene, self._env.time(), Intent())
         drafts = [self._items.draft(target, item) for item in target.items]
         return [(one.item, one.edits, self._items.preview(one)) for one in drafts]
 
-    def why_skipped(self, scene: Scene) -> str:
+    def why_skipped(self, scene: Scene, *, is_asked: bool = False) -> str:
         """Return why `preview` has nothing for a scene.
+
+        Args:
+            is_asked: the user names this scene, or has all of them written again.
 
         Raises:
             PermanentError: its metadata are not valid.
@@ -154,18 +159,18 @@ class JobRunner:
         if is_untouchable(self.history, scene.id, scene):
             return "ignored, or taken back, as you said"
         reason = self.reason_to_skip(desired(scene))
-        return reason or self._why_still_left_out(scene)
+        return reason or ("" if is_asked else self._why_still_left_out(scene))
 
     def _why_still_left_out(self, scene: Scene) -> str:
         """Return why a scene that was left out before stays so: as long as it is the same."""
-        reasons = (
-            row.reason
-            for row in self._agreements.of_scene(scene.id, scene)
-            if row.status is Status.SKIPPED
+        rows = self._agreements.of_scene(scene.id, scene)
+        is_same = all(
+            row.status is Status.SKIPPED
             and scene.has_digest(row.digest)
             and row.generation == self.generation
+            for row in rows
         )
-        return next(reasons, "")
+        return rows[0].reason if rows and is_same else ""
 
     def compare(self, scene: Scene, read_at: float, intent: Intent) -> frozenset[str]:
         """Return the fields that would be written for a scene; if none, record why.

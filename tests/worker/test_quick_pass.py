@@ -108,12 +108,14 @@ def test_a_new_scene_without_metadata_is_left_out_of_a_sync_of_all_and_of_its_pr
     installed.run_for(HOUR)
     runner = installed.worker.batches._runner
 
-    def preview() -> tuple[bool, str]:
+    def preview(is_asked: bool = False) -> tuple[bool, str]:
         scene = installed.client.find_scene(blank.id)
         assert scene is not None
-        return bool(runner.preview(scene)), runner.why_skipped(scene)
+        found = runner.preview(scene, is_asked=is_asked)
+        return bool(found), runner.why_skipped(scene, is_asked=is_asked)
 
     assert preview() == (False, "new, and without any metadata yet")
+    assert preview(is_asked=True) == (True, ""), "of this scene, or of --force"
     installed.command("sync")
     assert item.title == "By hand in Plex"
     installed.stash.change_silently(blank.id, title="Named")
